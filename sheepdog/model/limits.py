@@ -1,0 +1,59 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Every limit of the system, its unit in its name."""
+
+BLOCK_BYTES = 4096
+"""What one checksum covers."""
+
+SECTOR_BYTES = 512
+"""The smallest unit a client may address over SCSI or the native protocol."""
+
+OBJECT_SHIFT_DEFAULT = 22
+OBJECT_SHIFT_MIN = 20
+OBJECT_SHIFT_MAX = 28
+
+INODE_CAPACITY_BYTES = 1 << 24
+"""Room for a VDI object: the inode is 12,587,576 bytes at its longest."""
+
+ATTRIBUTE_CAPACITY_BYTES = 1 << 17
+
+VDI_NAME_BYTES = 256
+VDI_TAG_BYTES = 256
+VDI_OBJECTS_MAX = 1 << 20
+"""Entries in an inode's data_vdi_id array (storage policy 0)."""
+
+VDI_IDS_MAX = 1 << 24
+
+COPIES_MAX = 31
+
+FRAME_PAYLOAD_MAX_BYTES = 16 << 20
+"""The longest payload of a native or peer message; longer closes the link."""
+
+NBD_PAYLOAD_MAX_BYTES = 32 << 20
+
+SMALL_WRITE_MAX_BYTES = 64 << 10
+"""Writes below this go through the journal whole; longer ones as an intent."""
+
+CLUSTER_MESSAGE_MAX_BYTES = 64 << 20
+
+VNODES_DEFAULT = 128
+VNODES_MAX = 65535
+
+PORT_DEFAULT = 7000
+NBD_PORT_DEFAULT = 10809
+
+CONNECTION_OUTPUT_MAX_BYTES = 16 << 20
+"""Bytes queued to one peer or client before reading from it is paused."""
+
+CONNECTION_INFLIGHT_MAX = 1024
+"""Requests of one client connection under way before reading is paused."""
