@@ -10,4 +10,5 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Tests of sheepdog.world."""
+"""Tests of ``sheepdog.world``: the real one, on loopback and temporary
+directories."""

@@ -1,0 +1,51 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The calls of Linux that Python has no name for."""
+
+import ctypes
+import errno
+import os
+
+_FALLOC_FL_KEEP_SIZE = 0x01
+_FALLOC_FL_PUNCH_HOLE = 0x02
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_fallocate = _libc.fallocate64
+_fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64,
+                       ctypes.c_int64)
+_fallocate.restype = ctypes.c_int
+
+_ZEROES = bytes(1 << 20)
+
+
+def punch_hole(fd: int, offset: int, size: int) -> None:
+    """Give the blocks of a range back; without the ability, write zeroes.
+
+    The file keeps its size.
+
+    :raises OSError: EIO, ENOSPC…
+    """
+    while _fallocate(fd, _FALLOC_FL_PUNCH_HOLE | _FALLOC_FL_KEEP_SIZE,
+                     offset, size):
+        code = ctypes.get_errno()
+        if code == errno.EOPNOTSUPP:
+            _write_zeroes(fd, offset, size)
+            return
+        if code != errno.EINTR:
+            raise OSError(code, os.strerror(code))
+
+
+def _write_zeroes(fd: int, offset: int, size: int) -> None:
+    end = min(offset + size, os.fstat(fd).st_size)
+    while offset < end:
+        offset += os.pwrite(fd, _ZEROES[:end - offset], offset)

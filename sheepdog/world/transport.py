@@ -1,0 +1,389 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Byte streams on the loop's transports: TCP and unix sockets.
+
+Per connection there is one receive buffer, reused for ever: the transport
+reads into it, the session looks at it in place. Output is gathered and
+written once per turn of the loop. Both are bounded: the buffer follows what
+the session says that it needs, and the accepting side reads no further
+requests while its answers pile up. (The connecting side always reads: if
+both ends waited for their output to drain, nobody would drain it.)
+"""
+
+import asyncio
+import logging
+import os
+import socket
+import stat
+import struct
+from typing import Callable
+
+from sheepdog.model import limits
+from sheepdog.world import api
+from sheepdog.world import turn as turn_module
+
+LOG = logging.getLogger(__name__)
+
+BUFFER_MIN_BYTES = 64 << 10
+BUFFER_USUAL_BYTES = 256 << 10
+"""A buffer grows this far when reads fill it, without being asked."""
+BUFFER_MAX_BYTES = limits.CLUSTER_MESSAGE_MAX_BYTES + 4096
+BUFFER_KEPT_SECONDS = 5.0
+"""A buffer larger than usual goes when this long nothing needed it."""
+
+OUTPUT_HIGH_BYTES = 1 << 20
+OUTPUT_LOW_BYTES = 256 << 10
+JOIN_MAX_BYTES = 1024
+"""Answers up to this long are cheaper to join than to list for writev."""
+
+CLOSE_SECONDS = 10.0
+"""How long a peer may take to read the rest after we closed."""
+
+BACKLOG = 1024
+
+_PEERCRED = struct.Struct('3i')
+
+
+class StreamConnection(asyncio.BufferedProtocol):
+    """One connection: the transport's protocol below, ``api.Connection``
+    above. Made by ``StreamNetwork`` only."""
+
+    __slots__ = ('peername', 'is_local', '_session', '_transport', '_turn',
+                 '_loop', '_is_server', '_buffer', '_view', '_start', '_end',
+                 '_out', '_paused', '_is_output_full', '_is_closing',
+                 '_error', '_shrink_timer', '_close_timer', '_was_large',
+                 '_on_lost')
+
+    def __init__(self, session: api.Session, turn: turn_module.Turn,
+                 is_server: bool, on_lost: Callable):
+        self.peername = ''
+        self.is_local = False
+        self._session = session
+        self._turn = turn
+        self._is_server = is_server
+        self._on_lost = on_lost
+        self._transport = None
+        self._loop = None
+        self._start = 0
+        self._end = 0
+        self._out = []
+        self._paused = 0
+        self._is_output_full = False
+        self._is_closing = False
+        self._error = None
+        self._shrink_timer = None
+        self._close_timer = None
+        self._was_large = False
+        self._replace_buffer(BUFFER_MIN_BYTES)
+
+    # What the session calls.
+
+    def send(self, *buffers) -> None:
+        out = self._out
+        if not out:
+            if self._is_closing:
+                return
+            self._turn.flush_later(self._flush)
+        out += buffers
+
+    @property
+    def queued_bytes(self) -> int:
+        if self._transport is None:
+            return 0
+        return (self._transport.get_write_buffer_size() +
+                sum(len(buffer) for buffer in self._out))
+
+    def pause_reading(self) -> None:
+        self._paused += 1
+        if self._paused == 1 and not self._is_closing:
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        assert self._paused > 0, 'resumed more often than paused'
+        self._paused -= 1
+        if self._paused == 0 and not self._is_closing:
+            # Not from here: the session may be in the middle of something.
+            self._loop.call_soon(self._resume)
+
+    def close(self) -> None:
+        if self._is_closing:
+            return
+        self._flush()
+        self._is_closing = True
+        self._transport.close()
+        self._close_timer = self._loop.call_later(
+            CLOSE_SECONDS, self._transport.abort)
+
+    def abort(self) -> None:
+        self._out = []
+        self._is_closing = True
+        if self._transport is not None:
+            self._transport.abort()
+
+    # What the transport calls.
+
+    def connection_made(self, transport) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._transport = transport
+        transport.set_write_buffer_limits(high=OUTPUT_HIGH_BYTES,
+                                          low=OUTPUT_LOW_BYTES)
+        self._describe(transport)
+        try:
+            self._session.connected(self)
+        except Exception as error:
+            self._fail(error)
+
+    def _describe(self, transport) -> None:
+        sock = transport.get_extra_info('socket')
+        if sock.family == socket.AF_UNIX:
+            self.is_local = True
+            credentials = sock.getsockopt(
+                socket.SOL_SOCKET, socket.SO_PEERCRED, _PEERCRED.size)
+            self.peername = 'unix:uid=%d' % _PEERCRED.unpack(credentials)[1]
+            return
+        address = transport.get_extra_info('peername')
+        if address:
+            host = '[%s]' if ':' in address[0] else '%s'
+            self.peername = (host + ':%d') % tuple(address[:2])
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 6)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._view[self._end:]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._end += nbytes
+        if not self._paused:
+            self._deliver()
+        else:
+            # A pause from ``connected`` came before reading had begun.
+            self._transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        self._flush()
+        return False
+
+    def pause_writing(self) -> None:
+        if self._is_server:
+            self._is_output_full = True
+            self.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self._is_output_full:
+            self._is_output_full = False
+            self.resume_reading()
+
+    def connection_lost(self, exc) -> None:
+        self._is_closing = True
+        self._transport = None
+        self._out = []
+        for timer in self._shrink_timer, self._close_timer:
+            if timer is not None:
+                timer.cancel()
+        self._on_lost(self)
+        try:
+            self._session.disconnected(self._error or exc)
+        except Exception as error:
+            self._report('a session failed to end', error)
+
+    # Input.
+
+    def _deliver(self) -> None:
+        """Offer what is there until the session uses no more of it."""
+        session = self._session
+        start = self._start
+        end = self._end
+        try:
+            while True:
+                used = session.received(self._buffer, start, end)
+                assert start <= used <= end, 'used more than there is'
+                if (used == start or used == end or self._paused or
+                        self._is_closing):
+                    break
+                start = used
+        except Exception as error:
+            self._fail(error)
+            return
+        if used == end:
+            self._start = self._end = 0
+            if end == len(self._buffer) < BUFFER_USUAL_BYTES:
+                self._replace_buffer(2 * end)
+        else:
+            self._start = used
+            self._make_room(session.room_bytes)
+
+    def _make_room(self, wanted: int) -> None:
+        """There is the beginning of a message: let the rest have room.
+
+        It grows only as fast as bytes come, so that who announces a giant
+        message does not get its memory for the announcement.
+        """
+        buffer = self._buffer
+        size = len(buffer)
+        start = self._start
+        end = self._end
+        if wanted > BUFFER_MAX_BYTES:
+            self._fail(ValueError('a message of %d bytes' % wanted))
+            return
+        if wanted > BUFFER_USUAL_BYTES:
+            self._was_large = True
+        if start and (start + wanted > size or end == size):
+            length = end - start
+            buffer[:length] = self._view[start:end]
+            self._start = 0
+            self._end = end = length
+        if end == size:
+            if size >= BUFFER_MAX_BYTES:
+                self._fail(ValueError('a message without end'))
+                return
+            self._replace_buffer(min(2 * size, BUFFER_MAX_BYTES))
+            if size >= BUFFER_USUAL_BYTES:
+                self._was_large = True
+                if self._shrink_timer is None:
+                    self._shrink_timer = self._loop.call_later(
+                        BUFFER_KEPT_SECONDS, self._shrink)
+
+    def _replace_buffer(self, size: int) -> None:
+        """Move to another buffer. The old one may still be looked at, so
+        it is not resized."""
+        buffer = bytearray(size)
+        length = self._end - self._start
+        if length:
+            buffer[:length] = self._view[self._start:self._end]
+        self._buffer = buffer
+        self._view = memoryview(buffer)
+        self._start = 0
+        self._end = length
+
+    def _shrink(self) -> None:
+        self._shrink_timer = None
+        if self._was_large or self._end > BUFFER_MIN_BYTES:
+            self._was_large = False
+            self._shrink_timer = self._loop.call_later(
+                BUFFER_KEPT_SECONDS, self._shrink)
+        else:
+            self._replace_buffer(BUFFER_MIN_BYTES)
+
+    def _resume(self) -> None:
+        if self._paused or self._is_closing:
+            return
+        if self._end > self._start:
+            self._deliver()
+        if not self._paused and not self._is_closing:
+            self._transport.resume_reading()
+
+    # Output.
+
+    def _flush(self) -> None:
+        out = self._out
+        if not out or self._is_closing:
+            return
+        self._out = []
+        if len(out) == 1:
+            self._transport.write(out[0])
+        elif len(out) > 2 and max(map(len, out)) <= JOIN_MAX_BYTES:
+            self._transport.write(b''.join(out))
+        else:
+            self._transport.writelines(out)
+
+    # Trouble.
+
+    def _fail(self, error: BaseException) -> None:
+        self._report('the connection is closed', error)
+        self._error = error
+        self.abort()
+
+    def _report(self, what: str, error: BaseException) -> None:
+        LOG.error('%s: %s: %s', self.peername, what, error, exc_info=error)
+
+
+class StreamListener:
+    """See ``api.Listener``."""
+
+    def __init__(self, server: asyncio.AbstractServer, address, inode=None):
+        self._server = server
+        self._inode = inode
+        self.address = address
+
+    async def close(self) -> None:
+        self._server.close()
+        if self._inode is not None and self._inode == _inode(self.address):
+            os.unlink(self.address)
+        # The loop closes the descriptors in its next turn.
+        await asyncio.sleep(0)
+
+
+def _inode(path: str):
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISSOCK(status.st_mode):
+        return None
+    return status.st_dev, status.st_ino
+
+
+class StreamNetwork:
+    """See ``api.Network``."""
+
+    def __init__(self, turn: turn_module.Turn):
+        self._turn = turn
+        self._connections = set()
+
+    def _connection(self, factory: Callable[[], api.Session],
+                    is_server: bool) -> StreamConnection:
+        connection = StreamConnection(factory(), self._turn, is_server,
+                                      self._connections.discard)
+        self._connections.add(connection)
+        return connection
+
+    async def listen(self, factory: Callable[[], api.Session],
+                     host: str = '', port: int = 0,
+                     path: str = '', mode: int = 0o600) -> StreamListener:
+        loop = asyncio.get_running_loop()
+
+        def accept():
+            return self._connection(factory, True)
+
+        if not path:
+            server = await loop.create_server(
+                accept, host or None, port, backlog=BACKLOG)
+            return StreamListener(
+                server, server.sockets[0].getsockname()[:2])
+        # Bound but not listening yet, nobody can connect before the mode
+        # is right.
+        server = await loop.create_unix_server(
+            accept, path, backlog=BACKLOG, start_serving=False)
+        os.chmod(path, mode)
+        await server.start_serving()
+        return StreamListener(server, path, _inode(path))
+
+    async def connect(self, factory: Callable[[], api.Session],
+                      host: str, port: int, timeout: float) -> api.Session:
+        loop = asyncio.get_running_loop()
+        connection = self._connection(factory, False)
+        try:
+            async with asyncio.timeout(timeout):
+                await loop.create_connection(lambda: connection, host, port)
+        except BaseException:
+            self._connections.discard(connection)
+            raise
+        return connection._session
+
+    def abort_all(self) -> None:
+        """Drop every connection, at the end of an orderly stop."""
+        for connection in list(self._connections):
+            connection.abort()
