@@ -1,0 +1,116 @@
+# make            what there is
+# make cluster    three sheep on this machine, with a VDI served over NBD
+# make test       everything that CI runs
+
+PYTHON ?= python3
+VENV ?= .venv
+CONSTRAINTS ?= $(or $(TOX_CONSTRAINTS_FILE),constraints.txt)
+
+# The demo cluster: where it keeps its state, and its first ports.
+RUN ?= run
+PORT ?=
+NBD_PORT ?=
+
+# How long `make soak` goes on.
+SOAK_MINUTES ?= 60
+
+# pbr takes the version from git tags, and refuses a tree without history.
+ifndef PBR_VERSION
+ifeq ($(shell git describe --tags 2>/dev/null),)
+export PBR_VERSION := 0.1.0.dev0
+endif
+endif
+
+BIN := $(VENV)/bin
+DEMO := $(BIN)/python -m tools.demo_cluster --directory $(RUN) \
+	$(if $(PORT),--port $(PORT)) $(if $(NBD_PORT),--nbd-port $(NBD_PORT))
+
+.PHONY: help install install-tests install-docs packages \
+	cluster stop clean-cluster \
+	test check unit contract sim functional bench soak docs config clean
+
+help:
+	@echo 'make install        sheep, dog and sheepdog-manage in $(BIN)'
+	@echo 'make cluster        three sheep on this machine, one VDI, NBD'
+	@echo 'make stop           stop them; the data stays in $(RUN)/'
+	@echo 'make clean-cluster  stop them and remove $(RUN)/'
+	@echo
+	@echo 'make test           everything below, system packages included'
+	@echo 'make check          pep8, layers, bandit'
+	@echo 'make unit           one module each (also: contract, sim)'
+	@echo 'make functional     real daemons, coordination servers, clients'
+	@echo 'make bench          numbers: a table, and JSON'
+	@echo 'make soak           the simulator for SOAK_MINUTES=$(SOAK_MINUTES)'
+	@echo 'make docs           doc/build/html'
+	@echo 'make config         etc/sheepdog/sheepdog.conf.sample'
+	@echo 'make clean          remove what building left'
+
+# What the tree's dependencies are, apart from its own code (the installation
+# is editable: new code needs no new one).
+DECLARED := setup.cfg pyproject.toml requirements.txt $(CONSTRAINTS) \
+	tools/make_venv.py
+
+$(VENV)/.installed: $(DECLARED)
+	@echo 'Installing into $(VENV); the first time takes a minute or two'
+	@$(PYTHON) tools/make_venv.py -c $(CONSTRAINTS) $(VENV)
+	@touch $@
+
+$(VENV)/.installed-tests: $(VENV)/.installed test-requirements.txt
+	@$(PYTHON) tools/make_venv.py -c $(CONSTRAINTS) \
+		-r test-requirements.txt $(VENV)
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed doc/requirements.txt
+	@$(PYTHON) tools/make_venv.py -c $(CONSTRAINTS) \
+		-r doc/requirements.txt $(VENV)
+	@touch $@
+
+install: $(VENV)/.installed
+
+install-tests: $(VENV)/.installed-tests
+
+install-docs: $(VENV)/.installed-docs
+
+packages: install-tests
+	@$(BIN)/python -m tools.system_packages
+
+cluster: install
+	@$(DEMO) start
+
+stop:
+	@if [ -x $(BIN)/python ]; then $(DEMO) stop; fi
+
+clean-cluster:
+	@if [ -x $(BIN)/python ]; then $(DEMO) clean; fi
+
+test: packages
+	@$(BIN)/python -m tools.run_tests
+
+check: install-tests
+	@$(BIN)/python -m tools.run_tests pep8 layers bandit
+
+unit contract sim: install-tests
+	@$(BIN)/python -m tools.run_tests $@
+
+functional: packages
+	@$(BIN)/python -m tools.run_tests functional interop
+
+bench: install-tests
+	@$(BIN)/python -m bench
+
+soak: install-tests
+	@SHEEPDOG_SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python -m bench.soak
+
+docs: install-docs
+	@$(BIN)/sphinx-build -q -W --keep-going -b html \
+		-d doc/build/doctrees doc/source doc/build/html
+	@echo 'doc/build/html/index.html'
+
+config: install
+	@$(BIN)/oslo-config-generator \
+		--config-file etc/sheepdog/sheepdog-config-generator.conf
+
+clean:
+	@rm -rf doc/build releasenotes/build cover test-results .stestr \
+		.hypothesis build dist *.egg-info
+	@find sheepdog tools -name __pycache__ -prune -exec rm -rf {} +

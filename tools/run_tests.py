@@ -1,0 +1,232 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Run the suites and say how it went, in one last line.
+
+``run_tests.py [SUITE…]``: all suites by default. Output streams; the last
+line is ``N passed, N failed, N skipped``, summed over all suites. A check
+(pep8, layers, …) counts as one test. A suite that crashes, hangs past its
+time or leaves processes behind has failed, whatever its tests say. The exit
+code is 0 only if something passed and nothing failed.
+"""
+
+import argparse
+import dataclasses
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+
+from tools import results
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+RESULTS = ROOT / 'test-results'
+BIN = pathlib.Path(sys.executable).parent
+
+# All together, so that the run fits the hour that CI gives it.
+TOTAL_MINUTES = 57
+
+# Marks the processes of a suite, whoever their parent is by now.
+MARK = 'SHEEPDOG_TEST_RUN'
+STRAGGLER_SECONDS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """A command that is one test: it passes if it exits with 0."""
+
+    name: str
+    command: tuple
+    minutes: float = 5
+
+    def run(self, runner):
+        code = runner.run(self.name, self.command, self.minutes)
+        return results.Count(failed=1) if code else results.Count(passed=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Suite:
+    """A folder of tests, run by stestr in ``workers`` processes."""
+
+    name: str
+    path: str
+    workers: int
+    minutes: float
+
+    def run(self, runner):
+        if not any((runner.root / self.path).rglob('test_*.py')):
+            print('no tests yet')
+            return results.Count()
+        repository = runner.results / self.name
+        shutil.rmtree(repository, ignore_errors=True)
+        repository.mkdir(parents=True)
+        report = results.Report()
+        code = runner.run(self.name, (
+            'stestr', '--repo-url', str(repository),
+            '--test-path', self.path, '--top-dir', '.',
+            'run', '--subunit', '--concurrency', str(self.workers)),
+            self.minutes, report)
+        for test in report.failures:
+            print('FAILED: %s' % test)
+        # Not one of the tests: a module that cannot be imported, a worker
+        # that dies before its first test, a suite that hangs.
+        if code:
+            report.count.failed += 1
+        return report.count
+
+
+CHECKS = (
+    Check('pep8', ('flake8',)),
+    Check('layers', ('lint-imports', '--no-logo', '--no-cache')),
+    Check('bandit', ('bandit', '--quiet', '--configfile', '.bandit.yaml',
+                     '--recursive', 'sheepdog', 'tools')),
+)
+SUITES = CHECKS + (
+    Suite('unit', './sheepdog/tests/unit', workers=2, minutes=12),
+    Suite('contract', './sheepdog/tests/contract', workers=2, minutes=6),
+    Suite('sim', './sheepdog/tests/sim', workers=2, minutes=15),
+    # Real clusters wait for leases and time-outs: alone on the machine,
+    # since what they measure is time.
+    Suite('functional', './sheepdog/tests/functional', workers=1,
+          minutes=25),
+    Suite('interop', './sheepdog/tests/interop', workers=1, minutes=10),
+)
+
+
+def marked_processes(mark):
+    """``{pid: command line}`` of the processes with ``mark`` in their
+    environment."""
+    found = {}
+    wanted = ('%s=%s' % (MARK, mark)).encode()
+    for entry in pathlib.Path('/proc').iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            if wanted in (entry / 'environ').read_bytes().split(b'\0'):
+                words = (entry / 'cmdline').read_bytes().split(b'\0')
+                # A zombie has neither; it is its parent's business.
+                if any(words):
+                    found[int(entry.name)] = b' '.join(words).decode(
+                        errors='replace').strip()
+        except OSError:
+            continue
+    return found
+
+
+class Runner:
+    """Runs commands under a time limit, and nothing of them stays."""
+
+    def __init__(self, root=ROOT, results=RESULTS,
+                 total_minutes=TOTAL_MINUTES):
+        self.root = root
+        self.results = results
+        self.deadline = time.monotonic() + total_minutes * 60
+
+    def run(self, name, command, minutes, report=None):
+        """Exit code of ``command``; not 0 if it hung or left processes.
+
+        ``report`` reads its standard output, if given.
+        """
+        mark = uuid.uuid4().hex
+        environment = dict(os.environ, **{MARK: mark})
+        environment['PATH'] = '%s:%s' % (BIN, environment.get('PATH', ''))
+        seconds = min(minutes * 60, self.deadline - time.monotonic())
+        if seconds <= 0:
+            print('%s: no time left for it' % name)
+            return 1
+        process = subprocess.Popen(command, cwd=self.root, env=environment,
+                                   stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.PIPE if report else None,
+                                   start_new_session=True)
+        if report:
+            reader = threading.Thread(target=report.read, daemon=True,
+                                      args=(process.stdout,))
+            reader.start()
+        try:
+            code = process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            print('%s: stopped after %d s' % (name, seconds))
+            code = 1
+        except KeyboardInterrupt:
+            self.sweep(process, mark)
+            raise
+        code = self.sweep(process, mark) or code
+        if report:
+            # Nobody is left who could hold the other end of the pipe.
+            reader.join()
+            process.stdout.close()
+        return code
+
+    @staticmethod
+    def sweep(process, mark):
+        """End what is left of a suite; 1 if it had ended itself and
+        processes of it stayed."""
+        hung = process.poll() is None
+        if hung:
+            os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(timeout=STRAGGLER_SECONDS)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        until = time.monotonic() + STRAGGLER_SECONDS
+        left = marked_processes(mark)
+        while left and time.monotonic() < until:
+            time.sleep(0.1)
+            left = marked_processes(mark)
+        for pid, command_line in sorted(left.items()):
+            print('left behind: %d %s' % (pid, command_line))
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        return 1 if left and not hung else 0
+
+
+def run_all(suites, runner):
+    """Run suites in order, print a table and the last line; exit code."""
+    total = results.Count()
+    rows = []
+    for suite in suites:
+        print('\n=== %s' % suite.name, flush=True)
+        start = time.monotonic()
+        count = suite.run(runner)
+        rows.append('%-12s %5d s  %s' % (
+            suite.name, time.monotonic() - start, count))
+        total += count
+        sys.stdout.flush()
+    print('\n' + '\n'.join(rows))
+    print(total, flush=True)
+    return 0 if total.passed and not total.failed else 1
+
+
+def main(arguments=None):
+    names = [suite.name for suite in SUITES]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('suites', nargs='*', metavar='SUITE',
+                        help='one of: %s' % ' '.join(names))
+    chosen = parser.parse_args(arguments).suites or names
+    unknown = sorted(set(chosen) - set(names))
+    if unknown:
+        parser.error('no such suite: %s' % ' '.join(unknown))
+    RESULTS.mkdir(exist_ok=True)
+    return run_all([suite for suite in SUITES if suite.name in chosen],
+                   Runner())
+
+
+if __name__ == '__main__':
+    sys.exit(main())
