@@ -180,7 +180,8 @@ for _cls in _leaves(SheepdogError):
     # The first class of a code in tree order stands for it (ChecksumError
     # shares EIO with StorageError on the wire).
     BY_RESULT.setdefault(_cls.result, _cls)
-BY_RESULT[0x06] = SystemFailure
+BY_RESULT[UnknownError.result] = UnknownError
+BY_RESULT[SystemFailure.result] = SystemFailure
 
 
 def from_result(result: int, text: str = '') -> SheepdogError:

@@ -92,9 +92,13 @@ class InodeHead:
 def encode_name(name: str) -> bytes:
     """A name as a zero-terminated field of 256 bytes.
 
-    :raises InvalidParameters: when it does not fit
+    :raises InvalidParameters: when it does not fit, or is not text
     """
-    data = name.encode()
+    try:
+        data = name.encode()
+    except UnicodeEncodeError:
+        raise errors.InvalidParameters(
+            'the name %r holds half a character' % name[:40]) from None
     if len(data) >= limits.VDI_NAME_BYTES or b'\0' in data:
         raise errors.InvalidParameters(
             'the name %r is longer than %d bytes or holds a zero byte'
