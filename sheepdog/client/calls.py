@@ -1,0 +1,169 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The calls by subject: cluster, nodes, VDIs.
+
+Each method is one call to the cluster; results are plain dicts and lists as
+the sheep answered them. Sizes are bytes, times seconds since 1970. All
+raise ``SheepdogError``.
+"""
+
+from sheepdog.client import connection as connection_module
+from sheepdog.model import errors
+
+
+class ClusterCalls:
+    def __init__(self, client):
+        self._client = client
+
+    def info(self) -> dict:
+        """Status, settings, epochs (newest first), leader, who is missing.
+        """
+        return self._client.call('cluster.info')
+
+    def format(self, copies=3, copy_policy=0, block_size_shift=22,
+               store='plain', strict=False, vdi_locks=True,
+               fixed_vnodes=False, recycle_ids=False, avoid_full=False,
+               force=False) -> dict:
+        """Begin a new, empty cluster.
+
+        :param force: also when there is one: all its VDIs are gone then
+        :raises VdiExists: there is one, and no force
+        """
+        return self._client.change('cluster.format', {
+            'copies': copies, 'copy_policy': copy_policy,
+            'block_size_shift': block_size_shift, 'store': store,
+            'strict': strict, 'vdi_locks': vdi_locks,
+            'fixed_vnodes': fixed_vnodes, 'recycle_ids': recycle_ids,
+            'avoid_full': avoid_full, 'force': force})
+
+    def shutdown(self):
+        """Stop all sheep in order."""
+        try:
+            self._client.change('cluster.shutdown')
+        except errors.Unreachable as exc:
+            # Sheep that stop take their connections with them, the answer
+            # perhaps included. Nobody left to ask is how it should be.
+            if not _was_lost(exc) or self._is_anyone_there():
+                raise
+
+    def recover_force(self) -> dict:
+        """Go on without the members that are missing at a cold start."""
+        return self._client.change('cluster.recover', {'action': 'force'})
+
+    def _is_anyone_there(self):
+        try:
+            return self.info()['status'] != 'shutdown'
+        except errors.ShuttingDown:
+            return False
+        except errors.Unreachable:
+            return False
+
+
+def _was_lost(error) -> bool:
+    """Did the request get out, before things went wrong?"""
+    while error is not None:
+        if isinstance(error, connection_module.ConnectionLost):
+            return not isinstance(error, connection_module.NoAnswer)
+        error = error.__cause__
+    return False
+
+
+class NodeCalls:
+    def __init__(self, client):
+        self._client = client
+
+    def list(self) -> list:
+        return self._client.call('node.list')
+
+    def info(self) -> dict:
+        """Space of each node, and the virtual size of all VDIs."""
+        return self._client.call('node.info')
+
+    def stat(self) -> dict:
+        """Counters of the sheep that answers."""
+        return self._client.call('node.stat')
+
+    def status(self) -> dict:
+        """How the sheep that answers stands, and why."""
+        return self._client.call('node.status')
+
+    def recovery(self) -> list:
+        """Progress of each node: objects done, objects in all."""
+        return self._client.call('node.recovery')
+
+    def kill(self, node_id: int) -> None:
+        """Stop the node with this number in ``list``.
+
+        :raises InvalidParameters: there is none
+        """
+        for node in self.list():
+            if node['id'] == node_id:
+                break
+        else:
+            raise errors.InvalidParameters('there is no node %d' % node_id)
+        # The numbers shift when a node goes: the incarnation makes sure
+        # that a second attempt does not hit the next one.
+        self._client.change('node.kill', {
+            'id': node_id, 'incarnation': node.get('incarnation', '')})
+
+    def kill_local(self) -> None:
+        """Stop the sheep that answers."""
+        self._client.change('node.kill', {'local': True})
+
+    def log_level(self) -> str:
+        return self._client.call('node.log', {'action': 'get'})['level']
+
+    def log_levels(self) -> list:
+        return self._client.call('node.log', {'action': 'list'})['levels']
+
+    def set_log_level(self, level: str) -> None:
+        self._client.call('node.log', {'action': 'set', 'level': level})
+
+
+class VdiCalls:
+    def __init__(self, client):
+        self._client = client
+
+    def list(self, name='') -> list:
+        """All VDIs in order of their ids, or those of that name."""
+        return self._client.call('vdi.list', {'name': name} if name else {})
+
+    def create(self, name, size, copies=0, copy_policy=0, block_size_shift=0,
+               preallocate=False) -> dict:
+        """Zero for copies or shift: as the cluster was formatted.
+
+        :raises VdiExists: the name is taken
+        """
+        return self._client.change('vdi.create', {
+            'name': name, 'size': size, 'copies': copies,
+            'copy_policy': copy_policy, 'block_size_shift': block_size_shift,
+            'preallocate': preallocate})
+
+    def resize(self, name, size) -> None:
+        """:raises NoVdi, InvalidParameters: the latter for shrinking"""
+        self._client.change('vdi.resize', {'name': name, 'size': size})
+
+    def delete(self, name, tag='', snap_id=0) -> None:
+        """:raises NoVdi, VdiLocked:"""
+        self._client.change('vdi.delete', {
+            'name': name, 'tag': tag, 'snap_id': snap_id})
+
+    def locks(self) -> list:
+        return self._client.call('vdi.locks')
+
+    def unlock(self, name) -> None:
+        """Take the lock from whoever holds it; its writes fail from then.
+
+        :raises NoVdi, VdiNotLocked:
+        """
+        self._client.change('vdi.unlock', {'name': name})

@@ -1,0 +1,251 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Tests of sheepdog.client.volume."""
+
+import io
+import threading
+import time
+import unittest
+
+from sheepdog.client import client
+from sheepdog.client import volume
+from sheepdog.model import errors
+from sheepdog.testing import fake_sheep
+
+SIZE = 24 << 20
+
+
+class VolumeCase(unittest.TestCase):
+    def setUp(self):
+        self.cluster = fake_sheep.FakeCluster()
+        self.sheep = [fake_sheep.FakeSheep(self.cluster) for _ in range(2)]
+        for sheep in self.sheep:
+            sheep.start()
+            self.addCleanup(sheep.stop)
+        self.client = client.Client(
+            [sheep.address for sheep in self.sheep], timeout=10.0)
+        self.addCleanup(self.client.close)
+        self.client.vdis.create('v', SIZE)
+        self.volume = self.client.open('v')
+        self.addCleanup(self.volume.close)
+
+    def await_true(self, condition):
+        for _attempt in range(500):
+            if condition():
+                return
+            time.sleep(0.01)
+        self.fail('it never came true')
+
+    def pattern(self, size=SIZE):
+        return b''.join(index.to_bytes(4, 'little')
+                        for index in range(size // 4))
+
+
+class VolumeTest(VolumeCase):
+    def test_fields(self):
+        self.assertEqual(SIZE, self.volume.size)
+        self.assertEqual(4 << 20, self.volume.object_bytes)
+        self.assertFalse(self.volume.read_only)
+
+    def test_long_transfers(self):
+        data = self.pattern()
+        self.volume.write(0, data)
+        self.assertEqual(data, self.cluster.content['v'])
+        self.assertEqual(data[4097:SIZE - 5],
+                         self.volume.read(4097, SIZE - 5 - 4097))
+
+    def test_long_transfers_are_pipelined(self):
+        offsets = []
+        self.sheep[0].before = lambda opcode, offset: offsets.append(offset)
+        stream = self.volume.read_stream(0, SIZE)
+        first = next(stream)
+        self.assertEqual(volume.REQUEST_BYTES, len(first))
+        # Nothing more is asked of the stream, yet requests are under way:
+        # the fake gets to see DEPTH of them.
+        self.await_true(lambda: len(offsets) == volume.DEPTH)
+        self.assertEqual(bytes(SIZE - len(first)), b''.join(stream))
+        self.assertEqual(list(range(0, SIZE, volume.REQUEST_BYTES)), offsets)
+
+    def test_fua_and_flush(self):
+        self.volume.write(0, b'x' * 512)
+        self.assertEqual(0, self.cluster.durable_writes)
+        self.volume.write(512, b'x' * 512, fua=True)
+        self.assertEqual(1, self.cluster.durable_writes)
+        self.volume.flush()
+        self.assertEqual(1, self.cluster.flushes)
+
+    def test_zero(self):
+        self.volume.write(0, b'x' * (9 << 20))
+        self.volume.zero(100, 8 << 20)
+        content = self.cluster.content['v']
+        self.assertEqual(b'x' * 100, content[:100])
+        self.assertEqual(bytes(8 << 20), content[100:100 + (8 << 20)])
+        self.assertEqual(b'x', content[100 + (8 << 20):101 + (8 << 20)])
+
+    def test_range_is_checked(self):
+        for offset, length in ((SIZE, 1), (-1, 1), (0, SIZE + 1)):
+            with self.subTest((offset, length)):
+                self.assertRaises(errors.InvalidParameters,
+                                  self.volume.zero, offset, length)
+        self.assertRaises(errors.InvalidParameters,
+                          self.volume.write, SIZE - 1, b'xx')
+
+    def test_nothing_to_do(self):
+        self.assertEqual(b'', self.volume.read(SIZE, 0))
+        self.volume.write(SIZE, b'')
+
+    def test_streams(self):
+        data = self.pattern(6 << 20)
+        done = list(self.volume.write_stream(
+            3, [data[:100], data[100:3 << 20], data[3 << 20:]]))
+        self.assertEqual([100, 3 << 20, 6 << 20], done)
+        self.assertEqual(data, b''.join(
+            self.volume.read_stream(3, len(data))))
+
+    def test_write_stream_beyond_the_end(self):
+        with self.assertRaises(errors.InvalidParameters):
+            list(self.volume.write_stream(SIZE - 10, [b'x' * 8, b'y' * 8]))
+        self.assertEqual(b'x' * 8 + bytes(2), self.cluster.content['v'][-10:])
+
+    def test_close_flushes_and_frees_the_lock(self):
+        self.volume.write(0, b'x')
+        self.volume.close()
+        self.assertEqual(1, self.cluster.flushes)
+        self.assertEqual({}, self.cluster.locks)
+        self.volume.close()
+        self.assertRaises(ValueError, self.volume.read, 0, 1)
+
+    def test_close_without_writes_does_not_flush(self):
+        self.volume.close()
+        self.assertEqual(0, self.cluster.flushes)
+
+    def test_read_only(self):
+        reader = self.client.open('v', read_only=True)
+        self.addCleanup(reader.close)
+        self.assertEqual(bytes(10), reader.read(0, 10))
+        self.assertRaises(errors.ReadOnly, reader.write, 0, b'x')
+
+    def test_no_vdi(self):
+        self.assertRaises(errors.NoVdi, self.client.open, 'w')
+
+    def test_locked(self):
+        other = client.Client([self.sheep[1].address])
+        self.addCleanup(other.close)
+        self.assertRaises(errors.VdiLocked, other.open, 'v')
+
+    def test_goes_on_through_another_sheep(self):
+        data = self.pattern()
+        count = []
+
+        def before(opcode, _offset):
+            count.append(opcode)
+            if len(count) == 5:
+                self.sheep[0].break_connections()
+                threading.Thread(target=self.sheep[0].stop).start()
+                raise errors.Unreachable('dying')
+
+        self.sheep[0].before = before
+        self.volume.write(0, data)
+        self.assertEqual(data, self.cluster.content['v'])
+        self.assertEqual(data, self.volume.read(0, SIZE))
+        self.assertIs(self.sheep[1], self.cluster.locks['v'])
+
+    def test_waits_for_the_lock_of_a_sheep_that_died(self):
+        self.cluster.locks['v'] = 'the dead one'
+        timer = threading.Timer(0.3, self.cluster.locks.clear)
+        self.sheep[0].free_locks = lambda: None
+        self.sheep[0].stop()
+        timer.start()
+        self.assertEqual(bytes(10), self.volume.read(0, 10))
+        timer.join()
+
+    def test_transient_answer_is_tried_again(self):
+        answers = [errors.NotServing('epoch changes')] * 3
+
+        def before(_opcode, _offset):
+            if answers:
+                raise answers.pop()
+
+        self.sheep[0].before = before
+        self.volume.write(0, b'x' * (3 << 20))
+        self.assertEqual(b'x' * (3 << 20),
+                         self.cluster.content['v'][:3 << 20])
+        self.assertEqual(0, len(self.sheep[1].greeted))
+
+    def test_error_ends_the_transfer(self):
+        def before(opcode, offset):
+            if offset == 2 << 20:
+                raise errors.ChecksumError('no good copy')
+
+        self.sheep[0].before = before
+        self.assertRaisesRegex(errors.StorageError, 'no good copy',
+                               self.volume.read, 0, SIZE)
+        # The volume is still good for the rest.
+        self.assertEqual(bytes(10), self.volume.read(0, 10))
+
+    def test_another_vdi_of_that_name(self):
+        self.cluster.vdis['v'] = dict(self.cluster.vdis['v'], vdi_id=7)
+        self.sheep[0].stop()
+        self.assertRaisesRegex(errors.NoVdi, 'another',
+                               self.volume.read, 0, 1)
+
+    def test_many_threads_survive_the_loss_of_a_sheep(self):
+        wrong = []
+
+        def work(index):
+            place = index * (1 << 20)
+            for turn in range(20):
+                data = bytes([index + 1, turn]) * 4096
+                self.volume.write(place, data)
+                if self.volume.read(place, len(data)) != data:
+                    wrong.append((index, turn))
+
+        threads = [threading.Thread(target=work, args=(index,))
+                   for index in range(6)]
+        for thread in threads:
+            thread.start()
+        self.sheep[0].stop()
+        for thread in threads:
+            thread.join(30)
+            self.assertFalse(thread.is_alive())
+        self.assertEqual([], wrong)
+
+
+class VolumeFileTest(VolumeCase):
+    def test_file(self):
+        file = self.volume.file()
+        self.assertTrue(file.readable() and file.writable())
+        self.assertEqual(5, file.write(b'hello'))
+        self.assertEqual(5, file.tell())
+        file.seek(1)
+        self.assertEqual(b'ello', file.read(4))
+        file.seek(-3, io.SEEK_END)
+        self.assertEqual(bytes(3), file.read(10))
+        self.assertEqual(b'', file.read(10))
+        self.assertEqual(SIZE, file.tell())
+        with self.assertRaises(OSError):
+            file.write(b'x')
+        file.close()
+        self.assertEqual(1, self.cluster.flushes)
+        self.assertEqual(b'hello', self.volume.read(0, 5))
+
+    def test_buffered_writer_stops_at_the_end(self):
+        buffered = io.BufferedWriter(self.volume.file())
+        buffered.seek(SIZE - 2)
+        buffered.write(b'abc')
+        self.assertRaises(OSError, buffered.flush)
+        self.assertEqual(b'ab', self.cluster.content['v'][-2:])
+        buffered.raw.close()
+
+    def test_seek_before_the_beginning(self):
+        self.assertRaises(ValueError, self.volume.file().seek, -1)
