@@ -75,7 +75,9 @@ class Session(Protocol):
         The buffer is reused: copy what must outlive the call. When not even
         one message is whole, return ``start``; the world makes the buffer
         grow as far as ``room_bytes`` asks. An exception raised here closes
-        the connection (it is logged).
+        the connection (it is logged). What was left unused is offered
+        again, with what came meanwhile, when more arrives or when reading
+        is resumed after a pause.
         """
 
     room_bytes: int
