@@ -105,12 +105,17 @@ def make(directory):
 def install(directory, requirements, constraints):
     """Install this tree, editable, and requirement files; exit code."""
     command = [os.path.join(directory, 'bin', 'python'), '-m', 'pip',
-               'install', '--quiet', '--disable-pip-version-check']
+               'install', '--disable-pip-version-check']
     if constraints:
         command += ['--constraint', constraints]
     for name in requirements:
         command += ['--requirement', name]
-    return subprocess.run(command + ['--editable', '.']).returncode
+    # pip talks at length even when asked to be quiet: shown if it fails.
+    done = subprocess.run(command + ['--editable', '.'], text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    if done.returncode:
+        sys.stderr.write(done.stdout)
+    return done.returncode
 
 
 def main():
