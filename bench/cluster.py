@@ -1,0 +1,198 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Real sheep, started and stopped; and what one asks of them."""
+
+import contextlib
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+from bench import flood
+from sheepdog.client import client as client_module
+from sheepdog.model import errors
+from sheepdog.wire import native
+
+HOST = '127.0.0.1'
+START_SECONDS = 60.0
+STOP_SECONDS = 20.0
+POLL_SECONDS = 0.005
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return probe.getsockname()[1]
+
+
+def wait_until(condition, seconds: float, what: str) -> float:
+    """Poll until ``condition()`` is true; how many seconds it took.
+
+    :raises BenchError: it never was
+    """
+    begin = time.monotonic()
+    while not condition():
+        if time.monotonic() - begin > seconds:
+            raise flood.BenchError('waited %d s for %s' % (seconds, what))
+        time.sleep(POLL_SECONDS)
+    return time.monotonic() - begin
+
+
+class Sheep:
+    """One daemon; each in a zone of its own."""
+
+    def __init__(self, directory: pathlib.Path, number: int, options=(),
+                 profile=''):
+        self.number = number
+        self.port = free_port()
+        self.nbd_port = free_port()
+        self.process = None
+        self._meta = directory / ('sheep-%d' % number)
+        self._output = directory / ('sheep-%d.out' % number)
+        sheep = str(pathlib.Path(sys.executable).parent / 'sheep')
+        self.command = [
+            sheep, '-f', '-b', HOST, '-y', HOST, '-p', str(self.port),
+            '-c', 'local:%s' % (directory / 'coordination'),
+            '-z', str(number + 1),
+            '--nbd', 'host=%s,port=%d' % (HOST, self.nbd_port),
+            *options, str(self._meta)]
+        if profile:
+            self.command[:0] = [
+                sys.executable, '-m', 'cProfile', '-o',
+                os.path.join(profile, 'sheep-%d.prof' % number)]
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def start(self):
+        with open(self._output, 'ab') as output:
+            self.process = subprocess.Popen(
+                self.command, stdin=subprocess.DEVNULL, stdout=output,
+                stderr=output)
+
+    def wait(self, condition, what: str) -> float:
+        """``wait_until``, as long as the daemon lives."""
+        def check():
+            if self.process.poll() is not None:
+                raise flood.BenchError(
+                    '%s\nexited with %d:\n%s' % (
+                        ' '.join(self.command), self.process.returncode,
+                        self._output.read_text(errors='replace')[-2000:]))
+            return condition()
+        return wait_until(check, START_SECONDS,
+                          'sheep %d to %s' % (self.number, what))
+
+    def send_signal(self, number, seconds: float = STOP_SECONDS):
+        """Signal it, and wait until it is gone."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.send_signal(number)
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            print('sheep %d did not stop within %d s' % (self.number,
+                                                         seconds))
+
+    def is_answering(self) -> bool:
+        """Does it answer a native client, whatever it says?"""
+        return self._ask(native.pack_get_cluster_default(1)) is not None
+
+    def is_serving(self, name: str) -> bool:
+        """Does it find a VDI of that name?"""
+        fields = self._ask(native.pack_get_vdi_info(1, name))
+        return fields is not None and not fields[native.RESULT]
+
+    def _ask(self, buffers):
+        with contextlib.suppress(OSError):
+            with socket.create_connection((HOST, self.port), 5) as sock:
+                sock.sendall(b''.join(buffers))
+                header = sock.recv(native.HEADER_BYTES, socket.MSG_WAITALL)
+            if len(header) == native.HEADER_BYTES:
+                return native.RESPONSE.unpack(header)
+        return None
+
+    def admin(self, timeout: float = 30.0) -> client_module.Client:
+        return client_module.Client((HOST, self.port), timeout, 5.0)
+
+    def members(self) -> int:
+        """How many members the current epoch has, as this sheep serves it;
+        0 when it does not."""
+        try:
+            with self.admin(5.0) as admin:
+                info = admin.cluster.info()
+        except errors.SheepdogError:
+            return 0
+        if info['status'] != 'ok' or not info['epochs']:
+            return 0
+        return len(info['epochs'][0]['members'])
+
+
+class Cluster:
+    """All of them; a context manager that leaves no process behind."""
+
+    COPIES = 3
+
+    def __init__(self, directory: pathlib.Path, options=(), profile=''):
+        self.sheep = [Sheep(directory, number, options, profile)
+                      for number in range(self.COPIES)]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_exc):
+        for sheep in self.sheep:
+            if sheep.process is not None and sheep.process.poll() is None:
+                sheep.process.terminate()
+        for sheep in self.sheep:
+            sheep.send_signal(signal.SIGTERM)
+
+    @property
+    def pids(self) -> list:
+        return [sheep.pid for sheep in self.sheep]
+
+    def start(self) -> list:
+        """Start one after the other, on empty stores; for each the seconds
+        from exec to its first answer."""
+        times = []
+        for sheep in self.sheep:
+            begin = time.monotonic()
+            sheep.start()
+            sheep.wait(sheep.is_answering, 'answer')
+            times.append(time.monotonic() - begin)
+        return times
+
+    def form(self):
+        with self.sheep[0].admin() as admin:
+            admin.cluster.format(copies=self.COPIES)
+        self.wait_whole()
+
+    def create(self, name: str, size: int):
+        with self.sheep[0].admin() as admin:
+            admin.vdis.create(name, size)
+
+    def wait_whole(self) -> float:
+        """Until all are in the epoch and nothing is being recovered."""
+        return wait_until(self._is_whole, 120.0, 'the cluster to be whole')
+
+    def _is_whole(self):
+        if any(sheep.members() < self.COPIES for sheep in self.sheep):
+            return False
+        with self.sheep[0].admin() as admin:
+            return all(node['done'] >= node['total']
+                       for node in admin.nodes.recovery())
