@@ -128,7 +128,7 @@ class Sheep:
         return None
 
     def admin(self, timeout: float = 30.0) -> client_module.Client:
-        return client_module.Client((HOST, self.port), timeout, 5.0)
+        return client_module.Client([(HOST, self.port)], timeout, 5.0)
 
     def members(self) -> int:
         """How many members the current epoch has, as this sheep serves it;
