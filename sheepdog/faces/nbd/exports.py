@@ -1,0 +1,144 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""From the name that a client asks for to a volume.
+
+    NAME        the VDI
+    NAME@TAG    its snapshot TAG, read-only
+    (nothing)   the default export, where one is set
+"""
+
+import asyncio
+from typing import Any, Callable, Protocol
+
+from sheepdog.model import errors
+from sheepdog.wire import nbd
+from sheepdog.world import api
+
+RETRY_SECONDS = 0.1
+
+
+class Volume(Protocol):
+    """What this face uses of ``volume.Volume``."""
+
+    name: str
+    vdi_id: int
+    size: int
+    read_only: bool
+    valid: bool
+
+    def submit_read(self, offset: int, length: int,
+                    done: Callable) -> None: ...
+
+    def submit_write(self, offset: int, data: bytes, fua: bool,
+                     done: Callable) -> None: ...
+
+    async def zero(self, offset: int, length: int, fua: bool = False,
+                   may_punch: bool = True) -> None: ...
+
+    async def discard(self, offset: int, length: int,
+                      fua: bool = False) -> None: ...
+
+    async def flush(self) -> None: ...
+
+    async def extents(self, offset: int, length: int) -> list: ...
+
+    async def close(self) -> None: ...
+
+
+class Volumes(Protocol):
+    async def open(self, name: str, tag: str = '', snap_id: int = 0,
+                   read_only: bool = False,
+                   shared: bool = False) -> Any: ...
+
+
+class Catalogue(Protocol):
+    def names(self) -> list: ...
+
+    async def list(self, name: str = '') -> list: ...
+
+
+class Exports:
+    """All that may be exported. Raises the errors of ``volume``."""
+
+    def __init__(self, world: api.World, volumes: Volumes,
+                 catalogue: Catalogue, default_export: str, read_only: bool,
+                 lock_wait_seconds: float):
+        self._world = world
+        self._volumes = volumes
+        self._catalogue = catalogue
+        self._default = default_export
+        self._read_only = read_only
+        self._lock_wait_seconds = lock_wait_seconds
+
+    def names(self) -> list:
+        """What a client that asks for a list is told: no snapshots."""
+        return self._catalogue.names()
+
+    async def describe(self, name: str) -> nbd.Export:
+        """An export as it would be opened, without a lock taken.
+
+        :raises NoVdi, NoTag: there is none of that name
+        """
+        name, vdi, tag = self._resolve(name)
+        entries = await self._catalogue.list(vdi)
+        for entry in entries:
+            if entry['name'] == vdi and entry['snapshot'] == bool(tag) and (
+                    not tag or entry['tag'] == tag):
+                return self._export(name, entry['vdi_id'], entry['size'],
+                                    bool(tag))
+        raise errors.NoVdi('there is no VDI %s' % name)
+
+    async def open(self, name: str):
+        """(Volume, Export). Whoever opens it closes it.
+
+        :raises NoVdi, NoTag: there is none of that name
+        :raises VdiLocked: another sheep has it open
+        """
+        name, vdi, tag = self._resolve(name)
+        clock = self._world.clock
+        give_up = clock.monotonic() + self._lock_wait_seconds
+        while True:
+            try:
+                volume = await self._volumes.open(
+                    vdi, tag=tag, read_only=self._read_only or bool(tag))
+                break
+            except errors.SheepdogError as error:
+                if not (error.retry or isinstance(error, errors.VdiLocked)):
+                    raise
+                if clock.monotonic() >= give_up:
+                    raise
+            await asyncio.sleep(RETRY_SECONDS)
+        return volume, self._export(name, volume.vdi_id, volume.size,
+                                    volume.read_only)
+
+    def _resolve(self, name: str):
+        """(canonical name, VDI, tag)"""
+        name = name or self._default
+        if not name:
+            raise errors.NoVdi('there is no default export: name a VDI')
+        vdi, mark, tag = name.rpartition('@')
+        # A VDI may have the mark in its own name.
+        if not mark or name in self._catalogue.names():
+            return name, name, ''
+        if not vdi or not tag:
+            raise errors.NoVdi('there is no VDI %s' % name)
+        return name, vdi, tag
+
+    def _export(self, name: str, vdi_id: int, size: int,
+                read_only: bool) -> nbd.Export:
+        # A volume is open on one sheep at a time and shared by all its
+        # connections there: a flush covers them all.
+        return nbd.Export(
+            name, size,
+            nbd.export_flags(read_only or self._read_only, can_multi=True),
+            'Sheepdog VDI %06x' % vdi_id)

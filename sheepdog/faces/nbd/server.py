@@ -1,0 +1,131 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The NBD face: listeners and the connections accepted there."""
+
+import asyncio
+import logging
+from typing import Any, Optional
+
+from sheepdog.faces.nbd import counters
+from sheepdog.faces.nbd import exports
+from sheepdog.faces.nbd import session as session_module
+from sheepdog.faces.nbd import settings as settings_module
+from sheepdog.wire import nbd_options
+from sheepdog.world import api
+
+LOG = logging.getLogger(__name__)
+
+ABORTED_SECONDS = 1.0
+"""What aborted connections may take to let go of their volumes."""
+
+LOG_SECONDS = 60.0
+"""Refused connections are logged at most this often."""
+
+
+class NbdFace:
+    """Serves VDIs over TCP and a unix socket. Made once per sheep."""
+
+    def __init__(self, world: api.World, volumes: exports.Volumes,
+                 catalogue: exports.Catalogue,
+                 settings: settings_module.NbdSettings):
+        self.world = world
+        self.settings = settings
+        self.exports = exports.Exports(
+            world, volumes, catalogue, settings.default_export,
+            settings.read_only, settings.lock_wait_seconds)
+        self.counters = counters.Counters()
+        self.tls = nbd_options.Tls.NONE
+        """With certificates configured, what is made of STARTTLS."""
+        self.is_stopping = False
+        self._listeners: list[api.Listener] = []
+        # In order of arrival, so that all worlds stop them in that order.
+        self._sessions: dict[session_module.NbdSession, None] = {}
+        self._is_empty = asyncio.Event()
+        self._is_empty.set()
+        self._quiet_until = 0.0
+        self.address: Optional[Any] = None
+        """(host, port) once started, with the port that was chosen; None
+        without TCP."""
+
+    async def start(self) -> None:
+        """:raises OSError: an address is in use or not ours; nothing is
+        left listening then"""
+        settings = self.settings
+        try:
+            if settings.port is not None:
+                listener = await self.world.network.listen(
+                    self._session, host=settings.host, port=settings.port)
+                self._listeners.append(listener)
+                self.address = listener.address
+            if settings.unix_path:
+                self._listeners.append(await self.world.network.listen(
+                    self._session, path=settings.unix_path,
+                    mode=settings.unix_mode))
+        except OSError:
+            await self._close_listeners()
+            raise
+
+    async def stop(self, deadline_seconds: float) -> None:
+        """Accept nothing more, answer what is under way, close. Whoever is
+        not gone when the deadline passes is cut off."""
+        self.is_stopping = True
+        await self._close_listeners()
+        for session in list(self._sessions):
+            session.drain()
+        if await self._wait_empty(deadline_seconds):
+            return
+        LOG.warning('NBD: %d connections are cut off after %g s',
+                    len(self._sessions), deadline_seconds)
+        for session in list(self._sessions):
+            session.abort()
+        if not await self._wait_empty(ABORTED_SECONDS):
+            LOG.warning('NBD: %d volumes are still busy with requests',
+                        len(self._sessions))
+
+    # For the sessions.
+
+    def admit(self, session: session_module.NbdSession) -> bool:
+        if (self.is_stopping or
+                len(self._sessions) >= self.settings.connections_max):
+            self.counters.connections_refused += 1
+            now = self.world.clock.monotonic()
+            if now >= self._quiet_until:
+                self._quiet_until = now + LOG_SECONDS
+                LOG.warning('NBD: a connection too many: there are %d',
+                            len(self._sessions))
+            return False
+        self.counters.connections += 1
+        self._sessions[session] = None
+        self.counters.connections_active = len(self._sessions)
+        self._is_empty.clear()
+        return True
+
+    def forget(self, session: session_module.NbdSession) -> None:
+        del self._sessions[session]
+        self.counters.connections_active = len(self._sessions)
+        if not self._sessions:
+            self._is_empty.set()
+
+    def _session(self) -> session_module.NbdSession:
+        return session_module.NbdSession(self)
+
+    async def _close_listeners(self) -> None:
+        while self._listeners:
+            await self._listeners.pop().close()
+
+    async def _wait_empty(self, seconds: float) -> bool:
+        try:
+            await asyncio.wait_for(self._is_empty.wait(), seconds)
+        except asyncio.TimeoutError:
+            return False
+        return True

@@ -1,0 +1,59 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What an operator may set of the NBD face."""
+
+import dataclasses
+from typing import Optional
+
+from sheepdog.model import limits
+
+
+@dataclasses.dataclass(frozen=True)
+class NbdSettings:
+    host: str = '127.0.0.1'
+    port: Optional[int] = limits.NBD_PORT_DEFAULT
+    """None: not over TCP. 0: any free one."""
+
+    unix_path: str = ''
+    """Empty: not over a unix socket."""
+    unix_mode: int = 0o600
+
+    default_export: str = ''
+    """What a client gets that names nothing; empty: it is refused."""
+
+    read_only: bool = False
+    """Whatever is exported."""
+
+    connections_max: int = 2000
+    """One more is closed at once."""
+
+    handshake_timeout_seconds: float = 30.0
+    """From connecting to choosing an export. Without the time that opening
+    the volume takes."""
+
+    lock_wait_seconds: float = 3.0
+    """How long to try again where a volume cannot be opened for a moment:
+    its last user has just gone and the lock is not free yet, or the epoch
+    changes."""
+
+    inflight_max: int = limits.CONNECTION_INFLIGHT_MAX
+    """Requests of one connection under way, before no more are read."""
+
+    inflight_bytes_max: int = 64 << 20
+    """The same in bytes of reads and writes. One request may be over it."""
+
+    def __post_init__(self):
+        for name in ('connections_max', 'inflight_max', 'inflight_bytes_max',
+                     'handshake_timeout_seconds'):
+            if getattr(self, name) <= 0:
+                raise ValueError('%s must be more than 0' % name)
