@@ -56,6 +56,8 @@ FLAG_CREATE = 0x04
 """Create the object where it does not exist (aux of the capacity below)."""
 FLAG_RETRY = 0x08
 """Sent before, perhaps by another way: look whether it was applied."""
+FLAG_RECOVERY = 0x10
+"""READ for recovery: as the replica has it, whole or not."""
 
 HELLO = 0x80
 """JSON both ways, see ``Hello``. The only one allowed on a public
@@ -66,12 +68,12 @@ ADMIN = 0x82
 """JSON both ways: {"method": NAME, "arguments": {…}} → {"result": …}. On an
 error the result code is set and the payload is {"error": text}."""
 
-# Between gateways and replicas. aux of a write: log2 of the capacity (8
-# bits) | lock serial << 8; token: index of the origin in the view << 48 |
-# its count of writes.
+# Between gateways and replicas. aux of WRITE, ZERO, REMOVE: log2 of the
+# capacity (8 bits) | lock serial (24 bits) << 8; token: index of the origin
+# in the view << 48 | its count of writes.
 WRITE = 0x90
 READ = 0x91
-"""aux = bytes wanted → data."""
+"""token = lock serial, aux = bytes wanted → data."""
 ZERO = 0x92
 """Make [offset, offset + u32 payload) zero, giving blocks back."""
 REMOVE = 0x93
@@ -90,6 +92,9 @@ RECOVER = 0x99
 """Make your replica of this object whole now, then answer."""
 EXTENTS = 0x9A
 """→ u32 pairs (offset, length) of blocks that are not zero."""
+DOUBT = 0x9B
+"""This replica took a write that others refused: make it like theirs before
+it is read again."""
 
 # Between gateways: the same operations, to the one who orders them.
 ORDER_WRITE = 0xA0
@@ -139,7 +144,7 @@ def unpack_json(payload) -> dict:
     """:raises InvalidParameters: it is not a JSON object"""
     try:
         message = json.loads(bytes(payload))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise errors.InvalidParameters('the message is not JSON') from None
     if not isinstance(message, dict):
         raise errors.InvalidParameters('the message is not a JSON object')

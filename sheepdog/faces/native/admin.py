@@ -1,0 +1,323 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What our own tools may ask of a sheep: JSON in, JSON out.
+
+One method, one function; arguments are keyword arguments. Methods that
+concern another sheep are passed on to it.
+"""
+
+import asyncio
+import inspect
+import logging
+
+from sheepdog.model import errors
+from sheepdog.wire import peer as wire
+
+LOG = logging.getLogger(__name__)
+
+NODE_SECONDS = 5.0
+SETTINGS = ('store', 'copies', 'copy_policy', 'block_size_shift', 'strict',
+            'vdi_locks', 'fixed_vnodes', 'recycle_ids', 'avoid_full')
+
+
+class Admin:
+    """:param sheep: the whole (see ``cmd.wiring``): this room asks it for
+        what it tells operators, and may stop it"""
+
+    def __init__(self, world, sheep, handles):
+        self.world = world
+        self.sheep = sheep
+        self.handles = handles
+        self.methods = {
+            'cluster.info': self._cluster_info,
+            'cluster.format': self._cluster_format,
+            'cluster.shutdown': self._cluster_shutdown,
+            'cluster.recover': self._cluster_recover,
+            'node.list': self._node_list,
+            'node.info': self._node_info,
+            'node.space': self._node_space,
+            'node.stat': self._node_stat,
+            'node.recovery': self._node_recovery,
+            'node.progress': self._node_progress,
+            'node.kill': self._node_kill,
+            'node.stop': self._node_stop,
+            'node.log': self._node_log,
+            'node.status': self._node_status,
+            'vdi.create': self._vdi_create,
+            'vdi.list': self._vdi_list,
+            'vdi.resize': self._vdi_resize,
+            'vdi.delete': self._vdi_delete,
+            'vdi.locks': self._vdi_locks,
+            'vdi.unlock': self._vdi_unlock,
+            'volume.open': self._volume_open,
+            'volume.close': self._volume_close,
+        }
+
+    def handlers(self):
+        """For ``Server.register``."""
+        return {wire.ADMIN: self._on_admin}
+
+    def _on_admin(self, request):
+        self.world.spawn(self._answer(request), 'request of a tool')
+
+    async def _answer(self, request):
+        try:
+            message = wire.unpack_json(request.payload)
+            result = await self.call(request.session,
+                                     message.get('method'),
+                                     message.get('arguments') or {})
+        except errors.SheepdogError as exc:
+            request(exc)
+        else:
+            request.answer_json({'result': result})
+
+    async def call(self, session, method, arguments):
+        """:raises SheepdogError: unknown method, wrong arguments, or what
+        the method raises"""
+        function = self.methods.get(method)
+        if function is None:
+            raise errors.InvalidParameters('this sheep has no method %r'
+                                           % (method,))
+        if 'session' in inspect.signature(function).parameters:
+            arguments = dict(arguments, session=session)
+        try:
+            inspect.signature(function).bind(**arguments)
+        except TypeError as exc:
+            raise errors.InvalidParameters('%s: %s' % (method, exc)) from None
+        return await function(**arguments)
+
+    # -- the cluster ----------------------------------------------------
+
+    async def _cluster_info(self):
+        cluster = self.sheep.cluster
+        explained = cluster.explain()
+        return {
+            'status': cluster.status.value,
+            'reason': explained.get('reason', ''),
+            'missing': explained.get('missing', []),
+            'leader': explained.get('leader'),
+            'settings': (cluster.state.settings.to_dict()
+                         if cluster.state.settings else None),
+            'epochs': [
+                {'epoch': view.epoch, 'time': view.time, 'members': [
+                    {'host': m.host, 'port': m.port, 'vnodes': m.vnodes,
+                     'zone': m.zone} for m in view.members]}
+                for view in reversed(await self.sheep.cluster.history())],
+            'version': self.sheep.version,
+        }
+
+    async def _cluster_format(self, force=False, operation_id='',
+                              **settings):
+        unknown = sorted(set(settings) - set(SETTINGS))
+        if unknown:
+            raise errors.InvalidParameters('unknown settings: %s'
+                                           % ', '.join(unknown))
+        if settings.get('copy_policy'):
+            raise errors.InvalidParameters(
+                'erasure coding is not built yet in this version: give a '
+                'number of copies')
+        if settings.get('strict') or settings.get('avoid_full') or (
+                settings.get('recycle_ids')):
+            raise errors.InvalidParameters(
+                'the options -t, -F and -R are not built yet in this '
+                'version')
+        await self.sheep.cluster.execute(
+            'format', {'settings': settings, 'force': force}, operation_id)
+
+    async def _cluster_shutdown(self, operation_id=''):
+        await self.sheep.cluster.execute('shutdown', {}, operation_id)
+
+    async def _cluster_recover(self, action, operation_id=''):
+        if action != 'force':
+            raise errors.InvalidParameters(
+                'recover %s is not built yet in this version' % action)
+        await self.sheep.cluster.execute('recover-force', {}, operation_id)
+
+    # -- nodes ----------------------------------------------------------
+
+    def _members(self):
+        view = self.sheep.cluster.view
+        return list(enumerate(view.members)) if view else []
+
+    def _member(self, number):
+        for index, member in self._members():
+            if index == number:
+                return member
+        raise errors.InvalidParameters('there is no node %s' % (number,))
+
+    async def _ask(self, member, method, arguments=None):
+        """Of another sheep, or of this one."""
+        if member.incarnation == self.sheep.cluster.incarnation:
+            return await self.call(None, method, arguments or {})
+        _, _, payload = await self.sheep.links.control(member).call(
+            wire.ADMIN, timeout=NODE_SECONDS, payload=wire.pack_json(
+                {'method': method, 'arguments': arguments or {}}))
+        return wire.unpack_json(payload)['result']
+
+    async def _ask_all(self, method):
+        """``(index, member, result)``; the result of one that does not
+        answer is its error."""
+        members = self._members()
+        results = await asyncio.gather(
+            *(self._ask(m, method) for _, m in members),
+            return_exceptions=True)
+        for result in results:
+            if (isinstance(result, BaseException)
+                    and not isinstance(result, errors.SheepdogError)):
+                raise result
+        return [(index, member, result)
+                for (index, member), result in zip(members, results)]
+
+    async def _node_list(self):
+        return [{'id': index, 'node': m.node, 'incarnation': m.incarnation,
+                 'host': m.host, 'port': m.port, 'vnodes': m.vnodes,
+                 'zone': m.zone} for index, m in self._members()]
+
+    async def _node_info(self):
+        nodes = []
+        for index, member, result in await self._ask_all('node.space'):
+            node = {'id': index, 'host': member.host, 'port': member.port}
+            if isinstance(result, errors.SheepdogError):
+                node.update(total=0, used=0, free=0, error=str(result))
+            else:
+                node.update(result)
+            nodes.append(node)
+        virtual = sum(v['size'] for v in await self._vdi_list())
+        return {'nodes': nodes, 'virtual_bytes': virtual}
+
+    async def _node_space(self):
+        store = self.sheep.store
+        space = store.space()
+        return {'total': space.total, 'free': space.free,
+                'used': store.used_bytes()}
+
+    async def _node_stat(self):
+        gateway = self.sheep.gateway
+        replica = self.sheep.replica
+        client = {key: gateway.counters[key] for key in (
+            'write', 'read', 'remove', 'flush', 'bytes_written',
+            'bytes_read')}
+        peer = dict(replica.counters)
+        for counters, active in ((client, gateway.inflight),
+                                 (peer, self.sheep.server.inflight)):
+            counters['active'] = active
+            counters['total'] = sum(counters[key] for key in (
+                'write', 'read', 'remove', 'flush'))
+        return {'client': client, 'peer': peer}
+
+    async def _node_recovery(self):
+        nodes = []
+        for index, m, result in await self._ask_all('node.progress'):
+            if isinstance(result, errors.SheepdogError):
+                continue
+            if result['is_running']:
+                nodes.append({'id': index, 'host': m.host, 'port': m.port,
+                              'vnodes': m.vnodes, 'zone': m.zone,
+                              'done': result['done'],
+                              'total': result['total']})
+        return nodes
+
+    async def _node_progress(self):
+        recovery = self.sheep.recovery
+        return {'is_running': recovery.is_running and recovery.total > 0,
+                'done': recovery.done, 'total': recovery.total}
+
+    async def _node_kill(self, id=None, local=False, operation_id=''):
+        if local:
+            return await self._node_stop()
+        return await self._ask(self._member(id), 'node.stop')
+
+    async def _node_stop(self):
+        LOG.info('stopping: a tool asked for it')
+        self.sheep.stop_soon()
+
+    async def _node_log(self, action, level=''):
+        control = self.sheep.log_control
+        if action == 'list':
+            return {'levels': control.levels()}
+        if action == 'set':
+            try:
+                control.set_level(level)
+            except KeyError:
+                raise errors.InvalidParameters(
+                    'there is no log level %r; "list" shows them'
+                    % (level,)) from None
+        elif action != 'get':
+            raise errors.InvalidParameters('unknown action %r' % (action,))
+        return {'level': control.level()}
+
+    async def _node_status(self):
+        sheep = self.sheep
+        status = dict(sheep.cluster.explain())
+        status.update(
+            node=sheep.store.node_id, version=sheep.version,
+            address='%s:%s' % (sheep.settings.advertised_host,
+                               sheep.settings.port),
+            nbd=sheep.nbd_address(),
+            recovery=await self._node_progress(),
+            bad_objects=len(sheep.store.bad_blocks()),
+            store=await self._node_space())
+        return status
+
+    # -- VDIs -----------------------------------------------------------
+
+    async def _vdi_create(self, name, size, copies=0, copy_policy=0,
+                          block_size_shift=0, preallocate=False,
+                          operation_id=''):
+        if preallocate:
+            raise errors.InvalidParameters(
+                'preallocation is not built yet in this version')
+        return await self.sheep.catalogue.create(
+            name, size, copies, copy_policy, block_size_shift, operation_id)
+
+    async def _vdi_list(self, name=''):
+        return await self.sheep.catalogue.list(name)
+
+    async def _vdi_resize(self, name, size, operation_id=''):
+        await self.sheep.catalogue.resize(name, size, operation_id)
+
+    async def _vdi_delete(self, name, tag='', snap_id=0, operation_id=''):
+        await self.sheep.catalogue.delete(name, tag, snap_id, operation_id)
+
+    async def _vdi_locks(self):
+        cluster = self.sheep.cluster
+        view = cluster.view
+        locks = []
+        for vdi_id, lock in sorted(cluster.state.locks.items()):
+            entry = cluster.state.vdis[vdi_id]
+            owners = [view.member(i) for i in lock.owners]
+            locks.append({
+                'name': entry.name, 'tag': entry.tag,
+                'snap_id': entry.snap_id, 'vdi_id': vdi_id,
+                'mode': lock.mode,
+                'owners': [{'host': m.host, 'port': m.port,
+                            'incarnation': m.incarnation}
+                           for m in owners if m is not None]})
+        return locks
+
+    async def _vdi_unlock(self, name, operation_id=''):
+        entry = self.sheep.catalogue.find(name)
+        await self.sheep.cluster.execute(
+            'unlock', {'vdi_id': entry.vdi_id, 'force': True,
+                       'owner': self.sheep.cluster.incarnation},
+            operation_id)
+
+    # -- volumes of this connection -------------------------------------
+
+    async def _volume_open(self, session, name, tag='', snap_id=0,
+                           read_only=False, operation_id=''):
+        return await self.handles.open(session, name, tag, snap_id,
+                                       read_only)
+
+    async def _volume_close(self, session, handle, operation_id=''):
+        await self.handles.close(session, handle)

@@ -1,0 +1,124 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Volumes that a tool's connection has opened, and their reads and writes.
+
+A handle belongs to its connection and closes with it.
+"""
+
+from sheepdog.model import errors
+from sheepdog.wire import peer as wire
+
+REQUEST_MAX_BYTES = 4 << 20
+
+
+class Handles:
+    """``ADMIN`` volume.open and volume.close, and the VOLUME opcodes."""
+
+    def __init__(self, world, volumes):
+        self.world = world
+        self.volumes = volumes
+        self._by_session = {}
+        self._next = 0
+
+    def handlers(self):
+        """For ``Server.register``."""
+        return {wire.VOLUME_READ: self._on_read,
+                wire.VOLUME_WRITE: self._on_write,
+                wire.VOLUME_ZERO: self._on_zero,
+                wire.VOLUME_FLUSH: self._on_flush}
+
+    async def open(self, session, name, tag='', snap_id=0, read_only=False):
+        """:raises SheepdogError: NoVdi, VdiLocked, …"""
+        volume = await self.volumes.open(name, tag, snap_id, read_only)
+        handles = self._by_session.get(session)
+        if handles is None:
+            handles = self._by_session[session] = {}
+            session.on_close.append(lambda: self._forget(session))
+        if not session.is_open:
+            self._by_session.pop(session, None)
+            await volume.close()
+            raise errors.Unreachable('the connection is gone')
+        self._next += 1
+        handles[self._next] = volume
+        return {'handle': self._next, 'size': volume.size,
+                'vdi_id': volume.vdi_id, 'object_bytes': volume.object_bytes,
+                'read_only': volume.read_only}
+
+    async def close(self, session, handle):
+        volume = self._by_session.get(session, {}).pop(handle, None)
+        if volume is None:
+            raise errors.InvalidParameters('no volume has handle %s'
+                                           % (handle,))
+        await volume.close()
+
+    def _forget(self, session):
+        for volume in self._by_session.pop(session, {}).values():
+            self.world.spawn(self._close(volume), 'close of a volume')
+
+    async def _close(self, volume):
+        try:
+            await volume.close()
+        except errors.SheepdogError:
+            # The lock is gone, and with it the volume.
+            volume.invalidate()
+
+    def _find(self, request):
+        volume = self._by_session.get(request.session, {}).get(request.oid)
+        if volume is None:
+            request(errors.InvalidParameters('no volume has handle %d'
+                                             % request.oid))
+        return volume
+
+    def _on_read(self, request):
+        volume = self._find(request)
+        if volume is None:
+            return
+        if request.aux > REQUEST_MAX_BYTES:
+            request(errors.InvalidParameters(
+                'at most %d bytes at once' % REQUEST_MAX_BYTES))
+            return
+
+        def done(error, data):
+            if isinstance(data, list):
+                data = b''.join(data)
+            request(error, data or b'')
+
+        volume.submit_read(request.token, request.aux, done)
+
+    def _on_write(self, request):
+        volume = self._find(request)
+        if volume is not None:
+            volume.submit_write(request.token, request.payload,
+                                bool(request.flags & wire.FLAG_DURABLE),
+                                request)
+
+    def _on_zero(self, request):
+        volume = self._find(request)
+        if volume is not None:
+            self.world.spawn(self._answer(request, volume.zero(
+                request.token, request.aux,
+                bool(request.flags & wire.FLAG_DURABLE))), 'zero a range')
+
+    def _on_flush(self, request):
+        volume = self._find(request)
+        if volume is not None:
+            self.world.spawn(self._answer(request, volume.flush()),
+                             'flush a volume')
+
+    async def _answer(self, request, coroutine):
+        try:
+            await coroutine
+        except errors.SheepdogError as exc:
+            request(exc)
+        else:
+            request(None)

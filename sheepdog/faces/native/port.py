@@ -1,0 +1,153 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""One TCP port and one unix socket for all who speak in 48-byte headers.
+
+A connection starts out public: the public opcodes and HELLO are all that it
+may say. After a HELLO that was accepted it is a cluster connection.
+"""
+
+import logging
+
+from sheepdog.model import errors
+from sheepdog.model import limits
+from sheepdog.wire import native
+from sheepdog.wire import peer as wire
+
+LOG = logging.getLogger(__name__)
+
+INFLIGHT_RESUME = limits.CONNECTION_INFLIGHT_MAX // 2
+NOT_PUBLIC = errors.InvalidParameters('not for a public connection')
+
+
+class Port:
+    """:param public_face: ``public.Public``; ``server``: the peer room's"""
+
+    def __init__(self, world, public_face, server):
+        self.world = world
+        self.public_face = public_face
+        self.server = server
+        self.sessions = {}
+        self._listeners = []
+
+    async def listen(self, host, port, socket_path, data_host='',
+                     data_port=0):
+        """:raises OSError: an address cannot be had; none is then held"""
+        network = self.world.network
+        try:
+            self._listeners.append(await network.listen(
+                self._session, host=host, port=port))
+            if data_host:
+                self._listeners.append(await network.listen(
+                    self._session, host=data_host, port=data_port))
+            if socket_path:
+                self._listeners.append(await network.listen(
+                    self._session, path=socket_path))
+        except OSError:
+            await self.close()
+            raise
+
+    async def close(self):
+        """Accept no more connections."""
+        listeners, self._listeners = self._listeners, []
+        for listener in listeners:
+            await listener.close()
+
+    def abort_all(self):
+        for session in list(self.sessions):
+            session.connection.abort()
+
+    def _session(self):
+        return Session(self)
+
+
+class Session:
+    """One connection; see ``world.api.Session``."""
+
+    def __init__(self, port):
+        self.port = port
+        self.connection = None
+        self.room_bytes = 0
+        self.inflight = 0
+        self.is_throttled = False
+        self.is_connected = False
+        self.claims = {}
+        self._cluster_session = None
+
+    def connected(self, connection):
+        self.connection = connection
+        self.is_connected = True
+        self.port.sessions[self] = None
+
+    def disconnected(self, error):
+        self.is_connected = False
+        self.port.sessions.pop(self, None)
+        if self._cluster_session is not None:
+            self._cluster_session.disconnected(error)
+        self.port.public_face.forget(self)
+
+    def received(self, buffer, start, end):
+        session = self._cluster_session
+        if session is not None:
+            used = session.received(buffer, start, end)
+            self.room_bytes = session.room_bytes
+            return used
+        try:
+            requests, used, self.room_bytes = native.split_requests(
+                buffer, start, end)
+        except native.Unframeable as exc:
+            raise errors.InvalidParameters(
+                '%s: %s' % (self.connection.peername, exc)) from None
+        handle = self.port.public_face.handle
+        for fields, payload in requests:
+            opcode = fields[native.OPCODE]
+            if opcode == wire.HELLO:
+                # Whatever came behind it is a cluster connection's: a
+                # client waits for the answer before it goes on.
+                self._greet(fields, payload)
+                return used
+            self.inflight += 1
+            if opcode > native.PUBLIC_MAX:
+                self.answer(native.pack_error(fields, NOT_PUBLIC))
+            else:
+                handle(self, fields, payload)
+        if (self.inflight > limits.CONNECTION_INFLIGHT_MAX
+                and not self.is_throttled):
+            self.is_throttled = True
+            self.connection.pause_reading()
+        return used
+
+    def answer(self, *buffers):
+        """One request less under way."""
+        self.inflight -= 1
+        if self.is_throttled and self.inflight < INFLIGHT_RESUME:
+            self.is_throttled = False
+            self.connection.resume_reading()
+        self.connection.send(*buffers)
+
+    def _greet(self, fields, payload):
+        request_id = fields[native.ID]
+        server = self.port.server
+        try:
+            session, response = server.greet(self.connection,
+                                             wire.unpack_json(payload))
+        except errors.SheepdogError as exc:
+            LOG.info('HELLO of %s refused: %s', self.connection.peername, exc)
+            self.connection.send(*wire.pack_response(
+                wire.HELLO, server.epoch(), request_id, exc.result,
+                payload=wire.pack_json({'error': str(exc)})))
+            self.connection.close()
+            return
+        self.connection.send(*wire.pack_response(
+            wire.HELLO, server.epoch(), request_id, errors.SUCCESS,
+            payload=response))
+        self._cluster_session = session

@@ -1,0 +1,279 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The native protocol's requests: objects by id, VDIs by name.
+
+Its clients (QEMU, tgt) keep a volume's inode themselves and ask for objects.
+So this face has two doors: object requests go to the gateway, VDI requests
+to the catalogue.
+"""
+
+import logging
+
+from sheepdog.cluster import api
+from sheepdog.model import errors
+from sheepdog.model import ids
+from sheepdog.volume import cow
+from sheepdog.wire import native
+
+LOG = logging.getLogger(__name__)
+
+WAITING = {
+    api.Status.WAIT_FOR_FORMAT: errors.WaitForFormat(
+        'the cluster is not formatted'),
+    api.Status.WAIT_FOR_JOIN: errors.WaitForJoin(
+        'this sheep waits for others'),
+    api.Status.STARTING: errors.WaitForJoin('this sheep is starting'),
+    api.Status.REFUSED: errors.JoinFailed('this sheep may not join'),
+    api.Status.SHUTDOWN: errors.ShuttingDown('the cluster shuts down'),
+}
+
+
+class _Answer:
+    """Answers an object request: a callback of the gateway."""
+
+    __slots__ = ('session', 'fields')
+
+    def __init__(self, session, fields):
+        self.session = session
+        self.fields = fields
+
+    def __call__(self, error, data=b''):
+        if error is not None:
+            self.session.answer(native.pack_error(self.fields, error))
+        elif data:
+            self.session.answer(
+                native.pack_response(self.fields, length=len(data)), data)
+        else:
+            self.session.answer(native.pack_response(self.fields))
+
+
+class Public:
+    def __init__(self, world, cluster, gateway, catalogue, volumes):
+        self.world = world
+        self.cluster = cluster
+        self.gateway = gateway
+        self.catalogue = catalogue
+        self.volumes = volumes
+        self._objects = {
+            native.READ_OBJ: self._read,
+            native.WRITE_OBJ: self._write,
+            native.CREATE_AND_WRITE_OBJ: self._create,
+            native.REMOVE_OBJ: self._remove,
+            native.DISCARD_OBJ: self._discard,
+            native.FLUSH_VDI: self._flush,
+        }
+        self._vdis = {
+            native.NEW_VDI: self._new_vdi,
+            native.LOCK_VDI: self._lock_vdi,
+            native.RELEASE_VDI: self._release_vdi,
+            native.GET_VDI_INFO: self._get_vdi_info,
+            native.READ_VDIS: self._read_vdis,
+            native.DEL_VDI: self._del_vdi,
+            native.GET_CLUSTER_DEFAULT: self._get_cluster_default,
+        }
+
+    def handle(self, session, fields, payload):
+        """Answer one request, now or later; its errors are answers too."""
+        function = self._objects.get(fields[native.OPCODE])
+        try:
+            if function is None:
+                self.world.spawn(self._handle_vdi(session, fields, payload),
+                                 'native VDI request')
+                return
+            native.check_object(fields, payload)
+            self._check(fields, payload)
+        except errors.SheepdogError as exc:
+            session.answer(native.pack_error(fields, exc))
+            return
+        function(session, fields, payload)
+
+    def forget(self, session):
+        """The connection is gone: what it had locked is free."""
+        for vdi_id in session.claims:
+            self.world.spawn(self._release(vdi_id, session),
+                             'release of a lock')
+
+    async def _release(self, vdi_id, session):
+        try:
+            await self.volumes.release(vdi_id, session)
+        except errors.SheepdogError as exc:
+            LOG.debug('VDI %06x: %s', vdi_id, exc)
+
+    # -- objects --------------------------------------------------------
+
+    def _check(self, fields, payload):
+        """:raises SheepdogError: not an object that may be asked for so"""
+        if self.cluster.view is None:
+            waiting = WAITING.get(self.cluster.status)
+            if waiting is not None:
+                raise waiting
+        oid = fields[native.OID]
+        opcode = fields[native.OPCODE]
+        vdi_id = ids.vdi_of(oid)
+        entry = self.cluster.state.vdis.get(vdi_id)
+        if entry is None or entry.deleted:
+            if opcode == native.READ_OBJ:
+                raise errors.NoObject('no VDI %06x' % vdi_id)
+            raise errors.NoVdi('no VDI %06x' % vdi_id)
+        if opcode == native.READ_OBJ:
+            size = fields[native.DATA_LENGTH]
+        else:
+            size = len(payload)
+            if opcode != native.FLUSH_VDI and not self.volumes.may_write(
+                    vdi_id):
+                raise errors.VdiLocked('VDI %06x is locked elsewhere'
+                                       % vdi_id)
+        if fields[native.OFFSET] + size > ids.capacity_of(
+                oid, entry.block_size_shift):
+            raise errors.InvalidParameters(
+                'bytes %d to %d are beyond object %s'
+                % (fields[native.OFFSET], fields[native.OFFSET] + size,
+                   ids.hex_oid(oid)))
+
+    def _read(self, session, fields, payload):
+        self.gateway.read(fields[native.OID], fields[native.OFFSET],
+                          fields[native.DATA_LENGTH],
+                          _Answer(session, fields))
+
+    def _write(self, session, fields, payload):
+        self.gateway.write(fields[native.OID], fields[native.OFFSET],
+                           payload, _Answer(session, fields),
+                           is_durable(fields))
+
+    def _create(self, session, fields, payload):
+        if fields[native.FLAGS] & native.FLAG_COW:
+            self.world.spawn(self._copy_on_write(session, fields, payload),
+                             'copy on write')
+            return
+        self.gateway.write(fields[native.OID], fields[native.OFFSET],
+                           payload, _Answer(session, fields),
+                           is_durable(fields), create=True)
+
+    async def _copy_on_write(self, session, fields, payload):
+        answer = _Answer(session, fields)
+        try:
+            await cow.create_from(
+                self.gateway, fields[native.COW_OID], fields[native.OID],
+                fields[native.OFFSET], payload, is_durable(fields))
+        except errors.SheepdogError as exc:
+            answer(exc)
+        else:
+            answer(None)
+
+    def _remove(self, session, fields, payload):
+        self.gateway.remove(fields[native.OID], _Answer(session, fields))
+
+    def _discard(self, session, fields, payload):
+        oid = fields[native.OID]
+        entry = self.cluster.state.vdis[ids.vdi_of(oid)]
+        answer = _Answer(session, fields)
+
+        def done(error):
+            # What is not there reads as zero already.
+            answer(None if isinstance(error, errors.NoObject) else error)
+
+        self.gateway.zero(oid, 0, ids.capacity_of(oid,
+                                                  entry.block_size_shift),
+                          done)
+
+    def _flush(self, session, fields, payload):
+        self.world.spawn(self._flush_vdi(session, fields), 'native flush')
+
+    async def _flush_vdi(self, session, fields):
+        answer = _Answer(session, fields)
+        try:
+            await self.gateway.flush(ids.vdi_of(fields[native.OID]))
+        except errors.SheepdogError as exc:
+            answer(exc)
+        else:
+            answer(None)
+
+    # -- VDIs -----------------------------------------------------------
+
+    async def _handle_vdi(self, session, fields, payload):
+        try:
+            request = native.parse_vdi(fields, payload)
+            if self.cluster.view is None:
+                waiting = WAITING.get(self.cluster.status)
+                if waiting is not None:
+                    raise waiting
+            buffers = await self._vdis[request.opcode](session, fields,
+                                                       request)
+        except errors.SheepdogError as exc:
+            buffers = (native.pack_error(fields, exc),)
+        session.answer(*buffers)
+
+    def _vdi_answer(self, fields, entry):
+        return (native.pack_vdi_response(
+            fields, vdi_id=entry.vdi_id, copies=entry.copies,
+            block_size_shift=entry.block_size_shift),)
+
+    async def _new_vdi(self, session, fields, request):
+        if request.base_vdi_id or request.snap_id:
+            raise errors.SystemFailure(
+                'snapshots and clones are not built yet in this version')
+        if request.store_policy:
+            raise errors.InvalidParameters(
+                'hypervolumes are not built yet in this version')
+        await self.catalogue.create(
+            request.name, request.vdi_size, request.copies,
+            request.copy_policy, request.block_size_shift)
+        return self._vdi_answer(fields, self.catalogue.find(request.name))
+
+    async def _lock_vdi(self, session, fields, request):
+        entry = self.catalogue.find(request.name, request.tag,
+                                    request.snap_id)
+        if entry.snapshot:
+            return self._vdi_answer(fields, entry)
+        await self.volumes.claim(entry.vdi_id, session,
+                                 request.lock_type == native.LOCK_SHARED)
+        session.claims[entry.vdi_id] = None
+        if not session.is_connected:
+            # It went while it waited: nobody else would free the lock.
+            await self._release(entry.vdi_id, session)
+        return self._vdi_answer(fields, entry)
+
+    async def _release_vdi(self, session, fields, request):
+        vdi_id = request.base_vdi_id
+        session.claims.pop(vdi_id, None)
+        await self.volumes.release(vdi_id, session)
+        return (native.pack_response(fields),)
+
+    async def _get_vdi_info(self, session, fields, request):
+        return self._vdi_answer(fields, self.catalogue.find(
+            request.name, request.tag, request.snap_id))
+
+    async def _read_vdis(self, session, fields, request):
+        bitmap = native.pack_vdi_bitmap(
+            vdi_id for vdi_id, entry in self.cluster.state.vdis.items()
+            if not entry.deleted)
+        return native.pack_response(fields, length=len(bitmap)), bitmap
+
+    async def _del_vdi(self, session, fields, request):
+        await self.catalogue.delete(request.name, request.tag,
+                                    request.snap_id)
+        return (native.pack_response(fields),)
+
+    async def _get_cluster_default(self, session, fields, request):
+        settings = self.cluster.state.settings
+        if settings is None:
+            raise errors.WaitForFormat('the cluster is not formatted')
+        return (native.pack_cluster_default(
+            fields, settings.copies, settings.copy_policy,
+            settings.block_size_shift),)
+
+
+def is_durable(fields):
+    """Write-back only where the client asks for it and not for more."""
+    flags = fields[native.FLAGS]
+    return bool(flags & native.FLAG_DIRECT or not flags & native.FLAG_CACHE)

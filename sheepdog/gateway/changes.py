@@ -1,0 +1,307 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Writes, zeroes and removals: one order, all copies, never abandoned.
+
+The table ``busy`` holds every change that this sheep orders, from when it
+may start until it ends. What overlaps one of them waits for it, so no two
+overlapping changes run at once and no read sees one half done.
+"""
+
+import logging
+
+from sheepdog.model import errors
+from sheepdog.peer import marks
+from sheepdog.wire import peer as wire
+
+LOG = logging.getLogger(__name__)
+
+ORDER_OF = {wire.WRITE: wire.ORDER_WRITE, wire.ZERO: wire.ORDER_ZERO,
+            wire.REMOVE: wire.ORDER_REMOVE}
+
+
+class Changes:
+    """``mine``: the changes that our own clients asked for, by count,
+    oldest first; ``busy``: those we order, by object."""
+
+    def __init__(self, world, cluster, replica, routes, unflushed, counters):
+        self.world = world
+        self.cluster = cluster
+        self.replica = replica
+        self.routes = routes
+        self.unflushed = unflushed
+        self.counters = counters
+        self.mine = {}
+        self.busy = {}
+        self._count = 0
+        self._index = 0
+        self._places = {}
+
+    # -- the straight way -----------------------------------------------
+
+    def enter(self, change):
+        """A client of ours wants this."""
+        self._count = count = self._count + 1
+        change.count = count
+        self.mine[count] = change
+        self.submit(change)
+
+    def submit(self, change):
+        """Start it, send it to who orders it, or let it wait."""
+        oid = change.oid
+        routes = self.routes
+        route = routes.known.get(oid)
+        if route is None or change.copies:
+            route = routes.find(oid, change.copies)
+            if route is None:
+                self._later(change)
+                return
+        if not self.cluster.serving():
+            self._later(change)
+            return
+        change.route = route
+        if route.orderer is not None:
+            self._send_on(change, route)
+            return
+        busy = self.busy.get(oid)
+        if busy is None:
+            self.busy[oid] = [change]
+        else:
+            for other in busy:
+                if other.offset < change.end and change.offset < other.end:
+                    other.wait(change)
+                    return
+            busy.append(change)
+        if change.elsewhere:
+            self.world.spawn(self._unless_applied(change),
+                             'look for an earlier attempt')
+            return
+        self._start(change, route)
+
+    def _start(self, change, route):
+        """To all copies at once."""
+        change.route = route
+        change.failures = None
+        # One more than the copies: no answer that comes at once may end
+        # the attempt before all of it is sent.
+        change.pending = route.size + 1
+        durable = change.durable
+        if not durable and route.flush_round != self.unflushed.round:
+            self.unflushed.note(route)
+        token = self._token(change)
+        oid = change.oid
+        kind = change.kind
+        flags = change.flags()
+        for link in route.links:
+            link.request(kind, flags, route.epoch, oid, token, change.offset,
+                         route.aux, change.data, change)
+        if route.is_local:
+            if kind == wire.WRITE:
+                self.replica.write(route.epoch, oid, token, route.aux,
+                                   change.offset, change.data, durable,
+                                   change.create, change)
+            elif kind == wire.ZERO:
+                self.replica.zero(route.epoch, oid, token, route.aux,
+                                  change.offset, change.end - change.offset,
+                                  durable, change)
+            else:
+                self.replica.remove(route.epoch, oid, token, route.aux,
+                                    durable, change)
+        change(None)
+
+    def _token(self, change):
+        if change.origin is None:
+            return self._index << marks.COUNT_BITS | change.count
+        return self._places[change.origin] << marks.COUNT_BITS | change.count
+
+    def _send_on(self, change, route):
+        """To who orders the object."""
+        change.failures = None
+        change.pending = 1
+        flags = change.flags()
+        # From now on it may have been applied by that way.
+        change.elsewhere = True
+        if not change.durable and route.flush_round != self.unflushed.round:
+            self.unflushed.note(route)
+        route.orderer.request(
+            ORDER_OF[change.kind], flags, route.epoch, change.oid,
+            self._token(change), change.offset, change.copies, change.data,
+            change)
+
+    def attempted(self, change):
+        """All copies (or who orders it) have answered."""
+        if change.done is None:
+            return
+        failures = change.failures
+        if failures is None:
+            self._finish(change, None)
+            return
+        for error in failures:
+            if error.retry:
+                self._later(change)
+                return
+        error = failures[0]
+        if change.route.orderer is not None or (
+                len(failures) == change.route.size
+                and len({type(e) for e in failures}) == 1):
+            # Refused by all of them alike: nothing was changed.
+            self._finish(change, error)
+        else:
+            self.world.spawn(self._take_back(change, error),
+                             'take back a refused write')
+
+    def _finish(self, change, error):
+        if change.origin is None:
+            self.mine.pop(change.count, None)
+        done, change.done = change.done, None
+        self._release(change)
+        if done is not None:
+            done(error)
+
+    def _release(self, change):
+        """Out of the table; who waited for it goes on."""
+        busy = self.busy.get(change.oid)
+        if busy is None or change not in busy:
+            return
+        if len(busy) == 1:
+            del self.busy[change.oid]
+        else:
+            busy.remove(change)
+        waiters, change.waiters = change.waiters, None
+        if waiters:
+            for waiter in waiters:
+                if waiter.done is not None:
+                    waiter.begin()
+
+    # -- the long ways --------------------------------------------------
+
+    def _later(self, change):
+        self.counters['retries'] += 1
+        change.attempts += 1
+        self.world.spawn(self._again(change), 'try a change again')
+
+    async def _again(self, change):
+        await self.routes.pause(change.attempts)
+        while change.done is not None:
+            route = self.routes.find(change.oid, change.copies)
+            if route is not None and self.cluster.serving():
+                break
+            change.attempts += 1
+            await self.routes.pause(change.attempts)
+        if change.done is None:
+            self._release(change)
+            return
+        if change.origin is not None and change.origin not in self._places:
+            # The gateway it came from is gone; it was begun, so it is
+            # ours to bring to its end.
+            change.origin = None
+            self._count = change.count = self._count + 1
+            self.mine[change.count] = change
+        held = change in self.busy.get(change.oid, ())
+        if held and route.orderer is None:
+            # In its old place: nothing that overlaps can come between.
+            self._start(change, route)
+            return
+        if held:
+            change.elsewhere = True
+            self._release(change)
+        if change.origin is not None and route.orderer is not None:
+            # Who asked us asks the new orderer itself.
+            self._finish(change, errors.StaleOrder('ordered elsewhere now'))
+        else:
+            self.submit(change)
+
+    async def _unless_applied(self, change):
+        """It was sent before, by another way: look into a whole copy
+        whether it got there. A write must not be applied twice, or it could
+        come back over what was written after it."""
+        route = change.route
+        try:
+            applied = await self._was_applied(change, route)
+        except errors.SheepdogError as exc:
+            LOG.debug('looking for an earlier attempt: %s', exc)
+            applied = None
+        if change.done is None:
+            self._release(change)
+        elif applied is None or not self.routes.is_current(route):
+            self._release(change)
+            self._later(change)
+        elif applied:
+            self._finish(change, None)
+        else:
+            # From here on we are the only way it takes.
+            change.elsewhere = False
+            self._start(change, route)
+
+    async def _was_applied(self, change, route):
+        token = self._token(change)
+        if route.is_local:
+            guard = self.replica.guard
+            if guard.active and guard.needs(change.oid):
+                await guard.ensure(change.oid)
+            return self.replica.marks.has(change.oid, token)
+        link = route.links[0]
+        await link.call(wire.RECOVER, epoch=route.epoch, oid=change.oid)
+        _, _, payload = await link.call(wire.STATE, epoch=route.epoch,
+                                        oid=change.oid)
+        return token in wire.unpack_json(payload)['marks']
+
+    async def _take_back(self, change, error):
+        """Some copies took what others refused (no space, say): those that
+        took it make themselves like the others, before anyone reads."""
+        route = change.route
+        token = self._token(change)
+        left = list(route.links)
+        if route.is_local and self.replica.epoch == route.epoch:
+            self.replica.doubt_if_applied(change.oid, token)
+        attempts = 0
+        while left and change.done is not None and (
+                self.routes.is_current(route)):
+            for link in list(left):
+                try:
+                    await link.call(wire.DOUBT, epoch=route.epoch,
+                                    oid=change.oid, token=token)
+                    left.remove(link)
+                except errors.SheepdogError as exc:
+                    LOG.debug('%s:%s: %s', *link.address, exc)
+            if left:
+                attempts += 1
+                await self.routes.pause(attempts)
+        if left and change.done is not None:
+            # The view changed first: some copies may still differ. Have it
+            # tried on all of them once more.
+            self._later(change)
+        else:
+            self._finish(change, error)
+
+    # -- changes of the cluster -----------------------------------------
+
+    def begin(self, view):
+        """Count under the indexes of a new view."""
+        self._places = {m.incarnation: i for i, m in enumerate(view.members)}
+        self._index = self._places.get(self.cluster.incarnation, 0)
+
+    def complete_below(self):
+        """``(our index, count)``: all our changes below are everywhere."""
+        return self._index, next(iter(self.mine), self._count + 1)
+
+    def abandon(self, error):
+        """End everything under way; outcomes are unknown."""
+        under_way = list(self.mine.values())
+        for busy in self.busy.values():
+            under_way += busy
+            for change in busy:
+                under_way += change.waiters or ()
+        self.mine = {}
+        self.busy = {}
+        for entry in under_way:
+            entry.abandon(error)

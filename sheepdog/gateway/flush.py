@@ -1,0 +1,153 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Which sheep hold writes that are acknowledged but not yet durable.
+
+A flush of a VDI goes to just those: to the replicas this sheep wrote to,
+and to the sheep that ordered writes for it, which flush the replicas that
+they wrote to.
+"""
+
+import asyncio
+
+from sheepdog.gateway import operation
+from sheepdog.model import errors
+from sheepdog.model import ids
+from sheepdog.wire import peer as wire
+
+
+class _Chain:
+    """Flushes of one kind, by VDI: a later one also waits for the earlier
+    ones, which may carry writes that were acknowledged before it came."""
+
+    def __init__(self):
+        self.noted = {}
+        self._running = {}
+
+    def note(self, vdi_id, incarnations):
+        noted = self.noted.setdefault(vdi_id, {})
+        for incarnation in incarnations:
+            noted[incarnation] = None
+
+    async def run(self, vdi_id, flush):
+        """``flush(incarnations)`` for what was noted, behind the others."""
+        noted = self.noted.pop(vdi_id, {})
+        before = self._running.get(vdi_id)
+        if not noted and before is None:
+            return
+        future = asyncio.get_running_loop().create_future()
+        self._running[vdi_id] = future
+        flushed = False
+        try:
+            if noted:
+                await flush(noted)
+            if before is not None and not await before:
+                raise errors.NotServing('an earlier flush failed')
+            flushed = True
+        finally:
+            if not flushed:
+                # Still to be flushed, by whoever asks next.
+                self.note(vdi_id, noted)
+            future.set_result(flushed)
+            if self._running.get(vdi_id) is future:
+                del self._running[vdi_id]
+
+
+class Unflushed:
+    """``round`` grows with each flush: a route remembers in which round it
+    was noted last, so that the straight way costs one comparison."""
+
+    def __init__(self, cluster, replica, links, routes, counters):
+        self.cluster = cluster
+        self.replica = replica
+        self.links = links
+        self.routes = routes
+        self.counters = counters
+        self.round = 0
+        self._replicas = _Chain()
+        self._orderers = _Chain()
+
+    def note(self, route):
+        """A write-back change goes along ``route``."""
+        route.flush_round = self.round
+        if route.orderer is not None:
+            self._orderers.note(route.vdi_id, (route.ordered_by,))
+        else:
+            self._replicas.note(route.vdi_id, route.members)
+
+    def forget(self):
+        self._replicas.noted.clear()
+        self._orderers.noted.clear()
+
+    async def flush(self, vdi_id):
+        """Returns once all changes of the VDI that were acknowledged to our
+        clients before the call are durable.
+
+        :raises SheepdogError: NotServing: this sheep lost its place
+        """
+        self.counters['flush'] += 1
+        await self.flush_replicas(vdi_id)
+        await self._orderers.run(vdi_id, lambda incarnations: self._all(
+            vdi_id, wire.ORDER_FLUSH, incarnations))
+
+    async def flush_replicas(self, vdi_id):
+        """Only what went from this sheep straight to replicas. (Not on to
+        orderers: two sheep may have ordered for each other.)"""
+        self.round += 1
+        await self._replicas.run(vdi_id, lambda incarnations: self._all(
+            vdi_id, wire.FLUSH, incarnations))
+
+    async def _all(self, vdi_id, opcode, incarnations):
+        identity = self.cluster.incarnation
+        left = list(incarnations)
+        attempts = 0
+        while left:
+            view = self.cluster.view
+            if self.cluster.incarnation != identity or view is None:
+                raise errors.NotServing('this sheep lost its place')
+            if opcode == wire.ORDER_FLUSH and any(
+                    view.member(i) is None for i in left):
+                # Who ordered is gone, and with it the knowledge of where
+                # its writes went: flush everywhere.
+                opcode = wire.FLUSH
+                left = [m.incarnation for m in view.members]
+            # A replica that left the view is no copy any more; what takes
+            # its place was made durable by recovery.
+            members = [m for m in map(view.member, left) if m is not None]
+            results = await asyncio.gather(
+                *(self._one(vdi_id, opcode, m) for m in members))
+            left = [m.incarnation for m, flushed in zip(members, results)
+                    if not flushed]
+            if left:
+                attempts += 1
+                await self.routes.pause(attempts)
+
+    async def _one(self, vdi_id, opcode, member):
+        try:
+            if member.incarnation == self.cluster.incarnation:
+                if opcode == wire.FLUSH:
+                    await self._local()
+                else:
+                    await self.flush_replicas(vdi_id)
+            else:
+                await self.links.data(member).call(
+                    opcode, oid=ids.vdi_oid(vdi_id))
+        except errors.SheepdogError as exc:
+            if not exc.retry:
+                raise
+            return False
+        return True
+
+    async def _local(self):
+        future, done = operation.future()
+        self.replica.flush(done)
+        await future

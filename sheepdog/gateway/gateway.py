@@ -1,0 +1,203 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The room's face: changes and reads of objects, whole and in one order.
+
+Who orders an object (see ``peer.order``) lets no two overlapping changes run
+at once and lets a read wait for the changes it overlaps: an unfinished write
+is never seen, and all copies apply writes in one order. Who does not order
+it sends the request on. A change that was begun is tried again, across
+epochs, until all copies have it or this sheep's identity dies.
+"""
+
+import asyncio
+
+from sheepdog.gateway import changes
+from sheepdog.gateway import flush
+from sheepdog.gateway import operation
+from sheepdog.gateway import reads
+from sheepdog.gateway import routes
+from sheepdog.model import errors
+from sheepdog.peer import marks
+from sheepdog.peer import replica as replica_module
+from sheepdog.wire import peer as wire
+
+STABLE_SECONDS = 0.1
+WHOLE_OBJECT = 1 << 32
+
+
+class Gateway:
+    """Also a ``ClusterListener``. ``done`` callbacks are called exactly
+    once, in the loop, perhaps before the call returns."""
+
+    def __init__(self, world, cluster, replica, links, order):
+        self.world = world
+        self.cluster = cluster
+        self.replica = replica
+        self.links = links
+        self.order = order
+        self.counters = {'write': 0, 'read': 0, 'remove': 0, 'flush': 0,
+                         'bytes_written': 0, 'bytes_read': 0, 'retries': 0}
+        self.routes = routes.Routes(cluster, replica, links, order)
+        self.unflushed = flush.Unflushed(cluster, replica, links,
+                                         self.routes, self.counters)
+        self.changes = changes.Changes(world, cluster, replica, self.routes,
+                                       self.unflushed, self.counters)
+        self.reads = reads.Reads(world, cluster, replica, self.routes,
+                                 lambda: self.changes.busy, self.counters)
+        self._declared = None
+
+    # -- requests -------------------------------------------------------
+
+    def write(self, oid, offset, data, done, durable=True, create=False,
+              copies=0):
+        """Write bytes into an object; ``done(error)`` once all copies have
+        it (on disk where ``durable``). ``create``: where it does not exist
+        it is created, zero-filled; else NoObject. ``copies`` is for objects
+        of a VDI that is not in the catalogue yet."""
+        counters = self.counters
+        counters['write'] += 1
+        counters['bytes_written'] += len(data)
+        self.changes.enter(operation.Change(
+            self.changes, wire.WRITE, oid, offset, offset + len(data), data,
+            durable, create, copies, done))
+
+    def zero(self, oid, offset, size, done, durable=True):
+        """Make a range zero, giving its blocks back."""
+        self.counters['write'] += 1
+        self.changes.enter(operation.Change(
+            self.changes, wire.ZERO, oid, offset, offset + size,
+            size.to_bytes(4, 'little'), durable, False, 0, done))
+
+    def remove(self, oid, done, durable=True):
+        self.counters['remove'] += 1
+        self.changes.enter(operation.Change(
+            self.changes, wire.REMOVE, oid, 0, WHOLE_OBJECT, b'', durable,
+            False, 0, done))
+
+    def read(self, oid, offset, size, done):
+        """``done(error, data)``; exactly ``size`` bytes."""
+        counters = self.counters
+        counters['read'] += 1
+        counters['bytes_read'] += size
+        self.reads.enter(operation.Read(self.reads, oid, offset, size, done))
+
+    async def flush(self, vdi_id):
+        """Make durable what was acknowledged without being so.
+
+        :raises SheepdogError: NotServing: this sheep lost its place
+        """
+        await self.unflushed.flush(vdi_id)
+
+    async def extents(self, oid):
+        """``[(offset, size), …]`` of the blocks that are not zero.
+
+        :raises SheepdogError: NoObject
+        """
+        attempts = 0
+        while True:
+            try:
+                return await self._extents(oid)
+            except errors.SheepdogError as exc:
+                if not exc.retry:
+                    raise
+            attempts += 1
+            await self.routes.pause(attempts)
+
+    async def _extents(self, oid):
+        route = self.routes.find(oid)
+        if route is None:
+            raise errors.NotServing('there is no view')
+        guard = self.replica.guard
+        if route.is_local and not (guard.active and guard.needs(oid)):
+            extents = await self.replica.store.extents(oid)
+            if not self.routes.is_current(route):
+                raise errors.StaleEpoch('the view changed meanwhile')
+            return extents
+        if not route.links:
+            await guard.ensure(oid)
+            raise errors.NotRecovered('just now it was not whole')
+        _, _, payload = await route.links[0].call(
+            wire.EXTENTS, epoch=route.epoch, oid=oid)
+        return replica_module.unpack_extents(payload)
+
+    # -- the same, to be awaited ----------------------------------------
+
+    async def write_wait(self, oid, offset, data, durable=True, create=False,
+                         copies=0):
+        future, done = operation.future()
+        self.write(oid, offset, data, done, durable, create, copies)
+        await future
+
+    async def zero_wait(self, oid, offset, size, durable=True):
+        future, done = operation.future()
+        self.zero(oid, offset, size, done, durable)
+        await future
+
+    async def remove_wait(self, oid, durable=True):
+        future, done = operation.future()
+        self.remove(oid, done, durable)
+        await future
+
+    async def read_wait(self, oid, offset, size):
+        future, done = operation.future()
+        self.read(oid, offset, size, done)
+        return await future
+
+    # -- changes of the cluster -----------------------------------------
+
+    def on_freeze(self):
+        self.routes.change()
+
+    def on_view(self, old, new, cold):
+        self.changes.begin(new)
+        self.links.keep_only({m.incarnation for m in new.members})
+        self.routes.change()
+
+    def on_event(self, event):
+        # Locks decide who orders, VDI entries how many copies there are.
+        self.routes.change()
+
+    def on_lapse(self):
+        self.abandon(errors.NotServing(
+            'this sheep lost its place in the cluster'))
+        self.links.keep_only(())
+
+    def on_shutdown(self):
+        self.abandon(errors.ShuttingDown('the cluster shuts down'))
+
+    def abandon(self, error):
+        """End everything under way; outcomes of changes are unknown."""
+        self.unflushed.forget()
+        self.changes.abandon(error)
+        self.reads.abandon(error)
+        self.routes.change()
+
+    async def declare_forever(self):
+        """Tell the replicas from time to time which of our changes are on
+        all copies (see ``peer.marks``)."""
+        while True:
+            await asyncio.sleep(STABLE_SECONDS)
+            epoch = self.replica.epoch
+            index, below = self.changes.complete_below()
+            if epoch < 0 or (epoch, below) == self._declared:
+                continue
+            self._declared = epoch, below
+            self.replica.marks.declare_stable(index, below)
+            for member in self.cluster.view.members:
+                if member.incarnation != self.cluster.incarnation:
+                    self.links.data(member).tell(
+                        wire.STABLE, epoch, index << marks.COUNT_BITS | below)
+
+    @property
+    def inflight(self):
+        return len(self.changes.mine) + len(self.reads.under_way)

@@ -1,0 +1,133 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Reads: from the nearest whole copy, after the changes they overlap."""
+
+from sheepdog.model import errors
+from sheepdog.wire import peer as wire
+
+
+class Reads:
+    """``busy`` is the table of ``Changes``."""
+
+    def __init__(self, world, cluster, replica, routes, busy, counters):
+        """``busy`` is called for the table (it is replaced at times)."""
+        self.world = world
+        self.cluster = cluster
+        self.replica = replica
+        self.routes = routes
+        self.busy = busy
+        self.counters = counters
+        self.under_way = {}
+
+    def enter(self, read):
+        """A client of ours wants this."""
+        self.under_way[read] = None
+        self.submit(read)
+
+    def submit(self, read):
+        oid = read.oid
+        routes = self.routes
+        route = routes.known.get(oid) or routes.find(oid)
+        if route is None or not self.cluster.serving():
+            self._later(read)
+            return
+        read.route = route
+        if route.orderer is not None:
+            if read.origin is not None:
+                self._end(read, errors.StaleOrder('ordered elsewhere'), b'')
+                return
+            route.orderer.request(wire.ORDER_READ, 0, route.epoch, oid, 0,
+                                  read.offset, read.size, b'', read.answered)
+            return
+        busy = self.busy().get(oid)
+        if busy is not None:
+            end = read.offset + read.size
+            for change in busy:
+                if change.offset < end and read.offset < change.end:
+                    change.wait(read)
+                    return
+        read.tried = 0
+        read.bad = None
+        self._next(read)
+
+    def _next(self, read):
+        """The local copy first, then the others in order."""
+        route = read.route
+        place = read.tried
+        if route.is_local:
+            if place == 0:
+                self.replica.read(route.epoch, read.oid, route.serial,
+                                  read.offset, read.size, read)
+                return
+            place -= 1
+        route.links[place].request(
+            wire.READ, 0, route.epoch, read.oid, route.serial, read.offset,
+            read.size, b'', read.answered)
+
+    def attempted(self, read, error, data):
+        """A copy, or who orders the object, has answered."""
+        if read.done is None:
+            return
+        route = read.route
+        if not self.routes.is_current(route):
+            self._later(read)
+        elif error is None:
+            if len(data) == read.size:
+                self._end(read, None, data)
+            else:
+                self._later(read)
+        elif route.orderer is not None:
+            if error.retry:
+                self._later(read)
+            else:
+                self._end(read, error, b'')
+        elif error.retry or isinstance(error, errors.StorageError):
+            self._elsewhere(read, error)
+        else:
+            self._end(read, error, b'')
+
+    def _elsewhere(self, read, error):
+        """This copy is bad, not whole, or out of reach: ask the next one."""
+        if error.retry:
+            read.unsure = True
+        else:
+            read.bad = error
+        read.tried += 1
+        if read.tried < read.route.size:
+            self._next(read)
+        elif read.bad is not None and not read.unsure:
+            # Every copy has answered, and none is good.
+            self._end(read, read.bad, b'')
+        else:
+            self._later(read)
+
+    def _later(self, read):
+        read.attempts += 1
+        read.unsure = False
+        self.counters['retries'] += 1
+        self.world.spawn(self._again(read), 'try a read again')
+
+    async def _again(self, read):
+        await self.routes.pause(read.attempts)
+        if read.done is not None:
+            self.submit(read)
+
+    def _end(self, read, error, data):
+        self.under_way.pop(read, None)
+        done, read.done = read.done, None
+        done(error, data)
+
+    def abandon(self, error):
+        under_way, self.under_way = self.under_way, {}
+        for read in under_way:
+            read.abandon(error)

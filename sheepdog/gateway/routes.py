@@ -1,0 +1,131 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Where an object's requests go, worked out once per view and lock change.
+"""
+
+import asyncio
+
+from sheepdog.model import ids
+
+ROUTES_MAX = 65536
+RETRY_FIRST_SECONDS = 0.002
+RETRY_MAX_SECONDS = 0.25
+INODE_SHIFT = 24
+ATTRIBUTE_SHIFT = 17
+
+
+class Route:
+    """``orderer`` is None when this sheep orders the object, else the link
+    to who does (``ordered_by`` is its incarnation). ``links`` are the data
+    links to the other targets, in order; ``is_local`` says whether this
+    sheep is a target; ``members`` are all targets' incarnations. ``aux`` is
+    as on the wire: log2 of the capacity | lock serial << 8."""
+
+    __slots__ = ('epoch', 'serial', 'vdi_id', 'orderer', 'is_local', 'links',
+                 'size', 'aux', 'members', 'ordered_by', 'flush_round')
+
+    def __init__(self, epoch, serial, vdi_id, orderer, is_local, links,
+                 members, ordered_by, capacity_shift):
+        self.epoch = epoch
+        self.serial = serial
+        self.vdi_id = vdi_id
+        self.orderer = orderer
+        self.is_local = is_local
+        self.links = links
+        self.size = len(links) + (1 if is_local else 0)
+        self.members = members
+        self.aux = capacity_shift | serial << 8
+        self.ordered_by = ordered_by
+        self.flush_round = -1
+
+
+class Routes:
+    """The routes of the current view; also who waits for a better one."""
+
+    def __init__(self, cluster, replica, links, order):
+        self.cluster = cluster
+        self.replica = replica
+        self.links = links
+        self.order = order
+        self.known = {}
+        self._changed = asyncio.Event()
+
+    def find(self, oid, copies=0):
+        """The route of an object now, or None while there is no view.
+
+        ``copies`` overrides what the catalogue says, for an object whose
+        VDI is not in it yet.
+        """
+        if not copies:
+            route = self.known.get(oid)
+            if route is not None:
+                return route
+        epoch = self.replica.epoch
+        view = self.cluster.view
+        if epoch < 0 or view is None:
+            return None
+        order = self.order
+        targets = order.targets(oid, copies)
+        if not targets:
+            return None
+        ours = self.cluster.incarnation
+        ordered_by = order.orderer(oid, copies)
+        owner = view.member(ordered_by)
+        if owner is None:
+            return None
+        members = [view.members[i] for i in targets]
+        vdi_id = ids.vdi_of(oid)
+        route = Route(
+            epoch, order.serial(vdi_id), vdi_id,
+            None if ordered_by == ours else self.links.data(owner),
+            any(m.incarnation == ours for m in members),
+            [self.links.data(m) for m in members if m.incarnation != ours],
+            tuple(m.incarnation for m in members), ordered_by,
+            self._capacity_shift(oid))
+        if not copies:
+            if len(self.known) >= ROUTES_MAX:
+                self.known.clear()
+            self.known[oid] = route
+        return route
+
+    def _capacity_shift(self, oid):
+        if oid & ids.VDI_BIT:
+            return INODE_SHIFT
+        if oid & ids.ATTRIBUTE_BIT:
+            return ATTRIBUTE_SHIFT
+        entry = self.cluster.state.vdis.get(ids.vdi_of(oid))
+        if entry is not None:
+            return entry.block_size_shift
+        return self.cluster.state.settings.block_size_shift
+
+    def is_current(self, route):
+        """Nothing has changed since the route was worked out, and we may
+        serve."""
+        return (route.epoch == self.replica.epoch
+                and self.cluster.serving()
+                and route.serial == self.order.serial(route.vdi_id))
+
+    def change(self):
+        """The view or a lock has changed: forget all, wake who waits."""
+        self.known.clear()
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    async def pause(self, attempts):
+        """Wait a moment (longer with each attempt), or until a change."""
+        delay = min(RETRY_MAX_SECONDS,
+                    RETRY_FIRST_SECONDS * (1 << min(attempts, 10)))
+        try:
+            await asyncio.wait_for(self._changed.wait(), delay)
+        except asyncio.TimeoutError:
+            pass

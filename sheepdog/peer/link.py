@@ -1,0 +1,298 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""One pipelined connection to another sheep.
+
+Requests are queued, answered out of order, and matched by id; a reply must
+repeat the opcode and object of its request and carry the agreed tag, or the
+link is dropped. A link that is lost fails everything under way with
+``Unreachable``: whoever asked tries again.
+"""
+
+import asyncio
+import logging
+
+from crc32c import crc32c
+
+from sheepdog.model import errors
+from sheepdog.model import limits
+from sheepdog.wire import peer as wire
+
+LOG = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT_SECONDS = 2.0
+RECONNECT_PAUSE_SECONDS = 0.1
+SILENCE_SECONDS = 6.0
+"""A link with requests under way and no byte coming in is dropped."""
+
+
+
+class Link:
+    """A session (see ``world.api.Session``) in the client's role.
+
+    ``request``'s callback gets ``(error, value, aux, payload)``: error None
+    or a ``SheepdogError``; payload is bytes.
+    """
+
+    def __init__(self, world, ours, meant, address):
+        """``ours`` is called for our incarnation when the link connects;
+        ``meant`` is the incarnation that must answer at ``address``."""
+        self.world = world
+        self.meant = meant
+        self.address = address
+        self.closed = False
+        self.room_bytes = 0
+        self._ours = ours
+        self._connection = None
+        self._ready = False
+        self._tag = 0
+        self._next_id = 0
+        self._pending = {}
+        self._backlog = []
+        self._backlog_bytes = 0
+        self._connecting = False
+        self._not_before = 0.0
+        self._last_heard = 0.0
+
+    # -- calling --------------------------------------------------------
+
+    def request(self, opcode, flags, epoch, oid, token, offset, aux, payload,
+                callback):
+        """Send; ``callback`` is called exactly once, perhaps at once."""
+        self._next_id = request_id = (self._next_id + 1) & 0xFFFFFFFF
+        if self._ready:
+            self._pending[request_id] = (callback, opcode, oid)
+            if payload:
+                self._connection.send(
+                    wire.HEADER.pack(
+                        wire.VERSION, opcode, flags | wire.FLAG_WRITE, epoch,
+                        request_id, len(payload), oid, token, offset, aux,
+                        crc32c(payload), self._tag),
+                    payload)
+            else:
+                self._connection.send(
+                    wire.HEADER.pack(
+                        wire.VERSION, opcode, flags, epoch, request_id, 0,
+                        oid, token, offset, aux, 0, self._tag))
+            return
+        self._request_later(opcode, flags, epoch, request_id, oid, token,
+                            offset, aux, payload, callback)
+
+    def tell(self, opcode, epoch, token):
+        """Send something that is not answered; dropped when unconnected."""
+        if self._ready:
+            self._connection.send(
+                wire.HEADER.pack(wire.VERSION, opcode, 0, epoch, 0, 0, 0,
+                                 token, 0, 0, 0, self._tag))
+
+    async def call(self, opcode, epoch=0, oid=0, token=0, offset=0, aux=0,
+                   payload=b'', flags=0, timeout=None):
+        """As ``request``; returns ``(value, aux, payload)``.
+
+        :raises SheepdogError: what the other side answered; Unreachable
+            also when ``timeout`` (seconds) has passed
+        """
+        future = asyncio.get_running_loop().create_future()
+
+        def answered(error, value, aux, payload):
+            if future.done():
+                return
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result((value, aux, payload))
+
+        self.request(opcode, flags, epoch, oid, token, offset, aux, payload,
+                     answered)
+        try:
+            return await asyncio.wait_for(future, timeout)
+        except asyncio.TimeoutError:
+            raise errors.Unreachable('%s:%s does not answer'
+                                     % self.address) from None
+
+    def _request_later(self, *request):
+        payload, callback = request[-2:]
+        if self.closed:
+            callback(errors.Unreachable('%s:%s has left' % self.address),
+                     0, 0, b'')
+            return
+        if not self._connecting:
+            if self.world.clock.monotonic() < self._not_before:
+                callback(errors.Unreachable('%s:%s cannot be reached'
+                                            % self.address), 0, 0, b'')
+                return
+            self._connecting = True
+            self.world.spawn(self._connect(), 'link to %s:%s' % self.address)
+        self._backlog_bytes += len(payload)
+        if self._backlog_bytes > limits.CONNECTION_OUTPUT_MAX_BYTES * 4:
+            self._backlog_bytes -= len(payload)
+            callback(errors.Unreachable('too much waits for %s:%s'
+                                        % self.address), 0, 0, b'')
+            return
+        self._backlog.append(request)
+
+    @property
+    def queued_bytes(self):
+        if self._connection is None:
+            return self._backlog_bytes
+        return self._connection.queued_bytes
+
+    # -- connecting -----------------------------------------------------
+
+    async def _connect(self):
+        error = None
+        try:
+            await self.world.network.connect(
+                lambda: self, *self.address, timeout=CONNECT_TIMEOUT_SECONDS)
+            await asyncio.wait_for(self._greet(), CONNECT_TIMEOUT_SECONDS)
+        except asyncio.TimeoutError:
+            error = errors.Unreachable('%s:%s does not greet back'
+                                       % self.address)
+        except OSError as exc:
+            error = errors.Unreachable('%s:%s: %s' % (*self.address, exc))
+        except errors.SheepdogError as exc:
+            error = exc if exc.retry else errors.Unreachable(str(exc))
+        self._connecting = False
+        if error is None and self._connection is not None:
+            self._ready = True
+            backlog, self._backlog = self._backlog, []
+            self._backlog_bytes = 0
+            for (opcode, flags, epoch, _, oid, token, offset, aux, payload,
+                 callback) in backlog:
+                self.request(opcode, flags, epoch, oid, token, offset, aux,
+                             payload, callback)
+            self.world.spawn(self._watch(), 'watch %s:%s' % self.address)
+            return
+        self._not_before = (self.world.clock.monotonic()
+                            + RECONNECT_PAUSE_SECONDS)
+        if self._connection is not None:
+            self._connection.abort()
+        self._fail(error or errors.Unreachable('connection lost'))
+
+    async def _greet(self):
+        future = asyncio.get_running_loop().create_future()
+
+        def answered(error, value, aux, payload):
+            if future.done():
+                return
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(payload)
+
+        self._next_id = request_id = (self._next_id + 1) & 0xFFFFFFFF
+        self._pending[request_id] = (answered, wire.HELLO, 0)
+        self._connection.send(*wire.pack_request(
+            wire.HELLO, 0, 0, request_id,
+            payload=wire.Hello.request('peer', self._ours(), self.meant)))
+        answer = wire.unpack_json(await future)
+        if answer.get('incarnation') != self.meant:
+            raise errors.Unreachable('%s:%s is another incarnation now'
+                                     % self.address)
+        self._tag = int(answer.get('tag', 0))
+
+    async def _watch(self):
+        """Drop the link when it owes answers and has gone silent."""
+        connection = self._connection
+        clock = self.world.clock
+        self._last_heard = clock.monotonic()
+        while self._ready and self._connection is connection:
+            quiet = not self._pending
+            await asyncio.sleep(SILENCE_SECONDS / 4)
+            if quiet or not self._pending:
+                self._last_heard = clock.monotonic()
+            elif clock.monotonic() - self._last_heard > SILENCE_SECONDS:
+                LOG.warning('%s:%s has not answered for %d seconds: '
+                            'reconnecting', *self.address, SILENCE_SECONDS)
+                connection.abort()
+                return
+
+    def close(self):
+        """No more requests; what is under way fails."""
+        self.closed = True
+        if self._connection is not None:
+            self._connection.abort()
+        self._fail(errors.Unreachable('%s:%s has left' % self.address))
+
+    def _fail(self, error):
+        self._ready = False
+        pending, self._pending = self._pending, {}
+        backlog, self._backlog = self._backlog, []
+        self._backlog_bytes = 0
+        for callback, _, _ in pending.values():
+            callback(error, 0, 0, b'')
+        for request in backlog:
+            request[-1](error, 0, 0, b'')
+
+    # -- session --------------------------------------------------------
+
+    def connected(self, connection):
+        self._connection = connection
+        self._tag = 0
+
+    def disconnected(self, error):
+        self._connection = None
+        self._fail(errors.Unreachable('the connection to %s:%s was lost'
+                                      % self.address))
+
+    def received(self, buffer, start, end):
+        unpack = wire.HEADER.unpack_from
+        self.room_bytes = 0
+        self._last_heard = self.world.clock.monotonic()
+        while end - start >= wire.HEADER_BYTES:
+            (version, opcode, _, _, request_id, length, oid, value, result,
+             aux, crc, tag) = unpack(buffer, start)
+            body = start + wire.HEADER_BYTES
+            if version != wire.VERSION or tag != self._tag:
+                raise errors.CorruptFrame(
+                    'a reply of %s:%s is not for this connection'
+                    % self.address)
+            if length:
+                if body + length > end:
+                    wire.check_length(length)
+                    self.room_bytes = wire.HEADER_BYTES + length
+                    break
+                payload = bytes(memoryview(buffer)[body:body + length])
+                if crc32c(payload) != crc:
+                    raise errors.CorruptFrame(
+                        'a reply of %s:%s was damaged on its way'
+                        % self.address)
+                start = body + length
+            else:
+                payload = b''
+                start = body
+            try:
+                callback, asked, about = self._pending.pop(request_id)
+            except KeyError:
+                raise errors.CorruptFrame(
+                    '%s:%s answers what was not asked' % self.address
+                ) from None
+            if asked != opcode or about != oid:
+                callback(errors.CorruptFrame('mismatched reply'), 0, 0, b'')
+                raise errors.CorruptFrame(
+                    '%s:%s answers another question' % self.address)
+            if result:
+                callback(wire_error(result, payload), value, aux, b'')
+            else:
+                callback(None, value, aux, payload)
+        return start
+
+
+def wire_error(result, payload):
+    """The typed error of a failed reply; its payload may say more."""
+    text = ''
+    if payload:
+        try:
+            text = str(wire.unpack_json(payload).get('error', ''))
+        except errors.InvalidParameters:
+            pass
+    return errors.from_result(result, text)

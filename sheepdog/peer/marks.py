@@ -1,0 +1,107 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Which writes a replica has applied that may not be everywhere yet.
+
+Each write carries a token: its origin (the gateway that a client asked) and
+the origin's count. Origins declare from time to time below which count all
+their writes are on all copies. What is above is *unstable*: when whoever
+orders an object changes, its unstable objects are made equal before anyone
+reads them. The tokens also tell whether a write that is tried again by
+another way was applied before.
+"""
+
+COUNT_BITS = 48
+COUNT_MASK = (1 << COUNT_BITS) - 1
+KEPT_PER_OBJECT = 256
+
+
+class Marks:
+    """Tokens by object. Origins are indexes into the members of the view;
+    ``renumber`` carries them over into the next view."""
+
+    def __init__(self):
+        self._tokens = {}
+        self._stable = {}
+
+    def note(self, oid, token):
+        """A write was accepted (the hot path)."""
+        tokens = self._tokens.get(oid)
+        if tokens is None:
+            self._tokens[oid] = [token]
+            return
+        tokens.append(token)
+        if len(tokens) > KEPT_PER_OBJECT:
+            self._prune(oid, tokens)
+
+    def _prune(self, oid, tokens):
+        live = self._live(tokens)
+        # An origin whose declarations do not reach us must not make this
+        # grow: the oldest half goes, but one is kept as the mark.
+        self._tokens[oid] = live[-KEPT_PER_OBJECT // 2:]
+
+    def _live(self, tokens):
+        stable = self._stable
+        return [t for t in tokens
+                if (t & COUNT_MASK) >= stable.get(t >> COUNT_BITS, 0)]
+
+    def declare_stable(self, origin, count):
+        """All writes of ``origin`` below ``count`` are on all copies."""
+        if count > self._stable.get(origin, 0):
+            self._stable[origin] = count
+
+    def unstable(self, oid):
+        """Tokens of writes that may not be everywhere, oldest first."""
+        tokens = self._tokens.get(oid)
+        return self._live(tokens) if tokens else []
+
+    def unstable_objects(self):
+        """Ids of all objects with such writes, sorted."""
+        return sorted(oid for oid, tokens in self._tokens.items()
+                      if self._live(tokens))
+
+    def replace(self, oid, tokens):
+        """The object's content, and so its history, comes from another
+        replica now."""
+        if tokens:
+            self._tokens[oid] = list(tokens)
+        else:
+            self._tokens.pop(oid, None)
+
+    def forget(self, oid, token):
+        """The store refused that write after all."""
+        tokens = self._tokens.get(oid)
+        if tokens and token in tokens:
+            tokens.remove(token)
+            if not tokens:
+                del self._tokens[oid]
+
+    def has(self, oid, token):
+        return token in self._tokens.get(oid, ())
+
+    def renumber(self, numbers):
+        """Origins have new indexes: ``numbers`` maps old to new; those not
+        in it are gone, and their tokens with them."""
+        moved = {}
+        for oid, tokens in self._tokens.items():
+            kept = [(numbers[t >> COUNT_BITS] << COUNT_BITS)
+                    | (t & COUNT_MASK)
+                    for t in self._live(tokens) if t >> COUNT_BITS in numbers]
+            if kept:
+                moved[oid] = kept
+        self._tokens = moved
+        self._stable = {numbers[o]: c for o, c in self._stable.items()
+                        if o in numbers}
+
+    def clear(self):
+        self._tokens.clear()
+        self._stable.clear()

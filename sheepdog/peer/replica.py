@@ -1,0 +1,387 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""One sheep's copies: between requests and the store.
+
+Every request for an object passes here, whether it comes from the local
+gateway (a plain call) or over a link. What is checked, in this order: the
+request's epoch is ours; we hold our lease; the request's lock serial is
+ours; our copy is whole (a write waits until it is, a read is sent on to
+another copy). Then the store acts.
+
+``Guard`` is what recovery tells of our copies; it is handed in.
+"""
+
+import logging
+import struct
+from typing import Protocol
+
+from sheepdog.model import errors
+from sheepdog.model import ids
+from sheepdog.peer import marks as marks_module
+from sheepdog.wire import peer as wire
+
+LOG = logging.getLogger(__name__)
+
+_PAIR = struct.Struct('<II')
+_LISTED = struct.Struct('<QI')
+NEVER = -1
+
+
+class Guard(Protocol):
+    """Knows which of our copies are not whole yet (see ``recovery``)."""
+
+    active: bool
+    """False: all are whole, ``needs`` need not be asked."""
+
+    def needs(self, oid: int) -> bool:
+        """Our copy must be recovered before it may be used."""
+
+    async def ensure(self, oid: int) -> None:
+        """Make it whole now.
+
+        :raises SheepdogError: NotRecovered: not possible just now
+        """
+
+    def hasten(self, oid: int) -> None:
+        """Somebody waits for it: start now, do not wait."""
+
+    def doubt(self, oid: int) -> None:
+        """It may differ from the other copies."""
+
+    async def describe(self, oid: int) -> dict:
+        """What STATE answers."""
+
+
+class _Noted:
+    """Takes a write's mark back when the store refuses the write: a token
+    in the marks must mean that its write is in the content."""
+
+    __slots__ = ('marks', 'oid', 'token', 'done')
+
+    def __init__(self, marks, oid, token, done):
+        marks.note(oid, token)
+        self.marks = marks
+        self.oid = oid
+        self.token = token
+        self.done = done
+
+    def __call__(self, error):
+        if error is not None:
+            self.marks.forget(self.oid, self.token)
+        self.done(error)
+
+
+class Replica:
+    """Also a ``ClusterListener``: follows epochs and lock changes."""
+
+    def __init__(self, world, cluster, store, order):
+        self.world = world
+        self.cluster = cluster
+        self.store = store
+        self.order = order
+        self.guard = None
+        self.marks = marks_module.Marks()
+        self.epoch = NEVER
+        self._owners = {}
+        self._view = None
+        self.counters = {'write': 0, 'read': 0, 'remove': 0, 'flush': 0,
+                         'bytes_written': 0, 'bytes_read': 0}
+
+    # -- the straight way -----------------------------------------------
+
+    def check(self, epoch, oid, serial):
+        """None, or the error that this request must be answered with."""
+        if epoch != self.epoch:
+            return errors.StaleEpoch('this sheep is at epoch %d, not %d'
+                                     % (self.epoch, epoch))
+        if not self.cluster.serving():
+            return errors.NotServing('the lease is gone')
+        if serial != (self.cluster.state.fences.get(
+                (oid >> 32) & 0xFFFFFF, 0) & 0xFFFFFF):
+            return errors.StaleOrder('the lock of the VDI has changed')
+        return None
+
+    def write(self, epoch, oid, token, aux, offset, data, durable, create,
+              done):
+        """Apply a write; ``done(error)`` when it is in the store.
+
+        ``aux`` is as on the wire: log2 of the capacity | lock serial << 8.
+        """
+        error = self.check(epoch, oid, aux >> 8)
+        if error is not None:
+            done(error)
+            return
+        guard = self.guard
+        if guard.active and guard.needs(oid):
+            self._when_whole(oid, done, self.write, epoch, oid, token, aux,
+                             offset, data, durable, create, done)
+            return
+        counters = self.counters
+        counters['write'] += 1
+        counters['bytes_written'] += len(data)
+        self.store.write(oid, epoch, offset, data,
+                         _Noted(self.marks, oid, token, done), durable,
+                         1 << (aux & 0xFF) if create else 0)
+
+    def read(self, epoch, oid, serial, offset, size, done, raw=False):
+        """``done(error, data)``. ``raw`` is for recovery: whole or not."""
+        if raw:
+            error = self.check_epoch(epoch)
+        else:
+            error = self.check(epoch, oid, serial)
+        if error is not None:
+            done(error)
+            return
+        guard = self.guard
+        if guard.active and not raw and guard.needs(oid):
+            guard.hasten(oid)
+            done(errors.NotRecovered('object %s is not whole here yet'
+                                     % ids.hex_oid(oid)))
+            return
+        counters = self.counters
+        counters['read'] += 1
+        counters['bytes_read'] += size
+        self.store.read(oid, offset, size, done)
+
+    def zero(self, epoch, oid, token, aux, offset, size, durable, done):
+        error = self.check(epoch, oid, aux >> 8)
+        if error is not None:
+            done(error)
+            return
+        guard = self.guard
+        if guard.active and guard.needs(oid):
+            self._when_whole(oid, done, self.zero, epoch, oid, token, aux,
+                             offset, size, durable, done)
+            return
+        self.counters['write'] += 1
+        self.store.zero(oid, epoch, offset, size,
+                        _Noted(self.marks, oid, token, done), durable)
+
+    def remove(self, epoch, oid, token, aux, durable, done):
+        error = self.check(epoch, oid, aux >> 8)
+        if error is not None:
+            done(error)
+            return
+        guard = self.guard
+        if guard.active and guard.needs(oid):
+            self._when_whole(oid, done, self.remove, epoch, oid, token, aux,
+                             durable, done)
+            return
+        self.counters['remove'] += 1
+        self.store.remove(oid, _Noted(self.marks, oid, token, done), durable)
+
+    def flush(self, done):
+        """``done(error)`` when all that was acknowledged here is durable.
+        Asks for no lease: making data durable harms nobody."""
+        self.counters['flush'] += 1
+        self.store.sync(done)
+
+    def doubt_if_applied(self, oid, token):
+        """Other copies refused the write that ``token`` names."""
+        if self.marks.has(oid, token):
+            self.guard.doubt(oid)
+
+    def check_epoch(self, epoch):
+        if epoch != self.epoch:
+            return errors.StaleEpoch('this sheep is at epoch %d, not %d'
+                                     % (self.epoch, epoch))
+        if not self.cluster.serving():
+            return errors.NotServing('the lease is gone')
+        return None
+
+    def _when_whole(self, oid, done, function, *arguments):
+        self.world.spawn(self._after_recovery(oid, done, function, arguments),
+                         'write to an object under recovery')
+
+    async def _after_recovery(self, oid, done, function, arguments):
+        try:
+            await self.guard.ensure(oid)
+        except errors.SheepdogError as exc:
+            done(exc)
+            return
+        function(*arguments)
+
+    # -- from the wire --------------------------------------------------
+
+    def handlers(self):
+        """For ``Server.register``."""
+        return {
+            wire.WRITE: self._on_write,
+            wire.READ: self._on_read,
+            wire.ZERO: self._on_zero,
+            wire.REMOVE: self._on_remove,
+            wire.FLUSH: lambda request: self.flush(request),
+            wire.STABLE: self._on_stable,
+            wire.STATE: self._slow(self._on_state),
+            wire.TABLE: self._slow(self._on_table),
+            wire.LIST: self._on_list,
+            wire.RECOVER: self._slow(self._on_recover),
+            wire.EXTENTS: self._slow(self._on_extents),
+            wire.DOUBT: self._on_doubt,
+        }
+
+    def _on_write(self, request):
+        flags = request.flags
+        self.write(request.epoch, request.oid, request.token, request.aux,
+                   request.offset, request.payload,
+                   flags & wire.FLAG_DURABLE, flags & wire.FLAG_CREATE,
+                   request)
+
+    def _on_read(self, request):
+        self.read(request.epoch, request.oid, request.token, request.offset,
+                  request.aux, request,
+                  raw=request.flags & wire.FLAG_RECOVERY)
+
+    def _on_zero(self, request):
+        if len(request.payload) != 4:
+            request(errors.InvalidParameters('ZERO carries a length of 4'))
+            return
+        self.zero(request.epoch, request.oid, request.token, request.aux,
+                  request.offset, int.from_bytes(request.payload, 'little'),
+                  request.flags & wire.FLAG_DURABLE, request)
+
+    def _on_remove(self, request):
+        self.remove(request.epoch, request.oid, request.token, request.aux,
+                    request.flags & wire.FLAG_DURABLE, request)
+
+    def _on_stable(self, request):
+        request.session.inflight -= 1
+        if request.epoch == self.epoch:
+            token = request.token
+            self.marks.declare_stable(token >> marks_module.COUNT_BITS,
+                                      token & marks_module.COUNT_MASK)
+
+    def _on_list(self, request):
+        error = self.check_epoch(request.epoch)
+        if error is not None:
+            request(error)
+            return
+        request(None, b''.join(
+            _LISTED.pack(oid, self.store.version(oid) or 0)
+            for oid in self.store.oids()))
+
+    def _on_doubt(self, request):
+        error = self.check_epoch(request.epoch)
+        if error is None:
+            self.doubt_if_applied(request.oid, request.token)
+        request(error)
+
+    def _slow(self, function):
+        def handler(request):
+            self.world.spawn(self._answer(function, request),
+                             function.__name__)
+        return handler
+
+    async def _answer(self, function, request):
+        try:
+            error = self.check_epoch(request.epoch)
+            if error is not None:
+                raise error
+            payload = await function(request)
+            # What was looked up meanwhile may be of another epoch.
+            error = self.check_epoch(request.epoch)
+            if error is not None:
+                raise error
+        except errors.SheepdogError as exc:
+            request(exc)
+        else:
+            request(None, payload)
+
+    async def _on_state(self, request):
+        return wire.pack_json(await self.guard.describe(request.oid))
+
+    async def _on_table(self, request):
+        return await self.store.table(request.oid)
+
+    async def _on_recover(self, request):
+        await self.guard.ensure(request.oid)
+        return b''
+
+    async def _on_extents(self, request):
+        if self.guard.active and self.guard.needs(request.oid):
+            await self.guard.ensure(request.oid)
+        return pack_extents(await self.store.extents(request.oid))
+
+    # -- changes --------------------------------------------------------
+
+    def on_freeze(self):
+        self.epoch = NEVER
+
+    def on_lapse(self):
+        self.epoch = NEVER
+        self.marks.clear()
+        self._owners.clear()
+        self._view = None
+
+    def on_shutdown(self):
+        self.epoch = NEVER
+
+    def on_view(self, old, new, cold):
+        """Objects whose orderer has changed while writes were under way are
+        doubtful: no read may show them before all copies agree."""
+        previous, self._view = self._view, new
+        before = self.order.ring
+        self.order.begin(new)
+        self.epoch = new.epoch
+        if previous is not None and not cold:
+            for oid in self.marks.unstable_objects():
+                if (self._orderer_before(oid, previous, before)
+                        != self.order.orderer(oid)):
+                    self.guard.doubt(oid)
+            place = {m.incarnation: i for i, m in enumerate(new.members)}
+            self.marks.renumber({
+                i: place[m.incarnation]
+                for i, m in enumerate(previous.members)
+                if m.incarnation in place})
+        else:
+            self.marks.clear()
+        self._owners = {vdi_id: self.order.exclusive_owner(vdi_id)
+                        for vdi_id in self.cluster.state.locks}
+
+    def _orderer_before(self, oid, view, ring):
+        owner = self._owners.get(ids.vdi_of(oid))
+        if owner is not None:
+            return owner
+        targets = ring.targets(oid, self.order.copies(oid))
+        return view.members[targets[0]].incarnation if targets else None
+
+    def on_event(self, event):
+        vdi_id = event.get('vdi_id')
+        if event['kind'] not in ('lock', 'unlock') or self._view is None:
+            return
+        owner = self.order.exclusive_owner(vdi_id)
+        before = self._owners.get(vdi_id)
+        if owner == before:
+            return
+        self._owners[vdi_id] = owner
+        members = self._view.members
+        for oid in self.marks.unstable_objects():
+            if ids.vdi_of(oid) != vdi_id:
+                continue
+            targets = self.order.targets(oid)
+            first = members[targets[0]].incarnation if targets else None
+            if (before or first) != (owner or first):
+                self.guard.doubt(oid)
+
+
+def pack_extents(extents):
+    return b''.join(_PAIR.pack(offset, size) for offset, size in extents)
+
+
+def unpack_extents(payload):
+    return list(_PAIR.iter_unpack(payload))
+
+
+def unpack_list(payload):
+    """``[(oid, version), …]`` of a LIST answer."""
+    return list(_LISTED.iter_unpack(payload))

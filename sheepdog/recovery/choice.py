@@ -1,0 +1,59 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Which copy to follow, when no copy is known to be clean. Pure.
+
+Every acknowledged write of epoch e is on all copies that were targets in e.
+So a copy that was a clean target through epoch t, or whose last write is of
+epoch v, has every acknowledged write up to max(t, v); and no write later
+than the greatest such number of all copies was ever acknowledged, because it
+would have needed a copy that has it.
+"""
+
+import typing
+
+
+class Candidate(typing.NamedTuple):
+    """One copy. ``through`` as ``Standing.through``; ``version`` the epoch
+    of its last write, ``bad`` the number of its blocks that do not match
+    their checksums, ``uncertain`` those that a power cut left unproved;
+    ``place`` is the order among equals (targets first)."""
+
+    incarnation: str
+    exists: bool
+    through: int
+    version: int
+    bad: int
+    uncertain: int
+    place: int
+
+
+def choose(candidates):
+    """The copy to follow; None when there is none at all.
+
+    A copy that does not exist is a candidate only if it is known through
+    some epoch: then its absence is what was acknowledged.
+    """
+    best = None
+    for candidate in candidates:
+        if not candidate.exists and not candidate.through:
+            continue
+        if best is None or _rank(candidate) > _rank(best):
+            best = candidate
+    return best
+
+
+def _rank(candidate):
+    reach = max(candidate.through, candidate.version)
+    return (reach, candidate.through >= reach, -candidate.bad,
+            -candidate.uncertain, candidate.exists, candidate.version,
+            -candidate.place)

@@ -1,0 +1,263 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Makes one of our copies whole: finds whom to follow, moves what differs.
+
+Works against concurrent writes: changes for the object wait at the replica
+until it is whole, and are applied then; a source that takes part of them
+meanwhile hands their marks over with its content.
+"""
+
+import asyncio
+import logging
+
+import numpy
+
+from sheepdog.model import errors
+from sheepdog.model import ids
+from sheepdog.model import limits
+from sheepdog.recovery import choice
+from sheepdog.wire import peer as wire
+
+LOG = logging.getLogger(__name__)
+
+PIECE_BYTES = 1 << 20
+CALL_SECONDS = 10.0
+ROUNDS = 3
+
+
+class Mover:
+    """``moved_bytes`` counts what came over the wire."""
+
+    def __init__(self, cluster, replica, links, order, standing):
+        self.cluster = cluster
+        self.replica = replica
+        self.store = replica.store
+        self.links = links
+        self.order = order
+        self.standing = standing
+        self.moved_bytes = 0
+
+    async def describe(self, oid):
+        """What STATE answers about our copy."""
+        state = await self.store.describe(oid)
+        standing = self.standing
+        return {
+            'exists': state is not None,
+            'version': state.version if state else 0,
+            'capacity': state.capacity if state else 0,
+            'bad': 0 if state is None or state.whole else 1,
+            'uncertain': state.uncertain if state else 0,
+            'clean': standing.is_clean(oid),
+            'through': standing.through(oid, self.replica.epoch),
+            'marks': self.replica.marks.unstable(oid),
+        }
+
+    async def make_whole(self, oid):
+        """One attempt.
+
+        :raises SheepdogError: NotRecovered or another transient one when it
+            is not possible just now; NoSpace when it does not fit
+        """
+        for _ in range(ROUNDS):
+            view = self.cluster.view
+            doubt = self.standing.doubt_number(oid)
+            self._check(view)
+            if await self._attempt(oid, view):
+                self._check(view)
+                self.standing.trust(oid, doubt)
+                return
+        raise errors.NotRecovered('object %s: no whole copy within reach'
+                                  % ids.hex_oid(oid))
+
+    def _check(self, view):
+        """Nothing found out in another view may be acted on (a cold start
+        has a new view of the same epoch)."""
+        if view is None or self.cluster.view is not view:
+            raise errors.StaleEpoch('the view has changed')
+        error = self.replica.check_epoch(view.epoch)
+        if error is not None:
+            raise error
+
+    async def _attempt(self, oid, view):
+        """True when our copy is whole now."""
+        entry = self.cluster.state.vdis.get(ids.vdi_of(oid))
+        if entry is not None and entry.deleted:
+            await self._drop(oid)
+            return True
+        epoch = view.epoch
+        ours = self.cluster.incarnation
+        targets = [view.members[i] for i in self.order.targets(oid)]
+        others = [m for m in targets if m.incarnation != ours]
+        states = await self._ask(others, oid, epoch)
+        clean = [(m, s) for m, s in zip(others, states) if s['clean']]
+        if clean:
+            await self._follow(oid, view, clean)
+            return True
+        if targets and targets[0].incarnation != ours and (
+                others and len(others) < len(targets)):
+            # The first target settles what the others follow, so that all
+            # come to the same.
+            await self.links.data(targets[0]).call(
+                wire.RECOVER, epoch=epoch, oid=oid, timeout=CALL_SECONDS)
+            return False
+        await self._settle(oid, view, targets, others, states)
+        return True
+
+    async def _settle(self, oid, view, targets, others, states):
+        """No target is clean, and the choice is ours: look everywhere."""
+        epoch = view.epoch
+        ours = self.cluster.incarnation
+        known = {m.incarnation for m in targets}
+        rest = [m for m in view.members
+                if m.incarnation not in known and m.incarnation != ours]
+        states = dict(zip([m.incarnation for m in others + rest],
+                          states + await self._ask(rest, oid, epoch)))
+        states[ours] = await self.describe(oid)
+        order = ([m.incarnation for m in targets]
+                 + [m.incarnation for m in rest] + [ours])
+        best = choice.choose([
+            choice.Candidate(i, s['exists'], s['through'], s['version'],
+                             s['bad'], s['uncertain'], order.index(i))
+            for i, s in states.items()])
+        if best is None:
+            await self._drop(oid)
+        elif best.incarnation != ours:
+            member = view.member(best.incarnation)
+            await self._follow(oid, view,
+                               [(member, states[best.incarnation])])
+
+    async def _ask(self, members, oid, epoch):
+        """STATE of each.
+
+        :raises SheepdogError: one of them cannot answer: nothing may be
+            concluded from the others alone
+        """
+        answers = await asyncio.gather(
+            *(self.links.data(m).call(wire.STATE, epoch=epoch, oid=oid,
+                                      timeout=CALL_SECONDS)
+              for m in members), return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        return [wire.unpack_json(payload) for _, _, payload in answers]
+
+    async def _drop(self, oid):
+        if self.store.version(oid) is not None:
+            LOG.debug('dropping object %s: it exists nowhere else',
+                      ids.hex_oid(oid))
+            await wait_for(self.store.remove, oid)
+        self.replica.marks.replace(oid, [])
+
+    async def _follow(self, oid, view, sources):
+        """Make our copy equal to the first source's; the others help with
+        blocks that it cannot read."""
+        epoch = view.epoch
+        source, state = sources[0]
+        if not state['exists']:
+            self._check(view)
+            await self._drop(oid)
+            return
+        link = self.links.data(source)
+        capacity = state['capacity']
+        _, _, table = await link.call(wire.TABLE, epoch=epoch, oid=oid,
+                                      timeout=CALL_SECONDS)
+        theirs = numpy.frombuffer(table, dtype='<u4')
+        differing = await self._differing(oid, capacity, theirs)
+        pieces = []
+        zeroes = []
+        for first, count, is_zero in _runs(differing, theirs):
+            offset = first * limits.BLOCK_BYTES
+            size = min(count * limits.BLOCK_BYTES, capacity - offset)
+            if is_zero:
+                zeroes.append((offset, size))
+            else:
+                pieces.append((offset, await self._fetch(
+                    oid, epoch, offset, size, sources)))
+        # Marks of the writes that came to the source while we copied: they
+        # may be in what we have, in part, and make us doubt it likewise.
+        final = (await self._ask([source], oid, epoch))[0]
+        self._check(view)
+        state = await self.store.describe(oid)
+        if (pieces or zeroes or state is None
+                or state.version != final['version']):
+            await self.store.adopt(oid, final['version'], capacity, pieces,
+                                   zeroes=zeroes, keep=True)
+            self._check(view)
+        self.replica.marks.replace(oid, final['marks'])
+
+    async def _differing(self, oid, capacity, theirs):
+        """Sorted numbers of the blocks that we must take over."""
+        state = await self.store.describe(oid)
+        if state is None or state.capacity != capacity:
+            return numpy.flatnonzero(theirs)
+        mine = numpy.frombuffer(await self.store.table(oid), dtype='<u4')
+        differing = mine != theirs
+        for block in self.store.bad_blocks().get(oid, ()):
+            differing[block] = True
+        return numpy.flatnonzero(differing)
+
+    async def _fetch(self, oid, epoch, offset, size, sources):
+        for number, (member, _) in enumerate(sources):
+            try:
+                _, _, data = await self.links.data(member).call(
+                    wire.READ, epoch=epoch, oid=oid, offset=offset, aux=size,
+                    flags=wire.FLAG_RECOVERY, timeout=CALL_SECONDS)
+            except errors.StorageError as exc:
+                LOG.warning('object %s at %d: %s:%s: %s', ids.hex_oid(oid),
+                            offset, *member.address, exc)
+                if number + 1 == len(sources):
+                    raise errors.NotRecovered(
+                        'object %s: no good copy of the bytes at %d'
+                        % (ids.hex_oid(oid), offset)) from exc
+                continue
+            if len(data) != size:
+                raise errors.CorruptFrame('%d bytes instead of %d'
+                                          % (len(data), size))
+            self.moved_bytes += size
+            return data
+
+
+def _runs(blocks, table):
+    """``(first, count, is_zero)`` of runs of adjacent blocks, none longer
+    than PIECE_BYTES, zero blocks apart from others."""
+    longest = PIECE_BYTES // limits.BLOCK_BYTES
+    first = None
+    count = 0
+    is_zero = False
+    for block in blocks.tolist():
+        zero = table[block] == 0
+        if (first is not None and block == first + count and zero == is_zero
+                and (zero or count < longest)):
+            count += 1
+            continue
+        if first is not None:
+            yield first, count, is_zero
+        first, count, is_zero = block, 1, zero
+    if first is not None:
+        yield first, count, is_zero
+
+
+async def wait_for(function, *arguments):
+    """Await a call of the store that takes a ``done(error)``."""
+    future = asyncio.get_running_loop().create_future()
+
+    def done(error):
+        if future.done():
+            return
+        if error is not None and not isinstance(error, errors.NoObject):
+            future.set_exception(error)
+        else:
+            future.set_result(None)
+
+    function(*arguments, done)
+    await future

@@ -1,0 +1,303 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The walk over all our copies after a change of the view, and the guard
+that the replica asks.
+
+First version: one pass per view, bounded in objects at once; an object that
+a client waits for is recovered at once and by itself.
+"""
+
+import asyncio
+import logging
+
+from sheepdog.model import errors
+from sheepdog.model import ids
+from sheepdog.peer import replica as replica_module
+from sheepdog.placement import ring as ring_module
+from sheepdog.recovery import mover
+from sheepdog.recovery import standing
+from sheepdog.wire import peer as wire
+
+LOG = logging.getLogger(__name__)
+
+AT_ONCE = 8
+PAUSE_SECONDS = 0.2
+RINGS_MAX = 40
+LIST_SECONDS = 30.0
+CLEAN_BATCH = 64
+
+
+class Recovery:
+    """Implements ``peer.replica.Guard`` and ``ClusterListener``.
+
+    ``done``/``total`` are the objects of the running pass, for operators.
+    """
+
+    def __init__(self, world, cluster, replica, links, order):
+        self.world = world
+        self.cluster = cluster
+        self.replica = replica
+        self.links = links
+        self.order = order
+        self.standing = standing.Standing(self._is_target)
+        self.mover = mover.Mover(cluster, replica, links, order,
+                                 self.standing)
+        self.done = 0
+        self.total = 0
+        self.is_running = False
+        self._running = {}
+        self._rings = {}
+        self._pass = None
+
+    # -- the guard ------------------------------------------------------
+
+    @property
+    def active(self):
+        return self.standing.active
+
+    def needs(self, oid):
+        return not self.standing.is_clean(oid)
+
+    async def ensure(self, oid):
+        if not self.needs(oid):
+            return
+        running = self._running.get(oid)
+        if running is None:
+            running = self._running[oid] = (
+                asyncio.get_running_loop().create_future())
+            self.world.spawn(self._ensure(oid, running), 'recover an object')
+        error = await asyncio.shield(running)
+        if error is not None:
+            raise error
+
+    async def _ensure(self, oid, running):
+        error = None
+        try:
+            await self.mover.make_whole(oid)
+        except errors.SheepdogError as exc:
+            error = exc
+        finally:
+            del self._running[oid]
+            running.set_result(error)
+
+    def hasten(self, oid):
+        if oid not in self._running:
+            self.world.spawn(self._hasten(oid), 'recover an object')
+
+    async def _hasten(self, oid):
+        try:
+            await self.ensure(oid)
+        except errors.SheepdogError as exc:
+            LOG.debug('object %s: %s', ids.hex_oid(oid), exc)
+
+    def doubt(self, oid):
+        LOG.info('object %s may differ between its copies',
+                 ids.hex_oid(oid))
+        self.standing.doubt(oid)
+        if self._pass is None or self._pass.done():
+            self._start(self.cluster.view)
+
+    async def describe(self, oid):
+        return await self.mover.describe(oid)
+
+    # -- placement ------------------------------------------------------
+
+    def _is_target(self, view, oid):
+        ring = self._rings.get(view.epoch)
+        if ring is None:
+            ring = (self.order.ring if self.order.ring is not None
+                    and self.cluster.view is view
+                    else ring_module.Ring(view))
+            self._rings[view.epoch] = ring
+        ours = self.cluster.incarnation
+        return any(view.members[i].incarnation == ours
+                   for i in ring.targets(oid, self.order.copies(oid)))
+
+    # -- changes of the cluster -----------------------------------------
+
+    def on_freeze(self):
+        pass
+
+    def on_view(self, old, new, cold):
+        is_trusted = ((cold and self.cluster.clean_start)
+                      or (old is None and not cold and new.epoch == 1))
+        self._rings = {e: r for e, r in self._rings.items()
+                       if e > new.epoch - RINGS_MAX and e != new.epoch}
+        self.standing.begin(new, is_trusted)
+        self.done = self.total = 0
+        self._start(new)
+
+    def on_event(self, event):
+        kind = event['kind']
+        if kind == 'vdi-delete':
+            self.world.spawn(self._reclaim([event['vdi_id']]), 'reclaim')
+        elif kind == 'format':
+            self._wipe()
+        elif kind == 'recovered':
+            self.world.spawn(self._drop_strays(), 'drop stray copies')
+
+    def on_lapse(self):
+        self.standing.lapse()
+        self._rings.clear()
+
+    def on_shutdown(self):
+        pass
+
+    def _wipe(self):
+        """A new cluster begins: nothing of before may be seen in it."""
+        for oid in self.replica.store.oids():
+            self.replica.store.remove(oid, lambda error: None)
+
+    # -- the pass -------------------------------------------------------
+
+    def _start(self, view):
+        if view is None:
+            return
+        before, self._pass = self._pass, None
+        self._pass = self.world.spawn(self._run(view, before), 'recovery')
+
+    def _is_over(self, view):
+        return (self.cluster.view is not view
+                or self.replica.epoch != view.epoch)
+
+    async def _run(self, view, before):
+        if before is not None and not before.done():
+            # The pass of an earlier view ends by itself at its next step.
+            await asyncio.wait([before])
+        self.is_running = True
+        try:
+            while not self._is_over(view):
+                try:
+                    if await self._walk(view):
+                        break
+                except errors.SheepdogError as exc:
+                    LOG.info('recovery at epoch %d waits: %s', view.epoch,
+                             exc)
+                await asyncio.sleep(PAUSE_SECONDS)
+        finally:
+            self.is_running = False
+
+    async def _walk(self, view):
+        """One pass; True when every object is whole."""
+        if not self.standing.active:
+            await self._announce(view)
+            return True
+        listed = await self._list_all(view)
+        if self._is_over(view):
+            return True
+        wanted = dict.fromkeys(self.standing.doubtful())
+        for oid in listed:
+            if self._is_target(view, oid) and self.needs(oid):
+                wanted[oid] = None
+        self.total = len(wanted)
+        self.done = 0
+        if wanted:
+            LOG.info('recovery at epoch %d: %d objects', view.epoch,
+                     len(wanted))
+        queue = list(reversed(wanted))
+        failed = []
+        await asyncio.gather(*(self._work(view, queue, failed)
+                               for _ in range(AT_ONCE)))
+        if self._is_over(view):
+            return True
+        if failed:
+            LOG.info('recovery at epoch %d: %d objects are left, of them '
+                     '%s: %s', view.epoch, len(failed),
+                     ids.hex_oid(failed[0][0]), failed[0][1])
+            return False
+        self.standing.complete(view)
+        if self.standing.active:
+            return False
+        await self._announce(view)
+        return True
+
+    async def _work(self, view, queue, failed):
+        while queue and not self._is_over(view):
+            oid = queue.pop()
+            try:
+                await self.ensure(oid)
+            except errors.SheepdogError as exc:
+                failed.append((oid, exc))
+            else:
+                self.done += 1
+
+    async def _list_all(self, view):
+        """Ids of all objects that any member holds, sorted; without those
+        of deleted VDIs."""
+        found = set(self.replica.store.oids())
+        others = [m for m in view.members
+                  if m.incarnation != self.cluster.incarnation]
+        answers = await asyncio.gather(
+            *(self.links.data(m).call(wire.LIST, epoch=view.epoch,
+                                      timeout=LIST_SECONDS)
+              for m in others), return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+            found.update(oid for oid, _
+                         in replica_module.unpack_list(answer[2]))
+        return sorted(oid for oid in found if not self._is_deleted(oid))
+
+    def _is_deleted(self, oid):
+        entry = self.cluster.state.vdis.get(ids.vdi_of(oid))
+        return entry is not None and entry.deleted
+
+    async def _announce(self, view):
+        """Tell all: when everybody has, copies that nobody needs may go."""
+        deleted = [v for v, entry in sorted(self.cluster.state.vdis.items())
+                   if entry.deleted]
+        if deleted:
+            await self._reclaim(deleted)
+        try:
+            await self.cluster.execute(
+                'recovered', {'incarnation': self.cluster.incarnation,
+                              'epoch': view.epoch})
+        except errors.SheepdogError as exc:
+            if not self._is_over(view):
+                raise errors.NotRecovered(str(exc)) from exc
+
+    # -- giving space back ----------------------------------------------
+
+    async def _reclaim(self, vdi_ids):
+        """Remove our objects of deleted VDIs. May stop anywhere; is done
+        again after each change of the view."""
+        vdi_ids = set(vdi_ids)
+        doomed = [oid for oid in self.replica.store.oids()
+                  if ids.vdi_of(oid) in vdi_ids]
+        for oid in doomed:
+            if not self._is_deleted(oid):
+                continue
+            try:
+                await mover.wait_for(self.replica.store.remove, oid)
+            except errors.SheepdogError as exc:
+                LOG.warning('object %s cannot be removed: %s',
+                            ids.hex_oid(oid), exc)
+
+    async def _drop_strays(self):
+        """Copies that this sheep need not hold in this view, once every
+        member has recovered all that it must."""
+        view = self.cluster.view
+        if view is None or not self.cluster.state.has_recovered():
+            return
+        strays = [oid for oid in self.replica.store.oids()
+                  if not self._is_target(view, oid)
+                  and ids.vdi_of(oid) in self.cluster.state.vdis]
+        for number, oid in enumerate(strays):
+            if self._is_over(view):
+                return
+            await mover.wait_for(self.replica.store.remove, oid)
+            if number % CLEAN_BATCH == 0:
+                await asyncio.sleep(0)
+        if strays:
+            LOG.info('epoch %d: dropped %d copies that have their place '
+                     'elsewhere now', view.epoch, len(strays))

@@ -1,0 +1,114 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Which of our copies have all that was ever acknowledged.
+
+A copy is *clean* when this sheep, in this same incarnation, was a target of
+the object in every view since one in which all its copies were clean, or has
+recovered it since. All else must be recovered before it is read or written
+here. A clean copy may become *doubtful*: who ordered the object changed
+while a write was under way, or a block does not match its checksum.
+
+Pure bookkeeping. What it says is used by the replica (may I answer?) and is
+told to others who look for the copy to follow.
+"""
+
+NEVER = 0
+VIEWS_MAX = 32
+"""Views kept while none is completed; more, and only versions count."""
+
+
+class Standing:
+    """:param is_target: called with (view, oid): is this sheep one of the
+        object's targets in that view?"""
+
+    def __init__(self, is_target):
+        self.active = True
+        self._is_target = is_target
+        self._views = []
+        self._recovered = {}
+        self._doubtful = {}
+        self._doubts = 0
+
+    def begin(self, view, is_trusted=False):
+        """A view begins. ``is_trusted``: all copies are clean (the cluster
+        is new, or was shut down in order)."""
+        if is_trusted:
+            self.complete(view)
+            self._doubtful.clear()
+        elif self._views:
+            self._views.append(view)
+            if len(self._views) > VIEWS_MAX:
+                self._views = []
+        # What was recovered counts only for as long as we stay a target.
+        self._recovered = {oid: True for oid in self._recovered
+                           if self._is_target(view, oid)}
+        self._update()
+
+    def lapse(self):
+        """Our identity died: others may have gone on without us."""
+        self._views = []
+        self._recovered.clear()
+        self._doubtful.clear()
+        self._update()
+
+    def complete(self, view):
+        """Every copy that we must hold in ``view`` is clean."""
+        self._views = [view]
+        self._recovered.clear()
+        self._update()
+
+    def doubt(self, oid):
+        self._doubts += 1
+        self._doubtful[oid] = self._doubts
+        self.active = True
+
+    def doubt_number(self, oid):
+        """Names the newest doubt about a copy; for ``trust``."""
+        return self._doubtful.get(oid)
+
+    def trust(self, oid, doubt_number):
+        """The copy was made whole; a doubt that came up meanwhile, later
+        than ``doubt_number``, stays."""
+        if self._doubtful.get(oid) == doubt_number:
+            self._doubtful.pop(oid, None)
+        if len(self._views) != 1:
+            self._recovered[oid] = True
+        self._update()
+
+    def _update(self):
+        self.active = len(self._views) != 1 or bool(self._doubtful)
+
+    def is_clean(self, oid):
+        if oid in self._doubtful:
+            return False
+        if oid in self._recovered:
+            return True
+        views = self._views
+        return bool(views) and all(self._is_target(v, oid) for v in views)
+
+    def through(self, oid, epoch):
+        """The last epoch, up to ``epoch`` (the current one), through which
+        our copy has every acknowledged write; NEVER when nothing is known
+        but the copy's own version."""
+        if oid in self._recovered:
+            return epoch
+        last = NEVER
+        for view in self._views:
+            if not self._is_target(view, oid):
+                break
+            last = view.epoch
+        return last
+
+    def doubtful(self):
+        """Ids of the doubtful objects, sorted."""
+        return sorted(self._doubtful)

@@ -1,0 +1,243 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Names and the volumes behind them: create, delete, resize, list.
+
+The catalogue itself is replicated state (``cluster.state``). Changing it is
+an exclusive operation: ``carry_out`` runs on the leader, writes the inode,
+and returns the event that makes the change known to all. A leader that dies
+in between leaves at most an inode that no name leads to, which the next
+attempt overwrites.
+"""
+
+import logging
+
+from sheepdog.model import errors
+from sheepdog.model import ids
+from sheepdog.model import inode
+from sheepdog.model import limits
+from sheepdog.volume import pieces
+
+LOG = logging.getLogger(__name__)
+
+LIST_AT_ONCE = 16
+
+
+class Catalogue:
+    """Also ``cluster.api.Operations``."""
+
+    def __init__(self, world, cluster, gateway):
+        self.world = world
+        self.cluster = cluster
+        self.gateway = gateway
+
+    # -- asked on any sheep ---------------------------------------------
+
+    async def create(self, name, size, copies=0, copy_policy=0,
+                     block_size_shift=0, operation_id=''):
+        """Make a VDI of ``size`` bytes; returns it as ``list`` does.
+
+        :raises VdiExists, InvalidParameters, NoSpace:
+        """
+        entry = await self.cluster.execute(
+            'vdi-create', {'name': name, 'size': size, 'copies': copies,
+                           'copy_policy': copy_policy,
+                           'block_size_shift': block_size_shift},
+            operation_id)
+        return await self._describe(self.cluster.state.vdis[entry['vdi_id']])
+
+    async def delete(self, name, tag='', snap_id=0, operation_id=''):
+        """Delete; space comes back in the background.
+
+        :raises NoVdi: there is none
+        :raises VdiLocked: a sheep has it open
+        """
+        await self.cluster.execute(
+            'vdi-delete', {'name': name, 'tag': tag, 'snap_id': snap_id},
+            operation_id)
+
+    async def resize(self, name, size, operation_id=''):
+        """Grow to ``size`` bytes, also while it is open.
+
+        :raises NoVdi: there is none
+        :raises InvalidParameters: it would shrink, or become too large
+        """
+        await self.cluster.execute('vdi-resize',
+                                   {'name': name, 'size': size},
+                                   operation_id)
+
+    def find(self, name, tag='', snap_id=0):
+        """The catalogue's entry.
+
+        :raises NoVdi, NoTag:
+        """
+        entry = self.cluster.state.lookup(name, tag, snap_id)
+        if entry is None:
+            if tag or snap_id:
+                raise errors.NoTag('there is no snapshot %s of VDI %s'
+                                   % (tag or snap_id, name))
+            raise errors.NoVdi('there is no VDI %s' % name)
+        return entry
+
+    def names(self):
+        """Of all working VDIs, sorted."""
+        return sorted(e.name for e in self.cluster.state.vdis.values()
+                      if not e.deleted and not e.snapshot)
+
+    async def list(self, name=''):
+        """Dictionaries, in order of VDI id (see ``_describe``)."""
+        entries = [e for _, e in sorted(self.cluster.state.vdis.items())
+                   if not e.deleted and (not name or e.name == name)]
+        described = []
+        for start in range(0, len(entries), LIST_AT_ONCE):
+            described += await pieces.gather(
+                [self._describe(e) for e
+                 in entries[start:start + LIST_AT_ONCE]])
+        return [d for d in described if d is not None]
+
+    async def head(self, vdi_id):
+        """The head of a VDI's inode.
+
+        :raises NoObject: it was deleted meanwhile
+        """
+        return inode.InodeHead.unpack(await self.gateway.read_wait(
+            ids.vdi_oid(vdi_id), 0, inode.HEAD_BYTES))
+
+    async def _describe(self, entry):
+        """Sizes in bytes, ``created`` in seconds; None when it is gone."""
+        try:
+            head = await self.head(entry.vdi_id)
+            objects = -(-head.vdi_size // head.object_bytes)
+            owners = await self.gateway.read_wait(
+                ids.vdi_oid(entry.vdi_id), inode.MAP_OFFSET,
+                objects * inode.MAP_ENTRY_BYTES)
+        except errors.NoObject:
+            return None
+        used, shared = _count(owners, entry.vdi_id)
+        return {
+            'name': entry.name, 'tag': entry.tag, 'snap_id': entry.snap_id,
+            'vdi_id': entry.vdi_id, 'size': head.vdi_size,
+            'used': used * head.object_bytes,
+            'shared': shared * head.object_bytes,
+            'created': (entry.created >> 32)
+            + (entry.created & 0xFFFFFFFF) / 1e9,
+            'copies': entry.copies, 'copy_policy': entry.copy_policy,
+            'block_size_shift': entry.block_size_shift,
+            'snapshot': entry.snapshot, 'clone': bool(entry.parent),
+            'parent': entry.parent,
+        }
+
+    # -- on the leader --------------------------------------------------
+
+    async def carry_out(self, kind, arguments):
+        """``cluster.api.Operations``."""
+        function = {'vdi-create': self._create, 'vdi-delete': self._delete,
+                    'vdi-resize': self._resize}.get(kind)
+        if function is None:
+            raise errors.InvalidParameters('unknown operation %r' % kind)
+        return await function(**arguments)
+
+    async def _create(self, name, size, copies, copy_policy,
+                      block_size_shift):
+        settings = self.cluster.state.settings
+        copies = copies or settings.copies
+        shift = block_size_shift or settings.block_size_shift
+        _check_new(name, size, copies, copy_policy, shift)
+        if self.cluster.state.lookup(name) is not None:
+            raise errors.VdiExists('a VDI %s exists already' % name)
+        vdi_id = self._free_id(name)
+        now = self.world.clock.time()
+        created = int(now) << 32 | int(now % 1 * 1e9)
+        head = inode.InodeHead(
+            name, create_time=created, vdi_size=size, nr_copies=copies,
+            copy_policy=copy_policy, block_size_shift=shift, vdi_id=vdi_id)
+        # All of the head: a leader that died may have left another one.
+        await self.gateway.write_wait(
+            ids.vdi_oid(vdi_id), 0, head.pack().ljust(inode.HEAD_BYTES,
+                                                      b'\0'),
+            durable=True, create=True, copies=copies)
+        entry = {'vdi_id': vdi_id, 'name': name, 'tag': '', 'snap_id': 0,
+                 'parent': 0, 'created': created, 'copies': copies,
+                 'copy_policy': copy_policy, 'block_size_shift': shift,
+                 'deleted': False, 'snapshot': False}
+        return {'kind': 'vdi-create', 'entry': entry}, entry
+
+    def _free_id(self, name):
+        first = ids.first_vdi_id(name)
+        taken = self.cluster.state.vdis
+        for step in range(limits.VDI_IDS_MAX):
+            vdi_id = (first + step) & ids.VDI_ID_MASK
+            if vdi_id and vdi_id not in taken:
+                return vdi_id
+        raise errors.SystemFailure('all %d VDI ids are taken'
+                                   % limits.VDI_IDS_MAX)
+
+    async def _delete(self, name, tag, snap_id):
+        entry = self.find(name, tag, snap_id)
+        lock = self.cluster.state.locks.get(entry.vdi_id)
+        if lock is not None and lock.owners:
+            raise errors.VdiLocked(
+                'VDI %s is in use: close it first ("dog vdi lock list" '
+                'shows by whom)' % name)
+        return {'kind': 'vdi-delete', 'vdi_id': entry.vdi_id}, None
+
+    async def _resize(self, name, size):
+        entry = self.find(name)
+        _check_size(size, entry.block_size_shift)
+        head = await self.head(entry.vdi_id)
+        if size < head.vdi_size:
+            raise errors.InvalidParameters(
+                'VDI %s has %d bytes: it can grow, but not shrink to %d'
+                % (name, head.vdi_size, size))
+        await self.gateway.write_wait(
+            ids.vdi_oid(entry.vdi_id), inode.SIZE_OFFSET,
+            size.to_bytes(8, 'little'))
+        return ({'kind': 'vdi-resize', 'vdi_id': entry.vdi_id,
+                 'size': size}, None)
+
+
+def _count(owners, vdi_id):
+    """``(owned, shared)`` objects of an object map (bytes)."""
+    own = vdi_id.to_bytes(4, 'little')
+    owned = shared = 0
+    for start in range(0, len(owners), 4):
+        owner = owners[start:start + 4]
+        if owner == own:
+            owned += 1
+        elif owner != b'\0\0\0\0':
+            shared += 1
+    return owned, shared
+
+
+def _check_new(name, size, copies, copy_policy, shift):
+    if not isinstance(name, str) or not name:
+        raise errors.InvalidParameters('a VDI needs a name')
+    inode.encode_name(name)
+    if not limits.OBJECT_SHIFT_MIN <= shift <= limits.OBJECT_SHIFT_MAX:
+        raise errors.InvalidParameters(
+            'the object size is 2^%s bytes: the shift must be %d to %d'
+            % (shift, limits.OBJECT_SHIFT_MIN, limits.OBJECT_SHIFT_MAX))
+    if copy_policy:
+        raise errors.InvalidParameters(
+            'erasure coded VDIs are not built yet: use copies')
+    if not 1 <= copies <= limits.COPIES_MAX:
+        raise errors.InvalidParameters(
+            'a VDI has 1 to %d copies, not %s' % (limits.COPIES_MAX, copies))
+    _check_size(size, shift)
+
+
+def _check_size(size, shift):
+    largest = limits.VDI_OBJECTS_MAX << shift
+    if not isinstance(size, int) or not 0 < size <= largest:
+        raise errors.InvalidParameters(
+            'the size of a VDI with objects of 2^%d bytes is 1 to %d bytes, '
+            'not %s' % (shift, largest, size))

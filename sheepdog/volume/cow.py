@@ -1,0 +1,47 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Copy on write: an ancestor's object becomes the volume's own."""
+
+from sheepdog.model import errors
+
+CHUNK_BYTES = 1 << 20
+
+
+async def create_from(gateway, source_oid, oid, offset, data, durable):
+    """Create ``oid`` with the content of ``source_oid`` and ``data`` over it
+    at ``offset``. Only what ``data`` does not cover is copied. May be done
+    again: nothing refers to the object before the caller says so.
+
+    :raises SheepdogError:
+    """
+    try:
+        extents = await gateway.extents(source_oid)
+    except errors.NoObject:
+        extents = []
+    end = offset + len(data)
+    for start, size in extents:
+        for piece, length in _outside(start, start + size, offset, end):
+            content = await gateway.read_wait(source_oid, piece, length)
+            await gateway.write_wait(oid, piece, content, durable,
+                                     create=True)
+    await gateway.write_wait(oid, offset, data, durable, create=True)
+
+
+def _outside(start, end, hole_start, hole_end):
+    """Chunks of [start, end) that are not in [hole_start, hole_end)."""
+    for low, high in ((start, min(end, hole_start)),
+                      (max(start, hole_end), end)):
+        while low < high:
+            length = min(CHUNK_BYTES, high - low)
+            yield low, length
+            low += length

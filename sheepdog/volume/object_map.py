@@ -1,0 +1,162 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Which VDI owns each object of an open volume, and how that is changed.
+
+The map is the inode's ``data_vdi_id`` array. An entry is written after its
+object, never before; entries of objects that were created at the same time
+go out together.
+"""
+
+import array
+import asyncio
+import sys
+
+from sheepdog.model import ids
+from sheepdog.model import inode
+from sheepdog.volume import pieces
+
+SPAN_BYTES = 64 << 10
+"""Entries further apart than this go out in writes of their own."""
+
+
+class ObjectMap:
+    """``owners[i]``: the VDI id that owns object i, 0 where there is none.
+
+    :param is_alone: nobody else changes the inode while we hold it open
+        (exclusive lock); else entries that are 0 are looked up again
+    """
+
+    def __init__(self, gateway, vdi_id, is_alone):
+        self.gateway = gateway
+        self.vdi_id = vdi_id
+        self.is_alone = is_alone
+        self.owners = array.array('I')
+        self._pending = {}
+        self._soft = {}
+        self._batches = 0
+        self._writing = None
+
+    async def load(self, count):
+        """Read the first ``count`` entries."""
+        self.owners = await self._read(0, count)
+
+    async def _read(self, first, count):
+        owners = array.array('I')
+        if count:
+            owners.frombytes(await self.gateway.read_wait(
+                ids.vdi_oid(self.vdi_id), inode.map_offset(first),
+                count * inode.MAP_ENTRY_BYTES))
+            if sys.byteorder == 'big':
+                owners.byteswap()
+        return owners
+
+    def extend(self, count):
+        """The volume has grown to ``count`` objects."""
+        missing = count - len(self.owners)
+        if missing > 0:
+            self.owners.extend([0] * missing)
+
+    async def refresh(self, index):
+        """The owner of an object; asks the inode where another sheep may
+        have created it meanwhile."""
+        owner = self.owners[index]
+        if owner == 0 and not self.is_alone:
+            owner = (await self._read(index, 1))[0]
+            if owner:
+                self.owners[index] = owner
+        return owner
+
+    def is_soft(self, index):
+        """The entry is set, but not yet durable."""
+        return index in self._soft
+
+    def flushed(self, before):
+        """All entries written before ``before`` (from ``mark``) are
+        durable."""
+        for index in [i for i, n in self._soft.items() if n <= before]:
+            del self._soft[index]
+
+    def mark(self):
+        """A point in time, for ``flushed``."""
+        return self._batches
+
+    async def own(self, index, durable):
+        """Object ``index`` exists and is ours: say so in the inode. Returns
+        when it is written (durably where asked)."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._pending.setdefault(index, []).append((waiter, durable))
+        if self._writing is None:
+            self._writing = self.gateway.world.spawn(self._write_out(),
+                                                     'object map')
+        await waiter
+
+    async def _write_out(self):
+        try:
+            while self._pending:
+                pending, self._pending = self._pending, {}
+                await self._write_batch(pending)
+        finally:
+            self._writing = None
+
+    async def _write_batch(self, pending):
+        indexes = sorted(pending)
+        durable = any(d for waiters in pending.values() for _, d in waiters)
+        error = None
+        try:
+            await pieces.gather(
+                [self._write_span(span, durable) for span in _spans(indexes)])
+        except Exception as exc:
+            # Handed to everybody who waits for it, below.
+            error = exc
+        self._batches += 1
+        for index in indexes:
+            if error is None:
+                self.owners[index] = self.vdi_id
+                if durable:
+                    self._soft.pop(index, None)
+                else:
+                    self._soft[index] = self._batches
+            for waiter, _ in pending[index]:
+                if waiter.done():
+                    continue
+                if error is not None:
+                    waiter.set_exception(error)
+                else:
+                    waiter.set_result(None)
+
+    async def _write_span(self, span, durable):
+        """One write for neighbouring entries; in between stand those of
+        objects that have been ours all along."""
+        first, last = span[0], span[-1]
+        owners = self.owners[first:last + 1]
+        for index in span:
+            owners[index - first] = self.vdi_id
+        if sys.byteorder == 'big':
+            owners.byteswap()
+        await self.gateway.write_wait(
+            ids.vdi_oid(self.vdi_id), inode.map_offset(first),
+            owners.tobytes(), durable)
+
+
+def _spans(indexes):
+    """Runs of adjacent indexes. (With gaps between them a span would write
+    old entries over what another sheep may have set.)"""
+    span = []
+    for index in indexes:
+        if span and (index != span[-1] + 1
+                     or len(span) * inode.MAP_ENTRY_BYTES >= SPAN_BYTES):
+            yield span
+            span = []
+        span.append(index)
+    if span:
+        yield span

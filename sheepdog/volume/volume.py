@@ -1,0 +1,319 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""An open volume: read, write, zero, flush at any offset and length.
+
+Reads and writes of objects that are the volume's own go straight to the
+gateway; first writes take the long way (create the object, then its entry
+in the inode). Writes are write-back, durable at the next ``flush``, unless
+``fua`` is asked for.
+"""
+
+import asyncio
+
+from sheepdog.gateway import operation
+from sheepdog.model import errors
+from sheepdog.model import ids
+from sheepdog.volume import cow
+from sheepdog.volume import object_map
+from sheepdog.volume import pieces
+
+
+class Volume:
+    """Made by ``volumes.Volumes``; shared by all who have it open there.
+
+    ``size`` is in bytes. ``valid`` turns False when the lock is lost: every
+    request fails from then on.
+    """
+
+    def __init__(self, gateway, entry, head, read_only, is_alone, release):
+        """``entry`` is the catalogue's, ``head`` the inode's;
+        ``release(volume)`` is awaited when the last user closes."""
+        self.gateway = gateway
+        self.name = entry.name
+        self.vdi_id = entry.vdi_id
+        self.size = head.vdi_size
+        self.shift = head.block_size_shift
+        self.object_bytes = 1 << head.block_size_shift
+        self.read_only = read_only
+        self.valid = True
+        self.users = 0
+        self.on_resize = []
+        self.map = object_map.ObjectMap(gateway, entry.vdi_id, is_alone)
+        self._release = release
+        self._creating = {}
+
+    async def load(self):
+        await self.map.load(self._objects(self.size))
+
+    def _objects(self, size):
+        return -(-size // self.object_bytes)
+
+    # -- the straight way -----------------------------------------------
+
+    def submit_read(self, offset, length, done):
+        """``done(error, data)``: bytes, or a list of bytes in order."""
+        error = self._refusal(offset, length)
+        if error is not None:
+            done(error, None)
+            return
+        shift = self.shift
+        index = offset >> shift
+        if length and (offset + length - 1) >> shift == index:
+            owner = self.map.owners[index]
+            start = offset & (self.object_bytes - 1)
+            if owner:
+                self.gateway.read(owner << 32 | index, start, length, done)
+            else:
+                self._read_unwritten(index, start, length, done)
+            return
+        if not length:
+            done(None, b'')
+            return
+        parts = pieces.split(offset, length, self.object_bytes)
+        several = pieces.SeveralReads(len(parts), done)
+        for place, (index, start, _, size) in enumerate(parts):
+            owner = self.map.owners[index]
+            if owner:
+                self.gateway.read(owner << 32 | index, start, size,
+                                  several.at(place))
+            else:
+                self._read_unwritten(index, start, size, several.at(place))
+
+    def submit_write(self, offset, data, fua, done):
+        """``done(error)``; ``data`` must not change afterwards."""
+        length = len(data)
+        error = self._refusal(offset, length, is_write=True)
+        if error is not None:
+            done(error)
+            return
+        shift = self.shift
+        index = offset >> shift
+        if length and (offset + length - 1) >> shift == index:
+            self._write_piece(index, offset & (self.object_bytes - 1), data,
+                              fua, done)
+            return
+        if not length:
+            done(None)
+            return
+        parts = pieces.split(offset, length, self.object_bytes)
+        several = pieces.Several(len(parts), done)
+        for index, start, position, size in parts:
+            self._write_piece(index, start, data[position:position + size],
+                              fua, several)
+
+    def _write_piece(self, index, start, data, fua, done):
+        if self.map.owners[index] == self.vdi_id and not (
+                fua and self.map.is_soft(index)):
+            self.gateway.write(self.vdi_id << 32 | index, start, data, done,
+                               fua)
+        else:
+            self.gateway.world.spawn(
+                self._answer(self._first_write(index, start, data, fua),
+                             done), 'first write of an object')
+
+    def _refusal(self, offset, length, is_write=False):
+        if not self.valid:
+            return errors.NotServing('the lock of volume %s was lost'
+                                     % self.name)
+        if offset < 0 or length < 0 or offset + length > self.size:
+            return errors.InvalidParameters(
+                'bytes %d to %d are beyond the %d of volume %s'
+                % (offset, offset + length, self.size, self.name))
+        if is_write and self.read_only:
+            return errors.ReadOnly('volume %s is open for reading only'
+                                   % self.name)
+        return None
+
+    # -- the long way ---------------------------------------------------
+
+    async def _answer(self, coroutine, done):
+        try:
+            await coroutine
+        except errors.SheepdogError as exc:
+            done(exc)
+        else:
+            done(None)
+
+    def _read_unwritten(self, index, start, size, done):
+        if self.map.is_alone:
+            done(None, bytes(size))
+        else:
+            self.gateway.world.spawn(
+                self._read_perhaps(index, start, size, done),
+                'read of an object')
+
+    async def _read_perhaps(self, index, start, size, done):
+        """Another sheep may have created it."""
+        try:
+            owner = await self.map.refresh(index)
+        except errors.SheepdogError as exc:
+            done(exc, None)
+            return
+        if owner:
+            self.gateway.read(owner << 32 | index, start, size, done)
+        else:
+            done(None, bytes(size))
+
+    async def _first_write(self, index, start, data, fua):
+        """Write to an object that is not ours yet (or whose entry is not
+        yet as durable as it must be): one creates, the others wait."""
+        while True:
+            creating = self._creating.get(index)
+            if creating is None:
+                break
+            await asyncio.shield(creating)
+        oid = ids.data_oid(self.vdi_id, index)
+        owner = self.map.owners[index]
+        if owner == self.vdi_id:
+            await self.gateway.write_wait(oid, start, data, fua)
+            if fua and self.map.is_soft(index):
+                await self.map.own(index, True)
+            return
+        creating = self._creating[index] = (
+            asyncio.get_running_loop().create_future())
+        try:
+            owner = await self.map.refresh(index)
+            if owner not in (0, self.vdi_id):
+                await cow.create_from(self.gateway,
+                                      ids.data_oid(owner, index), oid, start,
+                                      data, fua)
+            else:
+                await self.gateway.write_wait(oid, start, data, fua,
+                                              create=True)
+            await self.map.own(index, fua)
+        finally:
+            del self._creating[index]
+            creating.set_result(None)
+
+    # -- to be awaited --------------------------------------------------
+
+    async def read(self, offset, length):
+        """:raises SheepdogError:"""
+        future, done = operation.future()
+        self.submit_read(offset, length, done)
+        data = await future
+        return b''.join(data) if isinstance(data, list) else data
+
+    async def write(self, offset, data, fua=False):
+        """:raises SheepdogError:"""
+        future, done = operation.future()
+        self.submit_write(offset, data, fua, done)
+        await future
+
+    async def zero(self, offset, length, fua=False, may_punch=True):
+        """Make a range zero. What was never written stays so; the blocks of
+        the rest are given back, also where ``may_punch`` is False: space is
+        thinly provisioned in any case.
+
+        :raises SheepdogError:
+        """
+        error = self._refusal(offset, length, is_write=True)
+        if error is not None:
+            raise error
+        await pieces.gather([
+            self._zero_piece(index, start, size, fua) for
+            index, start, _, size in pieces.split(offset, length,
+                                                  self.object_bytes)])
+
+    async def discard(self, offset, length, fua=False):
+        """Give a range back; it reads as zeroes afterwards.
+
+        :raises SheepdogError:
+        """
+        await self.zero(offset, length, fua)
+
+    async def _zero_piece(self, index, start, size, fua):
+        creating = self._creating.get(index)
+        while creating is not None:
+            await asyncio.shield(creating)
+            creating = self._creating.get(index)
+        owner = await self.map.refresh(index)
+        if owner == 0:
+            return
+        if owner != self.vdi_id or (fua and self.map.is_soft(index)):
+            await self._first_write(index, start, bytes(size), fua)
+            return
+        try:
+            await self.gateway.zero_wait(ids.data_oid(owner, index), start,
+                                         size, fua)
+        except errors.NoObject:
+            # Never was, or is gone already: that reads as zero.
+            pass
+
+    async def flush(self):
+        """All writes acknowledged before are durable on all copies.
+
+        :raises SheepdogError:
+        """
+        if not self.valid:
+            raise errors.NotServing('the lock of volume %s was lost'
+                                    % self.name)
+        mark = self.map.mark()
+        await self.gateway.flush(self.vdi_id)
+        self.map.flushed(mark)
+
+    async def extents(self, offset, length):
+        """``[(length, is_data), …]`` covering the range; adjacent ones
+        differ.
+
+        :raises SheepdogError:
+        """
+        error = self._refusal(offset, length)
+        if error is not None:
+            raise error
+        covering = []
+        for index, start, _, size in pieces.split(offset, length,
+                                                  self.object_bytes):
+            owner = await self.map.refresh(index)
+            if owner == 0:
+                _append(covering, size, False)
+                continue
+            try:
+                written = await self.gateway.extents(
+                    ids.data_oid(owner, index))
+            except errors.NoObject:
+                written = []
+            position, end = start, start + size
+            for low, count in written:
+                low, high = max(low, position), min(low + count, end)
+                if low < high:
+                    _append(covering, low - position, False)
+                    _append(covering, high - low, True)
+                    position = high
+            _append(covering, end - position, False)
+        return covering
+
+    async def close(self):
+        """Give up this use of the volume; the last one flushes and frees
+        the lock."""
+        await self._release(self)
+
+    # -- changes from outside -------------------------------------------
+
+    def resized(self, size):
+        self.size = size
+        self.map.extend(self._objects(size))
+        for function in self.on_resize:
+            function(size)
+
+    def invalidate(self):
+        self.valid = False
+
+
+def _append(covering, length, is_data):
+    if not length:
+        return
+    if covering and covering[-1][1] == is_data:
+        covering[-1] = (covering[-1][0] + length, is_data)
+    else:
+        covering.append((length, is_data))
