@@ -1,0 +1,119 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""dog cluster: info, format, shutdown, recover."""
+
+from sheepdog.cmd import exits
+from sheepdog.cmd import redundancy
+from sheepdog.cmd.dog import command
+from sheepdog.cmd.dog import tables
+from sheepdog.cmd.dog import unbuilt
+from sheepdog.cmd.options import Option
+from sheepdog.model import errors
+from sheepdog.model import limits
+
+STORES = ('plain',)
+
+
+def info(session):
+    found = session.client.cluster.info()
+    session.show(found, tables.cluster_info(found, session.is_raw,
+                                            session.is_verbose))
+
+
+def format_cluster(session):
+    values = session.values
+    copies, policy = redundancy_option(values, '3')
+    store = values.get('store', STORES[0])
+    if store not in STORES:
+        raise exits.UsageError("there is no store '%s', only %s" % (
+            store, ', '.join(STORES)))
+    shift = shift_option(values, limits.OBJECT_SHIFT_DEFAULT)
+    settings = session.client.cluster.info()['settings']
+    if settings:
+        if not session.is_forced and not session.streams.stdin.isatty():
+            raise exits.Stop('the cluster is formatted already: -f formats '
+                             'it anew, and all its VDIs are gone',
+                             exits.EXISTS)
+        session.confirm('This deletes all VDIs of the cluster.')
+    if not session.is_json:
+        session.show(None, ['using backend %s store' % store])
+    done = session.client.cluster.format(
+        copies=copies, copy_policy=policy, block_size_shift=shift,
+        store=store, strict=values.get('strict', False),
+        vdi_locks=True, fixed_vnodes=values.get('fixedvnodes', False),
+        recycle_ids=values.get('recyclevid', False),
+        avoid_full=values.get('avoiddiskfull', False),
+        force=bool(settings))
+    session.show(done)
+
+
+def shutdown(session):
+    session.client.cluster.shutdown()
+    session.show({})
+
+
+def recover_force(session):
+    session.confirm('The cluster goes on without the nodes that are '
+                    'missing: what only they have is lost.')
+    session.show(session.client.cluster.recover_force())
+
+
+def redundancy_option(values, default):
+    """What -c says.
+
+    :raises UsageError: it is no redundancy, or not built yet
+    """
+    try:
+        copies, policy = redundancy.parse(values.get('copies', default))
+    except errors.InvalidParameters as exc:
+        raise exits.UsageError(str(exc)) from None
+    if policy:
+        unbuilt.refuse('erasure coding (-c D:P)')
+    return copies, policy
+
+
+def shift_option(values, default):
+    """What -z says."""
+    if 'block_size_shift' not in values:
+        return default
+    return command.whole_number(
+        '-z', values['block_size_shift'], limits.OBJECT_SHIFT_MIN,
+        limits.OBJECT_SHIFT_MAX)
+
+
+COPIES = Option('c', 'copies', 'copies of each object', 'COPIES|D:P')
+SHIFT = Option('z', 'block_size_shift', 'objects are of 2^SHIFT bytes',
+               'SHIFT')
+FORCE = Option('f', 'force', 'ask nothing')
+
+COMMANDS = (
+    command.Command(('cluster', 'info'), info,
+                    'show how the cluster stands, and its epochs'),
+    command.Command(
+        ('cluster', 'format'), format_cluster,
+        'begin a new, empty cluster',
+        options=(
+            Option('b', 'store', 'the kind of store: plain', 'STORE'),
+            COPIES, SHIFT,
+            Option('t', 'strict', 'no writes with fewer zones than copies'),
+            Option('l', 'lock', 'lock VDIs that are open (always so)'),
+            Option('V', 'fixedvnodes', 'numbers of vnodes are fixed'),
+            Option('R', 'recyclevid', 'use ids of deleted VDIs again'),
+            Option('F', 'avoiddiskfull', 'do not let disks get full'),
+            FORCE)),
+    command.Command(('cluster', 'shutdown'), shutdown,
+                    'stop all sheep in order'),
+    command.Command(('cluster', 'recover', 'force'), recover_force,
+                    'go on without the nodes that are missing',
+                    options=(FORCE,)),
+)

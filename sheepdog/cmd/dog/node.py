@@ -1,0 +1,107 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""dog node: list, info, stat, kill, recovery, log."""
+
+import time
+
+from sheepdog.cmd import exits
+from sheepdog.cmd.dog import command
+from sheepdog.cmd.dog import tables
+from sheepdog.cmd.options import Option
+
+WATCH_SECONDS = 1.0
+
+
+def list_nodes(session):
+    nodes = session.client.nodes.list()
+    session.show(nodes, tables.node_list(nodes, session.is_raw))
+
+
+def info(session):
+    found = session.client.nodes.info()
+    session.show(found, tables.node_info(found, session.is_raw))
+    silent = [node for node in found['nodes'] if node.get('error')]
+    for node in silent:
+        session.warn('node %d (%s): %s' % (
+            node['id'], tables.host_port(node), node['error']))
+    return exits.SYSTEM if silent else exits.OK
+
+
+def stat(session):
+    counts = session.client.nodes.stat()
+    session.show(counts, tables.node_stat(counts, session.is_raw))
+    begin = time.monotonic()
+    while session.values.get('watch'):
+        session.streams.stdout.flush()
+        time.sleep(WATCH_SECONDS)
+        before, counts = counts, session.client.nodes.stat()
+        end = time.monotonic()
+        session.show(counts, tables.node_stat(
+            counts, session.is_raw, before, end - begin))
+        begin = end
+
+
+def kill(session):
+    if session.values.get('local'):
+        if session.arguments:
+            raise exits.UsageError('give an ID or -l, not both')
+        session.client.nodes.kill_local()
+    elif session.arguments:
+        node_id = command.whole_number('ID', session.arguments[0], 0, 65535)
+        session.client.nodes.kill(node_id)
+    else:
+        raise exits.UsageError('which node? Give its ID, or -l for this one')
+    session.show({})
+
+
+def recovery(session):
+    nodes = session.client.nodes.recovery()
+    session.show(nodes, tables.node_recovery(nodes, session.is_raw))
+
+
+def log_get(session):
+    level = session.client.nodes.log_level()
+    session.show({'level': level}, [level])
+
+
+def log_list(session):
+    levels = session.client.nodes.log_levels()
+    session.show({'levels': levels}, levels)
+
+
+def log_set(session):
+    session.client.nodes.set_log_level(session.arguments[0])
+    session.show({})
+
+
+COMMANDS = (
+    command.Command(('node', 'list'), list_nodes,
+                    'list the nodes of the cluster'),
+    command.Command(('node', 'info'), info, 'show the space of each node'),
+    command.Command(
+        ('node', 'stat'), stat, 'count the requests of one node',
+        options=(Option('w', 'watch', 'again every second, with paces'),)),
+    command.Command(
+        ('node', 'kill'), kill, 'stop one node', '[ID]', (0, 1),
+        (Option('l', 'local', 'the node that is asked'),)),
+    command.Command(('node', 'recovery'), recovery,
+                    'show the nodes that restore redundancy'),
+    command.Command(('node', 'recovery', 'info'), recovery,
+                    'the same'),
+    command.Command(('node', 'log', 'level', 'get'), log_get,
+                    'show what one node logs'),
+    command.Command(('node', 'log', 'level', 'set'), log_set,
+                    'change what one node logs', 'LEVEL', (1, 1)),
+    command.Command(('node', 'log', 'level', 'list'), log_list,
+                    'list the levels there are'),
+)

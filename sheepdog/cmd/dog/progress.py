@@ -1,0 +1,49 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""How far a long transfer is, for those who watch a terminal."""
+
+import time
+
+from sheepdog.model import sizes
+
+BEGIN_SECONDS = 2.0
+EVERY_SECONDS = 0.5
+
+
+class Progress:
+    """Shows nothing before ``BEGIN_SECONDS``, or where nobody watches.
+
+    :param total: bytes; 0 when it is not known
+    """
+
+    def __init__(self, stream, total=0, clock=time.monotonic):
+        self._stream = stream if stream.isatty() else None
+        self._total = total
+        self._clock = clock
+        self._next = clock() + BEGIN_SECONDS
+        self._is_shown = False
+
+    def update(self, done):
+        if self._stream is None or self._clock() < self._next:
+            return
+        self._next = self._clock() + EVERY_SECONDS
+        self._is_shown = True
+        text = sizes.show_size(done)
+        if self._total:
+            text = '%3d %%  %s of %s' % (done * 100 // self._total, text,
+                                         sizes.show_size(self._total))
+        print('\r%-40s' % text, end='', file=self._stream, flush=True)
+
+    def end(self):
+        if self._is_shown:
+            print('\r%40s\r' % '', end='', file=self._stream, flush=True)

@@ -1,0 +1,190 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The columns that scripts know: each function yields the lines of one
+table. ``raw`` is for scripts: no header, single spaces, plain numbers."""
+
+import time
+
+from sheepdog.cmd import redundancy
+from sheepdog.cmd import states
+from sheepdog.model import sizes
+
+
+def host_port(fields) -> str:
+    if ':' in fields['host']:
+        return '[%s]:%d' % (fields['host'], fields['port'])
+    return '%s:%d' % (fields['host'], fields['port'])
+
+
+def _size(raw, value):
+    return str(value) if raw else sizes.show_size(value)
+
+
+def _percent(used, total):
+    return used * 100 // total if total else 0
+
+
+def cluster_info(info, raw, verbose):
+    settings = info['settings']
+
+    def fact(name, text):
+        return text if raw else name + text
+
+    yield fact('Cluster status: ', states.show(info))
+    if verbose and info.get('missing'):
+        yield fact('Missing nodes: ', ', '.join(info['missing']))
+    if not settings:
+        return
+    created = settings['created'] >> 32
+    if verbose:
+        yield fact('Cluster store: ', '%s with %s redundancy policy' % (
+            settings['store'], redundancy.show(settings['copies'],
+                                               settings['copy_policy'])))
+        yield fact('Cluster vnodes strategy: ',
+                   'fixed' if settings['fixed_vnodes'] else 'auto')
+        yield fact('Cluster vnode mode: ', 'node')
+    elif not raw:
+        yield ''
+    yield fact('Cluster created at ',
+               str(created) if raw else time.ctime(created))
+    if not raw:
+        yield ''
+        yield 'Epoch Time           Version [Host:Port:V-Nodes,,,]'
+    for epoch in info['epochs']:
+        members = ', '.join('%s:%d' % (host_port(member), member['vnodes'])
+                            for member in epoch['members'])
+        if raw:
+            yield '%d %d [%s]' % (epoch['time'], epoch['epoch'], members)
+        else:
+            yield '%s %6d [%s]' % (
+                time.strftime('%Y-%m-%d %H:%M:%S',
+                              time.localtime(epoch['time'])),
+                epoch['epoch'], members)
+
+
+def node_list(nodes, raw):
+    if not raw:
+        yield '  Id   Host:Port         V-Nodes       Zone'
+    for node in nodes:
+        yield ('%d %s %d %d' if raw else '%4d   %-20s\t%2d%11d') % (
+            node['id'], host_port(node), node['vnodes'], node['zone'])
+
+
+def node_info(info, raw):
+    tab = ' ' if raw else '\t'
+    if not raw:
+        yield 'Id\tSize\tUsed\tAvail\tUse%'
+    total = used = free = 0
+    for node in info['nodes']:
+        if node.get('error'):
+            continue
+        total += node['total']
+        used += node['used']
+        free += node['free']
+        yield tab.join((
+            ('%d' if raw else '%2d') % node['id'], _size(raw, node['total']),
+            _size(raw, node['used']), _size(raw, node['free']),
+            ('%d%%' if raw else '%3d%%') % _percent(node['used'],
+                                                    node['total'])))
+    sums = ('Total', _size(raw, total), _size(raw, used), _size(raw, free),
+            ('%d%%' if raw else '%3d%%') % _percent(used, total))
+    if raw:
+        yield ' '.join(sums + (str(info['virtual_bytes']),))
+    else:
+        yield tab.join(sums)
+        yield ''
+        yield 'Total virtual image size\t' + sizes.show_size(
+            info['virtual_bytes'])
+
+
+def node_recovery(nodes, raw):
+    if not raw:
+        yield 'Nodes In Recovery:'
+        yield ('  Id   Host:Port         V-Nodes       Zone       Progress')
+    for node in nodes:
+        if node['done'] >= node['total']:
+            continue
+        if raw:
+            yield '%d %s %d %d %d %d' % (
+                node['id'], host_port(node), node['vnodes'], node['zone'],
+                node['done'], node['total'])
+        else:
+            yield '%4d   %-20s%5d%11d%11.1f%%' % (
+                node['id'], host_port(node), node['vnodes'], node['zone'],
+                100 * node['done'] / node['total'])
+
+
+def node_stat(stat, raw, before=None, seconds=1.0):
+    """``before``: an earlier answer, so many seconds old, to show paces."""
+    tab = ' ' if raw else '\t'
+    if not raw:
+        yield ('Request\tActive\tTotal\tWrite\tRead\tRemove\tFlush\tAll WR'
+               '\tAll RD' + ('\tWR BW\tRD BW\tRPS' if before else ''))
+    for title, key in (('Client', 'client'), ('Peer', 'peer')):
+        row = stat[key]
+        columns = [title] + [str(row[name]) for name in (
+            'active', 'total', 'write', 'read', 'remove', 'flush')] + [
+                _size(raw, row['bytes_written']),
+                _size(raw, row['bytes_read'])]
+        if before:
+            pace = {name: max((row[name] - before[key][name]) / seconds, 0)
+                    for name in ('bytes_written', 'bytes_read', 'total')}
+            columns += [_size(raw, int(pace['bytes_written'])),
+                        _size(raw, int(pace['bytes_read'])),
+                        '%d' % pace['total']]
+        yield tab.join(columns)
+
+
+def vdi_list(vdis, raw):
+    if not raw:
+        yield ('  Name        Id    Size    Used  Shared    Creation time   '
+               'VDI id  Copies  Tag   Block Size Shift')
+    for vdi in vdis:
+        copies = redundancy.show(vdi['copies'], vdi['copy_policy'])
+        mark = 's' if vdi['snapshot'] else 'c' if vdi['clone'] else ' '
+        if raw:
+            yield '%s %s %d %d %d %d %d %x %s %s %d' % (
+                '=' if mark == ' ' else mark, _escaped(vdi['name']),
+                vdi['snap_id'], vdi['size'], vdi['used'], vdi['shared'],
+                vdi['created'], vdi['vdi_id'], copies, _escaped(vdi['tag']),
+                vdi['block_size_shift'])
+        else:
+            yield '%s %-8s %5d %7s %7s %7s %s   %6x %6s %13s %3d' % (
+                mark, vdi['name'], vdi['snap_id'],
+                sizes.show_size(vdi['size']), sizes.show_size(vdi['used']),
+                sizes.show_size(vdi['shared']),
+                time.strftime('%Y-%m-%d %H:%M',
+                              time.localtime(vdi['created'])),
+                vdi['vdi_id'], copies, vdi['tag'], vdi['block_size_shift'])
+
+
+def lock_list(locks, raw):
+    if not raw:
+        yield '  Name         Id  VDI id  Tag            Owner node(s)'
+    for lock in locks:
+        mark = 's' if lock['snap_id'] else ' '
+        owners = [host_port(owner) for owner in lock['owners']]
+        if raw:
+            yield '%s %s %d %x %s %s' % (
+                's' if lock['snap_id'] else '=', _escaped(lock['name']),
+                lock['snap_id'], lock['vdi_id'], _escaped(lock['tag']),
+                ','.join(owners))
+        else:
+            yield '%s %-8s  %5d  %6x  %-13s  %s' % (
+                mark, lock['name'], lock['snap_id'], lock['vdi_id'],
+                lock['tag'], ', '.join(owners))
+
+
+def _escaped(text):
+    """A name as one word: readers undo the backslashes."""
+    return text.replace('\\', '\\\\').replace(' ', '\\ ')

@@ -1,0 +1,50 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Commands that operators know, and that this version does not have: they
+say so, instead of being unknown."""
+
+from sheepdog.cmd import exits
+
+WORDS = tuple(tuple(line.split()) for line in """\
+cluster reweight
+cluster check
+cluster recover enable
+cluster recover disable
+cluster snapshot
+cluster alter-copy
+node recovery set-throttle
+node recovery get-throttle
+node md
+node vnodes
+node format
+vdi snapshot
+vdi clone
+vdi rollback
+vdi tree
+vdi graph
+vdi object
+vdi track
+vdi setattr
+vdi getattr
+vdi backup
+vdi restore
+vdi check
+vdi alter-copy
+benchmark
+upgrade
+""".splitlines())
+
+
+def refuse(what):
+    """:raises UsageError: always"""
+    raise exits.UsageError('%s: not built yet in this version' % what)

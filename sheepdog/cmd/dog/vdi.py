@@ -1,0 +1,171 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""dog vdi: list, create, resize, delete, read, write, lock."""
+
+from sheepdog.client import volume as volume_module
+from sheepdog.cmd import exits
+from sheepdog.cmd.dog import cluster
+from sheepdog.cmd.dog import command
+from sheepdog.cmd.dog import progress
+from sheepdog.cmd.dog import tables
+from sheepdog.cmd.dog import unbuilt
+from sheepdog.cmd.options import Option
+from sheepdog.model import errors
+
+
+def list_vdis(session):
+    name = session.argument(0, '')
+    vdis = session.client.vdis.list(name)
+    if name and not vdis:
+        raise errors.NoVdi("there is no VDI '%s'" % name)
+    session.show(vdis, tables.vdi_list(vdis, session.is_raw))
+
+
+def create(session):
+    values = session.values
+    if values.get('hyper'):
+        unbuilt.refuse('hypervolumes (-y)')
+    name, size = session.arguments[0], positive_size(session)
+    copies = policy = 0
+    if 'copies' in values:
+        copies, policy = cluster.redundancy_option(values, '')
+    session.show(session.client.vdis.create(
+        name, size, copies=copies, copy_policy=policy,
+        block_size_shift=cluster.shift_option(values, 0),
+        preallocate=values.get('prealloc', False)))
+
+
+def resize(session):
+    session.client.vdis.resize(session.arguments[0], positive_size(session))
+    session.show({})
+
+
+def delete(session):
+    session.client.vdis.delete(session.arguments[0], **session.snapshot())
+    session.show({})
+
+
+def positive_size(session) -> int:
+    size = session.size_argument(1)
+    if not size:
+        raise exits.UsageError('a VDI of size 0 is of no use')
+    return size
+
+
+def read(session):
+    with session.client.open(session.arguments[0], read_only=True,
+                             **session.snapshot()) as volume:
+        offset, length = _range(session, volume)
+        shown = progress.Progress(session.streams.stderr, length)
+        output = session.streams.stdout.buffer
+        done = 0
+        try:
+            for piece in volume.read_stream(offset, length):
+                output.write(piece)
+                done += len(piece)
+                shown.update(done)
+            output.flush()
+        finally:
+            shown.end()
+
+
+def write(session):
+    with session.client.open(session.arguments[0]) as volume:
+        offset, length = _range(session, volume)
+        must_be_all = session.argument(2) is not None
+        shown = progress.Progress(session.streams.stderr,
+                                  length if must_be_all else 0)
+        source = session.streams.stdin.buffer
+        done = 0
+        try:
+            for done in volume.write_stream(
+                    offset, _pieces(source, length),
+                    fua=not session.values.get('writeback', False)):
+                shown.update(done)
+            volume.flush()
+        finally:
+            shown.end()
+        if must_be_all and done < length:
+            raise exits.Stop('standard input ended after %d of %d bytes'
+                             % (done, length))
+        if not must_be_all and done == length and source.read(1):
+            raise exits.Stop(
+                '%d bytes were written, and there the VDI ends; standard '
+                'input has more' % done, exits.FULL)
+    session.show({'bytes': done})
+
+
+def _range(session, volume):
+    """OFFSET and LEN, of which the VDI has that much."""
+    offset = session.size_argument(1, 0)
+    length = session.size_argument(2, max(volume.size - offset, 0))
+    if offset + length > volume.size or offset > volume.size:
+        raise exits.Stop('%d bytes at %d are beyond the end of %s, which has '
+                         '%d' % (length, offset, volume.name, volume.size))
+    return offset, length
+
+
+def _pieces(source, length):
+    """Up to ``length`` bytes of a file, piece by piece."""
+    while length:
+        piece = source.read(min(volume_module.REQUEST_BYTES, length))
+        if not piece:
+            return
+        length -= len(piece)
+        yield piece
+
+
+def lock_list(session):
+    locks = session.client.vdis.locks()
+    session.show(locks, tables.lock_list(locks, session.is_raw))
+
+
+def lock_unlock(session):
+    name = session.arguments[0]
+    warning = ('Whoever has %s open cannot write it any more, and whatever '
+               'was not flushed is lost.' % name)
+    if session.streams.stdin.isatty():
+        session.confirm(warning)
+    elif not session.is_forced:
+        session.warn(warning)
+    session.client.vdis.unlock(name)
+    session.show({})
+
+
+SNAPSHOT = Option('s', 'snapshot', 'the snapshot with that tag or id',
+                  'SNAPSHOT')
+RANGE = ('NAME [OFFSET [LEN]]', (1, 3))
+
+COMMANDS = (
+    command.Command(('vdi', 'list'), list_vdis, 'list the VDIs', '[NAME]',
+                    (0, 1)),
+    command.Command(
+        ('vdi', 'create'), create, 'create a VDI', 'NAME SIZE', (2, 2),
+        (Option('P', 'prealloc', 'allocate all of it now'),
+         Option('y', 'hyper', 'a hypervolume (not built yet)'),
+         cluster.COPIES, cluster.SHIFT)),
+    command.Command(('vdi', 'resize'), resize, 'make a VDI larger',
+                    'NAME SIZE', (2, 2)),
+    command.Command(('vdi', 'delete'), delete, 'delete a VDI', 'NAME',
+                    (1, 1), (SNAPSHOT,)),
+    command.Command(('vdi', 'read'), read, 'write a VDI to standard output',
+                    *RANGE, (SNAPSHOT,)),
+    command.Command(
+        ('vdi', 'write'), write, 'fill a VDI from standard input', *RANGE,
+        (Option('w', 'writeback', 'durable at the end only: faster'),)),
+    command.Command(('vdi', 'lock', 'list'), lock_list,
+                    'list the VDIs that are open, and where'),
+    command.Command(('vdi', 'lock', 'unlock'), lock_unlock,
+                    'take the lock of a VDI from whoever has it', 'NAME',
+                    (1, 1), (cluster.FORCE,)),
+)

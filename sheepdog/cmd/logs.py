@@ -1,0 +1,159 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Logging of the daemon.
+
+What is logged while a sheep starts is kept in memory until it is clear that
+the store is ours to write a log into.
+"""
+
+import logging
+import logging.handlers
+import os
+import sys
+
+from oslo_config import cfg
+from oslo_log import formatters
+from oslo_log import log as oslo_log
+
+from sheepdog.cmd import exits
+from sheepdog.cmd import version
+
+LEVELS = {
+    'emerg': logging.CRITICAL + 20, 'alert': logging.CRITICAL + 10,
+    'crit': logging.CRITICAL, 'err': logging.ERROR,
+    'warning': logging.WARNING, 'notice': logging.INFO + 5,
+    'info': logging.INFO, 'debug': logging.DEBUG}
+
+EARLY_RECORDS_MAX = 10000
+
+_QUIET = ('kazoo', 'urllib3', 'tooz', 'asyncio', 'oslo_concurrency')
+"""Libraries that tell more than an operator wants to know."""
+
+
+def set_level(name: str) -> None:
+    """Of everything, from now on.
+
+    :raises KeyError: there is no such level
+    """
+    level = LEVELS[name]
+    logging.getLogger().setLevel(level)
+    for quiet in _QUIET:
+        logging.getLogger(quiet).setLevel(
+            level if level <= logging.DEBUG
+            else max(level, logging.WARNING))
+
+
+def level() -> str:
+    """The name of the level that counts now."""
+    current = logging.getLogger().level
+    return min(LEVELS, key=lambda name: abs(LEVELS[name] - current))
+
+
+class ReopeningFileHandler(logging.FileHandler):
+    """A file that another program may move away."""
+
+    def reopen(self):
+        with self.lock:
+            if self.stream is not None:
+                self.stream.close()
+            self.stream = self._open()
+
+
+class Logs:
+    """From memory to where the settings say.
+
+    :param settings: ``conf.settings.LogSettings``
+    """
+
+    def __init__(self, settings):
+        self._settings = settings
+        self._early = logging.handlers.MemoryHandler(
+            EARLY_RECORDS_MAX, flushLevel=logging.CRITICAL + 100,
+            flushOnClose=False)
+        self._handler = None
+        root = logging.getLogger()
+        root.addHandler(self._early)
+        set_level(settings.level)
+
+    def open(self):
+        """Write what was kept, and go on at the place meant for it.
+
+        :raises Stop: that place cannot be written
+        """
+        try:
+            handler = self._new_handler()
+        except OSError as exc:
+            raise exits.Stop('cannot log to %s: %s; choose with -l' % (
+                self._settings.path
+                if self._settings.destination == 'default'
+                else self._settings.destination, exc.strerror or exc),
+                exits.SYSTEM) from None
+        handler.setFormatter(_new_formatter(self._settings.format))
+        self._handler = handler
+        root = logging.getLogger()
+        root.addHandler(handler)
+        root.removeHandler(self._early)
+        self._early.setTarget(handler)
+        self._early.flush()
+        self._early.close()
+
+    def open_if_there(self):
+        """For last words: as ``open``, but begins no new file."""
+        if self._handler is not None:
+            return
+        if (self._settings.destination != 'default'
+                or os.path.exists(self._settings.path)):
+            try:
+                self.open()
+            except exits.Stop:  # nosec B110: the words are said on stderr
+                pass
+
+    def reopen(self):
+        """After log rotation: begin the file anew."""
+        if isinstance(self._handler, ReopeningFileHandler):
+            self._handler.reopen()
+
+    def close(self):
+        root = logging.getLogger()
+        for handler in (self._early, self._handler):
+            if handler is not None:
+                root.removeHandler(handler)
+                handler.close()
+        self._handler = None
+
+    def _new_handler(self):
+        if self._settings.destination == 'stdout':
+            return logging.StreamHandler(sys.stdout)
+        if self._settings.destination == 'syslog':
+            handler = logging.handlers.SysLogHandler(
+                '/dev/log', logging.handlers.SysLogHandler.LOG_DAEMON)
+            handler.ident = 'sheep[%d]: ' % os.getpid()
+            return handler
+        os.makedirs(os.path.dirname(self._settings.path), exist_ok=True)
+        return ReopeningFileHandler(self._settings.path, encoding='utf-8')
+
+
+def _new_formatter(name):
+    if name == 'json':
+        return formatters.JSONFormatter()
+    if name == 'server':
+        # The line format of OpenStack's services, with their defaults.
+        conf = cfg.ConfigOpts()
+        oslo_log.register_options(conf)
+        conf(args=[], project='sheepdog', default_config_files=[],
+             default_config_dirs=[])
+        return formatters.ContextFormatter(
+            config=conf, project='sheepdog', version=version.release())
+    return logging.Formatter(
+        '%(asctime)s.%(msecs)03d %(levelname)-8s %(name)s: %(message)s',
+        datefmt='%Y-%m-%d %H:%M:%S')

@@ -1,0 +1,121 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Which address and zone a sheep has, where it was not told; and whether
+its ports are free, before anything is touched."""
+
+import dataclasses
+import errno
+import ipaddress
+import re
+import socket
+
+from sheepdog.cmd import exits
+
+_LOCAL = re.compile(r'(local|file)(:|$)')
+_HOST = re.compile(r'[a-z0-9+]+:(?://)?(?:[^@/]*@)?'
+                   r'(\[[0-9a-fA-F:]+\]|[^:,/?]+)')
+
+
+def complete(settings):
+    """The settings with ``advertised_host`` (an address, not a name) and
+    ``zone`` filled in.
+
+    :raises Stop: no address can be found
+    """
+    address = _advertised(settings)
+    zone = settings.zone
+    if zone < 0:
+        zone = zone_of(address)
+    return dataclasses.replace(settings, advertised_host=address, zone=zone)
+
+
+def zone_of(address: str) -> int:
+    """The zone of a host: the last four bytes of its address, the first of
+    them lowest: 127.0.0.1 is 16777343."""
+    return int.from_bytes(ipaddress.ip_address(address).packed[-4:],
+                          'little')
+
+
+def _advertised(settings) -> str:
+    named = settings.advertised_host or settings.host
+    if named and not _is_any(named):
+        return _resolved(named)
+    if _LOCAL.match(settings.cluster_url):
+        return '127.0.0.1'
+    match = _HOST.match(settings.cluster_url)
+    if match:
+        found = _source_towards(match.group(1).strip('[]'))
+        if found:
+            return found
+    raise exits.Stop(
+        'cannot tell which address of this host the other sheep should use: '
+        'name it with -y', exits.SYSTEM)
+
+
+def _is_any(host):
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
+def _resolved(host) -> str:
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError as exc:
+        raise exits.Stop("'%s' is no address of a host: %s" % (
+            host, exc.strerror or exc), exits.SYSTEM) from None
+    return found[0][4][0]
+
+
+def _source_towards(host) -> str:
+    """Our address on the way to ``host``, '' for none. Sends nothing."""
+    try:
+        found = socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM)
+        with socket.socket(found[0][0], socket.SOCK_DGRAM) as sock:
+            sock.connect(found[0][4])
+            return sock.getsockname()[0]
+    except OSError:
+        return ''
+
+
+def check_ports(settings):
+    """:raises Stop: a port is in use, or an address not ours"""
+    check_port(settings.host, settings.port, '-p')
+    if settings.io_host:
+        check_port(settings.io_host, settings.io_port, '-i')
+    if settings.nbd is not None and settings.nbd.port:
+        check_port(settings.nbd.host, settings.nbd.port, '--nbd')
+
+
+def check_port(host, port, option):
+    host = host or '0.0.0.0'  # nosec B104: what an operator asked for
+    try:
+        family, kind, protocol, _name, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM,
+            flags=socket.AI_PASSIVE)[0]
+        with socket.socket(family, kind, protocol) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(address)
+            sock.listen(1)
+    except OSError as exc:
+        if exc.errno == errno.EADDRINUSE:
+            raise exits.Stop(
+                'port %d of %s is in use by another program: choose another '
+                'with %s' % (port, host, option), exits.SYSTEM) from None
+        if exc.errno == errno.EACCES:
+            raise exits.Stop(
+                'port %d of %s is not allowed to this user: choose another '
+                'with %s' % (port, host, option), exits.SYSTEM) from None
+        raise exits.Stop('cannot listen on %s, port %d: %s' % (
+            host, port, exc.strerror or exc), exits.SYSTEM) from None

@@ -1,0 +1,51 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""[nbd]: VDIs as network block devices."""
+
+from oslo_config import cfg
+
+from sheepdog.model import limits
+
+GROUP = cfg.OptGroup('nbd', title='Network block devices')
+
+OPTIONS = [
+    cfg.BoolOpt(
+        'enabled', default=False,
+        help='Serve NBD: each VDI is an export of its name.'),
+    cfg.StrOpt(
+        'host', default='127.0.0.1',
+        help='The address to listen on. There is no authentication: '
+             'whoever reaches it can read and write every VDI.'),
+    cfg.IntOpt(
+        'port', default=limits.NBD_PORT_DEFAULT, min=-1, max=65535,
+        help='The TCP port. -1: not over TCP. 0: any free one.'),
+    cfg.StrOpt(
+        'path', default='',
+        help='A unix socket to serve too. Empty: none.'),
+    cfg.StrOpt(
+        'default_export', default='',
+        help='What a client gets that names no export. Empty: it is '
+             'refused.'),
+    cfg.BoolOpt(
+        'read_only', default=False,
+        help='Let nobody write.'),
+    cfg.IntOpt(
+        'connections_max', default=2000, min=1,
+        help='Connections at once; one more is closed.'),
+    cfg.FloatOpt(
+        'handshake_timeout_seconds', default=30.0, min=0.1,
+        help='How long a client may take to choose an export.'),
+    cfg.FloatOpt(
+        'lock_wait_seconds', default=3.0, min=0.0,
+        help='How long to try again where a VDI cannot be opened at once.'),
+]

@@ -1,0 +1,159 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""From options to what the rooms are given: frozen, validated objects."""
+
+import dataclasses
+import os
+from typing import Optional
+
+from sheepdog.conf import config
+from sheepdog.faces.nbd import settings as nbd_settings
+from sheepdog.model import limits
+from sheepdog.store import settings as store_settings
+
+
+@dataclasses.dataclass(frozen=True)
+class LogSettings:
+    """``level``, ``format``, ``destination``: see ``conf.log``. ``path`` is
+    the file for the destination 'default'."""
+
+    path: str
+    level: str = 'info'
+    format: str = 'default'
+    destination: str = 'default'
+
+
+@dataclasses.dataclass(frozen=True)
+class SheepSettings:
+    """All that a sheep is told.
+
+    ``host`` '' listens on all addresses. ``advertised_host`` '' and
+    ``zone`` -1 are still to be found out (``cmd.place``). ``io_host`` '': no
+    second network. ``vnodes`` -1: weighted by space; 0: a gateway.
+    ``recovery_max`` objects at once (0: the room's own choice), then
+    ``recovery_interval_ms`` of rest. ``nbd`` is None where it is not served.
+    """
+
+    store: store_settings.StoreSettings
+    log: LogSettings
+    disks: tuple = ()
+    host: str = ''
+    port: int = limits.PORT_DEFAULT
+    advertised_host: str = ''
+    zone: int = -1
+    gateway: bool = False
+    io_host: str = ''
+    io_port: int = 0
+    cluster_url: str = 'local'
+    ttl_seconds: float = 4.0
+    vnodes: int = -1
+    recovery_max: int = 0
+    recovery_interval_ms: int = 0
+    nbd: Optional[nbd_settings.NbdSettings] = None
+    pidfile: str = ''
+    foreground: bool = False
+
+    @property
+    def meta(self) -> str:
+        return self.store.meta
+
+    @property
+    def socket_path(self) -> str:
+        """The unix socket in the store, for clients on this machine."""
+        return os.path.join(self.meta, 'sock')
+
+
+def build(conf) -> SheepSettings:
+    """The settings that a configuration stands for. Paths are absolute.
+
+    :raises ConfigRefused: a value is missing or out of its range; the text
+        names the option
+    """
+    for _group, _option, _value, _source in config.values(conf):
+        pass  # Each is converted, and complains, here.
+    if not conf.meta:
+        raise config.ConfigRefused(
+            'no store: give its directory (META), or meta= in a '
+            'configuration file')
+    if conf.directio:
+        raise config.ConfigRefused(
+            'directio is not built yet in this version: leave it out')
+    if conf.vnodes == 0:
+        raise config.ConfigRefused(
+            'vnodes: 0 is for gateways: say gateway instead')
+    if conf.gateway and conf.vnodes > 0:
+        raise config.ConfigRefused(
+            'vnodes: a gateway has none; give one option or the other')
+    meta = os.path.abspath(conf.meta)
+    return SheepSettings(
+        store=_store(conf, meta),
+        log=_log(conf, meta),
+        host=conf.bindaddr,
+        port=_port('port', conf.port),
+        advertised_host=conf.myaddr,
+        zone=conf.zone,
+        gateway=conf.gateway,
+        io_host=conf.io.host,
+        io_port=_port('io.port', conf.io.port) if conf.io.host else 0,
+        cluster_url=conf.cluster.url,
+        ttl_seconds=conf.cluster.ttl_seconds,
+        vnodes=0 if conf.gateway else conf.vnodes,
+        recovery_max=conf.recovery.max,
+        recovery_interval_ms=conf.recovery.interval,
+        nbd=_nbd(conf) if conf.nbd.enabled else None,
+        pidfile=os.path.abspath(conf.pidfile) if conf.pidfile else '',
+        foreground=conf.foreground)
+
+
+def _store(conf, meta):
+    built = store_settings.StoreSettings(
+        meta=meta,
+        journal_dir=os.path.abspath(conf.journal.dir)
+        if conf.journal.dir else '',
+        journal_bytes=conf.journal.size,
+        journal_skip=conf.journal.skip,
+        nosync=conf.nosync)
+    try:
+        built.check()
+    except store_settings.StoreRefused as exc:
+        raise config.ConfigRefused('journal: %s' % exc) from None
+    return built
+
+
+def _log(conf, meta):
+    directory = os.path.abspath(conf.log.dir) if conf.log.dir else meta
+    return LogSettings(
+        path=os.path.join(directory, 'sheep.log'), level=conf.log.level,
+        format=conf.log.format, destination=conf.log.destination)
+
+
+def _nbd(conf):
+    options = conf.nbd
+    if options.port < 0 and not options.path:
+        raise config.ConfigRefused(
+            'nbd: neither a TCP port nor a path to serve on')
+    return nbd_settings.NbdSettings(
+        host=options.host,
+        port=options.port if options.port >= 0 else None,
+        unix_path=os.path.abspath(options.path) if options.path else '',
+        default_export=options.default_export,
+        read_only=options.read_only,
+        connections_max=options.connections_max,
+        handshake_timeout_seconds=options.handshake_timeout_seconds,
+        lock_wait_seconds=options.lock_wait_seconds)
+
+
+def _port(name, value):
+    if not value:
+        raise config.ConfigRefused('%s: a port is from 1 to 65535' % name)
+    return value
