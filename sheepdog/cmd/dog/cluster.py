@@ -12,12 +12,12 @@
 
 """dog cluster: info, format, shutdown, recover."""
 
-from sheepdog.cmd import exits
-from sheepdog.cmd import redundancy
 from sheepdog.cmd.dog import command
 from sheepdog.cmd.dog import tables
 from sheepdog.cmd.dog import unbuilt
+from sheepdog.cmd import exits
 from sheepdog.cmd.options import Option
+from sheepdog.cmd import redundancy
 from sheepdog.model import errors
 from sheepdog.model import limits
 

@@ -16,14 +16,14 @@ import os
 import sys
 import time
 
-from sheepdog.cmd import exits
-from sheepdog.cmd import options
-from sheepdog.cmd import version
 from sheepdog.cmd.dog import cluster
 from sheepdog.cmd.dog import command
 from sheepdog.cmd.dog import node
 from sheepdog.cmd.dog import unbuilt
 from sheepdog.cmd.dog import vdi
+from sheepdog.cmd import exits
+from sheepdog.cmd import options
+from sheepdog.cmd import version
 from sheepdog.model import errors
 
 COMMANDS = cluster.COMMANDS + node.COMMANDS + vdi.COMMANDS

@@ -14,9 +14,9 @@
 
 import time
 
-from sheepdog.cmd import exits
 from sheepdog.cmd.dog import command
 from sheepdog.cmd.dog import tables
+from sheepdog.cmd import exits
 from sheepdog.cmd.options import Option
 
 WATCH_SECONDS = 1.0

@@ -13,12 +13,12 @@
 """dog vdi: list, create, resize, delete, read, write, lock."""
 
 from sheepdog.client import volume as volume_module
-from sheepdog.cmd import exits
 from sheepdog.cmd.dog import cluster
 from sheepdog.cmd.dog import command
 from sheepdog.cmd.dog import progress
 from sheepdog.cmd.dog import tables
 from sheepdog.cmd.dog import unbuilt
+from sheepdog.cmd import exits
 from sheepdog.cmd.options import Option
 from sheepdog.model import errors
 

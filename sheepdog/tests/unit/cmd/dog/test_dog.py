@@ -22,8 +22,8 @@ from sheepdog.cmd.dog import progress
 from sheepdog.cmd.dog import unbuilt
 from sheepdog.model import errors
 from sheepdog.testing import fake_sheep
-from sheepdog.tests.unit.cmd import streams
 from sheepdog.tests.unit.cmd.dog import test_tables as samples
+from sheepdog.tests.unit.cmd import streams
 
 MIB = 1 << 20
 
