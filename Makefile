@@ -36,7 +36,7 @@ help:
 	@echo 'make clean-cluster  stop them and remove $(RUN)/'
 	@echo
 	@echo 'make test           everything below, system packages included'
-	@echo 'make check          pep8, layers, bandit'
+	@echo 'make check          pep8, layers, bandit: seconds'
 	@echo 'make unit           one module each (also: contract, sim)'
 	@echo 'make functional     real daemons, coordination servers, clients'
 	@echo 'make bench          numbers: a table, and JSON'
@@ -83,7 +83,7 @@ stop:
 clean-cluster:
 	@if [ -x $(BIN)/python ]; then $(DEMO) clean; fi
 
-test: packages
+test: packages install-docs
 	@$(BIN)/python -m tools.run_tests
 
 check: install-tests
@@ -101,9 +101,8 @@ bench: install-tests
 soak: install-tests
 	@SHEEPDOG_SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python -m bench.soak
 
-docs: install-docs
-	@$(BIN)/sphinx-build -q -W --keep-going -b html \
-		-d doc/build/doctrees doc/source doc/build/html
+docs: install-tests install-docs
+	@$(BIN)/python -m tools.run_tests docs
 	@echo 'doc/build/html/index.html'
 
 config: install

@@ -94,6 +94,8 @@ CHECKS = (
     Check('layers', ('lint-imports', '--no-logo', '--no-cache')),
     Check('bandit', ('bandit', '--quiet', '--configfile', '.bandit.yaml',
                      '--recursive', 'sheepdog', 'tools')),
+    Check('docs', ('sphinx-build', '-q', '-W', '--keep-going', '-E',
+                   '-b', 'html', 'doc/source', 'doc/build/html')),
 )
 SUITES = CHECKS + (
     Suite('unit', './sheepdog/tests/unit', workers=2, minutes=12),
