@@ -111,14 +111,24 @@ class NodeCalls:
                 break
         else:
             raise errors.InvalidParameters('there is no node %d' % node_id)
-        # The numbers shift when a node goes: the incarnation makes sure
-        # that a second attempt does not hit the next one.
-        self._client.change('node.kill', {
-            'id': node_id, 'incarnation': node.get('incarnation', '')})
+        # The numbers shift when a node goes: a second attempt might hit the
+        # next one.
+        self._kill({'id': node_id}, node.get('incarnation'))
 
     def kill_local(self) -> None:
         """Stop the sheep that answers."""
-        self._client.change('node.kill', {'local': True})
+        self._kill({'local': True}, None)
+
+    def _kill(self, arguments, incarnation):
+        connection = self._client.connection()
+        try:
+            connection.ask('node.kill', arguments)
+        except connection_module.NoAnswer:
+            raise
+        except connection_module.ConnectionLost:
+            # A sheep may go before its answer does.
+            if incarnation not in (None, connection.incarnation):
+                raise
 
     def log_level(self) -> str:
         return self._client.call('node.log', {'action': 'get'})['level']

@@ -94,8 +94,7 @@ class Client:
         previous = None
         while True:
             try:
-                with self._lock:
-                    connection = self._first_that(self._reuse, patience)
+                connection = self.connection(patience)
             except errors.Unreachable as exc:
                 raise exc from previous
             try:
@@ -110,6 +109,15 @@ class Client:
         """As ``call``, for what must not be done twice."""
         arguments = dict(arguments or {}, operation_id=uuid.uuid4().hex)
         return self.call(method, arguments, timeout)
+
+    def connection(self, patience=None) -> connection_module.Connection:
+        """The one that calls go to just now.
+
+        :raises Unreachable: none of the sheep takes one
+        """
+        with self._lock:
+            return self._first_that(self._reuse, patience or (
+                patience_module.Patience(self.timeout)))
 
     def connect(self, patience) -> connection_module.Connection:
         """A connection of the caller's own, to the first sheep that takes

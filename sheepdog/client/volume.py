@@ -33,7 +33,7 @@ from sheepdog.wire import peer as wire
 REQUEST_BYTES = 1 << 20
 """One request of a longer transfer."""
 
-ZERO_REQUEST_BYTES = 4 << 20
+REQUEST_MAX_BYTES = 4 << 20
 """The most that one request may be about."""
 
 DEPTH = 8
@@ -143,8 +143,8 @@ class RemoteVolume:
         self._is_dirty = True
         self._run(
             _Request(wire.VOLUME_ZERO, offset + start,
-                     min(ZERO_REQUEST_BYTES, length - start), flags=flags)
-            for start in range(0, length, ZERO_REQUEST_BYTES))
+                     min(REQUEST_MAX_BYTES, length - start), flags=flags)
+            for start in range(0, length, REQUEST_MAX_BYTES))
 
     def flush(self) -> None:
         """All that was acknowledged is durable when this returns."""
@@ -170,7 +170,7 @@ class RemoteVolume:
         """Write bytes-like pieces one behind the other, several under way.
 
         Yields the bytes done so far, after each piece. Each is at most
-        ``ZERO_REQUEST_BYTES`` long, and not to be changed afterwards.
+        ``REQUEST_MAX_BYTES`` long, and not to be changed afterwards.
         """
         flags = wire.FLAG_DURABLE if fua else 0
         self._is_dirty = True

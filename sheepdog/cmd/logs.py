@@ -59,6 +59,11 @@ def level() -> str:
     return min(LEVELS, key=lambda name: abs(LEVELS[name] - current))
 
 
+def levels() -> list:
+    """Their names, the most urgent first."""
+    return list(LEVELS)
+
+
 class ReopeningFileHandler(logging.FileHandler):
     """A file that another program may move away."""
 

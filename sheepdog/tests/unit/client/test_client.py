@@ -115,9 +115,7 @@ class ClientTest(unittest.TestCase):
     def test_grouped_calls_say_what_the_contract_says(self):
         self.cluster.answers.update({
             'cluster.format': {}, 'cluster.recover': {}, 'vdi.unlock': {},
-            'node.kill': {}, 'node.list': [
-                {'id': 0, 'incarnation': 'a.1'},
-                {'id': 1, 'incarnation': 'b.7'}]})
+            'node.kill': {}, 'node.list': [{'id': 0}, {'id': 1}]})
         self.client.cluster.format(copies=2, force=True)
         self.client.cluster.recover_force()
         self.client.vdis.unlock('v')
@@ -132,13 +130,31 @@ class ClientTest(unittest.TestCase):
              if key != 'operation_id'})
         self.assertEqual('force', asked['cluster.recover']['action'])
         self.assertEqual('v', asked['vdi.unlock']['name'])
-        self.assertEqual(1, asked['node.kill']['id'])
-        self.assertEqual('b.7', asked['node.kill']['incarnation'])
+        self.assertEqual({'id': 1}, asked['node.kill'])
 
     def test_kill_of_no_node(self):
         self.cluster.answers['node.list'] = [{'id': 0}]
         with self.assertRaisesRegex(errors.InvalidParameters, 'no node 3'):
             self.client.nodes.kill(3)
+
+    def kill_and_lose(self, incarnation):
+        def lose(_arguments):
+            self.sheep[0].break_connections()
+            return {}
+
+        self.cluster.answers.update({
+            'node.kill': lose, 'node.list': [
+                {'id': 0, 'incarnation': incarnation}]})
+        self.client.nodes.kill(0)
+
+    def test_kill_is_sent_once(self):
+        with self.assertRaises(errors.Unreachable):
+            self.kill_and_lose('another.1')
+        self.assertEqual(1, len(self.asked('node.kill')))
+
+    def test_kill_of_the_sheep_that_is_asked(self):
+        self.kill_and_lose('fake.1')
+        self.assertEqual(1, len(self.asked('node.kill')))
 
     def test_log_level(self):
         self.client.nodes.set_log_level('debug')
