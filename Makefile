@@ -99,7 +99,7 @@ bench: install-tests
 	@$(BIN)/python -m bench
 
 soak: install-tests
-	@SHEEPDOG_SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/python -m bench.soak
+	@$(BIN)/python -m tools.soak --minutes $(SOAK_MINUTES)
 
 docs: install-tests install-docs
 	@$(BIN)/python -m tools.run_tests docs

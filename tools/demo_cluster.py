@@ -232,8 +232,15 @@ class DemoCluster:
                     sheep.output.read_text() or 'It said nothing: see '
                     '%s' % (sheep.meta / 'sheep.log')))
 
-    def is_waiting_for_format(self):
-        return 'formatted' in self.must('cluster', 'info')
+    def status(self, sheep):
+        """In the words of ``cluster.api.Status``; '' if it does not say."""
+        done = self.dog('cluster', 'info', '--json', sheep=sheep)
+        return '' if done.returncode else json.loads(done.stdout)['status']
+
+    def has_settled(self):
+        """No sheep waits for another, or for coordination."""
+        return all(self.status(sheep) in ('ok', 'wait-format')
+                   for sheep in self.sheep)
 
     def is_whole(self):
         """Every sheep counts all of them, and serves NBD."""
@@ -245,6 +252,14 @@ class DemoCluster:
                 return False
         return True
 
+    def wait_until(self, condition):
+        """:raises DemoError: it did not come true in time"""
+        if not wait_for(condition, START_SECONDS):
+            raise DemoError('The cluster is not up after %d s:\n%s' % (
+                START_SECONDS, ''.join(
+                    self.dog('cluster', 'info', sheep=sheep).stdout
+                    for sheep in self.sheep)))
+
     def start(self):
         missing = [sheep for sheep in self.sheep if not sheep.pid()]
         self.check_ports(missing)
@@ -254,11 +269,10 @@ class DemoCluster:
         if missing:
             print('Starting %d sheep' % len(missing), flush=True)
             self.launch(missing)
-        if self.is_waiting_for_format():
+        self.wait_until(self.has_settled)
+        if self.status(self.sheep[0]) == 'wait-format':
             self.must('cluster', 'format', '-c', str(SHEEP))
-        if not wait_for(self.is_whole, START_SECONDS):
-            raise DemoError('The cluster is not whole after %d s:\n%s' % (
-                START_SECONDS, self.dog('cluster', 'info').stdout))
+        self.wait_until(self.is_whole)
         self.must('vdi', 'create', VDI, VDI_SIZE, also=EXISTS)
 
     def welcome(self, directory):

@@ -48,15 +48,18 @@ SHEEP = '''
     '''
 
 DOG = '''
-    import os, pathlib, signal, sys
+    import json, os, pathlib, signal, sys
     here = pathlib.Path(os.environ['DEMO_TEST_DIRECTORY'])
     command = ' '.join(sys.argv[1:3])
     with (here / 'dog.log').open('a') as log:
         log.write(' '.join(sys.argv[1:]) + chr(10))
     formatted = here / 'formatted'
     if command == 'cluster info':
-        print('Cluster status: running' if formatted.exists() else
-              'Cluster status: Waiting for cluster to be formatted')
+        # The first answer is early, as after a start.
+        early = here / 'asked'
+        status = 'ok' if formatted.exists() else 'wait-format'
+        print(json.dumps({'status': status if early.exists() else 'starting'}))
+        early.touch()
     elif command == 'cluster format':
         formatted.touch()
     elif command == 'node list':
