@@ -1,0 +1,281 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Checkers: do operations on registers fit one order, and does it last?
+
+A register is one block of a volume. Each write has a value of its own (but
+zero, which any number of writes may make). ``first_violation`` asks whether
+the operations of one register are linearizable: each seems to happen at one
+moment between its begin and its end, and a read returns the last write
+before it.
+
+For distinct values this is decided in O(n log n) by the zones of Gibbons
+and Korach ("Testing Shared Memories", 1997): all operations of one value
+form a zone; from its earliest end to its latest begin (if the former is
+earlier: a *forward* zone) the register must have held that value; a
+*backward* zone only needs a moment somewhere in it. Two forward zones must
+not overlap, and no backward zone may lie within a forward one.
+
+Moments are the numbers of a counter, so no two are the same.
+"""
+
+import collections
+import dataclasses
+from typing import Iterable, Optional
+
+NEVER = float('inf')
+BEFORE_ALL = float('-inf')
+
+WRITE = 'write'
+READ = 'read'
+
+ZERO = 0
+"""The value that several writes may make (a discard, a fresh block)."""
+
+TORN = -1
+"""What a read returns that saw parts of several writes."""
+
+
+@dataclasses.dataclass
+class Operation:
+    """``end`` is NEVER while the outcome is not known: a write may then
+    take effect at any later moment, or not at all. ``durable`` is the
+    moment at which a write was known to survive a loss of power."""
+
+    kind: str
+    value: int
+    begin: float
+    end: float = NEVER
+    durable: float = NEVER
+    who: str = ''
+
+    def __str__(self):
+        return '%s %d by %s from %s to %s%s' % (
+            self.kind, self.value, self.who or '?', self.begin, self.end,
+            '' if self.durable == NEVER else ', durable %s' % self.durable)
+
+
+@dataclasses.dataclass
+class Violation:
+    what: str
+    operations: tuple
+
+    def __str__(self):
+        return '%s:\n%s' % (self.what, '\n'.join(
+            '    %s' % operation for operation in self.operations))
+
+
+class _Zone:
+    """What the operations of one value say."""
+
+    def __init__(self, write: Operation, reads: list):
+        self.operations = [write] + reads
+        self.first_end = min(self.operations, key=lambda o: o.end)
+        self.last_begin = max(self.operations, key=lambda o: o.begin)
+        self.is_forward = self.first_end.end < self.last_begin.begin
+        self.low = min(self.first_end.end, self.last_begin.begin)
+        self.high = max(self.first_end.end, self.last_begin.begin)
+
+    def witnesses(self) -> list:
+        write = self.operations[0]
+        return [write] + [operation for operation in
+                          (self.first_end, self.last_begin)
+                          if operation is not write]
+
+
+def first_violation(operations: Iterable[Operation],
+                    initial: int = ZERO) -> Optional[Violation]:
+    """Why the operations of one register have no order, or None.
+
+    Reads without an end are ignored.
+    """
+    operations = [operation for operation in operations
+                  if operation.kind == WRITE or operation.end != NEVER]
+    writes = [operation for operation in operations
+              if operation.kind == WRITE]
+    values = collections.Counter(write.value for write in writes)
+    values[initial] += 1
+    reads = collections.defaultdict(list)
+    for operation in operations:
+        if operation.kind == READ:
+            if operation.value not in values:
+                return Violation('a value that was never written',
+                                 (operation,))
+            reads[operation.value].append(operation)
+    if any(count > 1 for count in values.values()):
+        return _search(operations, initial)
+    return _compare_zones(writes, reads, initial)
+
+
+def _compare_zones(writes, reads, initial) -> Optional[Violation]:
+    first = Operation(WRITE, initial, BEFORE_ALL, BEFORE_ALL, who='before')
+    zones = []
+    for write in [first] + writes:
+        for read in reads[write.value]:
+            if read.end < write.begin:
+                return Violation('read before it was written',
+                                 (write, read))
+        if write.end == NEVER and not reads[write.value]:
+            continue  # as if it had never been
+        zones.append(_Zone(write, reads[write.value]))
+    zones.sort(key=lambda zone: zone.low)
+    latest = None
+    for zone in zones:
+        if latest is not None and zone.low < latest.high and (
+                zone.is_forward or zone.high < latest.high):
+            return Violation(
+                'a read went back in time, or missed a write',
+                tuple(latest.witnesses() + zone.witnesses()))
+        if zone.is_forward and (latest is None or
+                                zone.high > latest.high):
+            latest = zone
+    return None
+
+
+def _search(operations, initial) -> Optional[Violation]:
+    """Try orders, one operation after the other (Wing and Gong), never the
+    same set with the same value twice (Lowe)."""
+    operations = sorted(operations, key=lambda o: o.begin)
+    count = len(operations)
+    wanted = sum(1 << i for i, operation in enumerate(operations)
+                 if operation.end != NEVER)
+    seen = set()
+    stack = [(0, initial)]
+    most_done, stuck_at = -1, ()
+    while stack:
+        state = stack.pop()
+        if state in seen:
+            continue
+        seen.add(state)
+        done, value = state
+        if done & wanted == wanted:
+            return None
+        # Whatever comes next begins before all others that are left end.
+        limit = NEVER
+        candidates = []
+        for i in range(count):
+            if done >> i & 1:
+                continue
+            operation = operations[i]
+            if operation.begin > limit:
+                break
+            limit = min(limit, operation.end)
+            candidates.append(i)
+        for i in candidates:
+            operation = operations[i]
+            if operation.begin > limit:
+                continue
+            if operation.kind == WRITE:
+                stack.append((done | 1 << i, operation.value))
+            elif operation.value == value:
+                # A read that fits now may as well be now.
+                stack.append((done | 1 << i, value))
+        progress = (done & wanted).bit_count()
+        if progress > most_done:
+            most_done = progress
+            stuck_at = tuple(operations[i] for i in candidates)
+    return Violation('no order fits these and what came before', stuck_at)
+
+
+def first_violation_with_cuts(operations: Iterable[Operation],
+                              cuts: Iterable[float],
+                              initial: int = ZERO) -> Optional[Violation]:
+    """As ``first_violation``, but at each of the moments ``cuts`` writes
+    that were not durable may have got lost (all machines were without
+    power): what is left is the result of a beginning of the order that has
+    at least all writes known to be durable.
+
+    What this finds is always wrong. It misses some cases where only the
+    order among durable writes, as reads have seen it, tells.
+    """
+    operations = sorted(operations, key=lambda o: o.begin)
+    # What the register may hold at the beginning of an era.
+    feasible = [initial]
+    pending = []
+    low = BEFORE_ALL
+    for cut in list(cuts) + [NEVER]:
+        era = [operation for operation in operations
+               if low <= operation.begin < cut]
+        violation = None
+        survivors = []
+        durable_begin = max((operation.begin for operation in era
+                             if operation.durable < cut), default=None)
+        buried = _buried(pending + era, durable_begin)
+        for value in feasible:
+            # A write of before whose outcome is not known, and that is not
+            # what was found, may still come.
+            late = [operation for operation in pending
+                    if operation.value != value]
+            found = first_violation(
+                [_clip(operation, cut) for operation in late + era], value)
+            violation = violation or found
+            if found is None:
+                if durable_begin is None:
+                    survivors.append(value)
+                survivors += [
+                    operation.value for operation in late + era
+                    if operation.kind == WRITE and
+                    operation.value not in buried]
+        if not survivors:
+            return violation
+        feasible = list(dict.fromkeys(survivors))
+        pending = [operation for operation in pending + era
+                   if operation.kind == WRITE and operation.end >= cut and
+                   operation.value not in buried]
+        low = cut
+    return None
+
+
+def _clip(operation: Operation, cut: float) -> Operation:
+    if operation.end < cut:
+        return operation
+    return dataclasses.replace(operation, end=NEVER)
+
+
+def _buried(operations: list, durable_begin: Optional[float]) -> set:
+    """The values that lie under a durable write: they were there, since
+    they were answered or read, before it began."""
+    if durable_begin is None:
+        return set()
+    writes = collections.defaultdict(list)
+    seen = set()
+    for operation in operations:
+        if operation.kind == WRITE:
+            writes[operation.value].append(operation)
+        if operation.end < durable_begin:
+            seen.add(operation.value)
+    return {value for value in seen
+            if len(writes[value]) == 1 or
+            all(write.end < durable_begin for write in writes[value])}
+
+
+class Agreement:
+    """One thing said about each key, by whoever says it: the member list of
+    each epoch, the one winner of each term."""
+
+    def __init__(self, what: str):
+        self._what = what
+        self._said = {}
+        self.violations = []
+
+    def say(self, who: str, key, value) -> None:
+        first_who, first = self._said.setdefault(key, (who, value))
+        if first != value:
+            self.violations.append(
+                '%s %s is %r to %s, but %r to %s' % (
+                    self._what, key, first, first_who, value, who))
+
+    def get(self, key):
+        return self._said[key][1]
+
+    def __len__(self):
+        return len(self._said)

@@ -1,0 +1,345 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import itertools
+import random
+import unittest
+
+import hypothesis
+from hypothesis import strategies
+
+from sheepdog.testing import checkers
+from sheepdog.testing import history as history_module
+
+NEVER = checkers.NEVER
+
+
+def write(value, begin, end=NEVER, durable=NEVER):
+    return checkers.Operation(checkers.WRITE, value, begin, end, durable)
+
+
+def read(value, begin, end=NEVER):
+    return checkers.Operation(checkers.READ, value, begin, end)
+
+
+def brute_force(operations, initial=0):
+    """All subsets of the open writes, in all orders."""
+    ended = [o for o in operations if o.end != NEVER]
+    open_writes = [o for o in operations
+                   if o.end == NEVER and o.kind == checkers.WRITE]
+    for count in range(len(open_writes) + 1):
+        for chosen in itertools.combinations(open_writes, count):
+            for order in itertools.permutations(ended + list(chosen)):
+                if is_legal(order, initial):
+                    return True
+    return False
+
+
+def is_legal(order, initial):
+    value = initial
+    earliest = NEVER
+    for operation in reversed(order):
+        if earliest < operation.begin:
+            return False
+        earliest = min(earliest, operation.end)
+    for operation in order:
+        if operation.kind == checkers.WRITE:
+            value = operation.value
+        elif operation.value != value:
+            return False
+    return True
+
+
+def brute_force_with_cut(operations, cut, initial=0):
+    """A beginning of a legal order of what began before the cut, with all
+    that is durable, then a legal order of the rest."""
+    before = [o for o in operations if o.begin < cut]
+    after = [o for o in operations if o.begin >= cut]
+    ended = [o for o in before if o.end < cut]
+    open_writes = [o for o in before
+                   if o.end > cut and o.kind == checkers.WRITE]
+    for count in range(len(open_writes) + 1):
+        for chosen in itertools.combinations(open_writes, count):
+            left = [o for o in open_writes if o not in chosen]
+            for order in itertools.permutations(ended + list(chosen)):
+                if not is_legal(order, initial):
+                    continue
+                for length in range(len(order) + 1):
+                    kept, lost = order[:length], order[length:]
+                    if any(o.durable < cut for o in lost):
+                        continue
+                    values = [initial] + [
+                        o.value for o in kept
+                        if o.kind == checkers.WRITE]
+                    late = [write(o.value, o.begin) for o in left]
+                    # An open write that took effect and was lost may come
+                    # again: its sender never knew.
+                    late += [write(o.value, o.begin)
+                             for o in lost if o in chosen]
+                    if brute_force(late + after, values[-1]):
+                        return True
+    return False
+
+
+@strategies.composite
+def histories(draw, size=6, distinct=True):
+    """Operations at distinct moments, as they may come from anywhere."""
+    count = draw(strategies.integers(size // 2, size))
+    moments = draw(strategies.permutations(range(2 * count)))
+    operations = []
+    values = 0
+    for i in range(count):
+        begin, end = sorted(moments[2 * i:2 * i + 2])
+        if draw(strategies.integers(0, 4)) == 0:
+            end = NEVER
+        if draw(strategies.booleans()):
+            values += 1
+            value = values
+            if not distinct and draw(strategies.booleans()):
+                value = 0
+            operations.append(write(value, begin, end))
+        else:
+            value = draw(strategies.integers(0, size // 2))
+            operations.append(read(value, begin, end))
+    return operations
+
+
+def random_history(source, size=5):
+    """The same with a power cut; most of these are legal."""
+    count = source.randrange(2, size + 1)
+    moments = list(range(2 * count))
+    source.shuffle(moments)
+    cut = source.randrange(count // 2, 2 * count) - 0.5
+    operations = []
+    writes = 0
+    for i in range(count):
+        begin, end = sorted(moments[2 * i:2 * i + 2])
+        if begin < cut < end or source.random() < 0.2:
+            end = NEVER
+        if source.random() < 0.5:
+            writes += 1
+            durable = end if source.random() < 0.5 else NEVER
+            operations.append(write(writes, begin, end, durable))
+        else:
+            operations.append(read(0, begin, end))
+    for operation in operations:
+        if operation.kind == checkers.READ:
+            operation.value = source.randrange(writes + 1)
+    return operations, cut
+
+
+class LinearizabilityTest(unittest.TestCase):
+
+    def assert_fine(self, *operations):
+        self.assertIsNone(checkers.first_violation(operations))
+
+    def assert_wrong(self, *operations):
+        violation = checkers.first_violation(operations)
+        self.assertIsNotNone(violation)
+        self.assertIn('by', str(violation))
+
+    @hypothesis.settings(max_examples=600, deadline=None)
+    @hypothesis.given(histories())
+    def test_zones_against_brute_force(self, operations):
+        self.assertEqual(brute_force(operations),
+                         checkers.first_violation(operations) is None)
+
+    @hypothesis.settings(max_examples=300, deadline=None)
+    @hypothesis.given(histories(size=5, distinct=False))
+    def test_search_against_brute_force(self, operations):
+        self.assertEqual(brute_force(operations),
+                         checkers.first_violation(operations) is None)
+
+    def test_cuts_against_brute_force(self):
+        source = random.Random(1)
+        illegal = missed = 0
+        for _ in range(5000):
+            operations, cut = random_history(source)
+            violation = checkers.first_violation_with_cuts(operations, [cut])
+            if brute_force_with_cut(operations, cut):
+                self.assertIsNone(violation)
+            else:
+                illegal += 1
+                missed += violation is None
+        # What order durable writes were in is not followed to the end.
+        self.assertLess(missed, illegal / 200)
+        self.assertGreater(illegal, 400)
+
+    @hypothesis.settings(max_examples=300, deadline=None)
+    @hypothesis.given(histories())
+    def test_zones_against_search(self, operations):
+        ended = [o for o in operations
+                 if o.kind == checkers.WRITE or o.end != NEVER]
+        self.assertEqual(
+            checkers._search(ended, 0) is None,
+            checkers.first_violation(operations) is None)
+
+    def test_sequential(self):
+        self.assert_fine(read(0, 1, 2), write(1, 3, 4), read(1, 5, 6))
+
+    def test_stale_read(self):
+        self.assert_wrong(write(1, 1, 2), read(0, 3, 4))
+
+    def test_back_in_time(self):
+        self.assert_wrong(write(1, 1, 9), read(1, 2, 3), read(0, 4, 5))
+
+    def test_two_readers_disagree_on_the_order(self):
+        self.assert_wrong(write(1, 1, 3), write(2, 2, 4),
+                          read(1, 5, 6), read(2, 7, 8), read(1, 9, 10))
+
+    def test_from_the_future(self):
+        self.assert_wrong(read(1, 1, 2), write(1, 3, 4))
+
+    def test_from_nowhere(self):
+        self.assert_wrong(read(7, 1, 2))
+
+    def test_an_open_write_may_come_late_or_never(self):
+        self.assert_fine(write(1, 1), read(0, 2, 3), read(0, 4, 5))
+        self.assert_fine(write(1, 1), read(0, 2, 3), read(1, 4, 5))
+        self.assert_wrong(write(1, 1), read(1, 2, 3), read(0, 4, 5))
+
+    def test_lost_write(self):
+        self.assert_wrong(write(1, 1, 2), write(2, 3, 4), read(1, 5, 6))
+
+    def test_long_histories_are_fast(self):
+        operations = []
+        for i in range(20000):
+            operations.append(write(i + 1, 4 * i, 4 * i + 5.5))
+            operations.append(read(i + 1, 4 * i + 1.5, 4 * i + 5.7))
+        self.assert_fine(*operations)
+
+    def test_zeroes_again_and_again(self):
+        self.assert_fine(write(1, 1, 2), write(0, 3, 4), read(0, 5, 6),
+                         write(2, 7, 8), write(0, 9, 10), read(0, 11, 12))
+        self.assert_wrong(write(1, 1, 2), write(0, 3, 4), read(1, 5, 6),
+                          write(0, 9, 10), read(0, 11, 12))
+
+
+class CutsTest(unittest.TestCase):
+
+    def check(self, operations, *cuts):
+        return checkers.first_violation_with_cuts(operations, cuts)
+
+    def test_durable_stays(self):
+        self.assertIsNone(self.check(
+            [write(1, 1, 2, 2), read(1, 11, 12)], 10))
+        self.assertIsNotNone(self.check(
+            [write(1, 1, 2, 2), read(0, 11, 12)], 10))
+
+    def test_not_durable_may_be_lost_once(self):
+        lost = [write(1, 1, 2, 2), write(2, 3, 4), read(1, 11, 12)]
+        self.assertIsNone(self.check(lost, 10))
+        self.assertIsNotNone(self.check(lost))
+        self.assertIsNotNone(self.check(lost + [read(2, 13, 14)], 10))
+        self.assertIsNotNone(self.check(lost + [read(2, 21, 22)], 10, 20))
+
+    def test_a_flush_after_the_cut_is_too_late(self):
+        self.assertIsNone(self.check(
+            [write(1, 1, 2, 15), read(0, 11, 12)], 10))
+
+    def test_what_was_kept_stays_kept(self):
+        self.assertIsNotNone(self.check(
+            [write(1, 1, 2, 2), write(2, 3, 4), write(3, 5, 6),
+             read(2, 11, 12), read(1, 21, 22)], 10, 20))
+
+    def test_two_cuts(self):
+        self.assertIsNone(self.check(
+            [write(1, 1, 2, 2), write(2, 3, 4), read(2, 11, 12),
+             write(3, 13, 14), read(2, 21, 22)], 10, 20))
+
+    def test_in_flight_at_the_cut(self):
+        for value in 0, 1:
+            self.assertIsNone(self.check(
+                [write(1, 9), read(value, 11, 12)], 10))
+        self.assertIsNone(self.check(
+            [write(1, 9), read(0, 11, 12), read(1, 13, 14)], 10))
+        self.assertIsNone(self.check(
+            [write(1, 9), read(0, 11, 12), read(1, 21, 22)], 10, 20))
+
+    def test_in_flight_it_takes_effect_once(self):
+        self.assertIsNotNone(self.check(
+            [write(1, 9), read(1, 11, 12), write(2, 13, 14),
+             read(2, 15, 16), read(1, 17, 18)], 10))
+
+    def test_what_lies_under_a_durable_write_stays_there(self):
+        self.assertIsNotNone(self.check(
+            [write(1, 1, 2), write(2, 3, 4, 4), read(1, 11, 12)], 10))
+        self.assertIsNone(self.check(
+            [write(1, 1, 4), write(2, 3, 5, 5), read(1, 11, 12)], 10))
+
+
+class HistoryTest(unittest.TestCase):
+
+    def setUp(self):
+        self.history = history_module.History()
+
+    def write(self, value, register=0, handle='h', is_durable=False):
+        operations = self.history.begin_write('w', [register], value)
+        self.history.end_write(operations, handle, is_durable)
+
+    def read(self, value, register=0):
+        operations = self.history.begin_read('r', [register])
+        self.history.end_read(operations, [value])
+
+    def test_blocks_are_checked_apart(self):
+        self.write(1, 0)
+        self.write(2, 1)
+        self.read(1, 0)
+        self.read(1, 1)
+        (register, violation), = self.history.check()
+        self.assertEqual(1, register)
+
+    def test_torn(self):
+        self.read(checkers.TORN)
+        self.assertIn('torn', str(self.history.check()[0][1]))
+
+    def test_flush_makes_durable(self):
+        self.write(1)
+        flushed = self.history.begin_flush('h')
+        self.write(2)
+        self.history.end_flush('h', flushed)
+        self.history.power_cut()
+        self.read(1)
+        self.assertEqual([], self.history.check())
+        self.read(0)
+        self.assertEqual(1, len(self.history.check()))
+
+    def test_a_flush_of_another_handle_does_not(self):
+        self.write(1)
+        self.history.end_flush('i', self.history.begin_flush('i'))
+        self.history.power_cut()
+        self.read(0)
+        self.assertEqual([], self.history.check())
+
+    def test_a_flush_before_the_write_ended_does_not(self):
+        operations = self.history.begin_write('w', [0], 1)
+        flushed = self.history.begin_flush('h')
+        self.history.end_write(operations, 'h', False)
+        self.history.end_flush('h', flushed)
+        self.history.power_cut()
+        self.read(0)
+        self.assertEqual([], self.history.check())
+
+    def test_lost_without_a_power_cut(self):
+        self.write(1)
+        self.read(0)
+        self.assertEqual(1, len(self.history.check()))
+        self.assertEqual(1, self.history.count(checkers.WRITE))
+
+    def test_agreement(self):
+        agreement = checkers.Agreement('epoch')
+        agreement.say('one', 1, ('a', 'b'))
+        agreement.say('two', 1, ('a', 'b'))
+        self.assertEqual([], agreement.violations)
+        agreement.say('three', 1, ('a',))
+        self.assertIn('three', agreement.violations[0])
+        self.assertEqual(('a', 'b'), agreement.get(1))
