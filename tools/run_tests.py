@@ -35,6 +35,7 @@ from tools import results
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RESULTS = ROOT / 'test-results'
+SUMMARY = 'summary'
 BIN = pathlib.Path(sys.executable).parent
 
 # All together, so that the run fits the hour that CI gives it.
@@ -213,6 +214,8 @@ def run_all(suites, runner):
         sys.stdout.flush()
     print('\n' + '\n'.join(rows))
     print(total, flush=True)
+    runner.results.mkdir(parents=True, exist_ok=True)
+    (runner.results / SUMMARY).write_text('%s\n' % total)
     return 0 if total.passed and not total.failed else 1
 
 
@@ -225,7 +228,6 @@ def main(arguments=None):
     unknown = sorted(set(chosen) - set(names))
     if unknown:
         parser.error('no such suite: %s' % ' '.join(unknown))
-    RESULTS.mkdir(exist_ok=True)
     return run_all([suite for suite in SUITES if suite.name in chosen],
                    Runner())
 

@@ -63,6 +63,8 @@ class RunTestsTest(unittest.TestCase):
         self.assertEqual('2 passed, 0 failed, 1 skipped', self.run_suite())
         self.assertEqual(0, self.code)
         self.assertIn('skipped: not here', self.output)
+        self.assertEqual('2 passed, 0 failed, 1 skipped\n',
+                         (self.root / 'results/summary').read_text())
 
     def test_failures(self):
         self.write('''
