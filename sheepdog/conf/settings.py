@@ -157,3 +157,10 @@ def _port(name, value):
     if not value:
         raise config.ConfigRefused('%s: a port is from 1 to 65535' % name)
     return value
+
+
+def shown(option, value) -> str:
+    """A value as one would write it into a file."""
+    if isinstance(value, str):
+        return value
+    return str(option.type.format_defaults(value)[0])

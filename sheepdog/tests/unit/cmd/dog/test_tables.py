@@ -40,6 +40,7 @@ INFO = {
     'settings': {
         'created': int(CREATED) << 32 | 5, 'store': 'plain', 'copies': 3,
         'copy_policy': 0, 'block_size_shift': 22, 'fixed_vnodes': False,
+        'strict': False, 'recycle_ids': False, 'avoid_full': False,
         'recovery_enabled': True},
     'epochs': [
         {'epoch': 2, 'time': CREATED + 1.5,

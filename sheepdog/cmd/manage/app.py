@@ -1,0 +1,120 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The application: options of all commands, and the table of commands."""
+
+import sys
+
+from cliff import app
+from cliff import commandmanager
+
+from sheepdog import client
+from sheepdog.cmd import exits
+from sheepdog.cmd.manage import cluster
+from sheepdog.cmd.manage import config
+from sheepdog.cmd.manage import node
+from sheepdog.cmd.manage import status
+from sheepdog.cmd.manage import vdi
+from sheepdog.cmd import version
+from sheepdog.model import limits
+
+COMMANDS = {
+    'config': config.Config,
+    'status': status.Status,
+    'cluster show': cluster.Show,
+    'cluster epochs': cluster.Epochs,
+    'cluster format': cluster.Format,
+    'cluster recover': cluster.Recover,
+    'cluster shutdown': cluster.Shutdown,
+    'node list': node.List,
+    'node space': node.Space,
+    'node stat': node.Stat,
+    'node recovery': node.Recovery,
+    'node stop': node.Stop,
+    'vdi create': vdi.Create,
+    'vdi delete': vdi.Delete,
+    'vdi list': vdi.List,
+    'vdi resize': vdi.Resize,
+    'lock list': vdi.Locks,
+    'lock break': vdi.Unlock,
+}
+
+
+class ManageApp(app.App):
+    NAME = 'sheepdog-manage'
+    CONSOLE_MESSAGE_FORMAT = NAME + ': %(message)s'
+
+    def __init__(self, streams=sys):
+        manager = commandmanager.CommandManager()
+        for name, command in COMMANDS.items():
+            manager.add_command(name, command)
+        super().__init__(
+            'Manage a Sheepdog cluster.', version.release(), manager,
+            stdin=streams.stdin, stdout=streams.stdout,
+            stderr=streams.stderr, deferred_help=True)
+        self.error = None
+        self._client = None
+
+    def build_option_parser(self, description, version, *arguments,
+                            **keywords):
+        parser = super().build_option_parser(description, version,
+                                             *arguments, **keywords)
+        parser.add_argument(
+            '-a', '--address', action='append', metavar='ADDRESS',
+            help='of a sheep, may be repeated (default: localhost)')
+        parser.add_argument(
+            '-p', '--port', type=int, default=limits.PORT_DEFAULT,
+            help='where an address names none (default: %(default)s)')
+        parser.add_argument(
+            '--timeout', type=float, default=60.0, metavar='SECONDS',
+            help='for each request (default: %(default)s)')
+        return parser
+
+    @property
+    def client(self) -> client.Client:
+        if self._client is None:
+            self._client = client.Client(
+                self.options.address or ['localhost'],
+                timeout=self.options.timeout, port=self.options.port)
+        return self._client
+
+    def clean_up(self, cmd, result, err):
+        self.error = err
+        if self._client is not None:
+            self._client.close()
+
+    def run_subcommand(self, argv):
+        try:
+            self.command_manager.find_command(argv)
+        except ValueError as exc:
+            print('%s: %s' % (self.NAME, exc), file=self.stderr)
+            return exits.USAGE
+        return super().run_subcommand(argv)
+
+
+def main(argv=None, streams=sys) -> int:
+    """The entry point; returns the exit code."""
+    words = sys.argv[1:] if argv is None else argv
+    manage = ManageApp(streams)
+    try:
+        code = manage.run(words or ['--help'])
+    except SystemExit as exc:
+        # argparse's own code for a wrong command line is 2, which means
+        # something else here.
+        return exits.USAGE if exc.code == 2 else exc.code or exits.OK
+    if manage.error is not None:
+        return exits.code_of(manage.error)
+    return code
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,136 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""sheepdog-manage cluster …"""
+
+import argparse
+
+from cliff import command
+from cliff import lister
+from cliff import show
+
+from sheepdog.cmd import exits
+from sheepdog.cmd.manage import columns
+from sheepdog.cmd import redundancy
+from sheepdog.cmd import states
+from sheepdog.model import errors
+from sheepdog.model import limits
+
+
+class Show(show.ShowOne):
+    """Show the state and the settings of the cluster."""
+
+    def take_action(self, parsed_args):
+        info = self.app.client.cluster.info()
+        rows = [('state', states.show(info)),
+                ('missing', columns.Lines(info.get('missing', [])))]
+        settings = info['settings']
+        if settings:
+            rows += [
+                ('created', columns.Time(settings['created'] >> 32)),
+                ('store', settings['store']),
+                ('redundancy', redundancy.show(settings['copies'],
+                                               settings['copy_policy'])),
+                ('object_bytes', columns.Size(
+                    1 << settings['block_size_shift'])),
+                ('strict', settings['strict']),
+                ('fixed_vnodes', settings['fixed_vnodes']),
+                ('recycle_ids', settings['recycle_ids']),
+                ('avoid_full', settings['avoid_full']),
+                ('recovery_enabled', settings.get('recovery_enabled',
+                                                  True))]
+        return [name for name, _value in rows], [
+            value for _name, value in rows]
+
+
+class Epochs(lister.Lister):
+    """List the epochs of the cluster, newest first."""
+
+    def take_action(self, parsed_args):
+        return ('Epoch', 'Time', 'Members'), [
+            (epoch['epoch'], columns.Time(epoch['time']),
+             columns.Lines(['%s:%d:%d' % (member['host'], member['port'],
+                                          member['vnodes'])
+                            for member in epoch['members']]))
+            for epoch in self.app.client.cluster.info()['epochs']]
+
+
+class Format(command.Command):
+    """Begin a new, empty cluster."""
+
+    def get_parser(self, prog_name):
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            '--copies', type=copies_of, default=3,
+            help='of each object (default: %(default)s)')
+        parser.add_argument(
+            '--block-size-shift', type=int, metavar='SHIFT',
+            choices=range(limits.OBJECT_SHIFT_MIN,
+                          limits.OBJECT_SHIFT_MAX + 1),
+            default=limits.OBJECT_SHIFT_DEFAULT,
+            help='objects are of 2^SHIFT bytes (default: %(default)s)')
+        parser.add_argument(
+            '--strict', action='store_true',
+            help='no writes with fewer zones than copies')
+        parser.add_argument(
+            '--fixed-vnodes', action='store_true',
+            help='numbers of virtual nodes are fixed')
+        parser.add_argument(
+            '--force', action='store_true',
+            help='also when there is a cluster: its VDIs are gone then')
+        return parser
+
+    def take_action(self, parsed_args):
+        cluster = self.app.client.cluster
+        if cluster.info()['settings'] and not parsed_args.force:
+            raise exits.Stop(
+                'the cluster is formatted already: --force formats it anew, '
+                'and all its VDIs are gone', exits.EXISTS)
+        cluster.format(
+            copies=parsed_args.copies, strict=parsed_args.strict,
+            block_size_shift=parsed_args.block_size_shift,
+            fixed_vnodes=parsed_args.fixed_vnodes, force=parsed_args.force)
+
+
+class Recover(command.Command):
+    """Go on without the nodes that are missing at a start.
+
+    What only they have is lost.
+    """
+
+    def get_parser(self, prog_name):
+        parser = super().get_parser(prog_name)
+        parser.add_argument('--force', action='store_true', required=True,
+                            help='yes, do it')
+        return parser
+
+    def take_action(self, parsed_args):
+        self.app.client.cluster.recover_force()
+
+
+class Shutdown(command.Command):
+    """Stop all sheep in order."""
+
+    def take_action(self, parsed_args):
+        self.app.client.cluster.shutdown()
+
+
+def copies_of(text):
+    """A number of copies, for argparse."""
+    try:
+        copies, policy = redundancy.parse(text)
+    except errors.InvalidParameters as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from None
+    if policy:
+        raise argparse.ArgumentTypeError(
+            'erasure coding (D:P) is not built yet in this version')
+    return copies

@@ -1,0 +1,73 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""sheepdog-manage node …"""
+
+from cliff import command
+from cliff import lister
+
+from sheepdog.cmd.manage import columns
+
+
+class List(lister.Lister):
+    """List the nodes of the cluster."""
+
+    def take_action(self, parsed_args):
+        return ('Id', 'Host', 'Port', 'V-Nodes', 'Zone'), [
+            (node['id'], node['host'], node['port'], node['vnodes'],
+             node['zone']) for node in self.app.client.nodes.list()]
+
+
+class Space(lister.Lister):
+    """Show the space of each node."""
+
+    def take_action(self, parsed_args):
+        return ('Id', 'Host', 'Port', 'Total', 'Used', 'Free', 'Error'), [
+            (node['id'], node['host'], node['port'],
+             columns.Size(node['total']), columns.Size(node['used']),
+             columns.Size(node['free']), node.get('error', ''))
+            for node in self.app.client.nodes.info()['nodes']]
+
+
+class Stat(lister.Lister):
+    """Count the requests of the node that is asked."""
+
+    def take_action(self, parsed_args):
+        names = ('active', 'total', 'write', 'read', 'remove', 'flush')
+        return ('Request',) + tuple(
+            name.capitalize() for name in names) + ('Written', 'Bytes read'), [
+                (title,) + tuple(row[name] for name in names) + (
+                    columns.Size(row['bytes_written']),
+                    columns.Size(row['bytes_read']))
+                for title, row in self.app.client.nodes.stat().items()]
+
+
+class Recovery(lister.Lister):
+    """Show the nodes that restore redundancy."""
+
+    def take_action(self, parsed_args):
+        return ('Id', 'Host', 'Port', 'Done', 'Total'), [
+            (node['id'], node['host'], node['port'], node['done'],
+             node['total'])
+            for node in self.app.client.nodes.recovery()]
+
+
+class Stop(command.Command):
+    """Stop one node."""
+
+    def get_parser(self, prog_name):
+        parser = super().get_parser(prog_name)
+        parser.add_argument('id', type=int, help='its id in node list')
+        return parser
+
+    def take_action(self, parsed_args):
+        self.app.client.nodes.kill(parsed_args.id)

@@ -1,0 +1,128 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""sheepdog-manage vdi … and lock …"""
+
+import argparse
+
+from cliff import command
+from cliff import lister
+from cliff import show
+
+from sheepdog.cmd.manage import cluster
+from sheepdog.cmd.manage import columns
+from sheepdog.cmd import redundancy
+from sheepdog.model import errors
+from sheepdog.model import sizes
+
+
+class List(lister.Lister):
+    """List the VDIs."""
+
+    def get_parser(self, prog_name):
+        parser = super().get_parser(prog_name)
+        parser.add_argument('name', nargs='?', default='',
+                            help='only those of this name')
+        return parser
+
+    def take_action(self, parsed_args):
+        return ('Name', 'Tag', 'Snapshot', 'VDI id', 'Size', 'Used',
+                'Shared', 'Created', 'Redundancy'), [
+                    (vdi['name'], vdi['tag'], vdi['snap_id'],
+                     '%06x' % vdi['vdi_id'], columns.Size(vdi['size']),
+                     columns.Size(vdi['used']), columns.Size(vdi['shared']),
+                     columns.Time(vdi['created']),
+                     redundancy.show(vdi['copies'], vdi['copy_policy']))
+                    for vdi in self.app.client.vdis.list(parsed_args.name)]
+
+
+class Create(show.ShowOne):
+    """Create a VDI."""
+
+    def get_parser(self, prog_name):
+        parser = super().get_parser(prog_name)
+        parser.add_argument('name')
+        parser.add_argument('size', type=size_of,
+                            help='with B, K, M, G, T or P behind it')
+        parser.add_argument('--copies', type=cluster.copies_of, default=0,
+                            help='of each object (default: as formatted)')
+        return parser
+
+    def take_action(self, parsed_args):
+        vdi = self.app.client.vdis.create(
+            parsed_args.name, parsed_args.size, copies=parsed_args.copies)
+        return ('name', 'vdi_id', 'size'), (
+            vdi['name'], '%06x' % vdi['vdi_id'], columns.Size(vdi['size']))
+
+
+class Resize(command.Command):
+    """Make a VDI larger."""
+
+    def get_parser(self, prog_name):
+        parser = super().get_parser(prog_name)
+        parser.add_argument('name')
+        parser.add_argument('size', type=size_of,
+                            help='with B, K, M, G, T or P behind it')
+        return parser
+
+    def take_action(self, parsed_args):
+        self.app.client.vdis.resize(parsed_args.name, parsed_args.size)
+
+
+class Delete(command.Command):
+    """Delete a VDI."""
+
+    def get_parser(self, prog_name):
+        parser = super().get_parser(prog_name)
+        parser.add_argument('name')
+        return parser
+
+    def take_action(self, parsed_args):
+        self.app.client.vdis.delete(parsed_args.name)
+
+
+class Locks(lister.Lister):
+    """List the VDIs that are open, and where."""
+
+    def take_action(self, parsed_args):
+        return ('Name', 'Tag', 'VDI id', 'Mode', 'Owners'), [
+            (lock['name'], lock['tag'], '%06x' % lock['vdi_id'],
+             lock['mode'], columns.Lines(
+                 ['%s:%d' % (owner['host'], owner['port'])
+                  for owner in lock['owners']]))
+            for lock in self.app.client.vdis.locks()]
+
+
+class Unlock(command.Command):
+    """Take the lock of a VDI from whoever has it.
+
+    Its writes fail from then on, and what it did not flush is lost.
+    """
+
+    def get_parser(self, prog_name):
+        parser = super().get_parser(prog_name)
+        parser.add_argument('name')
+        return parser
+
+    def take_action(self, parsed_args):
+        self.app.client.vdis.unlock(parsed_args.name)
+
+
+def size_of(text):
+    """A size of at least one byte, for argparse."""
+    try:
+        size = sizes.parse_size(text)
+    except errors.InvalidParameters as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from None
+    if not size:
+        raise argparse.ArgumentTypeError('a VDI of size 0 is of no use')
+    return size

@@ -1,0 +1,171 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""An operator's first look at a cluster: gathered here, shown elsewhere.
+
+``gather`` asks, ``warnings`` judges what was found and is pure.
+"""
+
+import ipaddress
+import re
+
+from sheepdog.cmd import redundancy
+from sheepdog.cmd import states
+from sheepdog.model import errors
+
+FULL_PERCENT = 85
+"""From here on the loss of a node may fill the others."""
+
+
+def gather(client) -> dict:
+    """What is known, as far as the sheep can answer in their state.
+
+    :raises SheepdogError: not even the state is known
+    """
+    info = client.cluster.info()
+    here = client.nodes.status()
+    found = {'info': info, 'here': here, 'nodes': [], 'space': None,
+             'recovery': [], 'vdis': None}
+    if info['status'] in ('ok', 'frozen'):
+        for key, ask in (('nodes', client.nodes.list),
+                         ('space', client.nodes.info),
+                         ('recovery', client.nodes.recovery),
+                         ('vdis', client.vdis.list)):
+            try:
+                found[key] = ask()
+            except errors.SheepdogError as exc:
+                found.setdefault('failures', []).append(str(exc))
+    return found
+
+
+def summary(found) -> list:
+    """(name, value) pairs; sizes in bytes, lists as lists."""
+    info, here = found['info'], found['here']
+    epoch = info['epochs'][0] if info['epochs'] else None
+    members = epoch['members'] if epoch else []
+    rows = [('state', states.show(info)),
+            ('waits_for', waits_for(info)),
+            ('epoch', epoch['epoch'] if epoch else 0),
+            ('nodes', len(members)),
+            ('zones', len({member['zone'] for member in members
+                           if member['vnodes']})),
+            ('leader', _host_port(info['leader']) if info.get('leader')
+             else '')]
+    settings = info['settings']
+    if settings:
+        rows += [('redundancy', redundancy.show(settings['copies'],
+                                                settings['copy_policy'])),
+                 ('object_bytes', 1 << settings['block_size_shift'])]
+    space = found['space']
+    if space:
+        answered = [node for node in space['nodes']
+                    if not node.get('error')]
+        rows += [(key + '_bytes', sum(node[key] for node in answered))
+                 for key in ('total', 'used', 'free')]
+        rows.append(('virtual_bytes', space['virtual_bytes']))
+    if found['vdis'] is not None:
+        rows.append(('vdis', len(found['vdis'])))
+    rows += [('recovering', [
+        '%s: %d of %d objects' % (_host_port(node), node['done'],
+                                  node['total'])
+        for node in found['recovery'] if node['done'] < node['total']]),
+        ('nbd', nbd_url(here.get('nbd'))),
+        ('version', info.get('version', '')),
+        ('warnings', warnings(found))]
+    return rows
+
+
+def waits_for(info) -> str:
+    """What has to happen before this cluster serves; '' when it does."""
+    status = info['status']
+    if status == 'ok':
+        return ''
+    if status == 'wait-format':
+        return 'dog cluster format'
+    if status == 'wait-join' and info.get('missing'):
+        return ('the start of %s; or dog cluster recover force, which goes '
+                'on without what only they have'
+                % ', '.join(info['missing']))
+    return info.get('reason', '')
+
+
+def warnings(found) -> list:
+    """What an operator should know without asking."""
+    info, here = found['info'], found['here']
+    told = list(found.get('failures', ()))
+    told += _exposed(info, here)
+    settings = info['settings']
+    members = info['epochs'][0]['members'] if info['epochs'] else []
+    if settings and members:
+        zones = len({member['zone'] for member in members
+                     if member['vnodes']})
+        if zones < settings['copies']:
+            told.append('%d copies need as many zones, and the nodes are in '
+                        '%d: objects have fewer copies'
+                        % (settings['copies'], zones))
+    for node in (found['space'] or {'nodes': ()})['nodes']:
+        if node.get('error'):
+            told.append('%s does not tell its space: %s' % (
+                _host_port(node), node['error']))
+        elif node['total'] and (node['used'] * 100 // node['total']
+                                >= FULL_PERCENT):
+            told.append('%s is %d %% full' % (
+                _host_port(node), node['used'] * 100 // node['total']))
+    if here.get('bad_objects'):
+        told.append('%s has %d objects with damaged blocks' % (
+            here.get('address', 'this sheep'), here['bad_objects']))
+    return told
+
+
+def _exposed(info, here):
+    """Whoever can connect can do everything: tell where that is more than
+    this machine."""
+    members = info['epochs'][0]['members'] if info['epochs'] else []
+    open_to = [_host_port(member) for member in members
+               if not _is_loopback(member['host'])]
+    if open_to:
+        yield ('there is no authentication: whoever reaches %s can read and '
+               'write every VDI' % ', '.join(open_to))
+    match = re.match(r'nbd://(?:\[([^]]+)\]|([^:/]+)):',
+                     nbd_url(here.get('nbd')))
+    if match and not _is_loopback(match.group(1) or match.group(2)):
+        yield ('NBD is served to whoever reaches %s, without authentication'
+               % nbd_url(here['nbd']))
+
+
+def nbd_url(address) -> str:
+    """For an address as a sheep tells it: '' where NBD is not served,
+    ``host:port``, ``(host, port)`` or a path."""
+    if not address:
+        return ''
+    if isinstance(address, str):
+        if address.startswith('/'):
+            return 'nbd+unix:///?socket=' + address
+        match = re.fullmatch(r"\('([^']+)', (\d+)(?:, .*)?\)", address)
+        if not match:
+            return 'nbd://' + address
+        address = match.groups()
+    host, port = address[0], int(address[1])
+    return 'nbd://' + _host_port({'host': host, 'port': port})
+
+
+def _host_port(fields) -> str:
+    if ':' in fields['host']:
+        return '[%s]:%d' % (fields['host'], fields['port'])
+    return '%s:%d' % (fields['host'], fields['port'])
+
+
+def _is_loopback(host) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == 'localhost'

@@ -1,0 +1,193 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Tests of sheepdog-manage against a fake sheep."""
+
+import json
+import logging
+import os
+import tempfile
+import unittest
+from unittest import mock
+
+from sheepdog.cmd import manage
+from sheepdog.model import errors
+from sheepdog.testing import fake_sheep
+from sheepdog.tests.unit.cmd.dog import test_tables as samples
+from sheepdog.tests.unit.cmd import streams
+
+
+class ManageCase(unittest.TestCase):
+    def setUp(self):
+        streams.use_utc(self)
+        # cliff adds its handlers to the root logger, and is meant to run
+        # once.
+        patch = mock.patch.object(logging.getLogger(), 'handlers', [])
+        patch.start()
+        self.addCleanup(patch.stop)
+        self.cluster = fake_sheep.FakeCluster()
+        self.cluster.answers.update({
+            'cluster.info': samples.INFO, 'node.list': [
+                samples.member(7000, id=0)],
+            'node.info': {'virtual_bytes': 5 << 30, 'nodes': [
+                dict(samples.member(7000, id=0), total=20 << 30,
+                     used=1 << 30, free=19 << 30)]},
+            'node.recovery': [], 'node.status': {'nbd': '127.0.0.1:10809'},
+            'node.kill': {}, 'cluster.format': {}, 'cluster.shutdown': {},
+            'cluster.recover': {}, 'vdi.unlock': {}})
+        self.sheep = fake_sheep.FakeSheep(self.cluster)
+        self.sheep.start()
+        self.addCleanup(self.sheep.stop)
+
+    def manage(self, words, code=0):
+        self.streams = streams.Streams()
+        logging.getLogger().handlers.clear()
+        with mock.patch('sys.stderr', self.streams.stderr), \
+                mock.patch('sys.stdout', self.streams.stdout):
+            got = manage.main(['-a', self.sheep.address] + words.split(),
+                              self.streams)
+        self.assertEqual(code, got,
+                         self.streams.text + self.streams.complaint)
+        return self.streams.text
+
+    def rows(self, words):
+        return json.loads(self.manage(words + ' -f json'))
+
+    def asked(self, method):
+        return [arguments for name, arguments in self.cluster.asked
+                if name == method]
+
+
+class StatusTest(ManageCase):
+    def test_status(self):
+        status = self.rows('status')
+        self.assertEqual('running, auto-recovery enabled', status['state'])
+        self.assertEqual(20 << 30, status['total_bytes'])
+        self.assertEqual('nbd://127.0.0.1:10809', status['nbd'])
+        self.assertEqual([], status['recovering'])
+        self.assertEqual(1, len(status['warnings']))
+
+    def test_status_as_a_table(self):
+        self.assertRegex(self.manage('status'),
+                         r'\| total_bytes +\| 20 GB +\|')
+
+    def test_status_while_waiting(self):
+        self.cluster.answers['cluster.info'] = dict(
+            samples.INFO, status='wait-format', settings=None, epochs=[],
+            leader=None)
+        self.assertEqual('dog cluster format',
+                         self.rows('status')['waits_for'])
+        self.assertEqual([], self.asked('node.info'))
+
+    def test_status_with_parts_missing(self):
+        self.cluster.answers['node.info'] = errors.SystemFailure('broken')
+        self.assertIn('broken', self.rows('status')['warnings'])
+
+    def test_no_sheep(self):
+        self.sheep.stop()
+        self.manage('status', code=2)
+        self.assertEqual(1, len(self.streams.complaint.splitlines()))
+        self.assertIn('cannot connect', self.streams.complaint)
+
+
+class ConfigTest(ManageCase):
+    def config(self, content, code=0):
+        with tempfile.TemporaryDirectory() as directory:
+            path = os.path.join(directory, 'sheepdog.conf')
+            with open(path, 'w', encoding='utf-8') as file:
+                file.write(content)
+            words = 'config --config-file ' + path
+            if code:
+                return self.manage(words, code), path
+            return {row['Option']: row for row in self.rows(words)}, path
+
+    def test_sources(self):
+        rows, path = self.config(
+            '[DEFAULT]\nport = 7009\n[journal]\nsize=1G\n')
+        self.assertEqual({'Option': 'port', 'Value': '7009', 'Source': path},
+                         rows['port'])
+        self.assertEqual('1G', rows['journal.size']['Value'])
+        self.assertEqual('default', rows['cluster.url']['Source'])
+
+    def test_refused(self):
+        for content, named in (
+                ('[DEFAULT]\nprot = 7009\n', 'prot'),
+                ('[DEFAULT]\nport = x\n', 'port'),
+                ('[DEFAULT]\ndirectio = true\n', 'directio')):
+            with self.subTest(content):
+                self.config(content, code=64)
+                self.assertIn(named, self.streams.complaint)
+
+
+class GroupsTest(ManageCase):
+    def test_cluster(self):
+        shown = self.rows('cluster show')
+        self.assertEqual('3', shown['redundancy'])
+        self.assertEqual(samples.CREATED, shown['created'])
+        self.assertEqual([2, 1], [row['Epoch'] for row in
+                                  self.rows('cluster epochs')])
+
+    def test_format(self):
+        self.manage('cluster format', code=3)
+        self.manage('cluster format --force --copies 2')
+        asked, = self.asked('cluster.format')
+        self.assertEqual((2, True), (asked['copies'], asked['force']))
+        for option in ('--copies 0', '--copies 4:2',
+                       '--block-size-shift 40'):
+            self.manage('cluster format --force ' + option, code=64)
+
+    def test_shutdown_and_recover(self):
+        self.manage('cluster recover', code=64)
+        self.manage('cluster recover --force')
+        self.manage('cluster shutdown')
+        self.assertEqual(1, len(self.asked('cluster.shutdown')))
+        self.assertEqual('force', self.asked('cluster.recover')[0]['action'])
+
+    def test_nodes(self):
+        self.cluster.answers['node.stat'] = {
+            'client': samples.COUNTS, 'peer': samples.COUNTS}
+        self.assertEqual(7000, self.rows('node list')[0]['Port'])
+        self.assertEqual(19 << 30, self.rows('node space')[0]['Free'])
+        self.assertEqual('peer', self.rows('node stat')[1]['Request'])
+        self.assertEqual([], self.rows('node recovery'))
+        self.manage('node stop 0')
+        self.assertEqual([{'id': 0}], self.asked('node.kill'))
+        self.manage('node stop 9', code=64)
+
+    def test_vdis(self):
+        self.assertEqual('v', self.rows('vdi create v 1M')['name'])
+        self.manage('vdi create v 1M', code=3)
+        self.manage('vdi resize v 2M')
+        row, = self.rows('vdi list')
+        self.assertEqual(('v', 2 << 20), (row['Name'], row['Size']))
+        self.manage('vdi delete v')
+        self.manage('vdi delete v', code=5)
+        for words in ('v', 'v 0', 'v x', 'v 1M --copies x'):
+            self.manage('vdi create ' + words, code=64)
+
+    def test_locks(self):
+        self.cluster.answers['vdi.locks'] = [
+            {'name': 'v', 'tag': '', 'snap_id': 0, 'vdi_id': 7,
+             'mode': 'exclusive', 'owners': [samples.member(7000)]}]
+        row, = self.rows('lock list')
+        self.assertEqual(['127.0.0.1:7000'], row['Owners'])
+        self.manage('lock break v')
+        self.assertEqual('v', self.asked('vdi.unlock')[0]['name'])
+
+    def test_unknown_command(self):
+        self.manage('vdi walk', code=64)
+
+    def test_help(self):
+        got = streams.Streams()
+        self.assertEqual(0, manage.main([], got))
+        for name in ('status', 'config', 'vdi list', 'cluster show'):
+            self.assertIn('  ' + name, got.text)
