@@ -1,0 +1,330 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The cluster as one sheep sees it: the room's face to the others."""
+
+import asyncio
+import dataclasses
+import logging
+from typing import Any, Mapping, Optional
+
+from sheepdog.cluster import api
+from sheepdog.cluster import follower as follower_module
+from sheepdog.cluster import leader as leader_module
+from sheepdog.cluster import ledger as ledger_module
+from sheepdog.cluster import messenger as messenger_module
+from sheepdog.cluster import pace as pace_module
+from sheepdog.cluster import roll as roll_module
+from sheepdog.cluster import state as state_module
+from sheepdog.model import errors
+from sheepdog.model import view as view_model
+from sheepdog.world import api as world_api
+
+LOG = logging.getLogger(__name__)
+
+TTL_SECONDS = 4.0
+RETRY_SECONDS = 0.05
+RETRY_MAX_SECONDS = 0.25
+CALL_SECONDS = 30.0
+"""One try of an operation; a leader that works on it goes on doing so, and
+the next try finds it."""
+
+
+class Cluster:
+    """
+    :param meta: the META directory
+    :param info: what this sheep tells of itself; ``incarnation`` and
+        ``created`` are filled in here
+    :param ttl: seconds after which coordination drops who is silent
+
+    ``operations`` must be set, listeners added, before ``start``.
+    """
+
+    def __init__(self, world: world_api.World, membership: api.Membership,
+                 courier: api.Courier, meta: str, info: api.MemberInfo,
+                 ttl: float = TTL_SECONDS):
+        self._world = world
+        self._membership = membership
+        self._courier = courier
+        self._meta = meta
+        self._info = info
+        self._pace = pace_module.Pace(ttl)
+        self._roll = roll_module.Roll()
+        self._ledger: Optional[ledger_module.Ledger] = None
+        self._follower: Optional[follower_module.Follower] = None
+        self._leader: Optional[leader_module.Leader] = None
+        self._ending: Optional[asyncio.Task] = None
+        self._listeners: list = []
+        self._calls: dict = {}
+        self._asked = 0
+        self._nothing = state_module.State()
+        self.operations: Optional[api.Operations] = None
+
+    def add_listener(self, listener: api.ClusterListener) -> None:
+        self._listeners.append(listener)
+
+    # What is.
+
+    @property
+    def incarnation(self) -> str:
+        return self._membership.incarnation
+
+    @property
+    def status(self) -> api.Status:
+        return self._follower.status if self._follower \
+            else api.Status.STARTING
+
+    @property
+    def reason(self) -> str:
+        """Why the status is what it is; '' while all is well."""
+        return self._follower.reason if self._follower else ''
+
+    @property
+    def state(self) -> state_module.State:
+        return self._ledger.state if self._ledger else self._nothing
+
+    @property
+    def view(self) -> Optional[view_model.View]:
+        """The current view, or before this sheep is in it again, the last
+        one known."""
+        return self.state.view
+
+    @property
+    def views(self) -> list:
+        """Of the epochs that are remembered, oldest first; do not change.
+        """
+        return self._ledger.views if self._ledger else []
+
+    @property
+    def clean_start(self) -> bool:
+        """The cluster was shut down in order before it started: nothing
+        needs recovery."""
+        return self._follower is not None and self._follower.clean_start
+
+    def serving(self) -> bool:
+        """Asked before each I/O and again before its answer."""
+        follower = self._follower
+        return (follower is not None and
+                follower.status is api.Status.OK and
+                self._membership.lease_valid())
+
+    def explain(self) -> dict:
+        """Why this sheep serves, or does not."""
+        leader = self._roll.leader
+        view = self.view
+        return {
+            'status': self.status.value,
+            'reason': self.reason or getattr(self._membership, 'problem',
+                                             ''),
+            'missing': list(self._follower.missing) if self._follower
+            else [],
+            'serving': self.serving(),
+            'incarnation': self.incarnation,
+            'lease': self._membership.lease_valid(),
+            'leader': {'host': leader.host, 'port': leader.port,
+                       'incarnation': leader.incarnation}
+            if leader else None,
+            'is_leader': self._leader is not None,
+            'term': self._ledger.promise[0] if self._ledger else 0,
+            'epoch': view.epoch if view else 0,
+            'sequence': self.state.sequence,
+            'live': sorted('%s:%d' % (info.host, info.port)
+                           for info in self._roll.members.values()),
+        }
+
+    # Coming and going.
+
+    async def start(self) -> None:
+        """Read what is on disk and join. Returns at once; listeners hear
+        when a view begins.
+
+        :raises LedgerRefused: what is on disk cannot be used
+        :raises OSError: META cannot be used
+        """
+        self._ledger = await ledger_module.Ledger.open(self._world,
+                                                       self._meta)
+        self._follower = follower_module.Follower(
+            self._world, self._ledger, self._membership, self._depose,
+            self._refused)
+        self._follower.listeners = self._listeners
+        self._info = dataclasses.replace(
+            self._info, created=self._ledger.state.created)
+        self._membership.start(self._info, self,
+                               self._ledger.promise[0])
+
+    async def stop(self, clean: bool) -> None:
+        """Leave in order.
+
+        :param clean: everything this sheep stores is on disk, after a
+            shutdown of the cluster: the next cold start needs no recovery
+        """
+        leader = self._leader
+        if leader is not None and self.state.shutdown:
+            # The others must hear of the shutdown before we go.
+            await leader.finish()
+        if self._follower is not None:
+            self._follower.retire(api.Status.SHUTDOWN, 'stopped')
+        self._end_leader()
+        await self._membership.stop()
+        if self._ending is not None:
+            await asyncio.wait([self._ending])
+        if self._ledger is not None:
+            if clean and self.state.shutdown:
+                await self._follower.mark_clean()
+            else:
+                await self._follower.quiesce()
+            await self._ledger.close()
+
+    # Exclusive operations.
+
+    async def execute(self, kind: str, arguments: dict,
+                      operation_id: str = '', timeout: float = 60) -> Any:
+        """Run an operation alone in the cluster and exactly once, whoever
+        dies meanwhile; return its result.
+
+        :param operation_id: names it; a call with the same one again
+            answers the same and does nothing
+        :raises NotServing: no answer in time; whether it was done is open
+        :raises SheepdogError: why it was not done
+        """
+        if not operation_id:
+            self._asked += 1
+            operation_id = '%s/%d' % (self.incarnation or self._info.node,
+                                      self._asked)
+        clock = self._world.clock
+        deadline = clock.monotonic() + timeout
+        pause = RETRY_SECONDS
+        while True:
+            left = deadline - clock.monotonic()
+            try:
+                return await self._try(operation_id, kind, arguments,
+                                       min(left, CALL_SECONDS))
+            except errors.Transient as error:
+                if clock.monotonic() + pause >= deadline:
+                    raise errors.NotServing(
+                        'no answer from the leader in %g s: %s'
+                        % (timeout, error)) from error
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, RETRY_MAX_SECONDS)
+
+    async def _try(self, operation: str, kind: str, arguments: dict,
+                   timeout: float) -> Any:
+        """:raises Transient: try again, perhaps there is another leader"""
+        info = self._roll.leader
+        if self._leader is not None:
+            attempt = self._leader.ask(operation, kind, arguments)
+        elif info is None or info.incarnation == self.incarnation:
+            raise errors.NotServing('there is no leader')
+        else:
+            attempt = self._forward(info, operation, kind, arguments,
+                                    timeout)
+        task = asyncio.ensure_future(asyncio.wait_for(attempt, timeout))
+        key = object()
+        self._calls[key] = task, info and info.incarnation
+        try:
+            return await task
+        except asyncio.TimeoutError:
+            raise errors.NotServing('it takes long') from None
+        except asyncio.CancelledError:
+            if asyncio.current_task().cancelling():
+                raise
+            raise errors.NotServing('the leader has changed') from None
+        finally:
+            task.cancel()
+            del self._calls[key]
+
+    async def _forward(self, leader: api.MemberInfo, operation: str,
+                       kind: str, arguments: dict, timeout: float) -> Any:
+        answer = await self._courier.call(
+            leader, {'kind': 'execute', 'operation': operation,
+                     'name': kind, 'arguments': arguments}, timeout)
+        return answer['result']
+
+    # From the other sheep.
+
+    async def handle(self, sender: str, message: dict) -> dict:
+        """A message that came in.
+
+        :raises SheepdogError: for the sender
+        """
+        if self._follower is None:
+            raise errors.NotServing('starting')
+        if message.get('kind') != 'execute':
+            return await self._follower.handle(sender, message)
+        if self._leader is None:
+            raise errors.NotServing('not the leader')
+        return {'result': await self._leader.ask(
+            message['operation'], message['name'], message['arguments'])}
+
+    # From coordination.
+
+    def on_members(self, members: Mapping[str, api.MemberInfo],
+                   leader: Optional[api.MemberInfo]) -> None:
+        if self.status is api.Status.SHUTDOWN and not self._leader:
+            return
+        if self.incarnation in members:
+            self._follower.appear()
+        if not self._roll.update(members, leader):
+            return
+        if self._leader is not None:
+            self._leader.roll_changed()
+        current = leader and leader.incarnation
+        for task, asked in list(self._calls.values()):
+            if asked != current:
+                task.cancel()
+
+    def on_lapse(self, reason: str) -> None:
+        LOG.warning('lapsed: %s', reason)
+        self._end_leader()
+        self._follower.lapse(reason)
+
+    def on_leader(self, term: int) -> None:
+        self._end_leader()
+        if not term:
+            return
+        LOG.info('claimed term %d', term)
+        messenger = messenger_module.Messenger(
+            self._courier, self._roll, self.incarnation, term,
+            self._follower.handle, self._deposed)
+        self._leader = leader_module.Leader(
+            self._world, self._pace, self._membership, self._roll, messenger,
+            self._ledger, self._info.protocol, self.operations)
+        self._leader.start(self._ending)
+
+    def _deposed(self, term: int) -> None:
+        """Somebody obeys a higher term than ours."""
+        self._membership.note_term(term)
+        self._end_leader()
+
+    async def _depose(self, term: int) -> None:
+        """We are about to promise that term."""
+        if self._leader is not None and self._leader.term < term:
+            self._end_leader()
+        if self._ending is not None:
+            await asyncio.wait([self._ending])
+
+    def _end_leader(self) -> None:
+        leader, self._leader = self._leader, None
+        if leader is not None:
+            self._ending = self._world.spawn(
+                self._stop_leader(leader, self._ending), 'end of leading')
+
+    async def _stop_leader(self, leader: leader_module.Leader,
+                           previous: Optional[asyncio.Task]) -> None:
+        await leader.stop()
+        if previous is not None:
+            await asyncio.wait([previous])
+
+    def _refused(self) -> None:
+        LOG.error('this sheep may not join: %s', self.reason)
+        self._end_leader()
+        self._world.spawn(self._membership.stop(), 'withdraw')

@@ -1,0 +1,123 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Exclusive operations that the cluster decides by itself, without I/O."""
+
+from typing import Any, Iterable, Optional
+
+from sheepdog.cluster import api
+from sheepdog.cluster import roster
+from sheepdog.cluster import state as state_module
+from sheepdog.model import errors
+from sheepdog.model import limits
+from sheepdog.model import view as view_model
+
+KINDS = ('lock', 'unlock', 'settings', 'recovered', 'shutdown')
+
+UNORDERED = ('recovered',)
+"""May be decided while another operation runs."""
+
+FOUNDING = ('format', 'recover-force')
+"""Begin or rebuild a cluster: the leader runs them itself."""
+
+FORMAT_DEFAULTS = view_model.ClusterSettings(created=0)
+FORMAT_FIELDS = ('copies', 'copy_policy', 'block_size_shift', 'store',
+                 'strict', 'vdi_locks', 'fixed_vnodes', 'recycle_ids',
+                 'avoid_full')
+
+
+def decide(kind: str, arguments: dict,
+           state: state_module.State) -> tuple:
+    """→ (event or None, result)."""
+    return _DECISIONS[kind](arguments, state)
+
+
+def _lock(arguments: dict, state: state_module.State) -> tuple:
+    vdi_id, mode, owner = (_number(arguments, 'vdi_id'),
+                           arguments.get('mode', 'exclusive'),
+                           _text(arguments, 'owner'))
+    lock = state.locks.get(vdi_id)
+    if lock and owner in lock.owners and lock.mode == mode:
+        serial = state.fences[vdi_id]
+    else:
+        serial = state.sequence + 1
+    return ({'kind': 'lock', 'vdi_id': vdi_id, 'mode': mode,
+             'owner': owner}, {'serial': serial})
+
+
+def _unlock(arguments: dict, state: state_module.State) -> tuple:
+    force = bool(arguments.get('force'))
+    event = {'kind': 'unlock', 'vdi_id': _number(arguments, 'vdi_id'),
+             'owner': '' if force else _text(arguments, 'owner'),
+             'force': force}
+    return event, {'serial': state.sequence + 1}
+
+
+def _settings(arguments: dict, state: state_module.State) -> tuple:
+    changes = arguments.get('changes')
+    if not isinstance(changes, dict):
+        raise errors.InvalidParameters('changes is missing')
+    return {'kind': 'settings', 'changes': changes}, None
+
+
+def _recovered(arguments: dict, state: state_module.State) -> tuple:
+    return {'kind': 'recovered',
+            'incarnation': _text(arguments, 'incarnation'),
+            'epoch': _number(arguments, 'epoch')}, None
+
+
+def _shutdown(arguments: dict, state: state_module.State) -> tuple:
+    return {'kind': 'shutdown'}, None
+
+
+_DECISIONS = {'lock': _lock, 'unlock': _unlock, 'settings': _settings,
+              'recovered': _recovered, 'shutdown': _shutdown}
+
+
+def format_settings(arguments: dict, infos: Iterable[api.MemberInfo],
+                    now: float) -> view_model.ClusterSettings:
+    """
+    :raises InvalidParameters: they do not fit each other, or the sheep
+    """
+    infos = list(infos)
+    fields = {name: arguments.get(name, getattr(FORMAT_DEFAULTS, name))
+              for name in FORMAT_FIELDS}
+    if not 1 <= fields['copies'] <= limits.COPIES_MAX:
+        raise errors.InvalidParameters(
+            'the number of copies is 1 to %d' % limits.COPIES_MAX)
+    if not (limits.OBJECT_SHIFT_MIN <= fields['block_size_shift']
+            <= limits.OBJECT_SHIFT_MAX):
+        raise errors.InvalidParameters(
+            'the block size shift is %d to %d' % (
+                limits.OBJECT_SHIFT_MIN, limits.OBJECT_SHIFT_MAX))
+    for info in infos:
+        reason = roster.vnodes_refusal(info, fields['fixed_vnodes'])
+        if reason:
+            raise errors.InvalidParameters('%s:%d: %s' % (
+                info.host, info.port, reason))
+    return view_model.ClusterSettings(
+        created=int(now) << 32 | int(now % 1 * 1e9),
+        reference_space=roster.reference_space(infos), **fields)
+
+
+def _number(arguments: dict, name: str) -> int:
+    value = arguments.get(name)
+    if not isinstance(value, int):
+        raise errors.InvalidParameters('%s is missing' % name)
+    return value
+
+
+def _text(arguments: dict, name: str) -> str:
+    value: Optional[Any] = arguments.get(name)
+    if not isinstance(value, str) or not value:
+        raise errors.InvalidParameters('%s is missing' % name)
+    return value

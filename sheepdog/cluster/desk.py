@@ -1,0 +1,158 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Where exclusive operations are asked for, on the leader.
+
+One runs at a time, in its own task, so that an epoch change may happen in
+the middle of it (its I/O may need one to finish). What it decides becomes
+an announcement, which the leader puts into the total order together with
+the operation's id: asked for again, an operation that has been announced
+is answered from the state and not run.
+"""
+
+import asyncio
+import collections
+import logging
+from typing import Any, Callable
+
+from sheepdog.cluster import api
+from sheepdog.cluster import decisions
+from sheepdog.cluster import state as state_module
+from sheepdog.model import errors
+from sheepdog.world import api as world_api
+
+LOG = logging.getLogger(__name__)
+
+
+class Announcement:
+    """``decide(state)`` → (event, result) when its turn comes; ``future``
+    ends with the result."""
+
+    def __init__(self, operation: str,
+                 decide: Callable[[state_module.State], tuple]):
+        self.operation = operation
+        self.decide = decide
+        self.future = asyncio.get_running_loop().create_future()
+        # Who asked may be gone.
+        self.future.add_done_callback(_look_at)
+
+    def succeed(self, result: Any) -> None:
+        if not self.future.done():
+            self.future.set_result(result)
+
+    def fail(self, error: Exception) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+def _look_at(future: asyncio.Future) -> None:
+    if not future.cancelled():
+        future.exception()
+
+
+class Desk:
+    """
+    :param announce: puts an Announcement into the leader's queue
+    """
+
+    def __init__(self, world: world_api.World, operations: api.Operations,
+                 announce: Callable[[Announcement], None]):
+        self._world = world
+        self._operations = operations
+        self._announce = announce
+        self._queue = collections.deque()
+        self._asked = asyncio.Event()
+        self._pending: dict = {}
+
+    async def ask(self, operation: str, kind: str, arguments: dict) -> Any:
+        """Run an operation, or wait for the run that has begun.
+
+        :raises SheepdogError: why it failed
+        """
+        future = self._pending.get(operation)
+        if future is None:
+            future = asyncio.get_running_loop().create_future()
+            future.add_done_callback(_look_at)
+            self._pending[operation] = future
+            if kind in decisions.UNORDERED:
+                self._world.spawn(self._one(operation, kind, arguments,
+                                            future), kind)
+            else:
+                self._queue.append((operation, kind, arguments, future))
+                self._asked.set()
+        return await asyncio.shield(future)
+
+    def is_pending(self, operation: str) -> bool:
+        return operation in self._pending
+
+    def is_idle(self) -> bool:
+        return not self._pending
+
+    async def run(self) -> None:
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            while self._queue:
+                await self._next()
+
+    def close(self) -> None:
+        """Whoever still waits asks the next leader."""
+        pending, self._pending = self._pending, {}
+        self._queue.clear()
+        for future in pending.values():
+            if not future.done():
+                future.set_exception(
+                    errors.NotServing('the leader has changed'))
+
+    async def _next(self) -> None:
+        """The next operation that does I/O; or all up to it that do none,
+        which one message announces."""
+        batch = []
+        while self._queue and self._queue[0][1] in decisions.KINDS:
+            batch.append(self._queue.popleft())
+        if not batch:
+            batch.append(self._queue.popleft())
+        if len(batch) == 1:
+            await self._one(*batch[0])
+            return
+        await asyncio.gather(*(self._one(*item) for item in batch))
+
+    async def _one(self, operation: str, kind: str, arguments: dict,
+                   future: asyncio.Future) -> None:
+        try:
+            if kind in decisions.KINDS:
+                announcement = Announcement(
+                    operation,
+                    lambda state: decisions.decide(kind, arguments, state))
+            else:
+                event, result = await self._carry_out(kind, arguments)
+                announcement = Announcement(operation,
+                                            lambda state: (event, result))
+            self._announce(announcement)
+            result = await announcement.future
+        except errors.SheepdogError as error:
+            if not future.done():
+                future.set_exception(error)
+        else:
+            if not future.done():
+                future.set_result(result)
+        finally:
+            self._pending.pop(operation, None)
+
+    async def _carry_out(self, kind: str, arguments: dict) -> tuple:
+        try:
+            return await self._operations.carry_out(kind, arguments)
+        except errors.SheepdogError:
+            raise
+        except Exception as error:
+            LOG.exception('operation %s failed', kind)
+            raise errors.SystemFailure('%s: %r' % (kind, error)) from error

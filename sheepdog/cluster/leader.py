@@ -1,0 +1,432 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""One term of leading: take over, then change epochs and announce events.
+
+A leader is a client of all followers, its own included. One task decides,
+so that epochs and events have one order; exclusive operations run beside
+it, at the desk, and hand in what they want announced.
+"""
+
+import asyncio
+import collections
+import logging
+from typing import Any, Optional
+
+from sheepdog.cluster import api
+from sheepdog.cluster import decisions
+from sheepdog.cluster import delivery as delivery_module
+from sheepdog.cluster import desk as desk_module
+from sheepdog.cluster import ledger as ledger_module
+from sheepdog.cluster import messenger as messenger_module
+from sheepdog.cluster import opening as opening_module
+from sheepdog.cluster import pace as pace_module
+from sheepdog.cluster import roll as roll_module
+from sheepdog.cluster import roster
+from sheepdog.cluster import sequencer as sequencer_module
+from sheepdog.cluster import survey as survey_module
+from sheepdog.cluster import takeover
+from sheepdog.model import errors
+from sheepdog.world import api as world_api
+
+LOG = logging.getLogger(__name__)
+
+BATCH_RECORDS_MAX = 256
+PAUSE_SECONDS = 0.5
+POLL_SECONDS = 0.02
+
+
+class Leader:
+    """``is_leading``: it has taken over."""
+
+    def __init__(self, world: world_api.World, pace: pace_module.Pace,
+                 membership: api.Membership, roll: roll_module.Roll,
+                 messenger: messenger_module.Messenger,
+                 ledger: ledger_module.Ledger, protocol: int,
+                 operations: api.Operations):
+        self._world = world
+        self._clock = world.clock
+        self._pace = pace
+        self._roll = roll
+        self._messenger = messenger
+        self._protocol = protocol
+        self._kicked = asyncio.Event()
+        self._delivery = delivery_module.Delivery(
+            world, membership, roll, messenger, pace.patience, pace.call)
+        self._survey = survey_module.Survey(
+            world, roll, messenger, pace.call, self._answered)
+        self._sequencer = sequencer_module.Sequencer(
+            world.clock, pace, messenger.term, self._delivery)
+        self._opening = opening_module.Opening(
+            world, pace, roll, messenger, ledger, protocol, self._delivery,
+            self._survey, self._sequencer, self._refresh)
+        self._desk = desk_module.Desk(world, operations, self._enqueue)
+        self._queue = collections.deque()
+        self._is_roll_new = True
+        self._held: dict = {}
+        self._refused: dict = {}
+        self._task: Optional[asyncio.Task] = None
+        self._helpers: list = []
+        self.is_leading = False
+
+    @property
+    def term(self) -> int:
+        return self._messenger.term
+
+    # From outside.
+
+    def start(self, after: Optional[asyncio.Task]) -> None:
+        """
+        :param after: the end of an earlier leader of ours, to wait for
+        """
+        self._task = self._world.spawn(self._run(after),
+                                       'leader %d' % self.term)
+
+    async def stop(self) -> None:
+        """Returns when nothing of this leader runs any more."""
+        self.is_leading = False
+        tasks = [task for task in [self._task] + self._helpers
+                 if task is not None and not task.done()]
+        for task in tasks:
+            task.cancel()
+        self._survey.stop()
+        self._desk.close()
+        gone = errors.NotServing('the leader has changed')
+        while self._queue:
+            self._queue.popleft().fail(gone)
+        if self._opening.request is not None:
+            self._opening.request.fail(gone)
+        if tasks:
+            await asyncio.wait(tasks, timeout=self._pace.call)
+
+    async def finish(self) -> None:
+        """Returns when what was asked for is decided, or will not be soon.
+        """
+        deadline = self._clock.monotonic() + 2 * self._pace.call
+        while self._clock.monotonic() < deadline and not (
+                self.is_leading and self._desk.is_idle()):
+            await asyncio.sleep(POLL_SECONDS)
+
+    def roll_changed(self) -> None:
+        self._is_roll_new = True
+        self._messenger.drop_gone()
+        self._kicked.set()
+
+    async def ask(self, operation: str, kind: str, arguments: dict) -> Any:
+        """Run an exclusive operation.
+
+        :raises NotServing: not yet, or no longer; ask again
+        :raises SheepdogError: why it failed
+        """
+        request = self._opening.request
+        if request is not None and request.operation == operation:
+            return await asyncio.shield(request.future)
+        if self._desk.is_pending(operation):
+            return await self._desk.ask(operation, kind, arguments)
+        if not self.is_leading:
+            return await self._ask_early(operation, kind, arguments)
+        state = self._sequencer.state
+        if operation in state.operations:
+            return state.operations[operation].result
+        if state.shutdown:
+            raise errors.ShuttingDown('the cluster shuts down')
+        if kind in decisions.FOUNDING:
+            return await self._found(operation, kind, arguments)
+        if self._messenger.own not in self._sequencer.standing:
+            raise errors.NotServing('the leader is not a member yet')
+        return await self._desk.ask(operation, kind, arguments)
+
+    async def _ask_early(self, operation: str, kind: str,
+                         arguments: dict) -> Any:
+        phase = self._opening.phase
+        if phase == 'survey':
+            raise errors.NotServing('the leader has not taken over yet')
+        if kind in decisions.FOUNDING:
+            return await self._found(operation, kind, arguments)
+        if phase == 'format':
+            raise errors.WaitForFormat('the cluster is not formatted')
+        raise errors.WaitForJoin(opening_module.absence(
+            self._opening.missing))
+
+    async def _found(self, operation: str, kind: str,
+                     arguments: dict) -> Any:
+        if self._opening.request is not None:
+            raise errors.NotServing('another format or recover is under way')
+        request = opening_module.Request(operation, kind, arguments)
+        self._opening.request = request
+        self._kicked.set()
+        return await asyncio.shield(request.future)
+
+    # The one task that decides.
+
+    async def _run(self, after: Optional[asyncio.Task]) -> None:
+        if after is not None:
+            await asyncio.wait([after])
+        self._helpers = [
+            self._world.spawn(self._desk.run(), 'desk'),
+            self._world.spawn(self._patrol(), 'patrol')]
+        try:
+            while True:
+                await self._term_of_office()
+        except messenger_module.Deposed as error:
+            LOG.info('%s', error)
+
+    async def _term_of_office(self) -> None:
+        try:
+            await self._opening.run(self._pause)
+            LOG.info('term %d leads from epoch %d on', self.term,
+                     self._sequencer.state.epoch)
+            self.is_leading = True
+            while True:
+                await self._step()
+        except sequencer_module.LostMembers:
+            LOG.warning('no standing member is left')
+            self.is_leading = False
+            self._opening.phase = 'survey'
+            self._sequencer.standing = set()
+            self._survey.restart()
+            self._is_roll_new = True
+            gone = errors.NotServing('no standing member is left')
+            while self._queue:
+                self._queue.popleft().fail(gone)
+
+    async def _step(self) -> None:
+        """Whatever is most urgent now; if nothing is, wait."""
+        sequencer = self._sequencer
+        self._refresh()
+        if not sequencer.standing:
+            raise sequencer_module.LostMembers()
+        if sequencer.state.shutdown:
+            # The members leave one by one; no epoch comes of it.
+            await self._pause()
+        elif await self._sync_absent():
+            pass
+        elif await self._change_epoch():
+            pass
+        elif self._opening.request is not None:
+            await self._reformat()
+        elif self._queue:
+            await self._announce()
+        else:
+            await self._pause()
+
+    async def _pause(self) -> None:
+        try:
+            await asyncio.wait_for(self._kicked.wait(), PAUSE_SECONDS)
+        except asyncio.TimeoutError:
+            pass
+        self._kicked.clear()
+
+    def _answered(self) -> None:
+        self._is_roll_new = True
+        self._kicked.set()
+
+    def _refresh(self) -> None:
+        if not self._is_roll_new:
+            return
+        self._is_roll_new = False
+        self._survey.refresh()
+        self._sequencer.standing = {
+            one for one in self._sequencer.standing
+            if self._roll.is_current(one)}
+
+    # Epochs.
+
+    async def _sync_absent(self) -> bool:
+        """Members of the view that have not got its state: a leader died
+        between deciding the epoch and telling them."""
+        sequencer = self._sequencer
+        absent = [member.incarnation for member
+                  in sequencer.state.view.members
+                  if member.incarnation not in sequencer.standing and
+                  member.incarnation in self._survey.answers and
+                  self._roll.is_current(member.incarnation) and
+                  not self._is_held(member.incarnation)]
+        if not absent:
+            return False
+        self._hold(await sequencer.sync(absent))
+        return True
+
+    async def _change_epoch(self) -> bool:
+        sequencer = self._sequencer
+        state = sequencer.state
+        members = roster.compose(self._eligible(), state.view,
+                                 state.settings.reference_space)
+        if members == state.view.members:
+            if not sequencer.is_prepared:
+                return False
+            # Whoever was to join is gone, and all are frozen for it.
+            await sequencer.announce([sequencer.add({'kind': 'resume'})])
+            return True
+        if not any(member.incarnation in sequencer.standing
+                   for member in members):
+            raise sequencer_module.LostMembers()
+        view = sequencer.view(state.epoch + 1, members)
+        await self._decide_view(
+            view, state.created, {'kind': 'epoch', 'view': view.to_dict()})
+        return True
+
+    async def _decide_view(self, view, created: int, event: dict,
+                           operation: str = '', result: Any = None) -> bool:
+        sequencer = self._sequencer
+        failed = await sequencer.prepare(view, created)
+        self._refresh()
+        staying = {member.incarnation for member in view.members
+                   if member.incarnation in sequencer.standing}
+        if failed:
+            self._hold([one for one in failed
+                        if one not in sequencer.standing])
+            return False
+        if not staying:
+            raise sequencer_module.LostMembers()
+        LOG.info('epoch %d: %d members', view.epoch, len(view.members))
+        record = sequencer.add(event, operation, result)
+        # The others are dead, or their node has begun a new life.
+        sequencer.standing = staying
+        await sequencer.announce([record])
+        joining = [member.incarnation for member in view.members
+                   if member.incarnation not in sequencer.standing]
+        self._hold(await sequencer.sync(joining))
+        return True
+
+    def _eligible(self) -> list:
+        """Infos of those who belong into the next epoch: who stands, and
+        newcomers that answer and may join."""
+        infos = []
+        settings = self._sequencer.state.settings
+        for incarnation in self._roll.newest.values():
+            info = self._roll.members[incarnation]
+            answer = self._survey.answers.get(incarnation)
+            if incarnation in self._sequencer.standing:
+                infos.append(info)
+            elif answer is not None and not self._is_held(incarnation):
+                reason = roster.refusal(
+                    info, takeover.created_of(answer), self._protocol,
+                    settings)
+                if reason:
+                    self._refuse(incarnation, reason)
+                else:
+                    infos.append(info)
+        return infos
+
+    def _refuse(self, incarnation: str, reason: str) -> None:
+        if self._refused.get(incarnation) != reason:
+            self._refused[incarnation] = reason
+            LOG.warning('refusing %s: %s', incarnation, reason)
+            self._world.spawn(self._tell(
+                incarnation, {'kind': 'refuse', 'reason': reason}), 'refuse')
+
+    async def _tell(self, incarnation: str, message: dict) -> None:
+        try:
+            await self._delivery.reach(incarnation, message,
+                                       patience=self._pace.hold)
+        except messenger_module.Deposed:
+            pass
+
+    def _hold(self, failed: list) -> None:
+        until = self._clock.monotonic() + self._pace.hold
+        for incarnation in failed:
+            LOG.warning('%s cannot join now', incarnation)
+            self._held[incarnation] = until
+
+    def _is_held(self, incarnation: str) -> bool:
+        until = self._held.get(incarnation)
+        if until is None:
+            return False
+        if self._clock.monotonic() < until and self._roll.is_current(
+                incarnation):
+            return True
+        del self._held[incarnation]
+        return False
+
+    async def _reformat(self) -> None:
+        """Format or forced recovery, asked for while the cluster runs."""
+        request = self._opening.request
+        state = self._sequencer.state
+        try:
+            if request.kind != 'format':
+                raise errors.InvalidParameters('the cluster runs')
+            if not request.arguments.get('force'):
+                raise errors.InvalidParameters(
+                    'the cluster is formatted already')
+            infos = self._eligible()
+            settings = decisions.format_settings(
+                request.arguments, infos, self._clock.time())
+            view = self._sequencer.view(state.epoch + 1, roster.compose(
+                infos, None, settings.reference_space))
+            result = {'epoch': view.epoch, 'created': settings.created}
+            is_done = await self._decide_view(
+                view, settings.created,
+                {'kind': 'format', 'settings': settings.to_dict(),
+                 'view': view.to_dict()}, request.operation, result)
+        except errors.SheepdogError as error:
+            request.fail(error)
+            self._opening.request = None
+            return
+        if is_done:
+            self._opening.request = None
+            request.succeed(result)
+
+    # Events.
+
+    def _enqueue(self, announcement: desk_module.Announcement) -> None:
+        self._queue.append(announcement)
+        self._kicked.set()
+
+    async def _announce(self) -> None:
+        """All that waits, in one message."""
+        records, announced = [], []
+        state = self._sequencer.state
+        try:
+            while self._queue and len(records) < BATCH_RECORDS_MAX:
+                announcement = self._queue.popleft()
+                try:
+                    done = state.operations.get(announcement.operation)
+                    if done is not None:
+                        announced.append((announcement, done.result))
+                        continue
+                    event, result = announcement.decide(state)
+                    if event is not None:
+                        records.append(self._sequencer.add(
+                            event, announcement.operation, result))
+                    announced.append((announcement, result))
+                except errors.SheepdogError as error:
+                    announcement.fail(error)
+            if records:
+                await self._sequencer.announce(records)
+        except BaseException:
+            gone = errors.NotServing('the leader has changed')
+            for announcement, _ in announced:
+                announcement.fail(gone)
+            raise
+        for announcement, result in announced:
+            announcement.succeed(result)
+
+    async def _patrol(self) -> None:
+        """An idle leader would not notice who is out of its reach."""
+        while True:
+            await asyncio.sleep(self._pace.patrol)
+            if not self.is_leading:
+                continue
+            standing = sorted(self._sequencer.standing)
+            await asyncio.gather(*(self._ping(one) for one in standing),
+                                 return_exceptions=True)
+
+    async def _ping(self, incarnation: str) -> None:
+        try:
+            await self._messenger.call(incarnation, {'kind': 'ping'},
+                                       self._pace.call)
+        except errors.SheepdogError:
+            if self._roll.is_current(incarnation):
+                self._delivery.suspect(incarnation)
+        else:
+            self._delivery.clear(incarnation)

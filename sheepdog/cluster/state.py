@@ -1,0 +1,405 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The replicated state: what every member knows, and in the same order.
+
+A pure state machine. It changes by ``apply`` of numbered records and by
+nothing else, so two members that have applied the same records are equal.
+An event is checked before anything changes: a record that is refused leaves
+no trace.
+"""
+
+import dataclasses
+from typing import Any, Callable, NamedTuple, Optional
+
+from sheepdog.model import errors
+from sheepdog.model import view as view_model
+
+OPERATIONS_MIN = 1024
+OPERATIONS_MAX = 65536
+OPERATION_SECONDS = 600.0
+"""The results of the newest OPERATIONS_MIN exclusive operations are kept in
+any case, of OPERATIONS_MAX at most, between them those of the last
+OPERATION_SECONDS: longer than anybody retries."""
+
+LOCK_MODES = ('exclusive', 'shared')
+
+
+class Record(NamedTuple):
+    """One event at its place in the total order.
+
+    ``sequence`` has no gaps; ``term`` is the leader's, ``time`` its clock
+    (seconds since 1970). ``operation`` is the id of the exclusive operation
+    that the event ends, '' if none; ``result`` (JSON) is what it answers.
+    """
+
+    sequence: int
+    term: int
+    time: float
+    event: dict
+    operation: str = ''
+    result: Any = None
+
+    @property
+    def position(self) -> tuple:
+        return self.term, self.sequence
+
+
+@dataclasses.dataclass(frozen=True)
+class VdiEntry:
+    """What the cluster knows of a VDI without reading its inode.
+
+    ``created`` is seconds << 32 | nanoseconds. The id of a deleted VDI
+    stays taken, so its entry stays.
+    """
+
+    vdi_id: int
+    name: str
+    tag: str = ''
+    snap_id: int = 0
+    parent: int = 0
+    created: int = 0
+    copies: int = 3
+    copy_policy: int = 0
+    block_size_shift: int = 22
+    deleted: bool = False
+    snapshot: bool = False
+
+    def to_dict(self) -> dict:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict) -> 'VdiEntry':
+        return cls(**fields)
+
+
+class Lock(NamedTuple):
+    """Who holds a VDI: ``mode`` is one of LOCK_MODES, ``owners`` are
+    incarnations in the order they came."""
+
+    mode: str
+    owners: tuple
+
+
+class Operation(NamedTuple):
+    result: Any
+    time: float
+
+
+class State:
+    """``locks`` and ``fences`` by VDI id; ``fences`` is the sequence of the
+    last change of a VDI's lock, which stays when the lock is gone.
+    ``recovered``: incarnation → the epoch it has recovered completely."""
+
+    def __init__(self):
+        self.settings: Optional[view_model.ClusterSettings] = None
+        self.view: Optional[view_model.View] = None
+        self.vdis: dict = {}
+        self.locks: dict = {}
+        self.fences: dict = {}
+        self.operations: dict = {}
+        self.recovered: dict = {}
+        self.shutdown = False
+        self.term = 0
+        self.sequence = 0
+        self.time = 0.0
+        self._names: dict = {}
+        self._members: dict = {}
+
+    @property
+    def position(self) -> tuple:
+        """(term, sequence) of the last record; grows, and of two members
+        the one with the higher has seen all that was ever decided."""
+        return self.term, self.sequence
+
+    @property
+    def created(self) -> int:
+        """The cluster's creation time; 0 before it is formatted."""
+        return self.settings.created if self.settings else 0
+
+    @property
+    def epoch(self) -> int:
+        return self.view.epoch if self.view else 0
+
+    def lookup(self, name: str, tag: str = '',
+               snap_id: int = 0) -> Optional[VdiEntry]:
+        """The working VDI of that name; with a tag or a snapshot's id, that
+        snapshot."""
+        for vdi_id in self._names.get(name, ()):
+            entry = self.vdis[vdi_id]
+            if entry.deleted:
+                continue
+            if tag or snap_id:
+                if (entry.snapshot and (not tag or entry.tag == tag) and
+                        (not snap_id or entry.snap_id == snap_id)):
+                    return entry
+            elif not entry.snapshot:
+                return entry
+        return None
+
+    def is_member(self, incarnation: str) -> bool:
+        return incarnation in self._members
+
+    def has_recovered(self) -> bool:
+        """Every member with storage has recovered the current epoch."""
+        return self.view is not None and all(
+            self.recovered.get(member.incarnation) == self.view.epoch
+            for member in self.view.members if member.vnodes)
+
+    def next_record(self, term: int, time: float, event: dict,
+                    operation: str = '', result: Any = None) -> Record:
+        return Record(self.sequence + 1, term, time, event, operation,
+                      result)
+
+    def apply(self, record: Record) -> None:
+        """
+        :raises SheepdogError: the event is not possible; nothing changed
+        """
+        assert record.sequence == self.sequence + 1, (record.sequence,
+                                                      self.sequence)
+        assert record.term >= self.term, (record.term, self.term)
+        kind = record.event.get('kind')
+        applier = _APPLIERS.get(kind)
+        if applier is None:
+            raise errors.InvalidParameters('unknown event %r' % (kind,))
+        if self.settings is None and kind != 'format':
+            raise errors.WaitForFormat('the cluster is not formatted')
+        applier(self, record)
+        self.term = record.term
+        self.sequence = record.sequence
+        self.time = max(self.time, record.time)
+        if record.operation:
+            self.operations[record.operation] = Operation(record.result,
+                                                          self.time)
+            self._forget_operations()
+
+    def _forget_operations(self) -> None:
+        excess = len(self.operations) - OPERATIONS_MIN
+        while excess > 0:
+            first = next(iter(self.operations))
+            if (len(self.operations) <= OPERATIONS_MAX and
+                    self.operations[first].time
+                    >= self.time - OPERATION_SECONDS):
+                break
+            del self.operations[first]
+            excess -= 1
+
+    def copy(self) -> 'State':
+        """Changing one of the two does not change the other."""
+        other = State()
+        other.__dict__.update(self.__dict__)
+        for field in ('vdis', 'locks', 'fences', 'operations', 'recovered'):
+            setattr(other, field, dict(getattr(self, field)))
+        other._names = {name: list(ids) for name, ids in self._names.items()}
+        return other
+
+    def to_dict(self) -> dict:
+        return {
+            'settings': self.settings.to_dict() if self.settings else None,
+            'view': self.view.to_dict() if self.view else None,
+            'vdis': [entry.to_dict() for entry in self.vdis.values()],
+            'locks': [[vdi_id, lock.mode, list(lock.owners)]
+                      for vdi_id, lock in self.locks.items()],
+            'fences': [list(item) for item in self.fences.items()],
+            'operations': [[name, operation.result, operation.time]
+                           for name, operation in self.operations.items()],
+            'recovered': [list(item) for item in self.recovered.items()],
+            'shutdown': self.shutdown,
+            'term': self.term,
+            'sequence': self.sequence,
+            'time': self.time,
+        }
+
+    @classmethod
+    def from_dict(cls, fields: dict) -> 'State':
+        self = cls()
+        if fields['settings']:
+            self.settings = view_model.ClusterSettings.from_dict(
+                fields['settings'])
+        if fields['view']:
+            self._seat(view_model.View.from_dict(fields['view']))
+        for entry in fields['vdis']:
+            self._put_vdi(VdiEntry.from_dict(entry))
+        self.locks = {vdi_id: Lock(mode, tuple(owners))
+                      for vdi_id, mode, owners in fields['locks']}
+        self.fences = {vdi_id: serial for vdi_id, serial in fields['fences']}
+        self.operations = {name: Operation(result, time)
+                           for name, result, time in fields['operations']}
+        self.recovered = {incarnation: epoch
+                          for incarnation, epoch in fields['recovered']}
+        self.shutdown = fields['shutdown']
+        self.term = fields['term']
+        self.sequence = fields['sequence']
+        self.time = fields['time']
+        return self
+
+    # What each kind of event changes. Checks come first.
+
+    def _format(self, record: Record) -> None:
+        settings = view_model.ClusterSettings.from_dict(
+            record.event['settings'])
+        self.settings = settings
+        self.vdis, self.locks, self.fences = {}, {}, {}
+        self.recovered, self._names = {}, {}
+        self.shutdown = False
+        self._set_view(view_model.View.from_dict(record.event['view']),
+                       record.sequence)
+
+    def _epoch(self, record: Record) -> None:
+        view = view_model.View.from_dict(record.event['view'])
+        # The same epoch again is a cold start: new incarnations.
+        assert view.epoch >= self.epoch, (view.epoch, self.epoch)
+        self.shutdown = False
+        self._set_view(view, record.sequence)
+
+    def _set_view(self, view: view_model.View, sequence: int) -> None:
+        self._seat(view)
+        living = self._members
+        for vdi_id, lock in list(self.locks.items()):
+            owners = tuple(owner for owner in lock.owners if owner in living)
+            if owners != lock.owners:
+                self._set_lock(vdi_id, lock.mode, owners, sequence)
+        self.recovered = {incarnation: epoch for incarnation, epoch
+                          in self.recovered.items() if incarnation in living}
+
+    def _vdi_create(self, record: Record) -> None:
+        entry = VdiEntry.from_dict(record.event['entry'])
+        if entry.vdi_id in self.vdis:
+            raise errors.VdiExists('VDI id %06x is taken' % entry.vdi_id)
+        if entry.snapshot:
+            other = self.lookup(entry.name, entry.tag, entry.snap_id)
+        else:
+            other = self.lookup(entry.name)
+        if other is not None:
+            raise errors.VdiExists('a VDI %s exists' % entry.name)
+        self._put_vdi(entry)
+
+    def _vdi_delete(self, record: Record) -> None:
+        vdi_id = record.event['vdi_id']
+        entry = self._living_vdi(vdi_id)
+        lock = self.locks.get(vdi_id)
+        if lock and lock.owners != (record.event.get('owner'),):
+            raise errors.VdiLocked('VDI %s is in use' % entry.name)
+        if lock:
+            self._set_lock(vdi_id, lock.mode, (), record.sequence)
+        if self.settings.recycle_ids:
+            del self.vdis[vdi_id]
+            self._names[entry.name].remove(vdi_id)
+            if not self._names[entry.name]:
+                del self._names[entry.name]
+        else:
+            self.vdis[vdi_id] = dataclasses.replace(entry, deleted=True)
+
+    def _vdi_resize(self, record: Record) -> None:
+        """The size stands in the inode; the event tells who has it open."""
+        self._living_vdi(record.event['vdi_id'])
+
+    def _lock(self, record: Record) -> None:
+        vdi_id, mode, owner = (record.event['vdi_id'], record.event['mode'],
+                               record.event['owner'])
+        entry = self._living_vdi(vdi_id)
+        if mode not in LOCK_MODES:
+            raise errors.InvalidParameters('unknown lock mode %r' % (mode,))
+        if owner not in self._members:
+            raise errors.NotServing('%s is not a member' % owner)
+        lock = self.locks.get(vdi_id)
+        owners = lock.owners if lock else ()
+        others = tuple(one for one in owners if one != owner)
+        if others and 'exclusive' in (mode, lock.mode):
+            raise errors.VdiLocked('VDI %s is locked by %s' % (
+                entry.name, ', '.join(map(self._who, others))))
+        if lock and owner in owners and lock.mode == mode:
+            return
+        self._set_lock(vdi_id, mode, others + (owner,), record.sequence)
+
+    def _unlock(self, record: Record) -> None:
+        vdi_id = record.event['vdi_id']
+        lock = self.locks.get(vdi_id)
+        if lock is None:
+            raise errors.VdiNotLocked('VDI %06x is not locked' % vdi_id)
+        if record.event.get('force'):
+            owners = ()
+        elif record.event['owner'] in lock.owners:
+            owners = tuple(one for one in lock.owners
+                           if one != record.event['owner'])
+        else:
+            raise errors.VdiNotLocked('VDI %06x is not locked by %s' % (
+                vdi_id, self._who(record.event['owner'])))
+        self._set_lock(vdi_id, lock.mode, owners, record.sequence)
+
+    def _settings(self, record: Record) -> None:
+        changes = record.event['changes']
+        if 'created' in changes:
+            raise errors.InvalidParameters(
+                'the creation time does not change')
+        try:
+            self.settings = dataclasses.replace(self.settings, **changes)
+        except TypeError:
+            raise errors.InvalidParameters('unknown setting among %s' % (
+                ', '.join(sorted(changes)))) from None
+
+    def _recovered(self, record: Record) -> None:
+        incarnation = record.event['incarnation']
+        if incarnation not in self._members:
+            raise errors.NotServing('%s is not a member' % incarnation)
+        self.recovered[incarnation] = max(
+            record.event['epoch'], self.recovered.get(incarnation, 0))
+
+    def _shutdown(self, record: Record) -> None:
+        self.shutdown = True
+
+    def _resume(self, record: Record) -> None:
+        """A prepared epoch is given up; the one before goes on."""
+
+    # Helpers of the above.
+
+    def _seat(self, view: view_model.View) -> None:
+        self.view = view
+        self._members = {member.incarnation: member
+                         for member in view.members}
+
+    def _put_vdi(self, entry: VdiEntry) -> None:
+        self.vdis[entry.vdi_id] = entry
+        self._names.setdefault(entry.name, []).append(entry.vdi_id)
+
+    def _living_vdi(self, vdi_id: int) -> VdiEntry:
+        entry = self.vdis.get(vdi_id)
+        if entry is None or entry.deleted:
+            raise errors.NoVdi('no VDI %06x' % vdi_id)
+        return entry
+
+    def _set_lock(self, vdi_id: int, mode: str, owners: tuple,
+                  sequence: int) -> None:
+        self.fences[vdi_id] = sequence
+        if owners:
+            self.locks[vdi_id] = Lock(mode, owners)
+        else:
+            del self.locks[vdi_id]
+
+    def _who(self, incarnation: str) -> str:
+        member = self._members.get(incarnation)
+        return '%s:%d' % member.address if member else incarnation
+
+
+_APPLIERS: dict[str, Callable[[State, Record], None]] = {
+    'format': State._format,
+    'epoch': State._epoch,
+    'resume': State._resume,
+    'vdi-create': State._vdi_create,
+    'vdi-delete': State._vdi_delete,
+    'vdi-resize': State._vdi_resize,
+    'lock': State._lock,
+    'unlock': State._unlock,
+    'settings': State._settings,
+    'recovered': State._recovered,
+    'shutdown': State._shutdown,
+}
