@@ -56,7 +56,7 @@ Look at the cluster:
     {bin}/dog cluster info -p {port}
     {bin}/dog node list -p {port}
     {bin}/dog vdi list -p {port}
-    {bin}/sheepdog-manage --help
+    {bin}/sheepdog-manage -p {port} status
 
 The VDI "{vdi}" ({size}) is served over NBD by each of them. With qemu-utils
 and libnbd-bin installed:
