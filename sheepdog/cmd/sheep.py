@@ -175,6 +175,7 @@ def launch(settings, build=None) -> int:
         if settings.pidfile:
             pidfile = pidfile_module.Pidfile(settings.pidfile)
         place.check_ports(settings)
+        place.check_coordination(settings)
     except exits.Stop as exc:
         print('sheep: %s' % exc, file=sys.stderr)
         if pidfile is not None:
@@ -227,8 +228,8 @@ def _give_up(error, report, logs) -> int:
 
 def _build(settings):
     """A sheep of the real world. Within the loop."""
-    from sheepdog.cmd import wiring
-    return wiring.build_real(settings)
+    from sheepdog.cmd import production
+    return production.build_sheep(settings)
 
 
 class Daemon:

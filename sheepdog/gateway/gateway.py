@@ -32,6 +32,7 @@ from sheepdog.peer import replica as replica_module
 from sheepdog.wire import peer as wire
 
 STABLE_SECONDS = 0.1
+DECLARE_SECONDS = 2.0
 WHOLE_OBJECT = 1 << 32
 
 
@@ -187,16 +188,26 @@ class Gateway:
         all copies (see ``peer.marks``)."""
         while True:
             await asyncio.sleep(STABLE_SECONDS)
-            epoch = self.replica.epoch
-            index, below = self.changes.complete_below()
-            if epoch < 0 or (epoch, below) == self._declared:
-                continue
-            self._declared = epoch, below
-            self.replica.marks.declare_stable(index, below)
-            for member in self.cluster.view.members:
-                if member.incarnation != self.cluster.incarnation:
-                    self.links.data(member).tell(
-                        wire.STABLE, epoch, index << marks.COUNT_BITS | below)
+            self._declare()
+
+    def _declare(self):
+        epoch = self.replica.epoch
+        index, below = self.changes.complete_below()
+        if epoch < 0 or (epoch, below) == self._declared:
+            return
+        self._declared = epoch, below
+        self.replica.marks.declare_stable(index, below)
+        for link in self.links.ready():
+            link.tell(wire.STABLE, epoch, index << marks.COUNT_BITS | below)
+
+    async def declare_now(self):
+        """As ``declare_forever``; returns when all replicas have heard it.
+        Before a lock is freed, so that nothing complete is doubted."""
+        self._declare()
+        # Behind the declaration on the same links; asks for nothing else.
+        await asyncio.gather(*(
+            link.call(wire.FLUSH, timeout=DECLARE_SECONDS)
+            for link in self.links.ready()), return_exceptions=True)
 
     @property
     def inflight(self):

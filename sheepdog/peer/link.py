@@ -35,7 +35,6 @@ SILENCE_SECONDS = 6.0
 """A link with requests under way and no byte coming in is dropped."""
 
 
-
 class Link:
     """A session (see ``world.api.Session``) in the client's role.
 
@@ -139,6 +138,10 @@ class Link:
                                         % self.address), 0, 0, b'')
             return
         self._backlog.append(request)
+
+    @property
+    def is_ready(self):
+        return self._ready
 
     @property
     def queued_bytes(self):

@@ -47,6 +47,10 @@ class Links:
                 (member.host, member.port))
         return link
 
+    def ready(self):
+        """The data links that are connected."""
+        return [link for link in self._data.values() if link.is_ready]
+
     async def call(self, member, message, timeout):
         """``cluster.api.Courier``."""
         _, _, payload = await self.control(member).call(

@@ -25,6 +25,7 @@ import logging
 import struct
 from typing import Protocol
 
+from sheepdog.cluster import api
 from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.peer import marks as marks_module
@@ -267,7 +268,7 @@ class Replica:
             request(error)
             return
         request(None, b''.join(
-            _LISTED.pack(oid, self.store.version(oid) or 0)
+            _LISTED.pack(oid, max(0, self.store.version(oid) or 0))
             for oid in self.store.oids()))
 
     def _on_doubt(self, request):
@@ -356,6 +357,10 @@ class Replica:
         return view.members[targets[0]].incarnation if targets else None
 
     def on_event(self, event):
+        if (self.epoch == NEVER and self._view is not None
+                and self.cluster.status is api.Status.OK):
+            # A prepared epoch was given up: the one before goes on.
+            self.epoch = self._view.epoch
         vdi_id = event.get('vdi_id')
         if event['kind'] not in ('lock', 'unlock') or self._view is None:
             return

@@ -191,7 +191,7 @@ class Mover:
         if (pieces or zeroes or state is None
                 or state.version != final['version']):
             await self.store.adopt(oid, final['version'], capacity, pieces,
-                                   zeroes=zeroes, keep=True)
+                                   keep=True, zeros=zeroes)
             self._check(view)
         self.replica.marks.replace(oid, final['marks'])
 

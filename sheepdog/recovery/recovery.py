@@ -58,6 +58,7 @@ class Recovery:
         self._running = {}
         self._rings = {}
         self._pass = None
+        self._announced = None
 
     # -- the guard ------------------------------------------------------
 
@@ -129,8 +130,10 @@ class Recovery:
         pass
 
     def on_view(self, old, new, cold):
-        is_trusted = ((cold and self.cluster.clean_start)
-                      or (old is None and not cold and new.epoch == 1))
+        is_new = old is None and not cold and new.epoch == 1
+        if is_new:
+            self._wipe()
+        is_trusted = is_new or (cold and self.cluster.clean_start)
         self._rings = {e: r for e, r in self._rings.items()
                        if e > new.epoch - RINGS_MAX and e != new.epoch}
         self.standing.begin(new, is_trusted)
@@ -141,8 +144,6 @@ class Recovery:
         kind = event['kind']
         if kind == 'vdi-delete':
             self.world.spawn(self._reclaim([event['vdi_id']]), 'reclaim')
-        elif kind == 'format':
-            self._wipe()
         elif kind == 'recovered':
             self.world.spawn(self._drop_strays(), 'drop stray copies')
 
@@ -189,16 +190,14 @@ class Recovery:
 
     async def _walk(self, view):
         """One pass; True when every object is whole."""
-        if not self.standing.active:
-            await self._announce(view)
-            return True
-        listed = await self._list_all(view)
-        if self._is_over(view):
-            return True
         wanted = dict.fromkeys(self.standing.doubtful())
-        for oid in listed:
-            if self._is_target(view, oid) and self.needs(oid):
-                wanted[oid] = None
+        if not self.standing.is_complete:
+            listed = await self._list_all(view)
+            if self._is_over(view):
+                return True
+            for oid in listed:
+                if self._is_target(view, oid) and self.needs(oid):
+                    wanted[oid] = None
         self.total = len(wanted)
         self.done = 0
         if wanted:
@@ -215,10 +214,15 @@ class Recovery:
                      '%s: %s', view.epoch, len(failed),
                      ids.hex_oid(failed[0][0]), failed[0][1])
             return False
-        self.standing.complete(view)
+        if not self.standing.is_complete:
+            self.standing.complete(view)
         if self.standing.active:
+            # Doubts came up meanwhile.
             return False
-        await self._announce(view)
+        if self._announced is not view:
+            await self.replica.store.power_loss_handled()
+            await self._announce(view)
+            self._announced = view
         return True
 
     async def _work(self, view, queue, failed):
@@ -264,7 +268,8 @@ class Recovery:
                               'epoch': view.epoch})
         except errors.SheepdogError as exc:
             if not self._is_over(view):
-                raise errors.NotRecovered(str(exc)) from exc
+                raise errors.NotRecovered(
+                    'not announced: %s' % exc) from exc
 
     # -- giving space back ----------------------------------------------
 

@@ -81,12 +81,17 @@ class Standing:
         than ``doubt_number``, stays."""
         if self._doubtful.get(oid) == doubt_number:
             self._doubtful.pop(oid, None)
-        if len(self._views) != 1:
+        if not self.is_complete:
             self._recovered[oid] = True
         self._update()
 
     def _update(self):
-        self.active = len(self._views) != 1 or bool(self._doubtful)
+        self.active = not self.is_complete or bool(self._doubtful)
+
+    @property
+    def is_complete(self):
+        """All copies of the current view are clean, but for doubts."""
+        return len(self._views) == 1
 
     def is_clean(self, oid):
         if oid in self._doubtful:

@@ -106,6 +106,7 @@ class Volumes:
             try:
                 if volume.valid:
                     await volume.flush()
+                    await self.gateway.declare_now()
             finally:
                 was_valid = volume.valid
                 volume.invalidate()
@@ -115,39 +116,34 @@ class Volumes:
 
     # -- native clients, which keep the inode themselves ------------------
 
-    async def claim(self, vdi_id, holder, shared):
-        """Lock for a native client that maps objects itself.
+    async def claim(self, vdi_id, shared):
+        """Lock for native clients, which map objects themselves. Claiming
+        again what is claimed is no error: who may is for the face to say.
 
-        :raises VdiLocked:
+        :raises VdiLocked: another sheep, or a volume open here, has it
         """
         async with self._turn(vdi_id):
             if vdi_id in self._writing:
                 raise errors.VdiLocked('VDI %06x is open here' % vdi_id)
-            holders = self._claims.get(vdi_id)
-            if holders is None:
+            if vdi_id not in self._claims:
                 await self._lock(vdi_id, SHARED if shared else EXCLUSIVE)
-                self._claims[vdi_id] = {holder: shared}
-            elif shared and all(holders.values()):
-                holders[holder] = True
-            elif holder not in holders:
-                raise errors.VdiLocked(
-                    'VDI %06x is open here by another native client'
-                    % vdi_id)
+                self._claims[vdi_id] = None
 
-    async def release(self, vdi_id, holder):
+    async def release(self, vdi_id):
         """Give a claim back.
 
         :raises VdiNotLocked: there is none
         """
         async with self._turn(vdi_id):
-            holders = self._claims.get(vdi_id)
-            if holders is None or holder not in holders:
-                raise errors.VdiNotLocked('VDI %06x is not locked by this '
-                                          'client' % vdi_id)
-            del holders[holder]
-            if not holders:
-                del self._claims[vdi_id]
-                await self._unlock(vdi_id)
+            if vdi_id not in self._claims:
+                raise errors.VdiNotLocked('VDI %06x is not locked here by a '
+                                          'native client' % vdi_id)
+            del self._claims[vdi_id]
+            await self.gateway.declare_now()
+            await self._unlock(vdi_id)
+
+    def is_claimed(self, vdi_id):
+        return vdi_id in self._claims
 
     def may_write(self, vdi_id):
         """Whether a native client of this sheep may change the VDI's

@@ -51,6 +51,7 @@ class Admin:
             'node.progress': self._node_progress,
             'node.kill': self._node_kill,
             'node.stop': self._node_stop,
+            'node.quiesce': self._node_quiesce,
             'node.log': self._node_log,
             'node.status': self._node_status,
             'vdi.create': self._vdi_create,
@@ -112,7 +113,7 @@ class Admin:
                 {'epoch': view.epoch, 'time': view.time, 'members': [
                     {'host': m.host, 'port': m.port, 'vnodes': m.vnodes,
                      'zone': m.zone} for m in view.members]}
-                for view in reversed(await self.sheep.cluster.history())],
+                for view in reversed(cluster.views)],
             'version': self.sheep.version,
         }
 
@@ -132,9 +133,13 @@ class Admin:
                 'the options -t, -F and -R are not built yet in this '
                 'version')
         await self.sheep.cluster.execute(
-            'format', {'settings': settings, 'force': force}, operation_id)
+            'format', dict({name: value for name, value in settings.items()
+                            if value}, force=force), operation_id)
 
     async def _cluster_shutdown(self, operation_id=''):
+        # What is complete everywhere should be known to be: then the next
+        # start has nothing to compare.
+        await self._ask_all('node.quiesce')
         await self.sheep.cluster.execute('shutdown', {}, operation_id)
 
     async def _cluster_recover(self, action, operation_id=''):
@@ -240,6 +245,10 @@ class Admin:
     async def _node_stop(self):
         LOG.info('stopping: a tool asked for it')
         self.sheep.stop_soon()
+
+    async def _node_quiesce(self):
+        await self.sheep.volumes.close_all()
+        await self.sheep.gateway.declare_now()
 
     async def _node_log(self, action, level=''):
         control = self.sheep.log_control

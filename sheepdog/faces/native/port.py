@@ -30,13 +30,17 @@ NOT_PUBLIC = errors.InvalidParameters('not for a public connection')
 
 
 class Port:
-    """:param public_face: ``public.Public``; ``server``: the peer room's"""
+    """:param public_face: ``public.Public``; ``server``: the peer room's
+
+    ``is_open``: before it is set, connections are accepted and dropped.
+    """
 
     def __init__(self, world, public_face, server):
         self.world = world
         self.public_face = public_face
         self.server = server
         self.sessions = {}
+        self.is_open = False
         self._listeners = []
 
     async def listen(self, host, port, socket_path, data_host='',
@@ -79,17 +83,16 @@ class Session:
         self.room_bytes = 0
         self.inflight = 0
         self.is_throttled = False
-        self.is_connected = False
-        self.claims = {}
+        self.used = {}
         self._cluster_session = None
 
     def connected(self, connection):
         self.connection = connection
-        self.is_connected = True
         self.port.sessions[self] = None
+        if not self.port.is_open:
+            connection.abort()
 
     def disconnected(self, error):
-        self.is_connected = False
         self.port.sessions.pop(self, None)
         if self._cluster_session is not None:
             self._cluster_session.disconnected(error)

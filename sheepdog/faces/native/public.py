@@ -20,6 +20,7 @@ to the catalogue.
 import logging
 
 from sheepdog.cluster import api
+from sheepdog.faces.native import claims
 from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.volume import cow
@@ -64,6 +65,7 @@ class Public:
         self.gateway = gateway
         self.catalogue = catalogue
         self.volumes = volumes
+        self.claims = claims.Claims(world, volumes)
         self._objects = {
             native.READ_OBJ: self._read,
             native.WRITE_OBJ: self._write,
@@ -91,32 +93,28 @@ class Public:
                                  'native VDI request')
                 return
             native.check_object(fields, payload)
-            self._check(fields, payload)
+            self._check(session, fields, payload)
         except errors.SheepdogError as exc:
             session.answer(native.pack_error(fields, exc))
             return
         function(session, fields, payload)
 
     def forget(self, session):
-        """The connection is gone: what it had locked is free."""
-        for vdi_id in session.claims:
-            self.world.spawn(self._release(vdi_id, session),
-                             'release of a lock')
+        """The connection is gone."""
+        self.claims.forget(session)
 
-    async def _release(self, vdi_id, session):
-        try:
-            await self.volumes.release(vdi_id, session)
-        except errors.SheepdogError as exc:
-            LOG.debug('VDI %06x: %s', vdi_id, exc)
+    def _refuse_waiting(self):
+        """:raises SheepdogError: the cluster is not up, nor soon"""
+        waiting = WAITING.get(self.cluster.status)
+        if waiting is not None:
+            raise type(waiting)(self.cluster.reason or str(waiting))
 
     # -- objects --------------------------------------------------------
 
-    def _check(self, fields, payload):
+    def _check(self, session, fields, payload):
         """:raises SheepdogError: not an object that may be asked for so"""
-        if self.cluster.view is None:
-            waiting = WAITING.get(self.cluster.status)
-            if waiting is not None:
-                raise waiting
+        if self.gateway.replica.epoch < 0:
+            self._refuse_waiting()
         oid = fields[native.OID]
         opcode = fields[native.OPCODE]
         vdi_id = ids.vdi_of(oid)
@@ -125,6 +123,7 @@ class Public:
             if opcode == native.READ_OBJ:
                 raise errors.NoObject('no VDI %06x' % vdi_id)
             raise errors.NoVdi('no VDI %06x' % vdi_id)
+        self.claims.use(session, vdi_id)
         if opcode == native.READ_OBJ:
             size = fields[native.DATA_LENGTH]
         else:
@@ -203,10 +202,7 @@ class Public:
     async def _handle_vdi(self, session, fields, payload):
         try:
             request = native.parse_vdi(fields, payload)
-            if self.cluster.view is None:
-                waiting = WAITING.get(self.cluster.status)
-                if waiting is not None:
-                    raise waiting
+            self._refuse_waiting()
             buffers = await self._vdis[request.opcode](session, fields,
                                                        request)
         except errors.SheepdogError as exc:
@@ -235,18 +231,12 @@ class Public:
                                     request.snap_id)
         if entry.snapshot:
             return self._vdi_answer(fields, entry)
-        await self.volumes.claim(entry.vdi_id, session,
-                                 request.lock_type == native.LOCK_SHARED)
-        session.claims[entry.vdi_id] = None
-        if not session.is_connected:
-            # It went while it waited: nobody else would free the lock.
-            await self._release(entry.vdi_id, session)
+        await self.claims.lock(session, entry.vdi_id,
+                               request.lock_type == native.LOCK_SHARED)
         return self._vdi_answer(fields, entry)
 
     async def _release_vdi(self, session, fields, request):
-        vdi_id = request.base_vdi_id
-        session.claims.pop(vdi_id, None)
-        await self.volumes.release(vdi_id, session)
+        await self.claims.unlock(request.base_vdi_id)
         return (native.pack_response(fields),)
 
     async def _get_vdi_info(self, session, fields, request):

@@ -1,0 +1,53 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A sheep in the real world: uvloop, the operating system, tooz."""
+
+from sheepdog.cluster import tooz_membership
+from sheepdog.cmd import logs
+from sheepdog.cmd import version
+from sheepdog.cmd import wiring
+from sheepdog.world import real
+
+
+class _LogControl:
+    """The level of this process's log; see ``cmd.logs``."""
+
+    def levels(self):
+        return list(logs.LEVELS)
+
+    def level(self):
+        return logs.level()
+
+    def set_level(self, level):
+        logs.set_level(level)
+
+
+class RealSheep(wiring.Sheep):
+    """In the real world; the world ends with it."""
+
+    async def stop(self):
+        await super().stop()
+        await self.world.close()
+
+
+def build_sheep(settings) -> RealSheep:
+    """A sheep in the real world, within the running loop.
+
+    :param settings: ``conf.settings.SheepSettings``, complete
+    :raises InvalidParameters: the cluster's URL is not understood
+    """
+    world = real.RealWorld()
+    membership = tooz_membership.from_url(
+        settings.cluster_url, settings.ttl_seconds)
+    return RealSheep(world, membership, settings, version.release(),
+                     _LogControl())

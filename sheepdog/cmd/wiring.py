@@ -1,0 +1,251 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The only place that knows every room: makes a sheep of its parts.
+
+``build_sheep`` is the one seam to the outside world. The daemon calls it
+with the real world, the simulator many times in one process with a world
+that misbehaves. No room knows which one it is in.
+"""
+
+import asyncio
+import logging
+
+from sheepdog.cluster import api
+from sheepdog.cluster import cluster as cluster_module
+from sheepdog.faces.native import admin
+from sheepdog.faces.native import handles
+from sheepdog.faces.native import port
+from sheepdog.faces.native import public
+from sheepdog.faces.nbd import server as nbd
+from sheepdog.gateway import gateway
+from sheepdog.gateway import operation
+from sheepdog.gateway import orders
+from sheepdog.model import errors
+from sheepdog.peer import links
+from sheepdog.peer import order
+from sheepdog.peer import replica
+from sheepdog.peer import server
+from sheepdog.recovery import recovery
+from sheepdog.store import store as store_module
+from sheepdog.volume import catalogue
+from sheepdog.volume import volumes
+from sheepdog.wire import peer as wire
+
+LOG = logging.getLogger(__name__)
+
+DRAIN_SECONDS = 5.0
+
+
+class NoLogControl:
+    """Where nobody may change the log's level (the simulator)."""
+
+    def levels(self):
+        return []
+
+    def level(self):
+        return ''
+
+    def set_level(self, level):
+        raise KeyError(level)
+
+
+class Sheep:
+    """One sheep, built but not started; see ``build_sheep``.
+
+    Rooms that hang on the store are made in ``start``, when it is open.
+    """
+
+    def __init__(self, world, membership, settings, version, log_control):
+        self.world = world
+        self.membership = membership
+        self.settings = settings
+        self.version = version
+        self.log_control = log_control
+        self.store = None
+        self.cluster = None
+        self.nbd = None
+        self.port = None
+        self._stopped = asyncio.Event()
+        self._is_stopping = False
+
+    async def start(self):
+        """Returns when the port is open; the cluster may still be waited
+        for.
+
+        :raises StoreRefused: the store cannot be used
+        :raises OSError: an address is in use
+        :raises SheepdogError: the cluster refuses this sheep
+        """
+        settings = self.settings
+        self.store = await store_module.Store.open(self.world,
+                                                   settings.store)
+        try:
+            self._build()
+            await self.port.listen(
+                settings.host, settings.port, settings.socket_path,
+                settings.io_host, settings.io_port)
+            await self.cluster.start()
+            self.port.is_open = True
+            self.world.spawn(self.gateway.declare_forever(),
+                             'declarations to replicas')
+            if settings.nbd is not None:
+                self.nbd = nbd.NbdFace(self.world, self.volumes,
+                                       self.catalogue, settings.nbd)
+                await self.nbd.start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    def _build(self):
+        world, settings = self.world, self.settings
+        info = api.MemberInfo(
+            node=self.store.node_id, incarnation='',
+            host=settings.advertised_host, port=settings.port,
+            zone=settings.zone, space=self.store.space().total,
+            vnodes=settings.vnodes, data_host=settings.io_host,
+            data_port=settings.io_port, protocol=wire.VERSION)
+        self.links = links.Links(world, lambda: self.cluster.incarnation)
+        self.cluster = cluster_module.Cluster(
+            world, self.membership, self.links, settings.meta, info,
+            settings.ttl_seconds)
+        self.server = server.Server(world, self.cluster)
+        self.order = order.Order(self.cluster)
+        self.replica = replica.Replica(world, self.cluster, self.store,
+                                       self.order)
+        self.recovery = recovery.Recovery(
+            world, self.cluster, self.replica, self.links, self.order)
+        self.replica.guard = self.recovery
+        self.store.when_damaged(self.recovery.doubt)
+        self.gateway = gateway.Gateway(world, self.cluster, self.replica,
+                                       self.links, self.order)
+        self.catalogue = catalogue.Catalogue(world, self.cluster,
+                                             self.gateway)
+        self.volumes = volumes.Volumes(world, self.cluster, self.gateway,
+                                       self.catalogue)
+        self.cluster.operations = self.catalogue
+        # In this order: a view is known to the replica (which takes its
+        # ring) before anybody asks where objects are; recovery knows what
+        # is whole before the gateway sends anything.
+        for listener in (self.replica, self.recovery, self.gateway,
+                         self.volumes, self):
+            self.cluster.add_listener(listener)
+        self._open_doors()
+
+    def _open_doors(self):
+        volume_handles = handles.Handles(self.world, self.volumes)
+        self.server.register(self.replica.handlers())
+        self.server.register(orders.Orders(self.world,
+                                           self.gateway).handlers())
+        self.server.register(volume_handles.handlers())
+        self.server.register(admin.Admin(self.world, self,
+                                         volume_handles).handlers())
+        self.port = port.Port(
+            self.world, public.Public(self.world, self.cluster, self.gateway,
+                                      self.catalogue, self.volumes),
+            self.server)
+
+    # -- the end --------------------------------------------------------
+
+    def stop_soon(self):
+        """Stop in order, after what is being answered now."""
+        self.world.spawn(self._stop_later(), 'stop')
+
+    async def _stop_later(self):
+        # The answer to whoever asked goes out first.
+        await asyncio.sleep(0.1)
+        await self.stop()
+
+    async def stop(self):
+        """Leave the cluster in order, and close the store."""
+        if self._is_stopping:
+            await self._stopped.wait()
+            return
+        self._is_stopping = True
+        try:
+            if self.nbd is not None:
+                await self.nbd.stop(DRAIN_SECONDS)
+            if self.cluster is not None:
+                await self._leave()
+            if self.port is not None:
+                await self.port.close()
+                self.port.abort_all()
+            if self.store is not None:
+                await self.store.close()
+        finally:
+            self._stopped.set()
+
+    async def _leave(self):
+        try:
+            await asyncio.wait_for(self.volumes.close_all(), DRAIN_SECONDS)
+        except (errors.SheepdogError, asyncio.TimeoutError) as exc:
+            LOG.warning('closing volumes: %s', exc)
+        await self.cluster.stop(clean=await self._is_clean())
+        self.gateway.abandon(errors.ShuttingDown('this sheep stops'))
+        self.links.close()
+
+    async def _is_clean(self):
+        """The cluster was shut down, and our copies are equal to all
+        others, on disk."""
+        if (self.cluster.status is not api.Status.SHUTDOWN
+                or self.recovery.active
+                or self.replica.marks.unstable_objects()):
+            return False
+        future, done = operation.future()
+        self.store.sync(done)
+        try:
+            await future
+        except errors.SheepdogError as exc:
+            LOG.error('the store cannot be synced: %s', exc)
+            return False
+        return True
+
+    async def wait_stopped(self):
+        """The exit code, once stopped."""
+        await self._stopped.wait()
+        return 0
+
+    def nbd_address(self):
+        """Where NBD is served, as text; '' for nowhere."""
+        if self.nbd is None:
+            return ''
+        return str(self.nbd.address)
+
+    # -- cluster.api.ClusterListener --------------------------------------
+
+    def on_freeze(self):
+        pass
+
+    def on_view(self, old, new, cold):
+        pass
+
+    def on_event(self, event):
+        pass
+
+    def on_lapse(self):
+        self.server.drop_peers()
+
+    def on_shutdown(self):
+        self.stop_soon()
+
+
+def build_sheep(world, membership, settings, version='',
+                log_control=None) -> Sheep:
+    """A sheep of its parts.
+
+    :param world: ``world.api.World``
+    :param membership: ``cluster.api.Membership``
+    :param settings: ``conf.settings.SheepSettings``, complete
+    :param log_control: ``levels()``, ``level()``, ``set_level(name)``
+    """
+    return Sheep(world, membership, settings, version,
+                 log_control or NoLogControl())

@@ -1,0 +1,92 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Locks that native clients take.
+
+QEMU and tgt lock a VDI over a connection that they close at once, and then
+work over others. So the lock belongs to this sheep, not to the connection;
+who uses it shows in the requests for the VDI's objects. A client that went
+without a word is noticed when no connection has used the VDI for a while.
+"""
+
+import asyncio
+import logging
+
+from sheepdog.model import errors
+
+LOG = logging.getLogger(__name__)
+
+IDLE_SECONDS = 30.0
+"""How long a lock outlives the last connection that used the VDI."""
+
+
+class Claims:
+    def __init__(self, world, volumes):
+        self.world = world
+        self.volumes = volumes
+        self._users = {}
+        self._watched = {}
+
+    def use(self, session, vdi_id):
+        """``session`` asks for an object of the VDI (the hot path)."""
+        if vdi_id in session.used:
+            return
+        session.used[vdi_id] = None
+        self._users.setdefault(vdi_id, {})[session] = None
+
+    async def lock(self, session, vdi_id, shared):
+        """:raises VdiLocked: another sheep, a volume open here, or another
+            native client that is still connected has it"""
+        if not shared and vdi_id in self._watched and any(
+                user is not session
+                for user in self._users.get(vdi_id, ())):
+            raise errors.VdiLocked(
+                'VDI %06x is in use here by another native client' % vdi_id)
+        await self.volumes.claim(vdi_id, shared)
+        if vdi_id not in self._watched:
+            self._watched[vdi_id] = None
+            self.world.spawn(self._watch(vdi_id), 'watch of a lock')
+
+    async def unlock(self, vdi_id):
+        """:raises VdiNotLocked:"""
+        self._watched.pop(vdi_id, None)
+        await self.volumes.release(vdi_id)
+
+    def forget(self, session):
+        """The connection is gone."""
+        for vdi_id in session.used:
+            users = self._users.get(vdi_id)
+            if users is not None:
+                users.pop(session, None)
+                if not users:
+                    del self._users[vdi_id]
+
+    async def _watch(self, vdi_id):
+        """Free the lock once nobody has used the VDI for a while."""
+        clock = self.world.clock
+        last_used = clock.monotonic()
+        while vdi_id in self._watched:
+            if not self.volumes.is_claimed(vdi_id):
+                # Lost: by force, or with our identity.
+                self._watched.pop(vdi_id, None)
+                return
+            if self._users.get(vdi_id):
+                last_used = clock.monotonic()
+            elif clock.monotonic() - last_used > IDLE_SECONDS:
+                LOG.info('VDI %06x: its native client has gone, unlocking',
+                         vdi_id)
+                try:
+                    await self.unlock(vdi_id)
+                except errors.SheepdogError as exc:
+                    LOG.info('VDI %06x: %s', vdi_id, exc)
+                return
+            await asyncio.sleep(IDLE_SECONDS / 10)
