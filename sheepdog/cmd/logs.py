@@ -158,7 +158,8 @@ def _new_formatter(name):
         conf(args=[], project='sheepdog', default_config_files=[],
              default_config_dirs=[])
         return formatters.ContextFormatter(
-            config=conf, project='sheepdog', version=version.release())
+            config=conf, project='sheepdog', version=version.release(),
+            datefmt=conf.log_date_format)
     return logging.Formatter(
         '%(asctime)s.%(msecs)03d %(levelname)-8s %(name)s: %(message)s',
         datefmt='%Y-%m-%d %H:%M:%S')

@@ -11,7 +11,8 @@
 # under the License.
 
 """Which address and zone a sheep has, where it was not told; and whether
-its ports are free, before anything is touched."""
+its ports are free and the coordination service is there, before anything is
+touched."""
 
 import dataclasses
 import errno
@@ -22,8 +23,14 @@ import socket
 from sheepdog.cmd import exits
 
 _LOCAL = re.compile(r'(local|file)(:|$)')
-_HOST = re.compile(r'[a-z0-9+]+:(?://)?(?:[^@/]*@)?'
-                   r'(\[[0-9a-fA-F:]+\]|[^:,/?]+)')
+_SERVICE = re.compile(r'([a-z0-9]+)(?:\+[a-z0-9]+)?:(?://)?(?:[^@/]*@)?'
+                      r'([^/?]*)')
+_ENDPOINT = re.compile(r'(\[[0-9a-fA-F:]+\]|[^:=\[\]]+)(?::([0-9]+))?')
+_PORTS = {'zookeeper': 2181, 'kazoo': 2181, 'etcd': 2379, 'etcd3': 2379,
+          'redis': 6379, 'rediss': 6379}
+
+REACH_SECONDS = 3.0
+"""For one attempt to reach one server of the coordination service."""
 
 
 def complete(settings):
@@ -52,9 +59,8 @@ def _advertised(settings) -> str:
         return _resolved(named)
     if _LOCAL.match(settings.cluster_url):
         return '127.0.0.1'
-    match = _HOST.match(settings.cluster_url)
-    if match:
-        found = _source_towards(match.group(1).strip('[]'))
+    for host, _port in endpoints(settings.cluster_url):
+        found = _source_towards(host)
         if found:
             return found
     raise exits.Stop(
@@ -87,6 +93,36 @@ def _source_towards(host) -> str:
             return sock.getsockname()[0]
     except OSError:
         return ''
+
+
+def endpoints(cluster_url) -> list:
+    """(host, port) of each server that the URL names; none for a service
+    on this machine, or one that we do not know."""
+    match = _SERVICE.match(cluster_url)
+    if not match or match.group(1) not in _PORTS:
+        return []
+    found = []
+    for part in match.group(2).split(','):
+        named = _ENDPOINT.fullmatch(part)
+        if named:
+            found.append((named.group(1).strip('[]'), int(
+                named.group(2) or _PORTS[match.group(1)])))
+    return found
+
+
+def check_coordination(settings):
+    """:raises Stop: no server of the coordination service can be reached"""
+    reasons = []
+    for host, port in endpoints(settings.cluster_url):
+        try:
+            socket.create_connection((host, port), REACH_SECONDS).close()
+            return
+        except OSError as exc:
+            reasons.append('%s:%d (%s)' % (host, port, exc.strerror or exc))
+    if reasons:
+        raise exits.Stop(
+            'cannot reach the coordination service at %s: start it, or name '
+            'another with -c' % ', '.join(reasons), exits.SYSTEM)
 
 
 def check_ports(settings):

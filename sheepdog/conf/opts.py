@@ -12,6 +12,8 @@
 
 """All options, by group: for registering and for oslo-config-generator."""
 
+from oslo_config import cfg
+
 from sheepdog.conf import cluster
 from sheepdog.conf import io
 from sheepdog.conf import journal
@@ -30,6 +32,9 @@ def list_opts():
 
 def register(conf):
     for group, options in list_opts():
-        if group is not None:
-            conf.register_group(group)
-        conf.register_opts(options, group=group)
+        if group is None:
+            conf.register_opts(options)
+            continue
+        # A group object of its own: it keeps values, not only names.
+        conf.register_group(cfg.OptGroup(group.name, title=group.title))
+        conf.register_opts(options, group=group.name)

@@ -1,0 +1,119 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Tests of sheepdog.cmd.place."""
+
+import socket
+import unittest
+
+from sheepdog.cmd import exits
+from sheepdog.cmd import place
+from sheepdog.conf import settings as settings_module
+from sheepdog.store import settings as store_settings
+
+
+def settings(**fields):
+    return settings_module.SheepSettings(
+        store=store_settings.StoreSettings('/m'),
+        log=settings_module.LogSettings('/m/sheep.log'), **fields)
+
+
+class CompleteTest(unittest.TestCase):
+    def advertised(self, **fields):
+        return place.complete(settings(**fields)).advertised_host
+
+    def test_as_told(self):
+        self.assertEqual('192.0.2.1', self.advertised(
+            advertised_host='192.0.2.1', host='127.0.0.1'))
+        self.assertEqual('192.0.2.1', self.advertised(host='192.0.2.1'))
+
+    def test_names_become_addresses(self):
+        self.assertIn(self.advertised(advertised_host='localhost'),
+                      ('127.0.0.1', '::1'))
+
+    def test_one_machine(self):
+        for url in ('local', 'local:/dir', 'file:///dir'):
+            for host in ('', '0.0.0.0', '::'):
+                self.assertEqual('127.0.0.1', self.advertised(
+                    cluster_url=url, host=host))
+
+    def test_by_the_way_to_the_coordination_service(self):
+        for url in ('zookeeper:127.0.0.1:2181', 'etcd3+http://127.0.0.1:1',
+                    'redis://:password@127.0.0.1:6379?db=1'):
+            self.assertEqual('127.0.0.1', self.advertised(cluster_url=url))
+
+    def test_not_to_be_found_out(self):
+        with self.assertRaisesRegex(exits.Stop, '-y') as caught:
+            self.advertised(cluster_url='other:thing')
+        self.assertEqual(2, caught.exception.exit_code)
+
+    def test_no_such_name(self):
+        with self.assertRaisesRegex(exits.Stop, 'no-such'):
+            self.advertised(advertised_host='no-such-host.invalid')
+
+    def test_zone(self):
+        for address, zone in (('127.0.0.1', 16777343),
+                              ('10.20.30.40', 0x281e140a),
+                              ('::1', 1 << 24)):
+            self.assertEqual(zone, place.zone_of(address))
+        self.assertEqual(7, place.complete(
+            settings(zone=7, host='127.0.0.1')).zone)
+
+
+class EndpointsTest(unittest.TestCase):
+    def test_endpoints(self):
+        for url, expected in (
+                ('local', []), ('local:/x', []), ('file:///x', []),
+                ('zookeeper:h', [('h', 2181)]),
+                ('zookeeper:a:1,b:2/cluster,timeout=5',
+                 [('a', 1), ('b', 2)]),
+                ('zookeeper:a:1,timeout=5', [('a', 1)]),
+                ('zookeeper://a:1,b:2/x', [('a', 1), ('b', 2)]),
+                ('etcd:a,b', [('a', 2379), ('b', 2379)]),
+                ('etcd3+http://a:1?api_version=v3', [('a', 1)]),
+                ('redis:[::1]:7', [('::1', 7)]),
+                ('redis://user:pass@a:7/0', [('a', 7)]),
+                ('memcached://a', [])):
+            with self.subTest(url):
+                self.assertEqual(expected, place.endpoints(url))
+
+    def test_one_that_answers_is_enough(self):
+        with socket.create_server(('127.0.0.1', 0)) as sock, \
+                socket.socket() as closed:
+            closed.bind(('127.0.0.1', 0))
+            ports = closed.getsockname()[1], sock.getsockname()[1]
+            place.check_coordination(settings(
+                cluster_url='etcd:127.0.0.1:%d,127.0.0.1:%d' % ports))
+            with self.assertRaises(exits.Stop):
+                place.check_coordination(settings(
+                    cluster_url='etcd:127.0.0.1:%d' % ports[0]))
+
+
+class PortTest(unittest.TestCase):
+    def test_ports(self):
+        with socket.create_server(('127.0.0.1', 0)) as sock:
+            port = sock.getsockname()[1]
+            for host in ('127.0.0.1', ''):
+                with self.assertRaisesRegex(exits.Stop, str(port)):
+                    place.check_ports(settings(host=host, port=port))
+        place.check_ports(settings(host='127.0.0.1', port=port))
+
+    def test_data_port(self):
+        with socket.create_server(('127.0.0.1', 0)) as sock, \
+                socket.socket() as free:
+            free.bind(('127.0.0.1', 0))
+            port = free.getsockname()[1]
+            free.close()
+            with self.assertRaisesRegex(exits.Stop, '-i'):
+                place.check_ports(settings(
+                    host='127.0.0.1', port=port, io_host='127.0.0.1',
+                    io_port=sock.getsockname()[1]))

@@ -1,0 +1,108 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Tests of sheepdog.conf.settings."""
+
+import os
+import unittest
+
+from sheepdog.conf import config
+from sheepdog.conf import settings
+
+
+class SettingsTest(unittest.TestCase):
+    def build(self, **options):
+        """Options are named ``name`` or ``group__name``."""
+        conf = config.new_config([])
+        for name, value in {'meta': '/m', **options}.items():
+            group, _, name = name.rpartition('__')
+            config.override(conf, group, name, value)
+        return settings.build(conf)
+
+    def test_defaults(self):
+        built = self.build()
+        self.assertEqual('/m', built.meta)
+        self.assertEqual('/m/sock', built.socket_path)
+        self.assertEqual('/m/sheep.log', built.log.path)
+        self.assertEqual((), built.disks)
+        self.assertEqual(('', 7000, '', -1), (
+            built.host, built.port, built.advertised_host, built.zone))
+        self.assertEqual(-1, built.vnodes)
+        self.assertIsNone(built.nbd)
+        self.assertEqual(('', 0), (built.io_host, built.io_port))
+
+    def test_everything(self):
+        built = self.build(
+            bindaddr='1.2.3.4', myaddr='5.6.7.8', port='7001', zone='9',
+            nosync='true', vnodes='7', pidfile='/p', foreground='true',
+            cluster__url='redis:h:1', cluster__ttl_seconds='2.5',
+            io__host='9.9.9.9', io__port='7009', journal__size='64M',
+            journal__dir='/j', recovery__max='3', recovery__interval='50',
+            log__dir='/l', log__level='debug', log__format='json',
+            log__destination='syslog')
+        self.assertEqual(('1.2.3.4', '5.6.7.8', 7001, 9), (
+            built.host, built.advertised_host, built.port, built.zone))
+        self.assertEqual((64 << 20, '/j', True), (
+            built.store.journal_bytes, built.store.journal_dir,
+            built.store.nosync))
+        self.assertEqual(('redis:h:1', 2.5), (built.cluster_url,
+                                              built.ttl_seconds))
+        self.assertEqual(('9.9.9.9', 7009), (built.io_host, built.io_port))
+        self.assertEqual((3, 50), (built.recovery_max,
+                                   built.recovery_interval_ms))
+        self.assertEqual(
+            settings.LogSettings('/l/sheep.log', 'debug', 'json', 'syslog'),
+            built.log)
+        self.assertEqual((7, '/p', True), (built.vnodes, built.pidfile,
+                                           built.foreground))
+
+    def test_gateway_has_no_vnodes(self):
+        built = self.build(gateway='true')
+        self.assertTrue(built.gateway)
+        self.assertEqual(0, built.vnodes)
+
+    def test_paths_are_absolute(self):
+        built = self.build(meta='m', journal__dir='j', log__dir='l',
+                           pidfile='p', nbd__enabled='true', nbd__path='n')
+        for path, name in (
+                (built.meta, 'm'), (built.store.journal_dir, 'j'),
+                (built.log.path, 'l/sheep.log'), (built.pidfile, 'p'),
+                (built.nbd.unix_path, 'n')):
+            self.assertEqual(os.path.join(os.getcwd(), name), path)
+
+    def test_nbd(self):
+        built = self.build(nbd__enabled='true', nbd__host='::1',
+                           nbd__port='10810', nbd__default_export='v',
+                           nbd__read_only='true')
+        self.assertEqual(('::1', 10810, '', 'v', True), (
+            built.nbd.host, built.nbd.port, built.nbd.unix_path,
+            built.nbd.default_export, built.nbd.read_only))
+        built = self.build(nbd__enabled='true', nbd__port='-1',
+                           nbd__path='/n')
+        self.assertIsNone(built.nbd.port)
+
+    def test_refused(self):
+        for options, named in (
+                ({'meta': ''}, 'META'), ({'directio': 'true'}, 'directio'),
+                ({'vnodes': '0'}, 'vnodes'), ({'port': '0'}, 'port'),
+                ({'gateway': 'true', 'vnodes': '3'}, 'vnodes'),
+                ({'journal__size': '1K'}, 'journal'),
+                ({'io__host': 'x', 'io__port': '0'}, 'io.port'),
+                ({'nbd__enabled': 'true', 'nbd__port': '-1'}, 'nbd')):
+            with self.subTest(options):
+                with self.assertRaisesRegex(config.ConfigRefused, named):
+                    self.build(**options)
+
+    def test_settings_are_frozen(self):
+        built = self.build()
+        with self.assertRaises(AttributeError):
+            built.port = 1
