@@ -401,7 +401,7 @@ class Connection:
             try:
                 # Wakes whoever waits in the selector; close alone may not.
                 self._socket.shutdown(socket.SHUT_RDWR)
-            except OSError:  # nosec B110: it may be gone already
+            except OSError:  # it may be gone already
                 pass
             self._socket.close()
             self._state.notify_all()

@@ -211,7 +211,7 @@ class RemoteVolume:
             session.connection.ask(
                 'volume.close', {'handle': session.handle},
                 self._client.timeout)
-        except errors.Transient:  # nosec B110: it closes with its connection
+        except errors.Transient:  # it closes with its connection
             pass
         finally:
             session.connection.close()
@@ -308,7 +308,7 @@ class RemoteVolume:
             return
         try:
             request.session.connection.wait(request.call)
-        except errors.SheepdogError:  # nosec B110: an earlier one counts
+        except errors.SheepdogError:  # an earlier one counts
             pass
 
     def _current(self, patience):

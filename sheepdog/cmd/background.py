@@ -67,7 +67,7 @@ class _PipeReport(Report):
             return
         try:
             os.write(self._pipe, json.dumps(words).encode() + b'\n')
-        except BrokenPipeError:  # nosec B110: the command was interrupted
+        except BrokenPipeError:  # the command was interrupted
             pass
 
     def _close(self):

@@ -120,7 +120,7 @@ class Logs:
                 or os.path.exists(self._settings.path)):
             try:
                 self.open()
-            except exits.Stop:  # nosec B110: the words are said on stderr
+            except exits.Stop:  # the words are said on stderr
                 pass
 
     def reopen(self):

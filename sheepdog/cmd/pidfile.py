@@ -55,6 +55,6 @@ class Pidfile:
         if self._is_new:
             try:
                 os.unlink(self.path)
-            except OSError:  # nosec B110: somebody was faster
+            except OSError:  # somebody was faster
                 pass
         os.close(self._file)

@@ -135,7 +135,7 @@ def check_ports(settings):
 
 
 def check_port(host, port, option):
-    host = host or '0.0.0.0'  # nosec B104: what an operator asked for
+    host = host or '0.0.0.0'  # nosec B104
     try:
         family, kind, protocol, _name, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM,
