@@ -161,7 +161,7 @@ class FakeSheep:
         self._threads = []
         self._accepted = []
         self._listener = None
-        self._is_stopped = False
+        self.is_stopped = False
 
     def __enter__(self):
         self.start()
@@ -184,7 +184,7 @@ class FakeSheep:
 
     def stop(self):
         """As kill -9 does: connections break, locks are free."""
-        self._is_stopped = True
+        self.is_stopped = True
         _shut(self._listener)
         self.break_connections()
         for thread in self._threads:
@@ -210,7 +210,7 @@ class FakeSheep:
         thread.start()
 
     def _accept(self):
-        while not self._is_stopped:
+        while not self.is_stopped:
             try:
                 sock, _peer = self._listener.accept()
             except OSError:
@@ -238,7 +238,7 @@ class _Link:
     def serve(self):
         while True:
             while self.sheep.is_deaf:
-                if self.sheep._is_stopped:
+                if self.sheep.is_stopped:
                     return
                 time.sleep(0.01)
             header = self._receive(wire.HEADER_BYTES)

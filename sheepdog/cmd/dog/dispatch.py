@@ -154,7 +154,3 @@ def overview(group) -> str:
     if not group:
         lines += ['', 'dog COMMAND --help tells the options of a command.']
     return '\n'.join(lines)
-
-
-if __name__ == '__main__':
-    sys.exit(main())
