@@ -19,15 +19,13 @@ import errno
 import ipaddress
 import re
 import socket
+import urllib.parse
 
+from sheepdog.cluster import address as address_module
 from sheepdog.cmd import exits
 
-_LOCAL = re.compile(r'(local|file)(:|$)')
-_SERVICE = re.compile(r'([a-z0-9]+)(?:\+[a-z0-9]+)?:(?://)?(?:[^@/]*@)?'
-                      r'([^/?]*)')
-_ENDPOINT = re.compile(r'(\[[0-9a-fA-F:]+\]|[^:=\[\]]+)(?::([0-9]+))?')
-_PORTS = {'zookeeper': 2181, 'kazoo': 2181, 'etcd': 2379, 'etcd3': 2379,
-          'redis': 6379, 'rediss': 6379}
+_ENDPOINT = re.compile(r'(\[[0-9a-fA-F:.]+\]|[^:\[\]]+)(?::([0-9]+))?')
+_PORTS = {'zookeeper': 2181, 'etcd': 2379, 'redis': 6379}
 
 REACH_SECONDS = 3.0
 """For one attempt to reach one server of the coordination service."""
@@ -57,7 +55,7 @@ def _advertised(settings) -> str:
     named = settings.advertised_host or settings.host
     if named and not _is_any(named):
         return _resolved(named)
-    if _LOCAL.match(settings.cluster_url):
+    if address_module.parse(settings.cluster_url, 1.0, '/').driver == 'file':
         return '127.0.0.1'
     for host, _port in endpoints(settings.cluster_url):
         found = _source_towards(host)
@@ -98,15 +96,18 @@ def _source_towards(host) -> str:
 def endpoints(cluster_url) -> list:
     """(host, port) of each server that the URL names; none for a service
     on this machine, or one that we do not know."""
-    match = _SERVICE.match(cluster_url)
-    if not match or match.group(1) not in _PORTS:
+    parsed = address_module.parse(cluster_url, 1.0, '/')
+    if parsed.driver not in _PORTS:
         return []
     found = []
-    for part in match.group(2).split(','):
-        named = _ENDPOINT.fullmatch(part)
-        if named:
-            found.append((named.group(1).strip('[]'), int(
-                named.group(2) or _PORTS[match.group(1)])))
+    for url in parsed.urls:
+        parts = urllib.parse.urlsplit(url)
+        more = urllib.parse.parse_qs(parts.query).get('hosts', [])
+        for netloc in parts.netloc.split(',') + more:
+            named = _ENDPOINT.fullmatch(netloc.rpartition('@')[2])
+            if named:
+                found.append((named.group(1).strip('[]'), int(
+                    named.group(2) or _PORTS[parsed.driver])))
     return found
 
 

@@ -16,8 +16,10 @@ import dataclasses
 import os
 from typing import Optional
 
+from sheepdog.cluster import address
 from sheepdog.conf import config
 from sheepdog.faces.nbd import settings as nbd_settings
+from sheepdog.model import errors
 from sheepdog.model import limits
 from sheepdog.store import settings as store_settings
 
@@ -105,7 +107,7 @@ def build(conf) -> SheepSettings:
         gateway=conf.gateway,
         io_host=conf.io.host,
         io_port=_port('io.port', conf.io.port) if conf.io.host else 0,
-        cluster_url=conf.cluster.url,
+        cluster_url=_cluster_url(conf),
         ttl_seconds=conf.cluster.ttl_seconds,
         vnodes=0 if conf.gateway else conf.vnodes,
         recovery_max=conf.recovery.max,
@@ -113,6 +115,18 @@ def build(conf) -> SheepSettings:
         nbd=_nbd(conf) if conf.nbd.enabled else None,
         pidfile=os.path.abspath(conf.pidfile) if conf.pidfile else '',
         foreground=conf.foreground)
+
+
+def _cluster_url(conf):
+    """Checked, and ``local:DIR`` with an absolute directory."""
+    url = conf.cluster.url
+    if url.startswith('local:'):
+        url = 'local:' + os.path.abspath(url[len('local:'):])
+    try:
+        address.parse(url, conf.cluster.ttl_seconds, '/')
+    except errors.InvalidParameters as exc:
+        raise config.ConfigRefused('cluster.url: %s' % exc) from None
+    return url
 
 
 def _store(conf, meta):

@@ -53,7 +53,7 @@ class CompleteTest(unittest.TestCase):
 
     def test_not_to_be_found_out(self):
         with self.assertRaisesRegex(exits.Stop, '-y') as caught:
-            self.advertised(cluster_url='other:thing')
+            self.advertised(cluster_url='mysql://u:p@h/db')
         self.assertEqual(2, caught.exception.exit_code)
 
     def test_no_such_name(self):
@@ -74,10 +74,10 @@ class EndpointsTest(unittest.TestCase):
         for url, expected in (
                 ('local', []), ('local:/x', []), ('file:///x', []),
                 ('zookeeper:h', [('h', 2181)]),
-                ('zookeeper:a:1,b:2/cluster,timeout=5',
+                ('zookeeper:a:1,b:2/cluster,timeout=5000',
                  [('a', 1), ('b', 2)]),
-                ('zookeeper:a:1,timeout=5', [('a', 1)]),
-                ('zookeeper://a:1,b:2/x', [('a', 1), ('b', 2)]),
+                ('zookeeper:a:1,timeout=5000', [('a', 1)]),
+                ('zookeeper://a:1?hosts=b:2', [('a', 1), ('b', 2)]),
                 ('etcd:a,b', [('a', 2379), ('b', 2379)]),
                 ('etcd3+http://a:1?api_version=v3', [('a', 1)]),
                 ('redis:[::1]:7', [('::1', 7)]),

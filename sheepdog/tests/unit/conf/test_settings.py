@@ -72,11 +72,13 @@ class SettingsTest(unittest.TestCase):
 
     def test_paths_are_absolute(self):
         built = self.build(meta='m', journal__dir='j', log__dir='l',
-                           pidfile='p', nbd__enabled='true', nbd__path='n')
+                           pidfile='p', nbd__enabled='true', nbd__path='n',
+                           cluster__url='local:c')
         for path, name in (
                 (built.meta, 'm'), (built.store.journal_dir, 'j'),
                 (built.log.path, 'l/sheep.log'), (built.pidfile, 'p'),
-                (built.nbd.unix_path, 'n')):
+                (built.nbd.unix_path, 'n'),
+                (built.cluster_url.removeprefix('local:'), 'c')):
             self.assertEqual(os.path.join(os.getcwd(), name), path)
 
     def test_nbd(self):
@@ -96,6 +98,8 @@ class SettingsTest(unittest.TestCase):
                 ({'vnodes': '0'}, 'vnodes'), ({'port': '0'}, 'port'),
                 ({'gateway': 'true', 'vnodes': '3'}, 'vnodes'),
                 ({'journal__size': '1K'}, 'journal'),
+                ({'cluster__url': 'carrier-pigeon:x'}, 'cluster.url'),
+                ({'cluster__url': 'redis:a,b'}, 'cluster.url'),
                 ({'io__host': 'x', 'io__port': '0'}, 'io.port'),
                 ({'nbd__enabled': 'true', 'nbd__port': '-1'}, 'nbd')):
             with self.subTest(options):
