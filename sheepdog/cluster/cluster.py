@@ -44,7 +44,8 @@ class Cluster:
     :param meta: the META directory
     :param info: what this sheep tells of itself; ``incarnation`` and
         ``created`` are filled in here
-    :param ttl: seconds after which coordination drops who is silent
+    :param ttl: seconds after which coordination drops who is silent, where
+        the membership does not know
 
     ``operations`` must be set, listeners added, before ``start``.
     """
@@ -57,7 +58,7 @@ class Cluster:
         self._courier = courier
         self._meta = meta
         self._info = info
-        self._pace = pace_module.Pace(ttl)
+        self._pace = pace_module.Pace(getattr(membership, 'ttl', ttl))
         self._roll = roll_module.Roll()
         self._ledger: Optional[ledger_module.Ledger] = None
         self._follower: Optional[follower_module.Follower] = None
