@@ -24,6 +24,7 @@ from sheepdog.model import errors
 from sheepdog.model import limits
 
 CALLS_KEPT = 10000
+_ZEROES = bytes(limits.BLOCK_BYTES)
 
 
 class Call(collections.namedtuple('Call', 'verb offset length fua')):
@@ -204,8 +205,8 @@ class MemoryVolume:
 
     def _is_data(self, index: int, start: int) -> bool:
         block = start - start % limits.BLOCK_BYTES
-        return any(memoryview(self._objects[index])[
-            block:block + limits.BLOCK_BYTES])
+        content = self._objects[index][block:block + limits.BLOCK_BYTES]
+        return content != _ZEROES[:len(content)]
 
     # How calls end.
 

@@ -80,17 +80,21 @@ class RequestReader:
     """Cuts a byte stream into requests.
 
     Each one is handed to ``take(flags, command, cookie, offset, length,
-    data)``; data is bytes, empty but for a WRITE. A WRITE longer than
-    ``PAYLOAD_MAX_BYTES`` is handed over with data None and its payload goes
-    by unseen. While ``take`` returns true, the next one follows. Nothing is
-    taken after a DISC.
+    data)``; data is bytes, empty but for a WRITE. The payload of a WRITE
+    longer than ``PAYLOAD_MAX_BYTES`` goes by unseen, and it is handed over
+    with data None (not earlier: clients take an answer to what they are
+    still sending for an error of the server's). While ``take`` returns true,
+    the next one follows. Nothing is taken after a DISC.
     """
 
-    __slots__ = ('_take', '_drop_bytes', '_is_over', 'room_bytes')
+    __slots__ = ('_take', '_drop_bytes', '_dropped', '_is_over',
+                 'room_bytes')
 
     def __init__(self, take: Callable):
         self._take = take
         self._drop_bytes = 0
+        self._dropped = None
+        """The request whose payload goes by."""
         self._is_over = False
         self.room_bytes = _REQUEST_BYTES
         """Length of the request that is awaited, as far as it is known."""
@@ -103,8 +107,14 @@ class RequestReader:
         """
         take = self._take
         position = start
-        if self._drop_bytes:
-            position = self._drop(position, end)
+        if self._dropped is not None:
+            position += min(self._drop_bytes, end - start)
+            self._drop_bytes -= position - start
+            if self._drop_bytes:
+                return position
+            dropped, self._dropped = self._dropped, None
+            if not take(*dropped):
+                return position
         elif self._is_over:
             return end
         self.room_bytes = _REQUEST_BYTES
@@ -116,17 +126,17 @@ class RequestReader:
             if command == nbd.CMD_WRITE:
                 data_at = position + _REQUEST_BYTES
                 if length > nbd.PAYLOAD_MAX_BYTES:
+                    self._dropped = (flags, command, cookie, offset, length,
+                                     None)
                     self._drop_bytes = length
-                    position = self._drop(data_at, end)
-                    data = None
-                else:
-                    position_after = data_at + length
-                    if position_after > end:
-                        self.room_bytes = _REQUEST_BYTES + length
-                        break
-                    # The one copy: the buffer is used again.
-                    data = bytes(memoryview(buffer)[data_at:position_after])
-                    position = position_after
+                    return self.receive(buffer, data_at, end)
+                position_after = data_at + length
+                if position_after > end:
+                    self.room_bytes = _REQUEST_BYTES + length
+                    break
+                # The one copy: the buffer is used again.
+                data = bytes(memoryview(buffer)[data_at:position_after])
+                position = position_after
                 if not take(flags, command, cookie, offset, length, data):
                     break
             else:
@@ -138,11 +148,6 @@ class RequestReader:
                 if not take(flags, command, cookie, offset, length, b''):
                     break
         return position
-
-    def _drop(self, position: int, end: int) -> int:
-        gone = min(self._drop_bytes, end - position)
-        self._drop_bytes -= gone
-        return position + gone
 
 
 def simple_reply(cookie: int, error: int = 0) -> bytes:

@@ -33,6 +33,7 @@ class Volume(Protocol):
     name: str
     vdi_id: int
     size: int
+    object_bytes: int
     read_only: bool
     valid: bool
 

@@ -45,7 +45,8 @@ class NbdFace:
             settings.read_only, settings.lock_wait_seconds)
         self.counters = counters.Counters()
         self.tls = nbd_options.Tls.NONE
-        """With certificates configured, what is made of STARTTLS."""
+        """What is made of STARTTLS. Anything else needs certificates, and
+        a world that can put TLS under a connection."""
         self.is_stopping = False
         self._listeners: list[api.Listener] = []
         # In order of arrival, so that all worlds stop them in that order.

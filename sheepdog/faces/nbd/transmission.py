@@ -321,12 +321,35 @@ class Transmission:
                             length: int) -> None:
         self._counters.statuses += 1
         length = min(length, STATUS_BYTES_MAX)
-        extents_max = (1 if flags & nbd.CMD_FLAG_REQ_ONE else
-                       STATUS_EXTENTS_MAX)
-        extents = wire.merge_extents(
-            await self._volume.extents(offset, length), length, extents_max)
+        if flags & nbd.CMD_FLAG_REQ_ONE:
+            extents = await self._first_extent(offset, length)
+        else:
+            extents = wire.merge_extents(
+                await self._volume.extents(offset, length), length,
+                STATUS_EXTENTS_MAX)
         self._send(wire.status_chunk(cookie, nbd_options.CONTEXT_ID,
                                      extents))
+
+    async def _first_extent(self, offset: int, length: int) -> list:
+        """What begins at ``offset``, as far as it is all of one kind.
+
+        QEMU asks so, for 2 GiB at a time, and forgets all but the first
+        extent of the answer: no more is looked at than that needs.
+        """
+        object_bytes = self._volume.object_bytes
+        step = object_bytes - offset % object_bytes
+        looked_at = 0
+        extents = []
+        while looked_at < length:
+            step = min(step, length - looked_at)
+            extents += await self._volume.extents(offset + looked_at, step)
+            merged = wire.merge_extents(extents, length, 2)
+            if len(merged) > 1:
+                break
+            extents = [(size, not state) for size, state in merged]
+            looked_at += step
+            step *= 2
+        return merged[:1]
 
     # Errors.
 

@@ -260,6 +260,25 @@ class TestBlockStatus(TestCase):
                               nbd.CMD_FLAG_REQ_ONE),
             [((5 << 20) - 4096, 3)])
 
+    async def test_req_one_looks_no_further_than_it_needs(self):
+        client = await self.place.client()
+        await self.volume.write(5 << 20, b'x' * 8192)
+        self.volume.calls.clear()
+        await self.status(client, 5 << 20, 32 << 20, nbd.CMD_FLAG_REQ_ONE)
+        self.assertEqual([call[1:3] for call in self.volume.calls],
+                         [(5 << 20, 3 << 20)])
+
+    async def test_req_one_of_a_long_run(self):
+        client = await self.place.client('large')
+        self.assertEqual(
+            await self.status(client, 12345, 1 << 31, nbd.CMD_FLAG_REQ_ONE),
+            [(transmission.STATUS_BYTES_MAX, 3)])
+        self.assertLess(len(self.place.large.calls), 10)
+        await self.place.large.write(100 << 20, b'x')
+        self.assertEqual(
+            await self.status(client, 12345, 1 << 31, nbd.CMD_FLAG_REQ_ONE),
+            [((100 << 20) - 12345, 3)])
+
     async def test_unaligned_ranges_and_tails(self):
         self.volume.grow(self.place.SIZE + 777)
         client = await self.place.client()

@@ -96,12 +96,20 @@ class TestRequestReader(unittest.TestCase):
         self.assertEqual(
             reader.feed(client.pack_request(nbd.CMD_WRITE, 1, 0, length) +
                         bytes(100)), 128)
-        self.assertEqual(reader.requests,
-                         [(0, nbd.CMD_WRITE, 1, 0, length, None)])
+        # Who is still sending expects no answer.
+        self.assertEqual(reader.requests, [])
         reader.feed(bytes(length - 100) +
                     client.pack_request(nbd.CMD_FLUSH, 2))
-        self.assertEqual(reader.requests[1:],
-                         [(0, nbd.CMD_FLUSH, 2, 0, 0, b'')])
+        self.assertEqual(reader.requests,
+                         [(0, nbd.CMD_WRITE, 1, 0, length, None),
+                          (0, nbd.CMD_FLUSH, 2, 0, 0, b'')])
+
+    def test_it_stops_behind_what_went_by_too(self):
+        reader = Reader(stops=1)
+        length = nbd.PAYLOAD_MAX_BYTES + 1
+        reader.feed(client.pack_request(nbd.CMD_WRITE, 1, 0, length))
+        rest = bytes(length) + client.pack_request(nbd.CMD_FLUSH, 2)
+        self.assertEqual(reader.reader.receive(rest, 0, len(rest)), length)
 
     def test_wrong_magic(self):
         with self.assertRaises(nbd.Violation):
