@@ -123,6 +123,12 @@ class Logs:
             except exits.Stop:  # the words are said on stderr
                 pass
 
+    def open_if_outside(self, meta):
+        """As ``open_if_there``, but never in the store ``meta``."""
+        if (self._settings.destination != 'default'
+                or os.path.dirname(self._settings.path) != meta):
+            self.open_if_there()
+
     def reopen(self):
         """After log rotation: begin the file anew."""
         if isinstance(self._handler, ReopeningFileHandler):

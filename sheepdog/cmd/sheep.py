@@ -204,24 +204,26 @@ def _serve(settings, build, report, pidfile) -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(Daemon(settings, build, report, logs).run())
     except Exception as exc:
-        return _give_up(exc, report, logs)
+        return _give_up(exc, settings, report, logs)
     finally:
         if pidfile is not None:
             pidfile.remove()
         logs.close()
 
 
-def _give_up(error, report, logs) -> int:
+def _give_up(error, settings, report, logs) -> int:
     """Say why, to the log and to whoever started us."""
     code = exits.code_of(error)
-    logs.open_if_there()
     if isinstance(error, (exits.Stop, errors.SheepdogError, OSError)) or (
             hasattr(error, 'exit_code')):
         message = str(error)
         LOG.critical('stopping: %s', message)
+        # A store that we may not use has a log that is not ours to write.
+        logs.open_if_outside(settings.meta)
     else:
         message = 'internal error: %s: %s' % (type(error).__name__, error)
         LOG.critical('internal error', exc_info=error)
+        logs.open_if_there()
     report.failed(message, code)
     return code
 

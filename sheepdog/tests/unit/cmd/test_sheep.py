@@ -280,7 +280,21 @@ class BackgroundTest(DaemonCase):
     def test_bug_is_relayed(self):
         self.check_refused('crash', 1, 'internal error: RuntimeError: a bug')
 
-    def test_refusal_is_logged_where_there_is_a_log(self):
+    def test_refusal_leaves_the_log_of_the_store_alone(self):
+        self.meta.mkdir()
+        self.log.write_text('before\n')
+        self.run_daemon('refuse', code=2)
+        self.assertEqual('before\n', self.log.read_text())
+
+    def test_refusal_is_logged_elsewhere(self):
+        place = self.directory / 'logs'
+        place.mkdir()
+        (place / 'sheep.log').write_text('')
+        self.run_daemon('refuse', '-l', 'dir=%s' % place, code=2)
+        self.assertIn('stopping: the store', (
+            place / 'sheep.log').read_text())
+
+    def test_bug_is_logged_where_there_is_a_log(self):
         self.meta.mkdir()
         self.log.write_text('before\n')
         self.run_daemon('crash', code=1)
