@@ -45,15 +45,13 @@ from tooz import coordination
 from sheepdog.cluster import address as address_module
 from sheepdog.cluster import api
 from sheepdog.cluster import incarnations
-from sheepdog.model import errors
+from sheepdog.cluster import membership
 
 LOG = logging.getLogger(__name__)
 
 RUN_DIRECTORY = '/run/sheepdog'
 RECONNECT_SECONDS = 0.5
 RECONNECT_MAX_SECONDS = 4.0
-STOP_SECONDS = 3.0
-STOP_POLL_SECONDS = 0.02
 TERMS_KEPT = 3
 FILE_POLL_SECONDS = 0.1
 FILE_MISSES = 3
@@ -316,21 +314,6 @@ def _text(name) -> str:
     return name.decode() if isinstance(name, bytes) else name
 
 
-class _Identity:
-    """One incarnation. The thread prolongs the lease; the loop alone ends
-    it."""
-
-    __slots__ = ('incarnation', 'lease_until', 'is_dead')
-
-    def __init__(self, incarnation: str, lease_until: float):
-        self.incarnation = incarnation
-        self.lease_until = lease_until
-        self.is_dead = False
-
-    def is_valid(self) -> bool:
-        return not self.is_dead and now() < self.lease_until
-
-
 class _Heart(threading.Thread):
     """The thread. ``face`` is called through ``_tell`` only."""
 
@@ -340,7 +323,7 @@ class _Heart(threading.Thread):
         self._loop = loop
         self._address = face.address
         self._ttl = face.address.ttl
-        self._margin = max(0.3, self._ttl / 10)
+        self._margin = membership.margin_seconds(self._ttl)
         self._is_file = face.address.driver == 'file'
         self._witness = _Witness() if self._is_file else None
         self._poll = (FILE_POLL_SECONDS if self._is_file
@@ -349,13 +332,13 @@ class _Heart(threading.Thread):
         self._last_start = 0
         self._has_stopped = threading.Event()
         self._groups: Optional[_Groups] = None
-        self._identity: Optional[_Identity] = None
+        self._identity: Optional[membership.Identity] = None
         self._known: dict = {}
         self._misses: dict = {}
         self._fences: dict = {}
         self._term = 0
         self._vacant = 0
-        self.leaving: list = []
+        self._leaving: list = []
         self.loop_seen = now()
         self.to_fence = collections.deque()
         self.min_term = 0
@@ -363,6 +346,10 @@ class _Heart(threading.Thread):
 
     def stop(self) -> None:
         self._has_stopped.set()
+
+    def has_left(self) -> bool:
+        return not self.is_alive() and all(
+            left.is_set() for left in self._leaving)
 
     def run(self) -> None:
         pause = RECONNECT_SECONDS
@@ -408,8 +395,8 @@ class _Heart(threading.Thread):
         self._groups.join('members', self._capabilities(info=info.to_dict()))
         self._known = {}
         self._term = self._vacant = 0
-        self._identity = _Identity(incarnation,
-                                   begun + self._ttl - self._margin)
+        self._identity = membership.Identity(
+            incarnation, begun + self._ttl - self._margin)
         self._tell(self._face.born, self._identity)
 
     def _capabilities(self, **fields) -> dict:
@@ -426,8 +413,8 @@ class _Heart(threading.Thread):
             identity.lease_until = 0.0
         if groups is not None:
             left = threading.Event()
-            self.leaving = [one for one in self.leaving if not one.is_set()]
-            self.leaving.append(left)
+            self._leaving = [one for one in self._leaving if not one.is_set()]
+            self._leaving.append(left)
             threading.Thread(
                 target=_leave,
                 args=(groups, identity and identity.incarnation, left),
@@ -447,7 +434,7 @@ class _Heart(threading.Thread):
                 self._report(error)
             self._has_stopped.wait(self._poll)
 
-    def _tick(self, identity: _Identity) -> None:
+    def _tick(self, identity: membership.Identity) -> None:
         begun = now()
         if begun >= identity.lease_until:
             raise Lapsed('no heartbeat in time')
@@ -523,7 +510,7 @@ class _Heart(threading.Thread):
                 self._groups.delete('fence.' + incarnation)
                 del self._fences[incarnation]
 
-    def _lead(self, identity: _Identity,
+    def _lead(self, identity: membership.Identity,
               members: dict) -> Optional[api.MemberInfo]:
         """Claim a term when nobody leads, give ours up for a higher one."""
         leaders = []
@@ -554,7 +541,7 @@ class _Heart(threading.Thread):
             return self._claim(identity, members)
         return None
 
-    def _claim(self, identity: _Identity,
+    def _claim(self, identity: membership.Identity,
                members: dict) -> Optional[api.MemberInfo]:
         term = self._groups.claim(self.min_term)
         if not term:
@@ -588,68 +575,15 @@ def _leave(groups: _Groups, incarnation: Optional[str],
         groups.stop()
 
 
-class ToozMembership:
-    """See ``api.Membership``. Everything here is called in the loop.
-
-    ``problem``: why coordination does not answer, '' while it does.
-    """
+class ToozMembership(membership.LeasedMembership):
+    """See ``api.Membership``."""
 
     def __init__(self, address: address_module.Address):
+        super().__init__(address.ttl, now)
         self.address = address
-        self.ttl = address.ttl
-        self.incarnation = ''
-        self.problem = ''
-        self.info: Optional[api.MemberInfo] = None
-        self._listener: Optional[api.MembershipListener] = None
-        self._heart: Optional[_Heart] = None
-        self._identity: Optional[_Identity] = None
-        self._term = 0
-        self._watching: Optional[asyncio.TimerHandle] = None
-        self._has_stopped = False
 
-    def start(self, info: api.MemberInfo, listener: api.MembershipListener,
-              min_term: int) -> None:
-        self.info = info
-        self._listener = listener
-        self._loop = asyncio.get_running_loop()
-        self._heart = _Heart(self, self._loop)
-        self._heart.min_term = min_term
-        self._heart.start()
-        self._watch()
-
-    async def stop(self) -> None:
-        self._has_stopped = True
-        if self._watching is not None:
-            self._watching.cancel()
-        identity, self._identity = self._identity, None
-        if identity is not None:
-            identity.is_dead = True
-        if self._heart is None:
-            return
-        self._heart.stop()
-        for _ in range(int(STOP_SECONDS / STOP_POLL_SECONDS)):
-            if not self._heart.is_alive() and all(
-                    left.is_set() for left in self._heart.leaving):
-                return
-            await asyncio.sleep(STOP_POLL_SECONDS)
-        LOG.warning('coordination does not answer: left without a word')
-
-    def lease_valid(self) -> bool:
-        identity = self._identity
-        return identity is not None and identity.is_valid()
-
-    def note_term(self, term: int) -> None:
-        heart = self._heart
-        heart.min_term = max(heart.min_term, term)
-        if self._term and self._term < term:
-            self.deposed(self._term)
-
-    def fence(self, incarnation: str) -> None:
-        identity = self._identity
-        if identity is not None and incarnation == identity.incarnation:
-            self._loop.call_soon(self.end, identity, 'fenced by itself')
-        else:
-            self._heart.to_fence.append(incarnation)
+    def make_heart(self) -> _Heart:
+        return _Heart(self, asyncio.get_running_loop())
 
     def check(self) -> None:
         """Try the service out; blocks. To be called before ``start``.
@@ -674,56 +608,3 @@ class ToozMembership:
             if groups is not None:
                 with contextlib.suppress(Exception):
                     groups.stop()
-
-    # From the thread, through the loop.
-
-    def report(self, problem: str) -> None:
-        if problem != self.problem:
-            LOG.warning('coordination: %s', problem)
-        self.problem = problem
-
-    def ping(self) -> None:
-        self._heart.loop_seen = now()
-
-    def born(self, identity: _Identity) -> None:
-        if self._has_stopped:
-            return
-        LOG.info('identity %s', identity.incarnation)
-        self._identity = identity
-        self.incarnation = identity.incarnation
-
-    def snapshot(self, identity: _Identity, members: dict,
-                 leader: Optional[api.MemberInfo]) -> None:
-        if identity is self._identity and identity.is_valid():
-            self.problem = ''
-            self._listener.on_members(members, leader)
-
-    def claimed(self, identity: _Identity, term: int) -> None:
-        if (identity is self._identity and identity.is_valid() and
-                term > self._heart.min_term):
-            self._heart.min_term = term
-            self._term = term
-            self._listener.on_leader(term)
-        else:
-            # Useless to us; the thread gives it back and claims above.
-            self._heart.min_term = max(self._heart.min_term, term + 1)
-
-    def deposed(self, term: int) -> None:
-        if term and self._term == term:
-            self._term = 0
-            self._listener.on_leader(0)
-
-    def end(self, identity: _Identity, reason: str) -> None:
-        """The identity is dead, for ever."""
-        if identity is not self._identity or identity.is_dead:
-            return
-        identity.is_dead = True
-        self.deposed(self._term)
-        self._listener.on_lapse(reason)
-
-    def _watch(self) -> None:
-        """The thread may hang in a call while the lease runs out."""
-        if self._identity is not None and not self._identity.is_dead and (
-                now() >= self._identity.lease_until):
-            self.end(self._identity, 'no heartbeat in time')
-        self._watching = self._loop.call_later(self.ttl / 16, self._watch)
