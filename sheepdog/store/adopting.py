@@ -1,0 +1,209 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Replacing an object's whole content, in one step.
+
+The new content is built beside the object, under a name of its own, and
+synced; then a record in the journal says that it counts; then it takes the
+object's name. A crash before the record is durable leaves the old content,
+one behind it the new (replay gives it its name).
+"""
+
+import asyncio
+import logging
+
+from sheepdog.model import errors
+from sheepdog.store import applier as store_applier
+from sheepdog.store import checksums
+from sheepdog.store import objects as store_objects
+from sheepdog.store import opening
+from sheepdog.store import operations
+from sheepdog.store import records
+from sheepdog.store import state as store_state
+from sheepdog.store import syncing
+from sheepdog.store import turns as store_turns
+from sheepdog.store import writer as store_writer
+
+LOG = logging.getLogger(__name__)
+
+_BLOCK = checksums.BLOCK_BYTES
+COPY_CHUNK_BYTES = 256 << 10
+
+
+def path_of_new(path: str, birth: int) -> str:
+    """Where the content of that birth lies until it has its name."""
+    return '%s.%016x' % (path, birth)
+
+
+def oid_of_new(name: str):
+    """(object id, birth) of such a name, or None."""
+    stem, _, suffix = name.partition('.')
+    oid = store_objects.oid_of(stem)
+    birth = store_objects.oid_of(suffix)
+    return None if oid is None or birth is None else (oid, birth)
+
+
+class Adopter:
+    def __init__(self, disk, objects: store_objects.Objects,
+                 opener: opening.Opener, turns: store_turns.Turns,
+                 writer: store_writer.Writer, syncs: syncing.Syncs,
+                 bad: store_applier.BadBlocks, take_number):
+        self._disk = disk
+        self._objects = objects
+        self._opener = opener
+        self._turns = turns
+        self._writer = writer
+        self._syncs = syncs
+        self._bad = bad
+        self._take_number = take_number
+
+    async def adopt(self, oid: int, version: int, capacity: int,
+                    pieces: list, keep: bool, zeros: list) -> None:
+        """See ``Store.adopt``."""
+        _check(capacity, pieces, zeros)
+        obj = self._opener.get_or_new(oid)
+        await self._turns.take(obj)
+        try:
+            self._writer.flush()
+            birth = self._take_number()
+            path = path_of_new(self._objects.path(oid), birth)
+            try:
+                file, table = await self._build(
+                    path, obj, version, capacity, birth, pieces, keep, zeros)
+            except OSError as error:
+                self._discard(path)
+                raise store_state.typed(error, path)
+            except errors.SheepdogError:
+                self._discard(path)
+                raise
+        except BaseException:
+            self._turns.give_back(obj)
+            raise
+        still_bad = [block for block in self._bad.of(oid)
+                     if keep and table[block] == obj.table[block]]
+        # From here on the journal decides: not to be given up half-way.
+        done = asyncio.get_running_loop().create_future()
+
+        def finish(error):
+            if not done.done():
+                done.set_result(error)
+
+        op = operations.Operation(records.ADOPT, obj, version, 0, 0,
+                                  (path, file, table), finish, True,
+                                  capacity)
+        op.birth = birth
+        self._turns.park_first(obj, self._writer.start, [op])
+        self._turns.give_back(obj)
+        error = await done
+        if error is None:
+            self._bad.add(oid, still_bad)
+            error = await self._sync_names()
+        elif self._writer.failed is None:
+            # It is not in the journal.
+            file.close()
+            self._discard(path)
+        if error is not None:
+            raise error
+
+    async def _sync_names(self):
+        done = asyncio.get_running_loop().create_future()
+        self._syncs.directory(done.set_result)
+        error = await done
+        return None if error is None else store_state.typed(
+            error, self._objects.directory)
+
+    async def _build(self, path, obj, version, capacity, birth, pieces, keep,
+                     zeros) -> tuple:
+        """The new file, durable but for its place: (file, table)."""
+        file = self._disk.open(path, create=True)
+        try:
+            table = checksums.new_table(capacity // _BLOCK)
+            file.truncate(store_objects.file_bytes(capacity))
+            if keep and obj.exists:
+                await self._copy(obj, file, table, capacity)
+            for offset, data in pieces:
+                _patch(file, table, offset, data)
+                await asyncio.sleep(0)
+            for offset, size in zeros:
+                _clear(file, table, offset, size)
+            store_objects.prepare(file, capacity, table, version, birth)
+            await file.sync()
+            error = await self._sync_names()
+            if error is not None:
+                raise error
+        except BaseException:
+            file.close()
+            raise
+        return file, table
+
+    async def _copy(self, obj, file, table, capacity: int) -> None:
+        """Take over the present content, bad blocks with their entries:
+        they stay bad."""
+        if obj.damage:
+            raise errors.StorageError(obj.damage)
+        blocks = min(capacity, obj.capacity) // _BLOCK
+        table[:blocks] = obj.table[:blocks]
+        for first, count in checksums.data_runs(table[:blocks]):
+            end = (first + count) * _BLOCK
+            for offset in range(first * _BLOCK, end, COPY_CHUNK_BYTES):
+                file.pwrite(await obj.file.pread_cold(
+                    min(COPY_CHUNK_BYTES, end - offset), offset), offset)
+
+    def _discard(self, path: str) -> None:
+        try:
+            self._disk.unlink(path)
+        except OSError as error:
+            LOG.warning('%s is left behind: %s', path, error)
+
+
+def _check(capacity: int, pieces: list, zeros: list) -> None:
+    if capacity <= 0 or capacity % _BLOCK:
+        raise errors.InvalidParameters(
+            'no object has a capacity of %d bytes' % capacity)
+    ranges = [(offset, len(data)) for offset, data in pieces] + list(zeros)
+    for offset, size in ranges:
+        if offset < 0 or size < 0 or offset + size > capacity:
+            raise errors.InvalidParameters(
+                '%d bytes from %d are not within an object of %d bytes'
+                % (size, offset, capacity))
+
+
+def _patch(file, table, offset: int, data) -> None:
+    """Write any range of a file that nobody else sees yet."""
+    if not data:
+        return
+    low = offset // _BLOCK * _BLOCK
+    end = offset + len(data)
+    high = -(-end // _BLOCK) * _BLOCK
+    if low != offset or high != end:
+        old = file.pread(high - low, low)
+        for block in {low // _BLOCK, high // _BLOCK - 1}:
+            start = block * _BLOCK - low
+            if checksums.entry(old[start:start + _BLOCK]) != table[block]:
+                raise errors.ChecksumError(
+                    'block %d is bad and covered in part only' % block)
+        data = b''.join((old[:offset - low], data, old[end - low:]))
+    file.pwrite(data, low)
+    table[low // _BLOCK:high // _BLOCK] = memoryview(checksums.entries(data))
+
+
+def _clear(file, table, offset: int, size: int) -> None:
+    low = -(-offset // _BLOCK) * _BLOCK
+    high = (offset + size) // _BLOCK * _BLOCK
+    if low >= high:
+        _patch(file, table, offset, bytes(size))
+        return
+    _patch(file, table, offset, bytes(low - offset))
+    _patch(file, table, high, bytes(offset + size - high))
+    file.punch(low, high - low)
+    table[low // _BLOCK:high // _BLOCK] = checksums.new_table(
+        (high - low) // _BLOCK)

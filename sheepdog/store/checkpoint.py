@@ -1,0 +1,154 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Making a full segment of the journal free again.
+
+Every object that the segment names is brought up to date on disk: its
+table and version saved, its file synced, all names synced. Only then the
+segment is void. Runs beside the writes, a few objects at a time.
+"""
+
+import asyncio
+import collections
+import logging
+
+from sheepdog.store import journal as store_journal
+from sheepdog.store import objects as store_objects
+from sheepdog.store import state as store_state
+from sheepdog.store import syncing
+from sheepdog.store import writer as store_writer
+
+LOG = logging.getLogger(__name__)
+
+SYNCS_AT_ONCE = 4
+RETRY_SECONDS = 5.0
+
+
+class Checkpoint:
+    def __init__(self, world, disk, objects: store_objects.Objects,
+                 journal: store_journal.Journal,
+                 writer: store_writer.Writer, syncs: syncing.Syncs,
+                 counters: store_state.Counters):
+        self._world = world
+        self._disk = disk
+        self._objects = objects
+        self._journal = journal
+        self._writer = writer
+        self._syncs = syncs
+        self._counters = counters
+        self._task = None
+
+    def start(self, segment: store_journal.Segment) -> None:
+        """Free a segment in the background."""
+        self._task = self._world.spawn(self._run(segment),
+                                       'store: checkpoint')
+
+    async def free_all(self) -> None:
+        """Free the whole journal, where nothing is written any more.
+
+        :raises OSError: some of it is still in force
+        """
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        # The older one first: it must never be replayed without the newer.
+        for segment in (self._journal.other, self._journal.current):
+            if not segment.is_free:
+                await self.free(segment)
+
+    def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self, segment: store_journal.Segment) -> None:
+        started = self._world.clock.monotonic()
+        names = len(segment.named)
+        while True:
+            try:
+                await self.free(segment)
+                break
+            except OSError as error:
+                typed = store_state.typed(error, 'checkpoint')
+                self._counters.errors += 1
+                if not store_state.is_full(error):
+                    self._writer.fail(typed)
+                    return
+                LOG.error('%s; again in %d s', typed, RETRY_SECONDS)
+                self._writer.refuse_stalled(typed)
+                await asyncio.sleep(RETRY_SECONDS)
+        LOG.info('checkpoint of %d objects took %.1f s', names,
+                 self._world.clock.monotonic() - started)
+        self._counters.checkpoints += 1
+        self._writer.resume()
+
+    async def free(self, segment: store_journal.Segment) -> None:
+        """:raises OSError: the segment is still in force"""
+        if segment.pending:
+            segment.on_idle = asyncio.get_running_loop().create_future()
+            await segment.on_idle
+        running = collections.deque()
+        try:
+            for oid in list(segment.named):
+                future = self._save(oid)
+                if future is None:
+                    continue
+                running.append(future)
+                if len(running) >= SYNCS_AT_ONCE:
+                    await _outcome(running.popleft())
+            while running:
+                await _outcome(running.popleft())
+        finally:
+            for future in running:
+                future.cancel()
+        future = asyncio.get_running_loop().create_future()
+        self._syncs.directory(_Resolve(future))
+        await _outcome(future)
+        await self._journal.free(segment)
+
+    def _save(self, oid: int):
+        """Begin to bring one object up to date on disk; a future of an
+        error or None, or None where there is nothing to do."""
+        obj = self._objects.open.get(oid)
+        future = asyncio.get_running_loop().create_future()
+        if obj is None:
+            if oid not in self._objects.versions:
+                return None
+            # Closed since: its table was saved then.
+            file = self._disk.open(self._objects.path(oid))
+            file.sync_later(_Resolve(future))
+            file.close()
+            return future
+        if not obj.exists or obj.file is None:
+            return None
+        if obj.is_dirty:
+            obj.save_table()
+        self._syncs.object(obj, _Resolve(future))
+        return future
+
+
+class _Resolve:
+    """A waiter for a sync that fills a future, unless it was given up."""
+
+    __slots__ = ('_future',)
+
+    def __init__(self, future: asyncio.Future):
+        self._future = future
+
+    def __call__(self, error) -> None:
+        if not self._future.done():
+            self._future.set_result(error)
+
+
+async def _outcome(future: asyncio.Future) -> None:
+    error = await future
+    if error is not None:
+        raise error

@@ -1,0 +1,215 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The store's directory: who it is, whose it is, whether it can be used.
+
+    META/store      who this is, and how the last run ended (JSON)
+    META/lock       locked while a sheep runs
+    META/obj/       the objects
+    META/journal/   the journal's segments, where no other place is named
+
+Everything is looked at before anything is changed: a refusal leaves the
+directory as it was.
+"""
+
+import dataclasses
+import errno
+import json
+import logging
+from typing import Any, Optional
+
+from sheepdog.store import objects as store_objects
+from sheepdog.store import settings as store_settings
+
+LOG = logging.getLogger(__name__)
+
+FORMAT = 1
+_PROBE = 'probe'
+_REFUSED = store_settings.StoreRefused
+EXIT_FULL = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Identity:
+    """``boot_id``: where the last run was. ``clean``: it ended orderly, all
+    is on disk. ``power_lost``: the page cache was lost once and nobody has
+    said yet that the objects were compared. ``sequence``, ``generation``:
+    no journal has used higher ones before this run began."""
+
+    node_id: str
+    boot_id: str = ''
+    clean: bool = True
+    power_lost: bool = False
+    sequence: int = 0
+    generation: int = 0
+    journal_dir: str = ''
+    segment_bytes: int = 0
+    format: int = FORMAT
+
+    def pack(self) -> bytes:
+        return (json.dumps(dataclasses.asdict(self), indent=1) + '\n').encode()
+
+
+@dataclasses.dataclass
+class Layout:
+    """``identity`` is None before the first run. ``lock`` must be kept."""
+
+    meta: str
+    lock: Any
+    identity: Optional[Identity]
+    journal_dir: str
+
+    @property
+    def objects_dir(self) -> str:
+        return self.meta + '/obj'
+
+    @property
+    def identity_path(self) -> str:
+        return self.meta + '/store'
+
+    def segment_paths(self, directory: str, node_id: str) -> list:
+        """The node's id in the names lets several share a device."""
+        return ['%s/%s.%d' % (directory, node_id, number)
+                for number in (0, 1)]
+
+
+async def open_layout(disk, settings: store_settings.StoreSettings) -> Layout:
+    """Look at the directory and lock it.
+
+    :raises StoreRefused: it cannot be used
+    """
+    settings.check()
+    meta = settings.meta
+    is_new = _check_directory(disk, meta)
+    journal_dir = settings.journal_dir or meta + '/journal'
+    if is_new:
+        _check_room(disk, settings, journal_dir, None)
+    try:
+        disk.make_directory(meta)
+        lock = disk.lock(meta + '/lock')
+    except BlockingIOError:
+        raise _REFUSED('%s is in use by another sheep: stop that one, or '
+                       'give this one another directory' % meta)
+    except OSError as error:
+        raise _unwritable(meta, error)
+    layout = Layout(meta, lock, None, journal_dir)
+    layout.identity = await _read_identity(disk, layout)
+    _check_attributes(disk, meta)
+    _check_objects(disk, layout)
+    _check_room(disk, settings, journal_dir, layout.identity)
+    return layout
+
+
+def make_directories(disk, layout: Layout) -> None:
+    """:raises StoreRefused: they cannot be made"""
+    try:
+        disk.make_directory(layout.objects_dir)
+        disk.make_directory(layout.journal_dir)
+    except OSError as error:
+        raise _unwritable(layout.meta, error)
+
+
+def _check_directory(disk, meta: str) -> bool:
+    """True where it is not there yet."""
+    try:
+        disk.list(meta)
+    except FileNotFoundError:
+        return True
+    except NotADirectoryError:
+        raise _REFUSED('%s is not a directory: name one for the store' % meta)
+    except OSError as error:
+        raise _REFUSED('%s cannot be read (%s): check its owner and mode'
+                       % (meta, error.strerror or error))
+    return False
+
+
+async def _read_identity(disk, layout: Layout) -> Optional[Identity]:
+    path = layout.identity_path
+    try:
+        data = await disk.read_file(path)
+    except FileNotFoundError:
+        if disk.exists(layout.objects_dir) and disk.list(layout.objects_dir):
+            raise _REFUSED('%s has objects but %s is missing: put it back, '
+                           'or name an empty directory'
+                           % (layout.objects_dir, path))
+        return None
+    except OSError as error:
+        raise _REFUSED('%s cannot be read: %s' % (path, error))
+    try:
+        fields = json.loads(data)
+        found = fields['format']
+        if found == FORMAT:
+            return Identity(**fields)
+    except (ValueError, TypeError, KeyError):
+        raise _REFUSED('%s is not what a sheep writes: put it back from a '
+                       'backup, or name an empty directory' % path) from None
+    raise _REFUSED('%s is of format %s, this sheep knows %d: run the version '
+                   'that wrote it, or name an empty directory'
+                   % (layout.meta, found, FORMAT))
+
+
+def _check_attributes(disk, meta: str) -> None:
+    path = '%s/%s' % (meta, _PROBE)
+    try:
+        file = disk.open(path, create=True)
+    except OSError as error:
+        raise _unwritable(meta, error)
+    try:
+        file.set_attribute(store_objects.ATTRIBUTE, b'probe')
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise _REFUSED('%s is full: give back some space' % meta,
+                           EXIT_FULL)
+        raise _REFUSED('the file system of %s has no extended attributes '
+                       '(%s): mount it with user_xattr, or use another one'
+                       % (meta, error.strerror or error))
+    finally:
+        file.close()
+        disk.unlink(path)
+
+
+def _check_objects(disk, layout: Layout) -> None:
+    try:
+        if disk.exists(layout.objects_dir):
+            disk.list(layout.objects_dir)
+    except OSError as error:
+        raise _REFUSED('%s cannot be read (%s): check its owner and mode'
+                       % (layout.objects_dir, error.strerror or error))
+
+
+def _check_room(disk, settings: store_settings.StoreSettings,
+                journal_dir: str, identity: Optional[Identity]) -> None:
+    if settings.journal_skip:
+        return
+    if identity is not None and identity.journal_dir == journal_dir \
+            and identity.segment_bytes == settings.segment_bytes:
+        return
+    where = journal_dir
+    while not disk.exists(where) and '/' in where.rstrip('/'):
+        where = where.rpartition('/')[0] or '/'
+    try:
+        free = disk.space(where).free
+    except OSError as error:
+        raise _unwritable(where, error)
+    if free < settings.journal_bytes:
+        raise _REFUSED(
+            '%s has room for %d bytes, the journal needs %d: give back '
+            'space, or ask for a smaller journal'
+            % (where, free, settings.journal_bytes), EXIT_FULL)
+
+
+def _unwritable(path: str, error: OSError) -> store_settings.StoreRefused:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _REFUSED('%s is full: give back some space' % path, EXIT_FULL)
+    return _REFUSED('%s cannot be written (%s): check its owner, its mode '
+                    'and how it is mounted'
+                    % (path, error.strerror or error))

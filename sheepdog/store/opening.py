@@ -1,0 +1,142 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Opening objects: their tables, and whether these can be trusted."""
+
+import logging
+from typing import Optional
+
+from crc32c import crc32c
+
+from sheepdog.store import applier as store_applier
+from sheepdog.store import checksums
+from sheepdog.store import objects as store_objects
+from sheepdog.store import state as store_state
+from sheepdog.store import syncing
+from sheepdog.store import turns as store_turns
+from sheepdog.store import writer as store_writer
+
+LOG = logging.getLogger(__name__)
+
+BLOCK_BYTES = checksums.BLOCK_BYTES
+VERIFY_CHUNK_BYTES = 256 << 10
+
+
+class Opener:
+    """``journal`` may be None."""
+
+    def __init__(self, world, objects: store_objects.Objects, journal,
+                 turns: store_turns.Turns, syncs: syncing.Syncs,
+                 writer: store_writer.Writer, bad: store_applier.BadBlocks,
+                 counters: store_state.Counters):
+        self._world = world
+        self._objects = objects
+        self._journal = journal
+        self._turns = turns
+        self._syncs = syncs
+        self._writer = writer
+        self._bad = bad
+        self._counters = counters
+
+    def get(self, oid: int) -> Optional[store_objects.Object]:
+        """The object, open (or busy being opened), or None where there is
+        no such object."""
+        obj = self._objects.open.get(oid)
+        if obj is not None:
+            obj.is_touched = True
+            return obj
+        if oid not in self._objects.versions:
+            return None
+        obj = store_objects.Object(oid)
+        obj.exists = True
+        self._add(obj)
+        self._load(obj)
+        return obj
+
+    def get_or_new(self, oid: int) -> store_objects.Object:
+        """As ``get``; an object that does not exist gets an entry, for
+        somebody to create it at once."""
+        obj = self.get(oid)
+        if obj is None:
+            obj = store_objects.Object(oid)
+            self._add(obj)
+        return obj
+
+    def _add(self, obj) -> None:
+        self._objects.open[obj.oid] = obj
+        self._counters.opened += 1
+        for other in self._objects.make_room(self._writer.batch_number):
+            self._syncs.object(other, _ignore)
+
+    def _load(self, obj) -> None:
+        """At once where nothing needs the device."""
+        try:
+            head = self._objects.read_head(obj)
+            table = obj.file.pread_warm(_table_bytes(head), head[0])
+        except (OSError, ValueError) as error:
+            self._damaged(obj, error)
+            return
+        if table is not None and crc32c(table) == head[3]:
+            self._take(obj, head, table)
+            obj.ready = obj.armed
+        else:
+            self._turns.occupy(obj)
+            self._world.spawn(self._load_slowly(obj, head),
+                              'store: open an object')
+
+    async def _load_slowly(self, obj, head) -> None:
+        try:
+            table = await obj.file.pread_cold(_table_bytes(head), head[0])
+            self._take(obj, head, table)
+            if crc32c(table) != head[3]:
+                LOG.error('object %016x: its checksum table is damaged',
+                          obj.oid)
+                await self._verify(obj)
+        except OSError as error:
+            self._damaged(obj, error)
+        self._turns.release(obj)
+
+    def _take(self, obj, head, table: bytes) -> None:
+        capacity, version, birth, _ = head
+        journal = self._journal
+        is_fresh = journal is not None and (
+            obj.oid in journal.current.named
+            or obj.oid in journal.other.named)
+        obj.take_file(obj.file, capacity, checksums.table_of(table), version,
+                      birth, is_fresh)
+        # Where the journal names it, its name may not be synced yet.
+        obj.is_named = journal is not None and not is_fresh
+        if journal is not None and journal.current.named.get(obj.oid):
+            obj.armed = journal.generation
+        self._objects.versions[obj.oid] = version
+
+    async def _verify(self, obj) -> None:
+        """Find the blocks that are not what the table says."""
+        for offset in range(0, obj.capacity, VERIFY_CHUNK_BYTES):
+            size = min(VERIFY_CHUNK_BYTES, obj.capacity - offset)
+            data = await obj.file.pread_cold(size, offset)
+            wrong = checksums.mismatches(data, obj.table,
+                                         offset // BLOCK_BYTES)
+            if wrong:
+                self._bad.add(obj.oid, wrong)
+
+    def _damaged(self, obj, error) -> None:
+        LOG.error('object %016x cannot be used: %s', obj.oid, error)
+        obj.damage = str(error)
+
+
+def _table_bytes(head: tuple) -> int:
+    return head[0] // BLOCK_BYTES * checksums.ENTRY_BYTES
+
+
+def _ignore(error) -> None:
+    """A failed sync is reported where failures of all syncs are."""

@@ -1,0 +1,278 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Bringing the object files up to the journal, after a crash.
+
+Object by object: what the journal's records amount to (``plan``, pure) is
+written to the object's file, its table with it. Doing it twice is the same
+as doing it once, so a crash in the middle is just another crash.
+
+After a power cut, blocks whose content does not fit their checksum are
+accepted as found in objects that the journal names: they hold writes that
+were never declared durable. In all other objects, and when the page cache
+was kept, such a block is damaged.
+"""
+
+import asyncio
+import logging
+import typing
+
+from crc32c import crc32c
+
+from sheepdog.store import adopting
+from sheepdog.store import checksums
+from sheepdog.store import objects as store_objects
+from sheepdog.store import records
+from sheepdog.store import scan
+from sheepdog.store import state as store_state
+
+LOG = logging.getLogger(__name__)
+
+_BLOCK = checksums.BLOCK_BYTES
+SYNCS_AT_ONCE = 4
+CHECK_CHUNK_BYTES = 256 << 10
+PROGRESS_SECONDS = 5.0
+
+
+class Source(typing.NamedTuple):
+    """What a block is: ``entry``, and where the journal has its data
+    (``position`` -1: it has not, the file should)."""
+
+    entry: int
+    segment: int
+    position: int
+
+
+_ZERO = Source(0, -1, -2)
+
+
+class Plan(typing.NamedTuple):
+    """What the records of one object amount to.
+
+    ``reset``: the record that made all before it void, or None. ``blocks``:
+    the last word on each block that has one.
+    """
+
+    reset: typing.Optional[records.Record]
+    is_removed: bool
+    version: int
+    blocks: dict
+
+
+def plan(entries: list) -> Plan:
+    """From one object's entries of the journal, in order. Pure."""
+    start = 0
+    for index, entry in enumerate(entries):
+        if entry.record.is_reset:
+            start = index
+    last = entries[start:]
+    reset = last[0].record if last[0].record.is_reset else None
+    if reset is not None and reset.kind == records.REMOVE:
+        return Plan(reset, True, 0, {})
+    blocks = {}
+    for record, segment, position in last:
+        first = record.offset // _BLOCK
+        count = record.length // _BLOCK
+        if record.kind == records.ZERO:
+            for block in range(first, first + count):
+                blocks[block] = _ZERO
+            continue
+        table = memoryview(record.entries).cast('I')
+        for index, value in enumerate(table):
+            blocks[first + index] = Source(
+                value, segment, position + index * _BLOCK
+                if record.kind == records.WRITE else -1)
+    return Plan(reset, False, max(entry.record.version for entry in last),
+                blocks)
+
+
+class Outcome:
+    """``uncertain``: object → blocks accepted as found. ``bad``: object →
+    damaged blocks found. ``lost``: objects whose files are missing."""
+
+    def __init__(self):
+        self.uncertain = {}
+        self.bad = {}
+        self.lost = []
+
+
+class Replay:
+    """``names``: what is in the objects' directory."""
+
+    def __init__(self, world, directory: str, names: list, files: list,
+                 found: scan.Found, is_power_lost: bool,
+                 counters: store_state.Counters):
+        self.outcome = Outcome()
+        self._world = world
+        self._disk = world.disk
+        self._directory = directory
+        self._names = set(names)
+        self._files = files
+        self._found = found
+        self._is_power_lost = is_power_lost
+        self._counters = counters
+        self._syncs = []
+
+    async def run(self) -> Outcome:
+        """Everything the journal says is in the objects' files, on disk.
+
+        :raises OSError: not all of it
+        """
+        by_object = {}
+        for entry in self._found.entries:
+            by_object.setdefault(entry.record.oid, []).append(entry)
+        self._counters.replayed_records += len(self._found.entries)
+        LOG.info('journal: %d records of %d objects to replay%s',
+                 len(self._found.entries), len(by_object),
+                 ', after a power cut' if self._is_power_lost else '')
+        reported = self._world.clock.monotonic()
+        for count, oid in enumerate(sorted(by_object)):
+            await self._replay(oid, plan(by_object[oid]))
+            self._counters.replayed_objects += 1
+            now = self._world.clock.monotonic()
+            if now - reported >= PROGRESS_SECONDS:
+                reported = now
+                LOG.info('journal: %d of %d objects replayed', count + 1,
+                         len(by_object))
+        await self._drain(0)
+        await self._disk.sync_directory(self._directory)
+        return self.outcome
+
+    async def _replay(self, oid: int, plan: Plan) -> None:
+        name = store_objects.name_of(oid)
+        path = '%s/%s' % (self._directory, name)
+        if plan.is_removed:
+            if name in self._names:
+                self._disk.unlink(path)
+            return
+        file = self._file(path, name, plan.reset)
+        if file is None:
+            LOG.error('object %016x: the journal has changes of it, but its '
+                      'file is missing or unusable', oid)
+            self.outcome.lost.append(oid)
+            self._counters.lost_objects += 1
+            return
+        try:
+            await self._bring_up(oid, file, plan)
+            await self._sync(file)
+        finally:
+            # (The sync goes on.)
+            file.close()
+
+    def _file(self, path: str, name: str, reset):
+        """The object's file as of its first record that counts, or None.
+        """
+        if reset is not None and reset.kind == records.ADOPT:
+            built = adopting.path_of_new(path, reset.birth)
+            if built.rpartition('/')[2] in self._names:
+                self._disk.rename(built, path)
+                self._names.add(name)
+        file = None
+        if name in self._names:
+            file = self._disk.open(path)
+            head = store_objects.unpack_attribute(
+                file.get_attribute(store_objects.ATTRIBUTE))
+            is_ours = head is not None and (
+                reset is None or head[1] == reset.birth)
+            capacity = store_objects.capacity_of(file.size())
+            if is_ours and (capacity or reset is not None):
+                if reset is not None and capacity != reset.capacity:
+                    file.truncate(store_objects.file_bytes(reset.capacity))
+                return file
+            file.close()
+        if reset is None or reset.kind == records.ADOPT:
+            return None
+        # Made by a write of which nothing reached the disk, or in the place
+        # of an older object of which that is still there.
+        if file is not None:
+            self._disk.unlink(path)
+        file = self._disk.open(path, create=True)
+        store_objects.prepare(
+            file, reset.capacity,
+            checksums.new_table(reset.capacity // _BLOCK), reset.version,
+            reset.birth)
+        return file
+
+    async def _bring_up(self, oid: int, file, plan: Plan) -> None:
+        capacity = store_objects.capacity_of(file.size())
+        version, birth, crc = store_objects.unpack_attribute(
+            file.get_attribute(store_objects.ATTRIBUTE))
+        size = capacity // _BLOCK * checksums.ENTRY_BYTES
+        data = await file.pread_cold(size, capacity)
+        is_suspect = crc32c(data) != crc
+        table = checksums.table_of(data)
+        to_punch = []
+        to_check = []
+        for block in sorted(plan.blocks):
+            source = plan.blocks[block]
+            if source is _ZERO:
+                to_punch.append(block)
+            elif source.position >= 0:
+                file.pwrite(await self._files[source.segment].pread_cold(
+                    _BLOCK, source.position), block * _BLOCK)
+            else:
+                to_check.append(block)
+            table[block] = source.entry
+        for first, count in checksums.runs(to_punch):
+            file.punch(first * _BLOCK, count * _BLOCK)
+        acceptable = set(to_check)
+        if self._is_power_lost or is_suspect:
+            to_check = [block for block in range(capacity // _BLOCK)
+                        if block not in plan.blocks
+                        or plan.blocks[block].position == -1]
+            if self._is_power_lost:
+                acceptable = set(to_check)
+        await self._check(oid, file, table, to_check, acceptable)
+        file.pwrite(table.cast('B'), capacity)
+        file.set_attribute(
+            store_objects.ATTRIBUTE, store_objects.pack_attribute(
+                max(version, plan.version), birth, table))
+
+    async def _check(self, oid, file, table, blocks: list,
+                     acceptable: set) -> None:
+        """Compare blocks with the table; set it right for those of
+        ``acceptable``."""
+        most = CHECK_CHUNK_BYTES // _BLOCK
+        for first, count in checksums.runs(blocks):
+            for start in range(first, first + count, most):
+                end = min(start + most, first + count)
+                data = await file.pread_cold((end - start) * _BLOCK,
+                                             start * _BLOCK)
+                wrong = checksums.mismatches(data, table, start)
+                if not wrong:
+                    continue
+                found = checksums.entries(data)
+                for block in wrong:
+                    if block not in acceptable:
+                        self.outcome.bad.setdefault(oid, []).append(block)
+                        continue
+                    table[block] = found[block - start]
+                    self.outcome.uncertain[oid] = \
+                        self.outcome.uncertain.get(oid, 0) + 1
+                    self._counters.uncertain_blocks += 1
+
+    async def _sync(self, file) -> None:
+        future = asyncio.get_running_loop().create_future()
+
+        def done(error):
+            if not future.done():
+                future.set_result(error)
+
+        file.sync_later(done)
+        self._syncs.append(future)
+        await self._drain(SYNCS_AT_ONCE)
+
+    async def _drain(self, left: int) -> None:
+        while len(self._syncs) > left:
+            error = await self._syncs.pop(0)
+            if error is not None:
+                raise error

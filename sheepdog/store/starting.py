@@ -1,0 +1,166 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Opening a store: from a directory to objects that can be used."""
+
+import dataclasses
+import itertools
+import logging
+from typing import Any, Callable, Optional
+
+from sheepdog.store import adopting
+from sheepdog.store import journal as store_journal
+from sheepdog.store import layout as store_layout
+from sheepdog.store import objects as store_objects
+from sheepdog.store import records
+from sheepdog.store import replay
+from sheepdog.store import scan
+from sheepdog.store import settings as store_settings
+from sheepdog.store import state as store_state
+
+LOG = logging.getLogger(__name__)
+
+_REFUSED = store_settings.StoreRefused
+NODE_ID_BYTES = 8
+
+
+@dataclasses.dataclass
+class Started:
+    """What a start found and made. ``journal`` None: it is not used."""
+
+    layout: store_layout.Layout
+    identity: store_layout.Identity
+    objects: store_objects.Objects
+    journal: Optional[store_journal.Journal]
+    take_number: Callable[[], int]
+    counters: store_state.Counters
+    uncertain: dict
+    bad: dict
+
+
+async def start(world, settings: store_settings.StoreSettings) -> Started:
+    """:raises StoreRefused: it cannot be used as things stand"""
+    layout = await store_layout.open_layout(world.disk, settings)
+    try:
+        return await _start(world, settings, layout)
+    except OSError as error:
+        if store_state.is_full(error):
+            raise _REFUSED('%s is full (%s): give back some space'
+                           % (settings.meta, error), store_layout.EXIT_FULL)
+        raise _REFUSED('%s cannot be used: %s' % (settings.meta, error))
+
+
+async def _start(world, settings, layout) -> Started:
+    disk = world.disk
+    counters = store_state.Counters()
+    identity = layout.identity or store_layout.Identity(
+        world.random.token(NODE_ID_BYTES).hex())
+    old = _old_segments(disk, layout, identity)
+    store_layout.make_directories(disk, layout)
+    power_lost = identity.power_lost or (
+        not identity.clean and identity.boot_id != disk.boot_id)
+    sequence, generation = identity.sequence, identity.generation
+    outcome = replay.Outcome()
+    if not identity.clean and old:
+        found = await scan.scan(old, [identity.segment_bytes] * 2)
+        if found.is_damaged:
+            power_lost = True
+        names = disk.list(layout.objects_dir)
+        outcome = await replay.Replay(
+            world, layout.objects_dir, names, old, found,
+            identity.boot_id != disk.boot_id, counters).run()
+        sequence = max(sequence, found.sequence)
+        generation = max(generation, found.generation)
+        for number in found.live:
+            await _free(old[number], generation, sequence)
+    names = disk.list(layout.objects_dir)
+    await _drop_leftovers(disk, layout.objects_dir, names)
+    sequence += store_journal.SEQUENCE_LEAP
+    generation += 1
+    objects = store_objects.Objects(disk, layout.objects_dir,
+                                    settings.open_objects_max, counters)
+    for name in names:
+        oid = store_objects.oid_of(name)
+        if oid is not None:
+            objects.versions[oid] = store_objects.UNKNOWN_VERSION
+    identity = dataclasses.replace(
+        identity, boot_id=disk.boot_id, clean=False, power_lost=power_lost,
+        sequence=sequence, generation=generation,
+        journal_dir='' if settings.journal_skip else layout.journal_dir,
+        segment_bytes=0 if settings.journal_skip
+        else settings.segment_bytes)
+    files = await _new_segments(disk, layout, identity, old)
+    await disk.sync_directory(layout.meta)
+    await disk.replace_file(layout.identity_path, identity.pack())
+    journal = None
+    take_number = itertools.count(sequence + 1).__next__
+    if files:
+        journal = store_journal.Journal(
+            files, settings.segment_bytes, generation, sequence,
+            settings.nosync, counters)
+        take_number = journal.take_number
+    return Started(layout, identity, objects, journal, take_number, counters,
+                   outcome.uncertain, outcome.bad)
+
+
+def _old_segments(disk, layout, identity) -> list:
+    """The files of the journal of the last run; [] where it had none."""
+    if not identity.journal_dir:
+        return []
+    paths = layout.segment_paths(identity.journal_dir, identity.node_id)
+    try:
+        return [disk.open(path) for path in paths]
+    except FileNotFoundError as error:
+        if identity.clean:
+            return []
+        raise _REFUSED(
+            'the journal of %s is missing (%s), and the last run did not end '
+            'orderly: bring %s back, or empty the store and let it recover '
+            'from the other sheep'
+            % (layout.meta, error.filename, identity.journal_dir))
+
+
+async def _new_segments(disk, layout, identity, old: list) -> list:
+    """The files of the journal of this run, both void."""
+    before = layout.identity
+    if old and before.journal_dir == identity.journal_dir \
+            and before.segment_bytes == identity.segment_bytes:
+        return old
+    for file in old:
+        file.close()
+    if not identity.journal_dir:
+        return []
+    files = []
+    for path in layout.segment_paths(identity.journal_dir,
+                                     identity.node_id):
+        file: Any = disk.open(path, create=True)
+        files.append(file)
+        file.truncate(0)
+        file.allocate(identity.segment_bytes)
+        await _free(file, identity.generation, identity.sequence)
+    await disk.sync_directory(identity.journal_dir)
+    LOG.info('a journal of 2 × %d MiB in %s', identity.segment_bytes >> 20,
+             identity.journal_dir)
+    return files
+
+
+async def _free(file, generation: int, sequence: int) -> None:
+    file.pwrite(records.pack_header(records.Header(
+        records.FREE, generation, sequence, sequence)), 0)
+    await file.sync()
+
+
+async def _drop_leftovers(disk, directory: str, names: list) -> None:
+    """Contents for adoption that the journal knows nothing of."""
+    for name in names:
+        if adopting.oid_of_new(name) is not None:
+            disk.unlink('%s/%s' % (directory, name))

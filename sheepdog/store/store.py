@@ -1,0 +1,319 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The room's face: objects, durable and verified.
+
+Calls with ``done`` are made in the loop and answer in the loop, perhaps
+before they return, exactly once. An error is one of
+``sheepdog.model.errors``: NoObject, InvalidParameters, NoSpace,
+ChecksumError, StorageError.
+"""
+
+import asyncio
+import dataclasses
+import logging
+from typing import Callable, Optional
+
+from sheepdog.model import errors
+from sheepdog.store import adopting
+from sheepdog.store import applier as store_applier
+from sheepdog.store import checkpoint as store_checkpoint
+from sheepdog.store import checksums
+from sheepdog.store import intake as store_intake
+from sheepdog.store import layout as store_layout
+from sheepdog.store import objects as store_objects
+from sheepdog.store import opening
+from sheepdog.store import reader as store_reader
+from sheepdog.store import settings as store_settings
+from sheepdog.store import settling
+from sheepdog.store import starting
+from sheepdog.store import state as store_state
+from sheepdog.store import syncing
+from sheepdog.store import turns as store_turns
+from sheepdog.store import writer as store_writer
+from sheepdog.world import api
+
+LOG = logging.getLogger(__name__)
+
+StoreRefused = store_settings.StoreRefused
+StoreSettings = store_settings.StoreSettings
+ObjectState = store_state.ObjectState
+
+_BLOCK = checksums.BLOCK_BYTES
+WriteDone = Callable[[Optional[Exception]], None]
+ReadDone = Callable[[Optional[Exception], Optional[bytes]], None]
+
+
+class Store:
+    """Made by ``open``. ``power_lost``: the page cache was lost since the
+    objects were last known to be equal to their copies; it stays true, over
+    restarts too, until ``power_loss_handled``."""
+
+    def __init__(self, world, started: starting.Started,
+                 settings: store_settings.StoreSettings):
+        self.counters = started.counters
+        self.node_id = started.identity.node_id
+        self.power_lost = started.identity.power_lost
+        self._world = world
+        self._settings = settings
+        self._layout = started.layout
+        self._identity = started.identity
+        self._is_closing = False
+        self._uncertain = started.uncertain
+        counters = self.counters
+        journal = self._journal = started.journal
+        objects = self._objects = started.objects
+        self._bad = store_applier.BadBlocks()
+        for oid, blocks in started.bad.items():
+            self._bad.add(oid, blocks)
+        self._open = objects.open
+        turns = self._turns = store_turns.Turns(objects)
+        syncs = self._syncs = syncing.Syncs(
+            world, objects.directory, settings.nosync, counters)
+        applier = store_applier.Applier(world.disk, objects, syncs,
+                                        self._bad, self._uncertain)
+        writer = self._writer = store_writer.Writer(
+            world, objects, journal, turns, syncs, applier, counters)
+        syncs.on_failure = writer.fail
+        writer.settle = settling.Settler(
+            world, writer, turns, self._bad, journal is not None).begin
+        opener = self._opener = opening.Opener(
+            world, objects, journal, turns, syncs, writer, self._bad,
+            counters)
+        reader = store_reader.Reader(world, objects, opener, turns, writer,
+                                     self._bad, counters)
+        self._intake = store_intake.Intake(world, objects, opener, turns,
+                                           writer, reader)
+        self._adopter = adopting.Adopter(
+            world.disk, objects, opener, turns, writer, syncs, self._bad,
+            started.take_number)
+        self._checkpoint = None
+        if journal is not None:
+            self._checkpoint = store_checkpoint.Checkpoint(
+                world, world.disk, objects, journal, writer, syncs, counters)
+            writer.on_full = self._checkpoint.start
+        self.read = reader.read
+
+    @classmethod
+    async def open(cls, world,
+                   settings: store_settings.StoreSettings) -> 'Store':
+        """Lock the directory, replay the journal.
+
+        :raises StoreRefused: it cannot be used as things stand
+        """
+        return cls(world, await starting.start(world, settings), settings)
+
+    async def close(self) -> None:
+        """Bring everything to disk and leave a mark that it is."""
+        self._is_closing = True
+        await self._synced()
+        failed = self._writer.failed
+        if failed is None and self._checkpoint is not None:
+            try:
+                await self._checkpoint.free_all()
+            except OSError as error:
+                failed = store_state.typed(error, 'the last checkpoint')
+        if self._checkpoint is not None:
+            self._checkpoint.stop()
+        if failed is None:
+            await self._write_identity(
+                clean=not self._settings.nosync,
+                sequence=self._sequence())
+        else:
+            LOG.error('the store was not closed cleanly: %s', failed)
+        self._objects.close()
+        if self._journal is not None:
+            self._journal.close()
+
+    # The hot path.
+
+    def write(self, oid: int, version: int, offset: int, data: bytes,
+              done: WriteDone, durable: bool = True,
+              capacity: int = 0) -> None:
+        """Write ``data``; the object's version becomes at least
+        ``version``. Where there is no such object one of ``capacity`` zero
+        bytes is made, or, with 0, it is a NoObject.
+
+        Acknowledged means: durable; without ``durable`` it survives the
+        death of this process, and a power cut after the next ``sync``. The
+        write that creates an object is always durable.
+        """
+        obj = self._open.get(oid)
+        counters = self.counters
+        counters.writes += 1
+        counters.written_bytes += len(data)
+        journal = self._journal
+        if obj is not None and journal is not None \
+                and obj.ready == journal.generation \
+                and len(data) == _BLOCK and not offset % _BLOCK \
+                and not self._is_closing and self._writer.write_block(
+                    obj, version, offset, data, done, durable):
+            return
+        if self._is_closing:
+            done(errors.ShuttingDown('the store is closing'))
+            return
+        self._intake.write(oid, version, offset, data, done, durable,
+                           capacity)
+
+    def read(self, oid: int, offset: int, size: int, done: ReadDone) -> None:
+        """Read verified bytes; sees all writes accepted before."""
+        # The reader's own method takes this one's place.
+        raise AssertionError
+
+    def zero(self, oid: int, version: int, offset: int, size: int,
+             done: WriteDone, durable: bool = True) -> None:
+        """Make a range read zero and give its blocks back. A ``write`` in
+        all else."""
+        self.counters.zeroes += 1
+        if self._is_closing:
+            done(errors.ShuttingDown('the store is closing'))
+            return
+        self._intake.zero(oid, version, offset, size, done, durable)
+
+    def remove(self, oid: int, done: WriteDone,
+               durable: bool = True) -> None:
+        """NoObject where there is none. Possible on a full disk too."""
+        self.counters.removes += 1
+        if self._is_closing:
+            done(errors.ShuttingDown('the store is closing'))
+            return
+        self._intake.remove(oid, done, durable)
+
+    def sync(self, done: WriteDone) -> None:
+        """Everything accepted so far is durable."""
+        self._writer.sync(done)
+
+    # Not hot.
+
+    def version(self, oid: int) -> Optional[int]:
+        """The epoch of the last write, or None where there is no such
+        object (-1: its file is damaged)."""
+        return self._objects.version(oid)
+
+    def oids(self) -> list:
+        """The ids of all objects, sorted."""
+        return sorted(self._objects.versions)
+
+    async def describe(self, oid: int) -> Optional[store_state.ObjectState]:
+        """None where there is no such object. A damaged one has capacity 0
+        and is not whole."""
+        obj = await self._take(oid)
+        if obj is None:
+            return None
+        try:
+            if obj.damage:
+                return store_state.ObjectState(
+                    max(obj.version, 0), 0, bytes(checksums.DIGEST_BYTES),
+                    False, 0)
+            return store_state.ObjectState(
+                obj.version, obj.capacity, checksums.digest(obj.table),
+                oid not in self._bad, self._uncertain.get(oid, 0))
+        finally:
+            self._turns.give_back(obj)
+
+    async def table(self, oid: int) -> bytes:
+        """A u32 (little-endian) for each block, 0 for a zero block.
+
+        :raises NoObject, StorageError:
+        """
+        obj = await self._take_usable(oid)
+        try:
+            return bytes(obj.table)
+        finally:
+            self._turns.give_back(obj)
+
+    async def extents(self, oid: int) -> list:
+        """(offset, size) of what is not zero, merged.
+
+        :raises NoObject, StorageError:
+        """
+        obj = await self._take_usable(oid)
+        try:
+            blocks = {index for index, value in enumerate(obj.table)
+                      if value}
+            blocks.update(self._bad.of(oid))
+            return [(first * _BLOCK, count * _BLOCK)
+                    for first, count in checksums.runs(sorted(blocks))]
+        finally:
+            self._turns.give_back(obj)
+
+    async def adopt(self, oid: int, version: int, capacity: int,
+                    pieces: list, keep: bool, zeros=()) -> None:
+        """Replace the content: ``pieces`` (offset, data) and ``zeros``
+        (offset, size) over the present content (``keep``), or over zeroes.
+        Atomic and durable; makes the object where there is none.
+
+        :raises SheepdogError: the old content stays
+        """
+        if self._is_closing:
+            raise errors.ShuttingDown('the store is closing')
+        self.counters.adopts += 1
+        await self._adopter.adopt(oid, version, capacity, pieces, keep,
+                                  list(zeros))
+
+    def bad_blocks(self) -> dict:
+        """Object id → sorted numbers of blocks found to be wrong."""
+        return {oid: self._bad.of(oid) for oid in sorted(self._bad.blocks)}
+
+    def when_damaged(self, function: Callable[[int], None]) -> None:
+        """Have ``function(oid)`` called when a request finds an object with
+        wrong bytes."""
+        self._bad.on_damage = function
+
+    def space(self) -> api.Space:
+        return self._world.disk.space(self._objects.directory)
+
+    def used_bytes(self) -> int:
+        """What the file system says is in use."""
+        space = self.space()
+        return space.total - space.free
+
+    async def power_loss_handled(self) -> None:
+        """The objects were compared with their copies."""
+        if self.power_lost:
+            self.power_lost = False
+            await self._write_identity(power_lost=False)
+
+    async def _take(self, oid: int):
+        """The object when all before is applied, for us alone; or None.
+        """
+        obj = self._opener.get(oid)
+        if obj is None:
+            return None
+        self._writer.flush()
+        await self._turns.take(obj)
+        if not obj.exists:
+            self._turns.give_back(obj)
+            return None
+        return obj
+
+    async def _take_usable(self, oid: int):
+        obj = await self._take(oid)
+        if obj is None:
+            raise errors.NoObject('object %016x' % oid)
+        if obj.damage:
+            self._turns.give_back(obj)
+            raise errors.StorageError(obj.damage)
+        return obj
+
+    async def _synced(self) -> None:
+        future = asyncio.get_running_loop().create_future()
+        self.sync(future.set_result)
+        await future
+
+    def _sequence(self) -> int:
+        return 0 if self._journal is None else self._journal.sequence
+
+    async def _write_identity(self, **changes) -> None:
+        self._identity = dataclasses.replace(self._identity, **changes)
+        await self._world.disk.replace_file(self._layout.identity_path,
+                                            self._identity.pack())

@@ -1,0 +1,488 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Writes on their way to the disk: order, journal, object file, answer.
+
+The rule that crash consistency rests on: *an object's file is changed only
+while a live, durable record of the journal names the object.* So after a
+power cut, whatever unsynced pages and names did or did not reach the disk
+belong to objects that the journal names, and replay puts them right.
+
+An operation on an object that the current segment names already (the object
+is *armed*) is applied in the turn of the loop that brought it, right behind
+its record, and acknowledged at once or, a durable one, with the next sync.
+The first operation on an object in a segment is *late*: it waits for the
+sync, then is applied; so are creation, removal and adoption always. Until
+then the object is occupied (see ``turns``).
+"""
+
+import logging
+from typing import Callable, Optional
+
+from crc32c import crc32c
+
+from sheepdog.model import errors
+from sheepdog.model import limits
+from sheepdog.store import applier as store_applier
+from sheepdog.store import checksums
+from sheepdog.store import journal as store_journal
+from sheepdog.store import objects as store_objects
+from sheepdog.store import operations
+from sheepdog.store import records
+from sheepdog.store import state as store_state
+from sheepdog.store import syncing
+from sheepdog.store import turns as store_turns
+
+LOG = logging.getLogger(__name__)
+
+Done = Callable[[Optional[Exception]], None]
+
+WRITE_CHUNK_BYTES = 256 << 10
+"""The longest WRITE record: longer data go in several."""
+
+_BLOCK = checksums.BLOCK_BYTES
+_LARGE = limits.SMALL_WRITE_MAX_BYTES
+_ZERO_CRC = checksums.ZERO_CRC
+_ONE_BLOCK_BYTES = records.ONE_BLOCK_BYTES
+_MAGIC = records.MAGIC
+_pack_body = records.BODY_OF_ONE.pack
+_pack_prefix = records.PREFIX.pack
+_Operation = operations.Operation
+_WRITE = records.WRITE
+_INTENT = records.INTENT
+
+
+class Writer:
+    """``journal`` None: every change goes straight to the object's file.
+
+    ``on_full(segment)`` is called when a segment is full and the other one
+    has taken over.
+    """
+
+    def __init__(self, world, objects: store_objects.Objects,
+                 journal: Optional[store_journal.Journal],
+                 turns: store_turns.Turns, syncs: syncing.Syncs,
+                 applier: store_applier.Applier,
+                 counters: store_state.Counters):
+        self.batch_number = 1
+        self.failed = None
+        """Why nothing can be written any more, as an error to raise."""
+        self.on_full = None
+        self.settle = None
+        """Called as ``Settler.begin``: an operation failed half-way."""
+        self._world = world
+        self._objects = objects
+        self._open = objects.open
+        self._journal = journal
+        self._turns = turns
+        self._syncs = syncs
+        self._applier = applier
+        self._counters = counters
+        self._batch = []
+        self._waiting = []
+        self._syncing = []
+        self._is_syncing = False
+        self._stalled = []
+        self._full_error = None
+
+    # The straight way.
+
+    def write_block(self, obj: store_objects.Object, version: int,
+                    offset: int, data: bytes, done: Done,
+                    is_durable: bool) -> bool:
+        """Take a write of one whole block to an object that is ready;
+        False: it must go the long way. (``start`` with everything unneeded
+        left out.)"""
+        journal = self._journal
+        tail = journal.tail + _ONE_BLOCK_BYTES
+        capacity = obj.capacity
+        if tail > journal.limit or offset + _BLOCK > capacity \
+                or self.failed is not None or self._stalled:
+            return False
+        entry = crc32c(data) ^ _ZERO_CRC or checksums.entry(data)
+        journal.sequence = journal.appended_sequence = sequence = \
+            journal.sequence + 1
+        body = _pack_body(sequence, journal.synced_sequence, obj.oid,
+                          obj.birth, version, offset, _BLOCK, capacity,
+                          _WRITE, 0, 0, 0, entry)
+        journal.buffers += (_pack_prefix(_MAGIC, crc32c(body)), body, data)
+        journal.tail = tail
+        op = _Operation(_WRITE, obj, version, offset, _BLOCK, data, done,
+                        is_durable, capacity)
+        op.entries = entry
+        obj.batch = self.batch_number
+        batch = self._batch
+        if not batch:
+            self._world.call_batched(self.flush)
+        batch.append(op)
+        return True
+
+    # The long way.
+
+    def submit(self, obj: store_objects.Object,
+               op: operations.Operation) -> None:
+        """Take an operation whose turn it is: checked and aligned.
+
+        A long write goes into the object's file without passing through the
+        journal, unless the journal holds newer content of one of its blocks
+        than the disk may.
+        """
+        if op.kind == _WRITE and op.size >= _LARGE \
+                and self._journal is not None:
+            first = op.offset // _BLOCK
+            if not obj.exists or not obj.is_fresh(
+                    first, first + op.size // _BLOCK):
+                op.kind = _INTENT
+            elif op.size > WRITE_CHUNK_BYTES:
+                self.submit_parts(obj, _split(op))
+                return
+        self.start(obj, op)
+
+    def submit_parts(self, obj: store_objects.Object, parts: list) -> None:
+        """Take several operations, with nothing in between."""
+        self._turns.park_first(obj, self.start, parts)
+        self._turns.go_on(obj)
+
+    def sync(self, done: Done) -> None:
+        """``done`` when everything taken so far is durable."""
+        self._counters.flushes += 1
+        self.flush()
+        # Who took a whole object (adoption) has no unacknowledged write.
+        busy = [obj for obj in self._turns.busy.values()
+                if obj.parked or obj.oid not in self._turns.held]
+        flush = operations.Flush(len(busy) + 1, self._sync_for, done)
+        for obj in busy:
+            self._turns.park(obj, flush.passed, None, obj.low, obj.high)
+        flush.passed(None, None)
+
+    def settle_down(self, obj: store_objects.Object) -> None:
+        """Apply what was taken for the object. What comes meanwhile is
+        parked: ``Turns.go_on`` must follow when the caller's own operation
+        is submitted."""
+        self._turns.occupy(obj)
+        self.flush()
+        obj.is_busy = False
+
+    def flush(self) -> None:
+        """Write out the batch's records, then apply what may be."""
+        batch = self._batch
+        if not batch:
+            return
+        self._batch = []
+        self.batch_number += 1
+        journal = self._journal
+        try:
+            journal.write_out()
+        except OSError as error:
+            self._give_up(batch, store_state.typed(error, 'the journal'))
+            return
+        waiting = self._waiting
+        apply = self._applier.apply
+        answers = []
+        for op in batch:
+            if op.segment is not None:
+                waiting.append(op)
+                continue
+            obj = op.obj
+            if op.kind == _WRITE and op.size == _BLOCK \
+                    and not op.is_applied:
+                # As Applier.apply does it.
+                offset = op.offset
+                block = offset // _BLOCK
+                try:
+                    obj.file.pwrite(op.data, offset)
+                except OSError as error:
+                    self._failed_half_way(op, error)
+                    continue
+                entry = op.entries
+                obj.table[block] = entry if entry.__class__ is int \
+                    else entry[0]
+                obj.fresh[block] = 1
+                obj.is_dirty = True
+                obj.is_touched = True
+                if op.version > obj.version:
+                    obj.version = op.version
+                if obj.oid in self._applier.bad:
+                    self._applier.bad.mend(obj.oid, block, block + 1)
+            else:
+                error = apply(op)
+                if error is not None:
+                    self._failed_half_way(op, error)
+                    continue
+                if op.kind == _INTENT and op.is_durable:
+                    op.waits = 2
+                    self._syncs.object(obj, op.part_done)
+            if op.is_durable:
+                waiting.append(op)
+            else:
+                answers.append(op)
+        if waiting and not self._is_syncing:
+            self._sync()
+        for op in answers:
+            op.done(None)
+
+    def resume(self) -> None:
+        """A segment of the journal became free."""
+        self._full_error = None
+        stalled = self._stalled
+        self._stalled = []
+        for op in stalled:
+            obj = op.obj
+            obj.is_busy = False
+            self.start(obj, op)
+            if not obj.is_busy:
+                self._turns.go_on(obj)
+
+    def refuse_stalled(self, error: errors.SheepdogError) -> None:
+        """No segment becomes free for now: what waits for one fails, and
+        what would, until ``resume``."""
+        self._full_error = error
+        stalled = self._stalled
+        self._stalled = []
+        for op in stalled:
+            self._turns.release(op.obj)
+            op.done(error)
+
+    def fail(self, error: errors.SheepdogError) -> None:
+        """Nothing can be relied on to be written any more; reads go on."""
+        if self.failed is None:
+            LOG.critical('the store takes no more writes: %s', error)
+            self.failed = error
+            self._counters.errors += 1
+            self.refuse_stalled(error)
+
+    def start(self, obj, op: operations.Operation) -> None:
+        """Journal an operation; it is applied when the batch is flushed."""
+        if self.failed is not None:
+            op.done(self.failed)
+            return
+        if op.entries is None and op.data is not None \
+                and op.kind != records.ADOPT:
+            op.entries = checksums.entries(op.data)
+        journal = self._journal
+        if journal is None:
+            self._do_directly(obj, op)
+            return
+        size = records.size_of(op.kind, op.size)
+        if not self._make_room(obj, op, size):
+            return
+        sequence = journal.take_number()
+        if obj.exists:
+            if op.kind != records.ADOPT:
+                op.capacity = obj.capacity
+                op.birth = obj.birth
+        elif op.kind in (_WRITE, _INTENT):
+            op.flags = records.CREATE
+            op.birth = sequence
+        head = records.pack(
+            op.kind, op.flags, sequence, journal.synced_sequence, obj.oid,
+            op.birth, op.version, op.offset, op.size, op.capacity,
+            b'' if op.entries is None else op.entries.tobytes())
+        journal.append(sequence,
+                       (head, op.data) if op.kind == _WRITE else (head,),
+                       size)
+        if obj.armed != journal.generation or op.flags \
+                or op.kind >= records.REMOVE:
+            segment = op.segment = journal.current
+            segment.pending += 1
+            segment.named.setdefault(obj.oid, False)
+            self._turns.occupy(obj, *_range(op))
+        obj.batch = self.batch_number
+        if not self._batch:
+            self._world.call_batched(self.flush)
+        self._batch.append(op)
+
+    def _make_room(self, obj, op, size: int) -> bool:
+        """Room for the operation's record in the current segment; False:
+        the operation is taken care of otherwise."""
+        journal = self._journal
+        is_removal = op.kind == records.REMOVE
+        if journal.has_room(size, is_removal) and (
+                is_removal or not self._stalled):
+            return True
+        if self._stalled and not is_removal or not journal.can_switch:
+            if self._full_error is not None:
+                op.done(self._full_error)
+                return False
+            self._counters.stalls += 1
+            self._turns.occupy(obj, *_range(op))
+            self._stalled.append(op)
+            return False
+        self.settle_down(obj)
+        if not journal.has_room(size, is_removal) and journal.can_switch:
+            # (The answers of the flush may have brought the switch.)
+            self.on_full(journal.switch())
+        self._turns.park_first(obj, self.start, [op])
+        self._turns.go_on(obj)
+        return False
+
+    def _do_directly(self, obj, op: operations.Operation) -> None:
+        """Without a journal: the object's file, at once."""
+        if not obj.exists and op.kind in (_WRITE, _INTENT):
+            op.flags = records.CREATE
+        is_named = op.kind >= records.REMOVE
+        error = self._applier.apply(op)
+        if error is None and not is_named:
+            try:
+                obj.save_table()
+            except OSError as caught:
+                error = caught
+        if error is not None:
+            self._failed_half_way(op, error)
+            return
+        if obj.exists:
+            self._syncs.mark(obj)
+        if not op.is_durable:
+            op.done(None)
+        elif is_named:
+            self._syncs.directory(op.part_done)
+        else:
+            self._syncs.object(obj, op.part_done)
+
+    def _sync_for(self, flush: operations.Flush) -> None:
+        self.flush()
+        unsynced = list(self._syncs.unsynced.values())
+        flush.waits = 1 + len(unsynced)
+        if self._journal is None:
+            # Names have no other place then.
+            self._syncs.directory(flush.part_done)
+        else:
+            self._waiting.append(flush)
+        for obj in unsynced:
+            self._syncs.object(obj, flush.part_done)
+        if self._waiting and not self._is_syncing:
+            self._sync()
+
+    def _sync(self) -> None:
+        self._is_syncing = True
+        self._syncing = self._waiting
+        self._waiting = []
+        self._journal.sync(self._synced)
+
+    def _synced(self, error: Optional[OSError]) -> None:
+        """The journal is durable up to where the sync began: apply what
+        waited for that, start the next sync, answer."""
+        ops = self._syncing
+        self._syncing = []
+        self._is_syncing = False
+        if error is not None:
+            typed = store_state.typed(error, 'sync of the journal')
+            self.fail(typed)
+            self._give_up(ops, typed)
+            return
+        answers = []
+        landed = []
+        for op in ops:
+            if op.segment is None:
+                answers.append(op)
+                continue
+            error = self._applier.apply(op)
+            if error is not None:
+                self._failed_half_way(op, error)
+                continue
+            self._landed(op)
+            landed.append(op.obj)
+            if op.kind == _INTENT and op.is_durable:
+                self._syncs.object(op.obj, op.part_done)
+            else:
+                answers.append(op)
+        for obj in landed:
+            self._turns.release(obj)
+        self.flush()
+        if self._waiting and not self._is_syncing:
+            self._sync()
+        for op in answers:
+            op.part_done(None)
+
+    def _landed(self, op: operations.Operation) -> None:
+        """A late operation was applied: its object is armed."""
+        obj = op.obj
+        segment = op.segment
+        obj.armed = segment.generation
+        segment.named[obj.oid] = True
+        segment.applied()
+
+    def _give_up(self, ops: list, error: errors.SheepdogError) -> None:
+        """What was not applied will not be."""
+        self._counters.errors += 1
+        LOG.error('%d operations failed: %s', len(ops), error)
+        late = [op for op in ops if op.segment is not None]
+        for op in late:
+            op.segment.applied()
+        for op in late:
+            self._turns.release(op.obj)
+        for op in ops:
+            op.done(error)
+
+    def _failed_half_way(self, op: operations.Operation,
+                         error: OSError) -> None:
+        """Its record is in the journal, but it could not be applied."""
+        obj = op.obj
+        typed = store_state.typed(error, self._objects.path(obj.oid))
+        self._counters.errors += 1
+        LOG.error('%s failed: %s', records.KIND_NAMES[op.kind], typed)
+        if op.kind >= records.REMOVE:
+            if self._journal is not None:
+                # The journal says that it is gone: too late to say no.
+                self.fail(typed)
+            if op.segment is not None:
+                op.segment.applied()
+                self._turns.release(obj)
+            op.done(typed)
+        elif op.flags & records.CREATE:
+            self._undo_create(op, typed)
+        else:
+            if op.segment is None and self._journal is not None:
+                # No checkpoint of its segment until it is settled.
+                segment = self._journal.current
+                segment.pending += 1
+                self.settle(op, typed, segment, False)
+            else:
+                self.settle(op, typed, op.segment, op.segment is not None)
+
+    def _undo_create(self, op: operations.Operation,
+                     error: errors.SheepdogError) -> None:
+        """The record of a failed creation is made void by one of removal.
+        """
+        obj = op.obj
+        try:
+            self._applier.undo_create(obj)
+        except OSError as caught:
+            self.fail(store_state.typed(caught, 'undoing a creation'))
+        if op.segment is None:
+            op.done(error)
+            return
+        removal = operations.Operation(
+            records.REMOVE, obj, 0, 0, 0, None, lambda _: op.done(error),
+            False, 0)
+        self._turns.park_first(obj, self.start, [removal])
+        op.segment.applied()
+        self._turns.release(obj)
+
+
+def _range(op: operations.Operation) -> tuple:
+    """What reads must wait for the operation."""
+    if op.kind >= records.REMOVE or op.flags:
+        return 0, store_turns.EVERYTHING
+    return op.offset, op.offset + op.size
+
+
+def _split(op: operations.Operation) -> list:
+    """The same as several writes, each with a record of its own."""
+    starts = range(0, op.size, WRITE_CHUNK_BYTES)
+    parts = operations.Parts(len(starts), op.done)
+    data = memoryview(op.data)
+    return [operations.Operation(
+        _WRITE, op.obj, op.version, op.offset + start,
+        min(WRITE_CHUNK_BYTES, op.size - start),
+        data[start:start + WRITE_CHUNK_BYTES], parts.part_done,
+        op.is_durable, op.capacity) for start in starts]
