@@ -18,7 +18,7 @@ fail, stall or disappear when told to.
 
 import asyncio
 import collections
-from typing import Callable, Optional
+from typing import Callable, NamedTuple, Optional
 
 from sheepdog.model import errors
 from sheepdog.model import limits
@@ -27,8 +27,14 @@ CALLS_KEPT = 10000
 _ZEROES = bytes(limits.BLOCK_BYTES)
 
 
-class Call(collections.namedtuple('Call', 'verb offset length fua')):
-    """What a volume was asked; ``verb`` is the method's name."""
+class Call(NamedTuple):
+    """What a volume was asked; ``verb`` is the method's name, 'fill' for a
+    ``zero`` that may not punch."""
+
+    verb: str
+    offset: int
+    length: int
+    fua: bool
 
 
 class MemoryVolume:
@@ -38,6 +44,7 @@ class MemoryVolume:
                  vdi_id: int = 1, read_only: bool = False):
         self.name = name
         self.vdi_id = vdi_id
+        self.snap_id = 0
         self.size = size
         self.object_bytes = object_bytes
         self.read_only = read_only
@@ -168,8 +175,8 @@ class MemoryVolume:
 
     def grow(self, size: int) -> None:
         self.size = size
-        for callback in self.on_resize:
-            callback()
+        for function in self.on_resize:
+            function(size)
 
     # Content.
 
@@ -274,28 +281,59 @@ class MemoryVolumes:
         origin = self.find(name)
         copy = MemoryVolume(name, origin.size, origin.object_bytes,
                             vdi_id=len(self.volumes) + 1, read_only=True)
+        copy.snap_id = 1 + sum(other == name and bool(its_tag)
+                               for other, its_tag in self.volumes)
         copy._objects = {index: bytearray(data)
                          for index, data in origin._objects.items()}
         self.volumes[name, tag] = copy
         return copy
 
-    def find(self, name: str, tag: str = '') -> MemoryVolume:
-        if (name, '') not in self.volumes:
-            raise errors.NoVdi('there is no VDI %s' % name)
-        if (name, tag) not in self.volumes:
-            raise errors.NoTag('%s has no snapshot %s' % (name, tag))
-        return self.volumes[name, tag]
+    def find(self, name: str, tag: str = '',
+             snap_id: int = 0) -> MemoryVolume:
+        for (its_name, its_tag), volume in self.volumes.items():
+            if its_name == name and (volume.snap_id == snap_id if snap_id
+                                     else its_tag == tag):
+                return volume
+        if tag or snap_id:
+            raise errors.NoTag('%s has no snapshot %s'
+                               % (name, tag or snap_id))
+        raise errors.NoVdi('there is no VDI %s' % name)
 
     async def open(self, name: str, tag: str = '', snap_id: int = 0,
                    read_only: bool = False,
                    shared: bool = False) -> MemoryVolume:
         await asyncio.sleep(0)
-        volume = self.find(name, tag)
-        if self.locked.get(name):
+        volume = self.find(name, tag, snap_id)
+        if read_only and not volume.read_only:
+            # A view of its own, which needs no lock.
+            content = volume._objects
+            volume = MemoryVolume(name, volume.size, volume.object_bytes,
+                                  volume.vdi_id, read_only=True)
+            volume._objects = content
+        elif volume.read_only and not read_only:
+            raise errors.ReadOnly('%s is a snapshot' % name)
+        elif self.locked.get(name) and not read_only:
             self.locked[name] -= 1
             raise errors.VdiLocked('%s is locked by another sheep' % name)
         volume.references += 1
         return volume
+
+
+class Entry(NamedTuple):
+    """As much of the catalogue's as is used."""
+
+    name: str
+    tag: str
+    snap_id: int
+    vdi_id: int
+    snapshot: bool
+
+
+class Head(NamedTuple):
+    """Of an inode."""
+
+    vdi_size: int
+    object_bytes: int
 
 
 class MemoryCatalogue:
@@ -322,9 +360,24 @@ class MemoryCatalogue:
     async def resize(self, name: str, size: int) -> None:
         self._volumes.find(name).grow(size)
 
+    def find(self, name: str, tag: str = '', snap_id: int = 0) -> Entry:
+        volume = self._volumes.find(name, tag, snap_id)
+        return next(Entry(volume.name, its_tag, volume.snap_id,
+                          volume.vdi_id, bool(its_tag))
+                    for (_name, its_tag), other
+                    in self._volumes.volumes.items() if other is volume)
+
+    async def head(self, vdi_id: int) -> Head:
+        await asyncio.sleep(0)
+        for volume in self._volumes.volumes.values():
+            if volume.vdi_id == vdi_id:
+                return Head(volume.size, volume.object_bytes)
+        raise errors.NoObject('there is no VDI of id %06x' % vdi_id)
+
     async def list(self, name: str = '') -> list:
         return [{'name': volume.name, 'tag': tag, 'snapshot': bool(tag),
-                 'snap_id': 0, 'vdi_id': volume.vdi_id, 'size': volume.size}
+                 'snap_id': volume.snap_id, 'vdi_id': volume.vdi_id,
+                 'size': volume.size}
                 for (_name, tag), volume in sorted(
                     self._volumes.volumes.items())
                 if name in ('', volume.name)]

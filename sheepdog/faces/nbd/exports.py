@@ -13,7 +13,7 @@
 """From the name that a client asks for to a volume.
 
     NAME        the VDI
-    NAME@TAG    its snapshot TAG, read-only
+    NAME@TAG    its snapshot of that tag (or number), read-only
     (nothing)   the default export, where one is set
 """
 
@@ -65,7 +65,18 @@ class Volumes(Protocol):
 class Catalogue(Protocol):
     def names(self) -> list: ...
 
-    async def list(self, name: str = '') -> list: ...
+    def find(self, name: str, tag: str = '', snap_id: int = 0) -> Any:
+        """An entry: ``name``, ``tag``, ``snap_id``, ``vdi_id``,
+        ``snapshot``.
+
+        :raises NoVdi, NoTag: there is none
+        """
+
+    async def head(self, vdi_id: int) -> Any:
+        """``vdi_size`` in bytes.
+
+        :raises NoObject: it was deleted meanwhile
+        """
 
 
 class Exports:
@@ -85,19 +96,25 @@ class Exports:
         """What a client that asks for a list is told: no snapshots."""
         return self._catalogue.names()
 
+    def check(self, name: str) -> nbd.Export:
+        """As ``describe``, without the size (0): without a look at disks.
+        """
+        name, entry = self._find(name)
+        return self._export(name, entry.vdi_id, 0, entry.snapshot)
+
     async def describe(self, name: str) -> nbd.Export:
         """An export as it would be opened, without a lock taken.
 
         :raises NoVdi, NoTag: there is none of that name
         """
-        name, vdi, tag = self._resolve(name)
-        entries = await self._catalogue.list(vdi)
-        for entry in entries:
-            if entry['name'] == vdi and entry['snapshot'] == bool(tag) and (
-                    not tag or entry['tag'] == tag):
-                return self._export(name, entry['vdi_id'], entry['size'],
-                                    bool(tag))
-        raise errors.NoVdi('there is no VDI %s' % name)
+        name, entry = self._find(name)
+        try:
+            head = await self._catalogue.head(entry.vdi_id)
+        except errors.NoObject:
+            raise errors.NoVdi('VDI %s has just been deleted'
+                               % name) from None
+        return self._export(name, entry.vdi_id, head.vdi_size,
+                            entry.snapshot)
 
     async def open(self, name: str):
         """(Volume, Export). Whoever opens it closes it.
@@ -105,13 +122,15 @@ class Exports:
         :raises NoVdi, NoTag: there is none of that name
         :raises VdiLocked: another sheep has it open
         """
-        name, vdi, tag = self._resolve(name)
         clock = self._world.clock
         give_up = clock.monotonic() + self._lock_wait_seconds
         while True:
+            canonical, entry = self._find(name)
             try:
                 volume = await self._volumes.open(
-                    vdi, tag=tag, read_only=self._read_only or bool(tag))
+                    entry.name, tag=entry.tag if entry.snapshot else '',
+                    snap_id=entry.snap_id if entry.snapshot else 0,
+                    read_only=self._read_only or entry.snapshot)
                 break
             except errors.SheepdogError as error:
                 if not (error.retry or isinstance(error, errors.VdiLocked)):
@@ -119,21 +138,27 @@ class Exports:
                 if clock.monotonic() >= give_up:
                     raise
             await asyncio.sleep(RETRY_SECONDS)
-        return volume, self._export(name, volume.vdi_id, volume.size,
+        return volume, self._export(canonical, volume.vdi_id, volume.size,
                                     volume.read_only)
 
-    def _resolve(self, name: str):
-        """(canonical name, VDI, tag)"""
+    def _find(self, name: str):
+        """(canonical name, the catalogue's entry)"""
         name = name or self._default
         if not name:
             raise errors.NoVdi('there is no default export: name a VDI')
-        vdi, mark, tag = name.rpartition('@')
-        # A VDI may have the mark in its own name.
-        if not mark or name in self._catalogue.names():
-            return name, name, ''
-        if not vdi or not tag:
-            raise errors.NoVdi('there is no VDI %s' % name)
-        return name, vdi, tag
+        vdi, _mark, tag = name.rpartition('@')
+        try:
+            return name, self._catalogue.find(name)
+        except errors.NoVdi:
+            # A VDI may have the mark in its own name; this one has not.
+            if not vdi or not tag:
+                raise
+        try:
+            return name, self._catalogue.find(vdi, tag)
+        except errors.NoTag:
+            if not tag.isdecimal() or not int(tag):
+                raise
+        return name, self._catalogue.find(vdi, snap_id=int(tag))
 
     def _export(self, name: str, vdi_id: int, size: int,
                 read_only: bool) -> nbd.Export:

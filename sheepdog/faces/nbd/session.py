@@ -163,9 +163,11 @@ class NbdSession:
             self._handshake.accept(export)
             if not self._is_gone:
                 self._begin(export)
-        else:
+        elif question.option == nbd_options.OPT_INFO:
             self._handshake.accept(
                 await face.exports.describe(question.name))
+        else:
+            self._handshake.accept(face.exports.check(question.name))
 
     def _begin(self, export: nbd.Export) -> None:
         self._disarm()

@@ -33,7 +33,7 @@ class TestMemoryVolume(volume_contract.VolumeContract,
 
     async def make_read_only(self, volume):
         self.volumes.snapshot('vdi', 'tag')
-        return await self.volumes.open('vdi', tag='tag')
+        return await self.volumes.open('vdi', tag='tag', read_only=True)
 
     async def resize(self, volume, size):
         await self.catalogue.resize('vdi', size)

@@ -283,7 +283,7 @@ class VolumeContract:
     async def test_it_grows_while_open(self):
         await self.write(0, b'x' * SIZE)
         told = []
-        self.volume.on_resize.append(lambda: told.append(self.volume.size))
+        self.volume.on_resize.append(told.append)
         grown = SIZE + OBJECT_BYTES
         await self.resize(self.volume, grown)
         self.assertEqual(self.volume.size, grown)

@@ -25,9 +25,9 @@ START_SECONDS = 10
 class ServedFace:
     """VDIs in memory, served over TCP and a unix socket."""
 
-    def __init__(self, unix_path: str, **settings):
+    def __init__(self, unix_path: str, volumes=None, **settings):
         self.unix_path = unix_path
-        self.volumes = memory.MemoryVolumes()
+        self.volumes = volumes or memory.MemoryVolumes()
         self.catalogue = memory.MemoryCatalogue(self.volumes)
         self.face = None
         self._settings = face_module.NbdSettings(

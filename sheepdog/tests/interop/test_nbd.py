@@ -505,8 +505,8 @@ class TestQemu(TestCase):
                 self.assertIsNone(client.poll())
                 time.sleep(0.01)
             self.served.stop()
-            again = nbd_served.ServedFace(self.served.unix_path)
-            again.volumes = self.served.volumes
+            again = nbd_served.ServedFace(self.served.unix_path,
+                                          self.served.volumes)
             again.start()
             self.addCleanup(again.stop)
             output, _errors = client.communicate(

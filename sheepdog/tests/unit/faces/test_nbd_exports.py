@@ -54,6 +54,9 @@ class TestExports(unittest.IsolatedAsyncioTestCase):
         self.volumes.locked.clear()
         self.assertEqual(described, [(await self.exports.open(name))[1]
                                      for name in ('vdi', 'vdi@tag')])
+        self.assertEqual([export._replace(size=0) for export in described],
+                         [self.exports.check(name)
+                          for name in ('vdi', 'vdi@tag')])
 
     async def test_snapshot(self):
         snapshot = self.volumes.snapshot('vdi', 'tag')
@@ -61,6 +64,23 @@ class TestExports(unittest.IsolatedAsyncioTestCase):
         self.assertIs(volume, snapshot)
         self.assertEqual(export.name, 'vdi@tag')
         self.assertTrue(export.flags & nbd.FLAG_READ_ONLY)
+
+    async def test_snapshot_by_number(self):
+        self.volumes.snapshot('vdi', 'first')
+        second = self.volumes.snapshot('vdi', 'second')
+        self.assertIs((await self.exports.open('vdi@2'))[0], second)
+        third = self.volumes.snapshot('vdi', '1')
+        self.assertIs((await self.exports.open('vdi@1'))[0], third)
+        with self.assertRaises(errors.NoTag):
+            await self.exports.open('vdi@9')
+
+    async def test_deleted_while_it_is_looked_at(self):
+        async def head(vdi_id):
+            raise errors.NoObject('gone')
+
+        self.place.catalogue.head = head
+        with self.assertRaises(errors.NoVdi):
+            await self.exports.describe('vdi')
 
     async def test_a_vdi_may_have_the_mark_in_its_name(self):
         mine = self.volumes.create('me@home', 4096)
@@ -70,14 +90,11 @@ class TestExports(unittest.IsolatedAsyncioTestCase):
         self.assertTrue(volume.read_only)
 
     async def test_none_of_that_name(self):
-        for name in ('none', '', '@', 'vdi@', '@vdi', 'none@tag'):
+        for name in ('none', '', '@', 'vdi@', '@vdi', 'none@tag',
+                     'vdi@none', 'vdi@0', 'vdi@-1', 'vdi@²'):
             for method in (self.exports.open, self.exports.describe):
-                with self.assertRaises(errors.NoVdi):
+                with self.assertRaises((errors.NoVdi, errors.NoTag)):
                     await method(name)
-
-    async def test_no_such_tag(self):
-        with self.assertRaises(errors.NoTag):
-            await self.exports.open('vdi@none')
 
     async def test_default(self):
         exports = self.make('vdi')
@@ -88,7 +105,9 @@ class TestExports(unittest.IsolatedAsyncioTestCase):
 
     async def test_read_only_face(self):
         exports = self.make(read_only=True)
-        _volume, export = await exports.open('vdi')
+        self.volumes.locked['vdi'] = 1000
+        volume, export = await exports.open('vdi')
+        self.assertTrue(volume.read_only)
         self.assertTrue(export.flags & nbd.FLAG_READ_ONLY)
         self.assertEqual(await exports.describe('vdi'), export)
 

@@ -180,10 +180,10 @@ class TestHandshake(TestCase):
         self.assertEqual(self.counters.connections_active, 0)
 
     async def test_what_the_catalogue_cannot_tell_now(self):
-        async def fail(name=''):
+        async def fail(vdi_id):
             raise errors.NotServing('the lease has lapsed')
 
-        self.place.catalogue.list = fail
+        self.place.catalogue.head = fail
         reply_type, text = await self.refusal(options.OPT_INFO,
                                               wire.pack_info('vdi'))
         self.assertEqual((reply_type, text),

@@ -359,8 +359,8 @@ class TestRefusals(TestCase):
                     nbd.EINVAL, (command, flag))
 
     async def test_read_only(self):
-        self.volume.read_only = True
-        client = await self.place.client()
+        self.place.volumes.snapshot('vdi', 'tag')
+        client = await self.place.client('vdi@tag')
         for command in (nbd.CMD_WRITE, nbd.CMD_TRIM, nbd.CMD_WRITE_ZEROES):
             data = b'x' if command == nbd.CMD_WRITE else b''
             self.assertEqual(
