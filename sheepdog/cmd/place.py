@@ -11,14 +11,16 @@
 # under the License.
 
 """Which address and zone a sheep has, where it was not told; and whether
-its ports are free and the coordination service is there, before anything is
-touched."""
+its ports are free, its directories can be written and the coordination
+service is there, before anything is touched."""
 
 import dataclasses
 import errno
 import ipaddress
+import os
 import re
 import socket
+import tempfile
 import urllib.parse
 
 from sheepdog.cluster import address as address_module
@@ -124,6 +126,35 @@ def check_coordination(settings):
         raise exits.Stop(
             'cannot reach the coordination service at %s: start it, or name '
             'another with -c' % ', '.join(reasons), exits.SYSTEM)
+
+
+def check_directories(settings):
+    """:raises Stop: a directory outside the store cannot be written"""
+    log = os.path.dirname(settings.log.path)
+    if settings.log.destination == 'default' and log != settings.meta:
+        _check_directory(log, 'the log', '-l')
+    parsed = address_module.parse(settings.cluster_url, 1.0, '/')
+    if parsed.driver == 'file' and settings.cluster_url != 'local':
+        path = urllib.parse.unquote(urllib.parse.urlsplit(
+            parsed.urls[0]).path)
+        _check_directory(path, 'the coordination', '-c')
+    if settings.nbd is not None and settings.nbd.unix_path:
+        _check_directory(os.path.dirname(settings.nbd.unix_path),
+                         'the socket of NBD', '--nbd')
+
+
+def _check_directory(path, what, option):
+    """It, or the nearest one above it that exists, must take files."""
+    existing = path
+    while not os.path.isdir(existing) and existing != '/':
+        existing = os.path.dirname(existing)
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix='.sheep-', dir=existing))
+    except OSError as exc:
+        raise exits.Stop(
+            'cannot write the directory %s of %s: %s; choose another with '
+            '%s' % (path, what, exc.strerror or exc, option),
+            exits.SYSTEM) from None
 
 
 def check_ports(settings):

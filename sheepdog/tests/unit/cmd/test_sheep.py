@@ -390,6 +390,14 @@ class HostTest(DaemonCase):
                     'refused' % port, '-c',
                     options=('-c', '%s:127.0.0.1:%d' % (kind, port)))
 
+    def test_directories_that_cannot_be_written(self):
+        for option, value in (('-l', 'dir=/proc/none'),
+                              ('-c', 'local:/proc/none'),
+                              ('--nbd', 'path=/proc/none/sock')):
+            with self.subTest(option):
+                self.check_refused('/proc/none', option,
+                                   options=(option, value))
+
     def test_address_of_another_host(self):
         self.check_refused('cannot listen on 192.0.2.1',
                            options=('-b', '192.0.2.1'))
