@@ -59,26 +59,36 @@ class Guard(Protocol):
     def doubt(self, oid: int) -> None:
         """It may differ from the other copies."""
 
+    def is_repairable(self, oid: int) -> bool:
+        """No damage is known that no copy could mend."""
+
     async def describe(self, oid: int) -> dict:
         """What STATE answers."""
 
 
 class _Noted:
     """Takes a write's mark back when the store refuses the write: a token
-    in the marks must mean that its write is in the content."""
+    in the marks must mean that its write is in the content.
 
-    __slots__ = ('marks', 'oid', 'token', 'done')
+    A write that meets a bad block may be tried again: the store has
+    reported the damage, and the block is taken from another copy first.
+    """
 
-    def __init__(self, marks, oid, token, done):
-        marks.note(oid, token)
-        self.marks = marks
+    __slots__ = ('replica', 'oid', 'token', 'done')
+
+    def __init__(self, replica, oid, token, done):
+        replica.marks.note(oid, token)
+        self.replica = replica
         self.oid = oid
         self.token = token
         self.done = done
 
     def __call__(self, error):
         if error is not None:
-            self.marks.forget(self.oid, self.token)
+            self.replica.marks.forget(self.oid, self.token)
+            if (isinstance(error, errors.ChecksumError)
+                    and self.replica.guard.is_repairable(self.oid)):
+                error = errors.NotRecovered(str(error))
         self.done(error)
 
 
@@ -131,7 +141,7 @@ class Replica:
         counters['write'] += 1
         counters['bytes_written'] += len(data)
         self.store.write(oid, epoch, offset, data,
-                         _Noted(self.marks, oid, token, done), durable,
+                         _Noted(self, oid, token, done), durable,
                          1 << (aux & 0xFF) if create else 0)
 
     def read(self, epoch, oid, serial, offset, size, done, raw=False):
@@ -166,7 +176,7 @@ class Replica:
             return
         self.counters['write'] += 1
         self.store.zero(oid, epoch, offset, size,
-                        _Noted(self.marks, oid, token, done), durable)
+                        _Noted(self, oid, token, done), durable)
 
     def remove(self, epoch, oid, token, aux, durable, done):
         error = self.check(epoch, oid, aux >> 8)
@@ -179,7 +189,7 @@ class Replica:
                              durable, done)
             return
         self.counters['remove'] += 1
-        self.store.remove(oid, _Noted(self.marks, oid, token, done), durable)
+        self.store.remove(oid, _Noted(self, oid, token, done), durable)
 
     def flush(self, done):
         """``done(error)`` when all that was acknowledged here is durable.

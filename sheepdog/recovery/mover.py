@@ -36,7 +36,8 @@ ROUNDS = 3
 
 
 class Mover:
-    """``moved_bytes`` counts what came over the wire."""
+    """``moved_bytes`` counts what came over the wire. ``irreparable`` are
+    objects of ours with a block that is good in no copy."""
 
     def __init__(self, cluster, replica, links, order, standing):
         self.cluster = cluster
@@ -46,6 +47,7 @@ class Mover:
         self.order = order
         self.standing = standing
         self.moved_bytes = 0
+        self.irreparable = set()
 
     async def describe(self, oid):
         """What STATE answers about our copy."""
@@ -172,42 +174,75 @@ class Mover:
         _, _, table = await link.call(wire.TABLE, epoch=epoch, oid=oid,
                                       timeout=CALL_SECONDS)
         theirs = numpy.frombuffer(table, dtype='<u4')
-        differing = await self._differing(oid, capacity, theirs)
+        differing, is_base = await self._differing(oid, capacity, theirs)
         pieces = []
         zeroes = []
+        lost = []
         for first, count, is_zero in _runs(differing, theirs):
             offset = first * limits.BLOCK_BYTES
             size = min(count * limits.BLOCK_BYTES, capacity - offset)
             if is_zero:
                 zeroes.append((offset, size))
             else:
-                pieces.append((offset, await self._fetch(
-                    oid, epoch, offset, size, sources)))
+                await self._fetch(oid, epoch, offset, size, sources, pieces,
+                                  lost)
         # Marks of the writes that came to the source while we copied: they
         # may be in what we have, in part, and make us doubt it likewise.
         final = (await self._ask([source], oid, epoch))[0]
         self._check(view)
+        if lost and (not is_base
+                     or self.standing.through(oid, epoch) != epoch):
+            raise errors.NotRecovered(
+                'object %s: there is no good copy of the bytes at %s'
+                % (ids.hex_oid(oid), lost[:8]))
         state = await self.store.describe(oid)
         if (pieces or zeroes or state is None
                 or state.version != final['version']):
             await self.store.adopt(oid, final['version'], capacity, pieces,
-                                   keep=True, zeros=zeroes)
+                                   keep=is_base, zeros=zeroes)
             self._check(view)
+        self._note_damage(oid, lost)
         self.replica.marks.replace(oid, final['marks'])
 
+    def _note_damage(self, oid, lost):
+        if lost:
+            LOG.error('object %s: no copy has good bytes at %s: writing them '
+                      'anew mends them', ids.hex_oid(oid), lost[:8])
+            self.irreparable.add(oid)
+        else:
+            self.irreparable.discard(oid)
+
     async def _differing(self, oid, capacity, theirs):
-        """Sorted numbers of the blocks that we must take over."""
+        """``(blocks, is_base)``: sorted numbers of the blocks that we must
+        take over, and whether that is over the content that we have."""
         state = await self.store.describe(oid)
         if state is None or state.capacity != capacity:
-            return numpy.flatnonzero(theirs)
+            return numpy.flatnonzero(theirs), False
         mine = numpy.frombuffer(await self.store.table(oid), dtype='<u4')
         differing = mine != theirs
         for block in self.store.bad_blocks().get(oid, ()):
             differing[block] = True
-        return numpy.flatnonzero(differing)
+        return numpy.flatnonzero(differing), True
 
-    async def _fetch(self, oid, epoch, offset, size, sources):
-        for number, (member, _) in enumerate(sources):
+    async def _fetch(self, oid, epoch, offset, size, sources, pieces, lost):
+        """Append ``(offset, data)`` to ``pieces``; the offsets of blocks
+        that no source can read go to ``lost``."""
+        data = await self._read(oid, epoch, offset, size, sources)
+        if data is not None:
+            self.moved_bytes += size
+            pieces.append((offset, data))
+        elif size > limits.BLOCK_BYTES:
+            for start in range(offset, offset + size, limits.BLOCK_BYTES):
+                await self._fetch(
+                    oid, epoch, start,
+                    min(limits.BLOCK_BYTES, offset + size - start), sources,
+                    pieces, lost)
+        else:
+            lost.append(offset)
+
+    async def _read(self, oid, epoch, offset, size, sources):
+        """From the first source that has it good; None when none has."""
+        for member, _ in sources:
             try:
                 _, _, data = await self.links.data(member).call(
                     wire.READ, epoch=epoch, oid=oid, offset=offset, aux=size,
@@ -215,16 +250,12 @@ class Mover:
             except errors.StorageError as exc:
                 LOG.warning('object %s at %d: %s:%s: %s', ids.hex_oid(oid),
                             offset, *member.address, exc)
-                if number + 1 == len(sources):
-                    raise errors.NotRecovered(
-                        'object %s: no good copy of the bytes at %d'
-                        % (ids.hex_oid(oid), offset)) from exc
                 continue
             if len(data) != size:
                 raise errors.CorruptFrame('%d bytes instead of %d'
                                           % (len(data), size))
-            self.moved_bytes += size
             return data
+        return None
 
 
 def _runs(blocks, table):

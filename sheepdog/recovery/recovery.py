@@ -108,6 +108,9 @@ class Recovery:
         if self._pass is None or self._pass.done():
             self._start(self.cluster.view)
 
+    def is_repairable(self, oid):
+        return oid not in self.mover.irreparable
+
     async def describe(self, oid):
         return await self.mover.describe(oid)
 
