@@ -123,7 +123,9 @@ class Sheep:
         self.replica = replica.Replica(world, self.cluster, self.store,
                                        self.order)
         self.recovery = recovery.Recovery(
-            world, self.cluster, self.replica, self.links, self.order)
+            world, self.cluster, self.replica, self.links, self.order,
+            settings.recovery_max or recovery.AT_ONCE,
+            settings.recovery_interval_ms / 1000)
         self.replica.guard = self.recovery
         self.store.when_damaged(self.recovery.doubt)
         self.gateway = gateway.Gateway(world, self.cluster, self.replica,
@@ -218,7 +220,10 @@ class Sheep:
         """Where NBD is served, as text; '' for nowhere."""
         if self.nbd is None:
             return ''
-        return str(self.nbd.address)
+        address = self.nbd.address
+        if isinstance(address, tuple):
+            return '%s:%d' % address[:2]
+        return str(address)
 
     # -- cluster.api.ClusterListener --------------------------------------
 

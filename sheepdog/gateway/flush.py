@@ -84,6 +84,15 @@ class Unflushed:
         else:
             self._replicas.note(route.vdi_id, route.members)
 
+    def note_everyone(self, vdi_id):
+        """A volume was taken over: its client may have writes behind it
+        that another gateway acknowledged, and expects its next flush to
+        cover them."""
+        view = self.cluster.view
+        if view is not None:
+            self._replicas.note(vdi_id,
+                                [m.incarnation for m in view.members])
+
     def forget(self):
         self._replicas.noted.clear()
         self._orderers.noted.clear()

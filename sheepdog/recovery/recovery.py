@@ -43,8 +43,14 @@ class Recovery:
     ``done``/``total`` are the objects of the running pass, for operators.
     """
 
-    def __init__(self, world, cluster, replica, links, order):
+    def __init__(self, world, cluster, replica, links, order,
+                 at_once=AT_ONCE, pause_seconds=0.0):
+        """``at_once`` objects are recovered at the same time, each worker
+        resting for ``pause_seconds`` behind each of them; what a client
+        waits for is not held up by either."""
         self.world = world
+        self.at_once = at_once
+        self.pause_seconds = pause_seconds
         self.cluster = cluster
         self.replica = replica
         self.links = links
@@ -209,7 +215,7 @@ class Recovery:
         queue = list(reversed(wanted))
         failed = []
         await asyncio.gather(*(self._work(view, queue, failed)
-                               for _ in range(AT_ONCE)))
+                               for _ in range(self.at_once)))
         if self._is_over(view):
             return True
         if failed:
@@ -237,6 +243,8 @@ class Recovery:
                 failed.append((oid, exc))
             else:
                 self.done += 1
+            if self.pause_seconds:
+                await asyncio.sleep(self.pause_seconds)
 
     async def _list_all(self, view):
         """Ids of all objects that any member holds, sorted; without those

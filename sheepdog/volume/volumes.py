@@ -167,6 +167,7 @@ class Volumes:
         await self.cluster.execute(
             'lock', {'vdi_id': vdi_id, 'mode': mode,
                      'owner': self.cluster.incarnation})
+        self.gateway.unflushed.note_everyone(vdi_id)
 
     async def _unlock(self, vdi_id):
         try:
