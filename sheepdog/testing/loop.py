@@ -96,7 +96,8 @@ class Process:
         self._on_kill = []
 
     def kill_after(self, operations: int) -> None:
-        """Kill at so many operations on disk or network from now."""
+        """Kill at so many operations on disk or network from now; 0: no
+        more."""
         self._operations_left = operations
 
     def operation(self) -> None:

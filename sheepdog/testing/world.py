@@ -180,6 +180,12 @@ class Host:
             self, process, '%s/%s' % (self.simulation.seed, name))
         return self.world
 
+    def make_durable_directory(self, path: str) -> None:
+        """Before anything starts: a directory that is there for good."""
+        directory, name = self.image.parent(path)
+        directory.change((name, image_module.Directory()))
+        directory.make_durable(directory.position())
+
     def run(self, coroutine):
         """Run in the process of now until it is done; its result."""
         return self.simulation.run(self.simulation.loop.create_task(

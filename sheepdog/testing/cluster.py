@@ -1,0 +1,254 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A cluster of real sheep in one process, on simulated hosts.
+
+``SimCluster`` starts and restarts them and asks whether they are well; what
+goes wrong is ``nemesis``'s, what clients do is ``workload``'s affair.
+"""
+
+import dataclasses
+import logging
+from typing import Any, Callable, Optional
+
+from sheepdog.cluster import api
+from sheepdog.conf import settings as settings_module
+from sheepdog.model import ids
+from sheepdog.placement import ring as ring_module
+from sheepdog.store import settings as store_settings
+from sheepdog.testing import checkers
+from sheepdog.testing import world as world_module
+
+LOG = logging.getLogger(__name__)
+
+META = '/meta'
+PORT = 7000
+HOST_DISK_BYTES = 256 << 20
+
+
+@dataclasses.dataclass
+class ClusterSettings:
+    """``build`` makes a sheep (``cmd.wiring.build_sheep``);
+    ``make_membership(world)`` and ``prepare(node)`` are for tests that
+    plant a bug: the latter is called with each sheep before it starts."""
+
+    build: Callable
+    nodes: int = 3
+    copies: int = 3
+    block_size_shift: int = 20
+    journal_bytes: int = 4 << 20
+    checkpoint_seconds: float = 20.0
+    nosync: bool = False
+    make_membership: Optional[Callable] = None
+    prepare: Optional[Callable] = None
+
+
+class Node:
+    """One host and the sheep that runs on it now, if any."""
+
+    def __init__(self, cluster: 'SimCluster', name: str, zone: int):
+        self.name = name
+        self.zone = zone
+        self.cluster = cluster
+        self.address = '10.0.0.%d' % (zone + 1)
+        self.host = cluster.simulation.add_host(self.address,
+                                                HOST_DISK_BYTES)
+        self.sheep = None
+        self.refusal = ''
+        """Why the sheep did not start."""
+        self.host.make_durable_directory(META)
+
+    @property
+    def is_running(self) -> bool:
+        return self.host.is_running
+
+    @property
+    def is_serving(self) -> bool:
+        sheep = self.sheep
+        return (self.is_running and sheep is not None and
+                sheep.cluster is not None and sheep.cluster.serving())
+
+    def start(self) -> None:
+        """A process, and a sheep in it."""
+        self.sheep = None
+        self.refusal = ''
+        world = self.host.start()
+        world.spawn(self._start(world), 'sheep')
+
+    async def _start(self, world) -> None:
+        settings = self.cluster.settings
+        membership = (settings.make_membership or
+                      world_module.SimWorld.membership)(world)
+        sheep = settings.build(world, membership, self._settings())
+        try:
+            self.sheep = sheep
+            if settings.prepare is not None:
+                settings.prepare(self)
+            await sheep.start()
+            sheep.cluster.add_listener(self)
+        except Exception as error:
+            # What the daemon makes an exit code of.
+            self.refusal = '%s: %s' % (type(error).__name__, error)
+            LOG.info('%s does not start: %s', self.name, self.refusal)
+            world.process.kill()
+
+    def _settings(self) -> settings_module.SheepSettings:
+        settings = self.cluster.settings
+        return settings_module.SheepSettings(
+            store=store_settings.StoreSettings(
+                meta=META, journal_bytes=settings.journal_bytes,
+                checkpoint_seconds=settings.checkpoint_seconds,
+                nosync=settings.nosync),
+            log=settings_module.LogSettings(path=META + '/sheep.log'),
+            host=self.address, port=PORT, advertised_host=self.address,
+            zone=self.zone)
+
+    def run(self, coroutine):
+        """Run in the sheep's process until it is done."""
+        return self.host.run(coroutine)
+
+    # ClusterListener: what each sheep was told, for the checker.
+
+    def on_freeze(self) -> None:
+        pass
+
+    def on_view(self, old, new, cold: bool) -> None:
+        self.cluster.say_epoch(self.name, new)
+
+    def on_event(self, event: dict) -> None:
+        pass
+
+    def on_lapse(self) -> None:
+        pass
+
+    def on_shutdown(self) -> None:
+        pass
+
+
+class SimCluster:
+    """All nodes, and what is true of them together."""
+
+    def __init__(self, simulation: world_module.Simulation,
+                 settings: ClusterSettings):
+        self.simulation = simulation
+        self.settings = settings
+        self.epochs = checkers.Agreement('the member list of epoch')
+        self.nodes = {}
+        for number in range(settings.nodes):
+            name = 'n%d' % number
+            self.nodes[name] = Node(self, name, number)
+
+    def start(self) -> None:
+        for node in self.nodes.values():
+            if not node.is_running:
+                node.start()
+
+    def running(self) -> list:
+        return [node for node in self.nodes.values() if node.is_running]
+
+    def serving(self) -> list:
+        return [node for node in self.nodes.values() if node.is_serving]
+
+    def say_epoch(self, who: str, view: Any) -> None:
+        self.simulation.trace.note(who, 'epoch', view.epoch,
+                                   *(m.incarnation for m in view.members))
+        # Incarnations change at a cold start, which keeps the epoch.
+        self.epochs.say(who, view.epoch, tuple(
+            (m.node, m.host, m.port, m.zone, m.vnodes)
+            for m in view.members))
+
+    def has_status(self, status: api.Status) -> bool:
+        return all(node.is_running and node.sheep is not None and
+                   node.sheep.cluster is not None and
+                   node.sheep.cluster.status is status
+                   for node in self.nodes.values())
+
+    def is_well(self) -> bool:
+        """Everybody serves, in one view, and nothing is to be recovered."""
+        views = []
+        for node in self.nodes.values():
+            if not node.is_serving:
+                return False
+            sheep = node.sheep
+            if (sheep.recovery.active or
+                    not sheep.cluster.state.has_recovered()):
+                return False
+            views.append(sheep.cluster.view)
+        return (all(view.epoch == views[0].epoch for view in views) and
+                len(views[0].members) == len(self.nodes))
+
+    def wait_well(self, timeout: float) -> bool:
+        return self.simulation.run_until(self.is_well, timeout)
+
+    def explain(self) -> str:
+        """Why all is not well, a line per node."""
+        lines = []
+        for node in self.nodes.values():
+            sheep = node.sheep
+            if not node.is_running or sheep is None or sheep.cluster is None:
+                lines.append('%s is not running %s' % (node.name,
+                                                       node.refusal))
+                continue
+            lines.append('%s recovery %s %d/%d announced by all: %s %s' % (
+                node.name,
+                'runs' if sheep.recovery.is_running else 'rests',
+                sheep.recovery.done, sheep.recovery.total,
+                sheep.cluster.state.has_recovered(),
+                sheep.cluster.explain()))
+        return '\n'.join(lines)
+
+    def format(self) -> None:
+        """Start all and make a cluster of them; its settings say how."""
+        self.start()
+        if not self.simulation.run_until(
+                lambda: self.has_status(api.Status.WAIT_FOR_FORMAT), 30):
+            raise AssertionError('not ready to be formatted:\n' +
+                                 self.explain())
+        node = next(iter(self.nodes.values()))
+        node.run(node.sheep.cluster.execute('format', {
+            'copies': self.settings.copies,
+            'block_size_shift': self.settings.block_size_shift}))
+        if not self.wait_well(30):
+            raise AssertionError('not well after format:\n' +
+                                 self.explain())
+
+    # At rest.
+
+    def copies_differ(self) -> list:
+        """What is wrong with the copies while nothing happens: a line per
+        object."""
+        view = next(iter(self.nodes.values())).sheep.cluster.view
+        state = next(iter(self.nodes.values())).sheep.cluster.state
+        ring = ring_module.Ring(view)
+        by_member = [self._node_of(member) for member in view.members]
+        oids = sorted({oid for node in self.nodes.values()
+                       for oid in node.sheep.store.oids()})
+        wrong = []
+        for oid in oids:
+            entry = state.vdis.get(ids.vdi_of(oid))
+            if entry is None or entry.deleted:
+                continue
+            copies = [(node.name, node.run(node.sheep.store.describe(oid)))
+                      for node in (by_member[i] for i in
+                                   ring.targets(oid, entry.copies))]
+            contents = {(copy.digest, copy.capacity) if copy else None
+                        for _, copy in copies}
+            if len(contents) > 1 or not all(
+                    copy and copy.whole for _, copy in copies):
+                wrong.append('object %s: %s' % (ids.hex_oid(oid), copies))
+        return wrong
+
+    def _node_of(self, member) -> Node:
+        for node in self.nodes.values():
+            if node.address == member.host:
+                return node
+        raise KeyError(member.host)

@@ -1,0 +1,239 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Clients that contend for the same blocks, and tell the history.
+
+A client is attached to one sheep at a time, as a virtual machine to its
+host: when the sheep dies, the client goes on at another one, and what was
+under way stays open. Each write is filled with a number of its own, sector
+by sector, so that a read tells which write it saw, or that it saw parts of
+several.
+"""
+
+import asyncio
+import dataclasses
+import functools
+import random
+import struct
+
+from sheepdog.model import errors
+from sheepdog.testing import checkers
+from sheepdog.testing import history as history_module
+
+UNIT_BYTES = 2048
+"""One register: half a block, so that half of the writes are unaligned."""
+
+_STAMP = struct.Struct('<QQ')
+_SECTOR = 512
+_STAMPS = _SECTOR // _STAMP.size
+
+WATCH_SECONDS = 0.05
+
+
+@functools.lru_cache(maxsize=4096)
+def fill(value: int) -> bytes:
+    """A unit that holds ``value``."""
+    if value == checkers.ZERO:
+        return bytes(UNIT_BYTES)
+    return b''.join(_STAMP.pack(value, sector) * _STAMPS
+                    for sector in range(UNIT_BYTES // _SECTOR))
+
+
+def value_of(unit: bytes) -> int:
+    """The value that a unit holds; TORN if none."""
+    value, _ = _STAMP.unpack_from(unit)
+    return value if unit == fill(value) else checkers.TORN
+
+
+@dataclasses.dataclass
+class WorkloadSettings:
+    volumes: tuple = (('shared', True), ('alone', False))
+    """(name, opened shared by many?)"""
+    volume_bytes: int = 6 << 20
+    clients_per_volume: int = 3
+    hot_units: int = 12
+    """Per volume; spread over all its objects, some of them adjacent."""
+    units_max: int = 4
+    """Of one request."""
+    read_share: float = 0.5
+    zero_share: float = 0.02
+    flush_share: float = 0.08
+    fua_share: float = 0.4
+    think_seconds: float = 0.03
+    session_operations: int = 40
+
+
+class Workload:
+    """All clients of a run."""
+
+    def __init__(self, cluster, settings: WorkloadSettings,
+                 history: history_module.History, seed: str):
+        self.cluster = cluster
+        self.settings = settings
+        self.history = history
+        self.random = random.Random(seed)
+        self.is_over = False
+        self.hot = self._choose_hot()
+        self.clients = []
+        self.refused = {}
+        """What opens and requests failed with: name of the error → times.
+        """
+
+    def _choose_hot(self) -> list:
+        """First units of the places that are used: two adjacent runs in
+        each object, over its end too."""
+        settings = self.settings
+        object_units = ((1 << self.cluster.settings.block_size_shift) //
+                        UNIT_BYTES)
+        units = settings.volume_bytes // UNIT_BYTES
+        places = []
+        while len(places) < settings.hot_units:
+            base = self.random.randrange(units // object_units)
+            place = base * object_units + self.random.choice(
+                (0, 1, 2, 3, 5, object_units - 2, object_units - 1))
+            if place not in places:
+                places.append(place)
+        return sorted(places)
+
+    def create_volumes(self) -> None:
+        for name, _ in self.settings.volumes:
+            node = self.cluster.serving()[0]
+            node.run(node.sheep.catalogue.create(
+                name, self.settings.volume_bytes))
+
+    def start(self) -> None:
+        loop = self.cluster.simulation.loop
+        for name, is_shared in self.settings.volumes:
+            for number in range(self.settings.clients_per_volume):
+                client = Client(self, '%s-%d' % (name, number), name,
+                                is_shared)
+                self.clients.append(loop.create_task(client.run()))
+
+    def finish(self) -> None:
+        """Let no new requests begin."""
+        self.is_over = True
+
+    def has_finished(self) -> bool:
+        return all(client.done() for client in self.clients)
+
+    def note_error(self, error: Exception) -> None:
+        name = type(error).__name__
+        self.refused[name] = self.refused.get(name, 0) + 1
+
+    def read_everything(self, node) -> None:
+        """As one more client: what is there in the end."""
+        node.run(self._read_everything(node))
+
+    async def _read_everything(self, node) -> None:
+        for name, _ in self.settings.volumes:
+            volume = await node.sheep.volumes.open(name, read_only=True)
+            units = {place + i for place in self.hot
+                     for i in range(self.settings.units_max)}
+            last = self.settings.volume_bytes // UNIT_BYTES
+            for unit in sorted(units):
+                if unit >= last:
+                    continue
+                operations = self.history.begin_read(
+                    'end-' + node.name, [(name, unit)])
+                data = await volume.read(unit * UNIT_BYTES, UNIT_BYTES)
+                self.history.end_read(operations, [value_of(data)])
+            await volume.close()
+
+
+class Client:
+    """One user of one volume."""
+
+    def __init__(self, workload: Workload, name: str, volume: str,
+                 is_shared: bool):
+        self._workload = workload
+        self._name = name
+        self._volume = volume
+        self._is_shared = is_shared
+        self._random = workload.random
+        self._session = None
+
+    async def run(self) -> None:
+        """In no process: a client outlives the sheep that it uses."""
+        workload = self._workload
+        while not workload.is_over:
+            nodes = workload.cluster.serving()
+            if not nodes:
+                await asyncio.sleep(WATCH_SECONDS)
+                continue
+            node = nodes[self._random.randrange(len(nodes))]
+            world = node.host.world
+            task = world.spawn(self._use(node.sheep), self._name)
+            while not task.done() and world.process.is_alive:
+                await asyncio.sleep(WATCH_SECONDS)
+            await asyncio.sleep(self._think())
+
+    def _think(self) -> float:
+        return self._random.expovariate(
+            1 / self._workload.settings.think_seconds)
+
+    async def _use(self, sheep) -> None:
+        """In the sheep's process."""
+        workload = self._workload
+        try:
+            volume = await sheep.volumes.open(self._volume,
+                                              shared=self._is_shared)
+        except errors.SheepdogError as error:
+            workload.note_error(error)
+            await asyncio.sleep(WATCH_SECONDS)
+            return
+        handle = object()
+        try:
+            for _ in range(1 + self._random.randrange(
+                    2 * workload.settings.session_operations)):
+                if workload.is_over or not volume.valid:
+                    break
+                await self._request(volume, handle)
+                await asyncio.sleep(self._think())
+        except errors.SheepdogError as error:
+            workload.note_error(error)
+        try:
+            await volume.close()
+        except errors.SheepdogError as error:
+            workload.note_error(error)
+
+    async def _request(self, volume, handle) -> None:
+        settings = self._workload.settings
+        history = self._workload.history
+        chance = self._random.random()
+        if chance < settings.flush_share:
+            flushed = history.begin_flush(handle)
+            await volume.flush()
+            history.end_flush(handle, flushed)
+            return
+        hot = self._workload.hot
+        first = hot[self._random.randrange(len(hot))]
+        count = 1 + self._random.randrange(settings.units_max)
+        count = min(count, settings.volume_bytes // UNIT_BYTES - first)
+        registers = [(self._volume, first + i) for i in range(count)]
+        offset, length = first * UNIT_BYTES, count * UNIT_BYTES
+        if self._random.random() < settings.read_share:
+            operations = history.begin_read(self._name, registers)
+            data = await volume.read(offset, length)
+            assert len(data) == length, 'a short read'
+            history.end_read(operations, [
+                value_of(data[i:i + UNIT_BYTES])
+                for i in range(0, length, UNIT_BYTES)])
+            return
+        fua = self._random.random() < settings.fua_share
+        is_zero = self._random.random() < settings.zero_share
+        value = checkers.ZERO if is_zero else history.new_value()
+        operations = history.begin_write(self._name, registers, value)
+        if is_zero:
+            await volume.zero(offset, length, fua)
+        else:
+            await volume.write(offset, fill(value) * count, fua)
+        history.end_write(operations, handle, fua)
