@@ -36,6 +36,8 @@ class Client:
 
     :param addresses: of one or more sheep, see ``address.parse_address``
     :param timeout: seconds that a call may take, attempts included
+    :param attempt_timeout: seconds without an answer after which the next
+        sheep is tried
     :param connect_timeout: seconds for one attempt to connect
     :param proof: answers a challenge for the cluster's key, see
         ``connection.no_proof``
@@ -44,7 +46,7 @@ class Client:
 
     def __init__(self, addresses=('localhost',), timeout=60.0,
                  connect_timeout=5.0, proof=connection_module.no_proof,
-                 port=limits.PORT_DEFAULT):
+                 port=limits.PORT_DEFAULT, attempt_timeout=15.0):
         if isinstance(addresses, str):
             addresses = [addresses]
         self.addresses = [addresses_module.parse_address(address, port)
@@ -52,6 +54,7 @@ class Client:
         if not self.addresses:
             raise errors.InvalidParameters('no address of a sheep was given')
         self.timeout = timeout
+        self._attempt_timeout = attempt_timeout
         self._connect_timeout = connect_timeout
         self._proof = proof
         self._lock = threading.Lock()
@@ -99,7 +102,7 @@ class Client:
                 raise exc from previous
             try:
                 return connection.ask(method, arguments or {},
-                                      patience.left_seconds)
+                                      self.attempt_seconds(patience))
             except errors.Transient as exc:
                 previous = exc
                 self.avoid(connection)
@@ -126,6 +129,13 @@ class Client:
         :raises Unreachable: none of them does
         """
         return self._first_that(self._open, patience)
+
+    def attempt_seconds(self, patience) -> float:
+        """How long to wait for one answer: a sheep may hang, or stand
+        still, and another one have it."""
+        if len(self.addresses) == 1:
+            return patience.left_seconds
+        return min(patience.left_seconds, self._attempt_timeout)
 
     def avoid(self, connection):
         """Try the sheep of this connection last, from now on."""

@@ -26,6 +26,7 @@ import collections
 import io
 import threading
 
+from sheepdog.client import connection as connection_module
 from sheepdog.client import patience as patience_module
 from sheepdog.model import errors
 from sheepdog.wire import peer as wire
@@ -92,9 +93,10 @@ class RemoteVolume:
             try:
                 self._session = self._open(patience)
                 break
-            except errors.Unreachable:
-                raise
             except errors.Transient as exc:
+                if (isinstance(exc, errors.Unreachable) and not isinstance(
+                        exc, connection_module.ConnectionLost)):
+                    raise  # There is no sheep that could be asked.
                 patience.pause(exc)
         fields = self._session.fields
         self.size = fields['size']
@@ -232,7 +234,7 @@ class RemoteVolume:
                     'name': self.name, 'tag': self.tag,
                     'snap_id': self.snap_id,
                     'read_only': self._wants_read_only},
-                patience.left_seconds)
+                self._client.attempt_seconds(patience))
         except BaseException as exc:
             connection.close()
             if isinstance(exc, errors.Transient):
@@ -301,7 +303,7 @@ class RemoteVolume:
             request.opcode, request.flags, session.handle, request.offset,
             request.length or (len(request.into) if request.into else 0),
             request.payload, request.into,
-            timeout=request.patience.left_seconds)
+            timeout=self._client.attempt_seconds(request.patience))
 
     def _abandon(self, request):
         if request.call is None:

@@ -32,7 +32,8 @@ class Volume:
     """Made by ``volumes.Volumes``; shared by all who have it open there.
 
     ``size`` is in bytes. ``valid`` turns False when the lock is lost: every
-    request fails from then on.
+    request fails from then on. ``can_reopen`` tells whether the same user
+    may simply open it again.
     """
 
     def __init__(self, gateway, entry, head, read_only, is_alone, release):
@@ -46,6 +47,7 @@ class Volume:
         self.object_bytes = 1 << head.block_size_shift
         self.read_only = read_only
         self.valid = True
+        self.can_reopen = False
         self.users = 0
         self.on_resize = []
         self.map = object_map.ObjectMap(gateway, entry.vdi_id, is_alone)
@@ -123,8 +125,7 @@ class Volume:
 
     def _refusal(self, offset, length, is_write=False):
         if not self.valid:
-            return errors.NotServing('the lock of volume %s was lost'
-                                     % self.name)
+            return self._lost()
         if offset < 0 or length < 0 or offset + length > self.size:
             return errors.InvalidParameters(
                 'bytes %d to %d are beyond the %d of volume %s'
@@ -256,8 +257,7 @@ class Volume:
         :raises SheepdogError:
         """
         if not self.valid:
-            raise errors.NotServing('the lock of volume %s was lost'
-                                    % self.name)
+            raise self._lost()
         mark = self.map.mark()
         await self.gateway.flush(self.vdi_id)
         self.map.flushed(mark)
@@ -306,8 +306,20 @@ class Volume:
         for function in self.on_resize:
             function(size)
 
-    def invalidate(self):
-        self.valid = False
+    def invalidate(self, can_reopen=False):
+        """:param can_reopen: not taken from us by an operator, but lost with
+            this sheep's identity"""
+        if self.valid:
+            self.valid = False
+            self.can_reopen = can_reopen
+
+    def _lost(self):
+        if self.can_reopen:
+            return errors.NotServing('this sheep lost its place in the '
+                                     'cluster, and the lock of volume %s'
+                                     % self.name)
+        return errors.VdiNotLocked('the lock of volume %s was taken away'
+                                   % self.name)
 
 
 def _append(covering, length, is_data):

@@ -215,7 +215,7 @@ class Volumes:
 
     def on_lapse(self):
         for volume in self._all():
-            volume.invalidate()
+            volume.invalidate(can_reopen=True)
         self._writing.clear()
         self._reading.clear()
         self._claims.clear()

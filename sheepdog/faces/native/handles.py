@@ -77,6 +77,11 @@ class Handles:
         if volume is None:
             request(errors.InvalidParameters('no volume has handle %d'
                                              % request.oid))
+        elif not volume.valid and volume.can_reopen:
+            # Nothing will work here again; over a new connection, to this
+            # sheep or another, it may.
+            request.session.connection.abort()
+            return None
         return volume
 
     def _on_read(self, request):

@@ -69,6 +69,15 @@ class ClientTest(unittest.TestCase):
         self.assertEqual([], self.client.vdis.list())
         self.assertEqual(1, len(self.sheep[1].greeted))
 
+    def test_next_sheep_when_the_first_stands_still(self):
+        with client.Client([sheep.address for sheep in self.sheep],
+                           attempt_timeout=0.2) as patient:
+            self.sheep[0].mangle = lambda opcode, header, payload: (
+                payload if opcode == 0x80 else None)
+            begin = time.monotonic()
+            self.assertEqual([], patient.vdis.list())
+            self.assertLess(time.monotonic() - begin, 5)
+
     def test_change_is_not_done_twice(self):
         # The first sheep does it, and dies with the answer.
         self.sheep[0].mangle = lambda opcode, header, payload: (

@@ -160,6 +160,35 @@ class VolumeTest(VolumeCase):
         self.assertEqual(data, self.volume.read(0, SIZE))
         self.assertIs(self.sheep[1], self.cluster.locks['v'])
 
+    def test_goes_on_when_a_sheep_stands_still(self):
+        patient = client.Client([sheep.address for sheep in self.sheep],
+                                timeout=10.0, attempt_timeout=0.3)
+        self.addCleanup(patient.close)
+        self.volume.close()
+        still = patient.open('v')
+        self.addCleanup(still.close)
+        self.sheep[0].mangle = lambda *_answer: None
+        threading.Timer(0.2, self.sheep[0].free_locks).start()
+        begin = time.monotonic()
+        still.write(0, b'after all')
+        self.assertLess(time.monotonic() - begin, 5)
+        self.assertEqual(b'after all', self.cluster.content['v'][:9])
+        self.assertIs(self.sheep[1], self.cluster.locks['v'])
+
+    def test_opens_through_another_when_a_sheep_stands_still(self):
+        patient = client.Client([sheep.address for sheep in self.sheep],
+                                timeout=10.0, attempt_timeout=0.3)
+        self.addCleanup(patient.close)
+        self.volume.close()
+
+        def mangle(opcode, _header, payload):
+            return payload if opcode == 0x80 else None
+
+        self.sheep[0].mangle = mangle
+        threading.Timer(0.2, self.sheep[0].free_locks).start()
+        with patient.open('v', read_only=True) as still:
+            self.assertEqual(bytes(4), still.read(0, 4))
+
     def test_waits_for_the_lock_of_a_sheep_that_died(self):
         self.cluster.locks['v'] = 'the dead one'
         timer = threading.Timer(0.3, self.cluster.locks.clear)
