@@ -1,0 +1,173 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""A blocking NBD client with several requests under way at once.
+
+It does nothing of itself: no request is sent twice, no connection opened
+again. So a test knows what was acknowledged over which connection.
+"""
+
+import socket
+
+from sheepdog.wire import nbd
+from sheepdog.wire import nbd_client as codec
+from sheepdog.wire import nbd_options as options
+
+_RECEIVE_BYTES = 1 << 18
+
+
+class NbdRefused(Exception):
+    """The server answered an error: ``code`` is an NBD errno."""
+
+    def __init__(self, what, code):
+        super().__init__('%s: NBD error %d' % (what, code))
+        self.code = code
+
+
+class NbdClient:
+    """One export over one connection; of one thread.
+
+    :param address: (host, port), or the path of a unix socket
+    :raises OSError: no connection, or it was lost
+    :raises NbdRefused: the export cannot be had
+    """
+
+    def __init__(self, address, name, timeout=30.0):
+        family = socket.AF_UNIX if isinstance(address, str) else (
+            socket.AF_INET)
+        self._socket = socket.socket(family)
+        self._socket.settimeout(timeout)
+        self._buffer = bytearray()
+        self._replies = codec.ReplyReader()
+        self._cookie = 0
+        self.size = 0
+        try:
+            self._socket.connect(address)
+            if family == socket.AF_INET:
+                self._socket.setsockopt(socket.IPPROTO_TCP,
+                                        socket.TCP_NODELAY, 1)
+            self._negotiate(name)
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_exc):
+        self.close()
+
+    def close(self):
+        """Say goodbye if that is possible, and close."""
+        try:
+            self._socket.sendall(codec.pack_request(nbd.CMD_DISC, 0))
+        except OSError:
+            pass
+        self._socket.close()
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    # -- requests -------------------------------------------------------
+
+    def read(self, offset, length) -> bytes:
+        return self.finish([self.start_read(offset, length)])[0].data
+
+    def write(self, offset, data, fua=False):
+        self.finish([self.start_write(offset, data, fua)])
+
+    def flush(self):
+        self.finish([self._start(nbd.CMD_FLUSH)])
+
+    def trim(self, offset, length):
+        self.finish([self._start(nbd.CMD_TRIM, offset, length)])
+
+    def start_read(self, offset, length) -> int:
+        cookie = self._start(nbd.CMD_READ, offset, length)
+        self._replies.expect(cookie, length)
+        return cookie
+
+    def start_write(self, offset, data, fua=False) -> int:
+        return self._start(nbd.CMD_WRITE, offset, len(data),
+                           nbd.CMD_FLAG_FUA if fua else 0, data)
+
+    def start_flush(self) -> int:
+        return self._start(nbd.CMD_FLUSH)
+
+    def finish(self, cookies):
+        """The replies to these requests, in their order.
+
+        :raises NbdRefused: one of them is an error; all have been answered
+        """
+        answered = {}
+        while len(answered) < len(cookies):
+            reply = self.next_reply()
+            answered[reply.cookie] = reply
+        for cookie in cookies:
+            if answered[cookie].error:
+                raise NbdRefused('request', answered[cookie].error)
+        return [answered[cookie] for cookie in cookies]
+
+    def next_reply(self) -> codec.Chunk:
+        """Whichever comes first.
+
+        :raises OSError: the connection is lost, or none came in time
+        """
+        while True:
+            reply, used = self._replies.receive(self._buffer, 0,
+                                                len(self._buffer))
+            if reply is not None:
+                del self._buffer[:used]
+                return reply
+            self._receive()
+
+    # -- the rest -------------------------------------------------------
+
+    def _start(self, command, offset=0, length=0, flags=0, data=b''):
+        self._cookie += 1
+        self._socket.sendall(codec.pack_request(
+            command, self._cookie, offset, length, flags) + data)
+        return self._cookie
+
+    def _negotiate(self, name):
+        codec.unpack_greeting(self._take(options.GREETING.size))
+        self._socket.sendall(codec.pack_client_flags() + codec.pack_option(
+            options.OPT_GO, codec.pack_info(name)))
+        while True:
+            reply, used = codec.unpack_option_reply(self._buffer, 0,
+                                                    len(self._buffer))
+            if reply is None:
+                self._receive()
+                continue
+            del self._buffer[:used]
+            if reply.reply_type == options.REP_ACK:
+                return
+            if reply.reply_type != options.REP_INFO:
+                raise NbdRefused('%s: %s' % (
+                    name, reply.payload.decode(errors='replace')),
+                    reply.reply_type)
+            if len(reply.payload) == 12 and not any(reply.payload[:2]):
+                self.size, _flags = codec.unpack_export(reply.payload)
+
+    def _take(self, count):
+        while len(self._buffer) < count:
+            self._receive()
+        taken = bytes(self._buffer[:count])
+        del self._buffer[:count]
+        return taken
+
+    def _receive(self):
+        piece = self._socket.recv(_RECEIVE_BYTES)
+        if not piece:
+            raise ConnectionResetError('the server closed the connection')
+        self._buffer += piece
