@@ -109,13 +109,34 @@ async def open_layout(disk, settings: store_settings.StoreSettings) -> Layout:
     return layout
 
 
-def make_directories(disk, layout: Layout) -> None:
-    """:raises StoreRefused: they cannot be made"""
-    try:
-        disk.make_directory(layout.objects_dir)
-        disk.make_directory(layout.journal_dir)
-    except OSError as error:
-        raise _unwritable(layout.meta, error)
+async def make_directories(disk, layout: Layout) -> None:
+    """Make what is missing, durably.
+
+    :raises StoreRefused: they cannot be made
+    """
+    for path in (layout.objects_dir, layout.journal_dir):
+        if disk.exists(path) and layout.identity is not None:
+            continue
+        try:
+            disk.make_directory(path)
+        except OSError as error:
+            raise _unwritable(layout.meta, error)
+        for parent in _parents(path):
+            try:
+                await disk.sync_directory(parent)
+            except PermissionError as error:
+                # Not ours to read, so none of ours is new in it.
+                LOG.debug('%s', error)
+
+
+def _parents(path: str) -> list:
+    """All directories above, the nearest first."""
+    parents = []
+    while '/' in path.strip('/'):
+        path = path.rstrip('/').rpartition('/')[0]
+        parents.append(path)
+    parents.append('/' if path.startswith('/') else '.')
+    return parents
 
 
 def _check_directory(disk, meta: str) -> bool:

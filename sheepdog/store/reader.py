@@ -123,8 +123,8 @@ class Reader:
             return
         if data is None:
             self._counters.cold_reads += 1
-            self._world.spawn(self._read_cold(obj, request, low, span),
-                              'store: cold read')
+            self._world.spawn(self._read_cold(obj, obj.file, request, low,
+                                              span), 'store: cold read')
             return
         wrong = checksums.mismatches(data, obj.table, first) \
             if len(data) == span else range(first, first + span // _BLOCK)
@@ -136,12 +136,17 @@ class Reader:
         else:
             done(None, data[offset - low:offset - low + size])
 
-    async def _read_cold(self, obj, request, low: int, span: int) -> None:
+    async def _read_cold(self, obj, file, request, low: int,
+                         span: int) -> None:
         """Have the kernel fetch it; then it is an ordinary read again,
         which sees what was written meanwhile."""
         try:
-            await obj.file.pread_cold(span, low)
+            await file.pread_cold(span, low)
         except OSError as error:
+            if self._open.get(obj.oid) is not obj or obj.file is not file:
+                # It was closed meanwhile.
+                self.read(obj.oid, request[0], request[1], request[2])
+                return
             LOG.error('object %016x: reading %d bytes from %d: %s', obj.oid,
                       span, low, error)
             self._counters.errors += 1

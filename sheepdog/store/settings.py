@@ -16,7 +16,7 @@ import dataclasses
 
 from sheepdog.model import limits
 
-JOURNAL_BYTES_MIN = 4 << 20
+JOURNAL_BYTES_MIN = 1 << 20
 
 
 class StoreRefused(Exception):

@@ -65,7 +65,7 @@ async def _start(world, settings, layout) -> Started:
     identity = layout.identity or store_layout.Identity(
         world.random.token(NODE_ID_BYTES).hex())
     old = _old_segments(disk, layout, identity)
-    store_layout.make_directories(disk, layout)
+    await store_layout.make_directories(disk, layout)
     power_lost = identity.power_lost or (
         not identity.clean and identity.boot_id != disk.boot_id)
     sequence, generation = identity.sequence, identity.generation

@@ -29,8 +29,6 @@ from sheepdog.store import applier as store_applier
 from sheepdog.store import checkpoint as store_checkpoint
 from sheepdog.store import checksums
 from sheepdog.store import intake as store_intake
-from sheepdog.store import layout as store_layout
-from sheepdog.store import objects as store_objects
 from sheepdog.store import opening
 from sheepdog.store import reader as store_reader
 from sheepdog.store import settings as store_settings
