@@ -32,7 +32,8 @@ LOG = logging.getLogger(__name__)
 CONNECT_TIMEOUT_SECONDS = 2.0
 RECONNECT_PAUSE_SECONDS = 0.1
 SILENCE_SECONDS = 6.0
-"""A link with requests under way and no byte coming in is dropped."""
+"""A link with requests under way and no byte coming in is dropped. (A
+sheep that takes longer with them answers a PING.)"""
 
 
 class Link:
@@ -156,6 +157,10 @@ class Link:
         try:
             await self.world.network.connect(
                 lambda: self, *self.address, timeout=CONNECT_TIMEOUT_SECONDS)
+            if self.closed or self._connection is None:
+                # While we were connecting, or right behind it.
+                raise errors.Unreachable('%s:%s is gone again'
+                                         % self.address)
             await asyncio.wait_for(self._greet(), CONNECT_TIMEOUT_SECONDS)
         except asyncio.TimeoutError:
             error = errors.Unreachable('%s:%s does not greet back'
@@ -165,7 +170,8 @@ class Link:
         except errors.SheepdogError as exc:
             error = exc if exc.retry else errors.Unreachable(str(exc))
         self._connecting = False
-        if error is None and self._connection is not None:
+        if error is None and self._connection is not None and (
+                not self.closed):
             self._ready = True
             backlog, self._backlog = self._backlog, []
             self._backlog_bytes = 0
@@ -201,23 +207,32 @@ class Link:
         if answer.get('incarnation') != self.meant:
             raise errors.Unreachable('%s:%s is another incarnation now'
                                      % self.address)
-        self._tag = int(answer.get('tag', 0))
+        tag = answer.get('tag')
+        if not isinstance(tag, int):
+            raise errors.Unreachable('%s:%s greets without a tag'
+                                     % self.address)
+        self._tag = tag
 
     async def _watch(self):
         """Drop the link when it owes answers and has gone silent."""
         connection = self._connection
         clock = self.world.clock
         self._last_heard = clock.monotonic()
-        while self._ready and self._connection is connection:
-            quiet = not self._pending
+        while True:
+            owed_nothing = not self._pending
             await asyncio.sleep(SILENCE_SECONDS / 4)
-            if quiet or not self._pending:
+            if not self._ready or self._connection is not connection:
+                return
+            silence = clock.monotonic() - self._last_heard
+            if owed_nothing or not self._pending:
                 self._last_heard = clock.monotonic()
-            elif clock.monotonic() - self._last_heard > SILENCE_SECONDS:
+            elif silence > SILENCE_SECONDS:
                 LOG.warning('%s:%s has not answered for %d seconds: '
-                            'reconnecting', *self.address, SILENCE_SECONDS)
+                            'reconnecting', *self.address, silence)
                 connection.abort()
                 return
+            elif silence > SILENCE_SECONDS / 4:
+                self.request(wire.PING, 0, 0, 0, 0, 0, 0, b'', _ignore)
 
     def close(self):
         """No more requests; what is under way fails."""
@@ -288,6 +303,10 @@ class Link:
             else:
                 callback(None, value, aux, payload)
         return start
+
+
+def _ignore(error, value, aux, payload):
+    pass
 
 
 def wire_error(result, payload):

@@ -161,7 +161,8 @@ class Server:
     def __init__(self, world, cluster):
         self.world = world
         self.cluster = cluster
-        self.handlers = {wire.MESSAGE: self._on_message}
+        self.handlers = {wire.MESSAGE: self._on_message,
+                         wire.PING: lambda request: request(None)}
         self._sessions = {}
         self._next_tag = 0
 

@@ -67,6 +67,8 @@ MESSAGE = 0x81
 ADMIN = 0x82
 """JSON both ways: {"method": NAME, "arguments": {…}} → {"result": …}. On an
 error the result code is set and the payload is {"error": text}."""
+PING = 0x83
+"""Answered at once: who owes a long answer is alive."""
 
 # Between gateways and replicas. aux of WRITE, ZERO, REMOVE: log2 of the
 # capacity (8 bits) | lock serial (24 bits) << 8; token: index of the origin

@@ -1,0 +1,715 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A few real sheep below the volume, without disks, sockets or coordination.
+
+``Flock`` joins real replicas, recoveries and gateways by connections in
+memory. Who is in the view, which event reaches whom when, which message
+waits, which store refuses: all that is the test's to say. Nothing happens
+by chance, and nothing takes longer than the rooms' own short pauses.
+"""
+
+import asyncio
+import random
+
+from crc32c import crc32c
+
+from sheepdog.cluster import api
+from sheepdog.cluster import decisions
+from sheepdog.cluster import state as state_module
+from sheepdog.gateway import gateway as gateway_module
+from sheepdog.gateway import orders
+from sheepdog.model import errors
+from sheepdog.model import limits
+from sheepdog.model import view as view_model
+from sheepdog.peer import links as links_module
+from sheepdog.peer import order as order_module
+from sheepdog.peer import replica as replica_module
+from sheepdog.peer import server as server_module
+from sheepdog.recovery import recovery as recovery_module
+from sheepdog.store import state as store_state
+from sheepdog.wire import peer as wire
+
+BLOCK = limits.BLOCK_BYTES
+SHIFT = limits.OBJECT_SHIFT_MIN
+PORT = 7000
+ZERO_CRC = crc32c(bytes(BLOCK))
+
+
+class Clock:
+    def monotonic(self):
+        return asyncio.get_running_loop().time()
+
+    def time(self):
+        return 1e9 + asyncio.get_running_loop().time()
+
+
+class Connection:
+    """One end; see ``world.api.Connection``."""
+
+    is_local = False
+
+    def __init__(self, fabric, source, target, session):
+        self.fabric = fabric
+        self.source = source
+        self.target = target
+        self.peername = target
+        self.session = session
+        self.peer = None
+        self.is_lost = False
+        self.queued_bytes = 0
+        self.tamper = None
+        self._out = []
+        self._inbox = b''
+        self._pauses = 0
+
+    def send(self, *buffers):
+        if not self.is_lost:
+            data = b''.join(buffers)
+            self._out.append(self.tamper(data) if self.tamper else data)
+            asyncio.get_running_loop().call_soon(self.flush)
+
+    def flush(self):
+        if self.is_lost or (self.source, self.target) in self.fabric.held:
+            return
+        out, self._out = b''.join(self._out), []
+        if out and not self.peer.is_lost:
+            self.peer.arrived(out)
+
+    def arrived(self, data):
+        self._inbox += data
+        self._deliver()
+
+    def _deliver(self):
+        if self._pauses or self.is_lost or not self._inbox:
+            return
+        margin = b'\xa5' * 8
+        buffer = bytearray(margin + self._inbox + margin)
+        start, end = len(margin), len(buffer) - len(margin)
+        try:
+            while start < end and not self._pauses and not self.is_lost:
+                used = self.session.received(buffer, start, end)
+                if used == start:
+                    break
+                start = used
+        except errors.SheepdogError as error:
+            self.fabric.refused.append(error)
+            self.abort()
+            return
+        self._inbox = bytes(buffer[start:end])
+
+    def pause_reading(self):
+        self._pauses += 1
+
+    def resume_reading(self):
+        assert self._pauses
+        self._pauses -= 1
+        asyncio.get_running_loop().call_soon(self._deliver)
+
+    def close(self):
+        self.flush()
+        self.abort()
+
+    def abort(self):
+        for end in (self, self.peer):
+            if end is not None and not end.is_lost:
+                end.is_lost = True
+                asyncio.get_running_loop().call_soon(
+                    end.session.disconnected, None)
+        self.fabric.connections.pop(self, None)
+        self.fabric.connections.pop(self.peer, None)
+
+
+class Fabric:
+    """``held``: (from, to) whose messages wait; ``cut``: who cannot
+    connect to whom; ``refused``: errors that closed a connection."""
+
+    def __init__(self):
+        self.listeners = {}
+        self.connections = {}
+        self.held = set()
+        self.cut = set()
+        self.refused = []
+
+    def hold(self, source, target):
+        self.held.add((source, target))
+
+    def release(self, source, target):
+        self.held.discard((source, target))
+        for connection in list(self.connections):
+            connection.flush()
+
+    def sever(self, name):
+        """All connections of and to ``name`` are lost, now."""
+        for connection in list(self.connections):
+            if name in (connection.source, connection.target):
+                connection.abort()
+
+
+class World:
+    """See ``world.api.World``; ``network`` is itself."""
+
+    def __init__(self, name, fabric):
+        self.name = name
+        self.fabric = fabric
+        self.clock = Clock()
+        self.random = random.Random(1)
+        self.network = self
+        self.tasks = {}
+        self.failures = []
+
+    def spawn(self, coroutine, name=''):
+        task = asyncio.get_running_loop().create_task(coroutine, name=name)
+        self.tasks[task] = None
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task):
+        self.tasks.pop(task, None)
+        if not task.cancelled() and task.exception() is not None:
+            self.failures.append(task.exception())
+
+    def call_batched(self, function):
+        asyncio.get_running_loop().call_soon(function)
+
+    def listen(self, factory):
+        self.fabric.listeners[self.name, PORT] = self, factory
+
+    async def connect(self, factory, host, port, timeout):
+        await asyncio.sleep(0)
+        fabric = self.fabric
+        if (self.name, host) in fabric.cut or (
+                (host, port) not in fabric.listeners):
+            raise ConnectionRefusedError('refused by %s' % host)
+        _, accept = fabric.listeners[host, port]
+        ours = Connection(fabric, self.name, host, factory())
+        theirs = Connection(fabric, host, self.name, accept())
+        ours.peer, theirs.peer = theirs, ours
+        fabric.connections[ours] = fabric.connections[theirs] = None
+        theirs.session.connected(theirs)
+        ours.session.connected(ours)
+        return ours.session
+
+    async def close(self):
+        tasks = list(self.tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Door:
+    """What the native face is to ``peer.server``: lets HELLO in."""
+
+    room_bytes = 0
+
+    def __init__(self, server):
+        self.server = server
+        self.connection = None
+        self.session = None
+
+    def connected(self, connection):
+        self.connection = connection
+
+    def disconnected(self, error):
+        if self.session is not None:
+            self.session.disconnected(error)
+
+    def received(self, buffer, start, end):
+        if self.session is not None:
+            return self.session.received(buffer, start, end)
+        fields = wire.HEADER.unpack_from(buffer, start)
+        body = start + wire.HEADER_BYTES
+        payload = bytes(buffer[body:body + fields[5]])
+        try:
+            self.session, answer = self.server.greet(
+                self.connection, wire.unpack_json(payload))
+            self.connection.send(*wire.pack_response(
+                wire.HELLO, self.server.epoch(), fields[4], 0,
+                payload=answer))
+        except errors.SheepdogError as exc:
+            self.connection.send(*wire.pack_response(
+                wire.HELLO, self.server.epoch(), fields[4], exc.result,
+                payload=wire.pack_json({'error': str(exc)})))
+            self.connection.close()
+        return body + fields[5]
+
+
+class _Object:
+    def __init__(self, capacity):
+        self.data = bytearray(capacity)
+        self.version = 0
+        self.rotten = set()
+
+
+class MemoryStore:
+    """As ``store.Store``. ``durable`` is what a power cut leaves;
+    ``refuse(verb, oid)`` may return an error for an operation;
+    ``is_slow`` keeps what is to be answered in ``waiting``."""
+
+    def __init__(self):
+        self.objects = {}
+        self.durable = {}
+        self.refuse = lambda verb, oid: None
+        self.is_slow = False
+        self.waiting = []
+        self.log = []
+        self.adopted = []
+        self._on_damage = None
+
+    def power_cut(self):
+        self.objects = {}
+        for oid, (version, data) in self.durable.items():
+            self.objects[oid] = _Object(len(data))
+            self.objects[oid].version = version
+            self.objects[oid].data[:] = data
+
+    def _persist(self, oid):
+        obj = self.objects.get(oid)
+        if obj is None:
+            self.durable.pop(oid, None)
+        else:
+            self.durable[oid] = obj.version, bytes(obj.data)
+
+    def _answer(self, done, *results):
+        if self.is_slow:
+            self.waiting.append((done, results))
+        else:
+            asyncio.get_running_loop().call_soon(done, *results)
+
+    def go_on(self):
+        self.is_slow = False
+        waiting, self.waiting = self.waiting, []
+        for done, results in waiting:
+            done(*results)
+
+    def _change(self, verb, oid, version, offset, data, done, durable,
+                capacity=0):
+        error = self.refuse(verb, oid)
+        obj = self.objects.get(oid)
+        if error is None and obj is None and not capacity:
+            error = errors.NoObject('none')
+        if error is None and offset + len(data) > (
+                len(obj.data) if obj else capacity):
+            error = errors.InvalidParameters('beyond it')
+        if error is not None:
+            done(error)
+            return
+        is_new = obj is None
+        if is_new:
+            obj = self.objects[oid] = _Object(capacity)
+        blocks = set(range(offset // BLOCK,
+                           -(-(offset + len(data)) // BLOCK)))
+        ragged = {b for b in blocks & obj.rotten if not (
+            offset <= b * BLOCK and (b + 1) * BLOCK <= offset + len(data))}
+        if ragged:
+            self._report(oid)
+            done(errors.ChecksumError('block %d' % min(ragged)))
+            return
+        obj.rotten -= blocks
+        obj.data[offset:offset + len(data)] = data
+        obj.version = max(version, obj.version)
+        self.log.append((verb, oid, offset, len(data), bool(durable)))
+        if durable or is_new:
+            self._persist(oid)
+        self._answer(done, None)
+
+    def write(self, oid, version, offset, data, done, durable=True,
+              capacity=0):
+        self._change('write', oid, version, offset, data, done, durable,
+                     capacity)
+
+    def zero(self, oid, version, offset, size, done, durable=True):
+        self._change('zero', oid, version, offset, bytes(size), done,
+                     durable)
+
+    def remove(self, oid, done, durable=True):
+        error = self.refuse('remove', oid)
+        if error is None and oid not in self.objects:
+            error = errors.NoObject('none')
+        if error is None:
+            del self.objects[oid]
+            self.durable.pop(oid, None)
+            self.log.append(('remove', oid, 0, 0, bool(durable)))
+        self._answer(done, error)
+
+    def read(self, oid, offset, size, done):
+        error = self.refuse('read', oid)
+        obj = self.objects.get(oid)
+        if error is None and obj is None:
+            error = errors.NoObject('none')
+        if error is None and offset + size > len(obj.data):
+            error = errors.InvalidParameters('beyond it')
+        if error is None and obj.rotten & set(range(
+                offset // BLOCK, -(-(offset + size) // BLOCK))):
+            error = errors.ChecksumError('rotten')
+            self._report(oid)
+        if error is not None:
+            done(error, None)
+            return
+        self._answer(done, None, bytes(obj.data[offset:offset + size]))
+
+    def sync(self, done):
+        error = self.refuse('sync', 0)
+        if error is None:
+            for oid in list(self.objects):
+                self._persist(oid)
+            self.log.append(('sync', 0, 0, 0, True))
+        self._answer(done, error)
+
+    def version(self, oid):
+        obj = self.objects.get(oid)
+        return None if obj is None else obj.version
+
+    def oids(self):
+        return sorted(self.objects)
+
+    async def describe(self, oid):
+        await asyncio.sleep(0)
+        obj = self.objects.get(oid)
+        if obj is None:
+            return None
+        return store_state.ObjectState(
+            obj.version, len(obj.data), b'', not obj.rotten, 0)
+
+    async def table(self, oid):
+        await asyncio.sleep(0)
+        obj = self.objects.get(oid)
+        if obj is None:
+            raise errors.NoObject('none')
+        return b''.join(
+            (crc32c(bytes(obj.data[o:o + BLOCK])) ^ ZERO_CRC).to_bytes(
+                4, 'little') for o in range(0, len(obj.data), BLOCK))
+
+    async def extents(self, oid):
+        table = await self.table(oid)
+        found = []
+        for index in range(len(table) // 4):
+            if any(table[4 * index:4 * index + 4]):
+                if found and sum(found[-1]) == index * BLOCK:
+                    found[-1] = found[-1][0], found[-1][1] + BLOCK
+                else:
+                    found.append((index * BLOCK, BLOCK))
+        return found
+
+    async def adopt(self, oid, version, capacity, pieces, keep, zeros=()):
+        error = self.refuse('adopt', oid)
+        if error is not None:
+            raise error
+        await asyncio.sleep(0)
+        obj = self.objects.get(oid)
+        new = _Object(capacity)
+        if keep and obj is not None:
+            new.data[:] = obj.data
+            new.rotten = set(obj.rotten)
+        for offset, data in list(pieces) + [(o, bytes(s)) for o, s in zeros]:
+            new.data[offset:offset + len(data)] = data
+            new.rotten -= set(range(offset // BLOCK,
+                                    -(-(offset + len(data)) // BLOCK)))
+        new.version = version
+        self.objects[oid] = new
+        self.adopted.append((oid, [(o, len(d)) for o, d in pieces],
+                             list(zeros), keep))
+        self._persist(oid)
+
+    def bad_blocks(self):
+        return {oid: sorted(obj.rotten)
+                for oid, obj in sorted(self.objects.items()) if obj.rotten}
+
+    def when_damaged(self, function):
+        self._on_damage = function
+
+    def _report(self, oid):
+        if self._on_damage is not None:
+            self._on_damage(oid)
+
+    async def power_loss_handled(self):
+        pass
+
+
+class Cluster:
+    """What one sheep knows of the cluster; see ``cluster.Cluster``."""
+
+    def __init__(self, flock, incarnation):
+        self.flock = flock
+        self.incarnation = incarnation
+        self.state = state_module.State()
+        self.status = api.Status.WAIT_FOR_JOIN
+        self.lease = True
+        self.clean_start = False
+        self.views = []
+        self.listeners = []
+
+    @property
+    def view(self):
+        return self.state.view
+
+    def serving(self):
+        return self.status is api.Status.OK and self.lease
+
+    async def execute(self, kind, arguments, operation_id='', timeout=60):
+        return await self.flock.execute(self, kind, arguments)
+
+    def tell(self, method, *arguments):
+        for listener in self.listeners:
+            getattr(listener, method)(*arguments)
+
+    def apply(self, record):
+        old = self.state.view
+        self.state.apply(record)
+        new = self.state.view
+        if new is not old:
+            if self.views and self.views[-1].epoch >= new.epoch:
+                self.views.pop()
+            self.views.append(new)
+        if self.status is api.Status.OK and record.event['kind'] != 'epoch':
+            self.tell('on_event', record.event)
+        return old, new
+
+
+class Sheep:
+    def __init__(self, flock, name, store, life):
+        self.flock = flock
+        self.name = name
+        self.store = store
+        self.life = life
+        self.is_alive = True
+        self.world = World(name, flock.fabric)
+        self.cluster = Cluster(flock, '%s.%d' % (name, life))
+        self.links = links_module.Links(
+            self.world, lambda: self.cluster.incarnation)
+        self.server = server_module.Server(self.world, self.cluster)
+        self.order = order_module.Order(self.cluster)
+        self.replica = replica_module.Replica(
+            self.world, self.cluster, store, self.order)
+        self.recovery = recovery_module.Recovery(
+            self.world, self.cluster, self.replica, self.links, self.order)
+        self.replica.guard = self.recovery
+        store.when_damaged(self.recovery.doubt)
+        self.gateway = gateway_module.Gateway(
+            self.world, self.cluster, self.replica, self.links, self.order)
+        self.server.register(self.replica.handlers())
+        self.server.register(
+            orders.Orders(self.world, self.gateway).handlers())
+        self.cluster.listeners = [self.replica, self.recovery, self.gateway]
+        self.world.listen(lambda: Door(self.server))
+
+    @property
+    def member(self):
+        zone = int(self.name.rsplit('.', 1)[1])
+        return view_model.Member(
+            node=self.name, incarnation=self.cluster.incarnation,
+            host=self.name, port=PORT, zone=zone,
+            vnodes=self.flock.vnodes.get(self.name, 16))
+
+
+class Flock:
+    """``sheep``: by name (an address), those that live."""
+
+    def __init__(self, count=3, copies=3, vnodes=None):
+        self.fabric = Fabric()
+        self.vnodes = vnodes or {}
+        self.copies = copies
+        self.records = []
+        self.sheep = {}
+        self.retired = []
+        self.events = 0
+        self.carry_out = None
+        for number in range(1, count + 1):
+            self.add('10.0.0.%d' % number)
+
+    def add(self, name, store=None, life=1):
+        sheep = Sheep(self, name, store or MemoryStore(), life)
+        self.sheep[name] = sheep
+        return sheep
+
+    def __getitem__(self, number):
+        return self.sheep['10.0.0.%d' % number]
+
+    def alive(self):
+        return [s for s in self.sheep.values() if s.is_alive]
+
+    # -- coordination ---------------------------------------------------
+
+    def form(self):
+        """The first view, of a new cluster."""
+        settings = view_model.ClusterSettings(
+            created=1, copies=self.copies, block_size_shift=SHIFT)
+        view = view_model.View(1, 1, 0.0, tuple(
+            s.member for s in self.alive()))
+        record = state_module.State().next_record(
+            1, 0.0, {'kind': 'format', 'settings': settings.to_dict(),
+                     'view': view.to_dict()})
+        self.records.append(record)
+        for sheep in self.alive():
+            sheep.cluster.apply(record)
+            sheep.cluster.status = api.Status.OK
+            sheep.cluster.tell('on_view', None, sheep.cluster.view, False)
+
+    def freeze(self):
+        for sheep in self.alive():
+            if sheep.cluster.status is api.Status.OK:
+                sheep.cluster.status = api.Status.FROZEN
+                sheep.cluster.tell('on_freeze')
+
+    def change_view(self, cold=False, clean=False):
+        """The next epoch: all who live."""
+        self.freeze()
+        newest = self._newest_state()
+        epoch = newest.view.epoch + (0 if cold else 1)
+        view = view_model.View(epoch, newest.term + 1, 0.0, tuple(
+            s.member for s in self.alive()))
+        record = newest.next_record(
+            view.term, 0.0, {'kind': 'epoch', 'view': view.to_dict()})
+        self.records.append(record)
+        for sheep in self.alive():
+            self.catch_up(sheep, cold, clean)
+
+    def _newest_state(self):
+        state = state_module.State()
+        for record in self.records:
+            state.apply(record)
+        return state
+
+    def catch_up(self, sheep, cold=False, clean=False):
+        """Let a sheep have all events that it has not seen."""
+        cluster = sheep.cluster
+        for record in self.records[cluster.state.sequence:]:
+            old, new = cluster.apply(record)
+            if new is old:
+                continue
+            if new.member(cluster.incarnation) is None:
+                continue
+            cluster.status = api.Status.OK
+            cluster.clean_start = clean
+            cluster.tell('on_view', old, new, cold)
+
+    def event(self, event, to=None):
+        """Announce to all, or for now only to those."""
+        newest = self._newest_state()
+        record = newest.next_record(newest.term, 0.0, event)
+        newest.apply(record)
+        self.records.append(record)
+        for sheep in self.alive() if to is None else to:
+            self.catch_up(sheep)
+
+    def lock(self, sheep, vdi_id, mode='exclusive', to=None):
+        self.event({'kind': 'lock', 'vdi_id': vdi_id, 'mode': mode,
+                    'owner': sheep.cluster.incarnation}, to)
+
+    def unlock(self, sheep, vdi_id, to=None):
+        self.event({'kind': 'unlock', 'vdi_id': vdi_id, 'force': False,
+                    'owner': sheep.cluster.incarnation}, to)
+
+    def make_vdi(self, vdi_id, name='', copies=None):
+        self.event({'kind': 'vdi-create', 'entry': {
+            'vdi_id': vdi_id, 'name': name or 'vdi%d' % vdi_id,
+            'copies': copies or self.copies, 'block_size_shift': SHIFT}})
+
+    async def execute(self, cluster, kind, arguments):
+        await asyncio.sleep(0)
+        state = self._newest_state()
+        if kind in decisions.KINDS:
+            event, result = decisions.decide(kind, arguments, state)
+        else:
+            event, result = await self.carry_out(kind, arguments)
+        if event is not None:
+            self.event(event)
+        return result
+
+    def kill(self, number):
+        """kill -9: it hears and says nothing any more; see ``restart``."""
+        sheep = self[number]
+        sheep.is_alive = False
+        sheep.cluster.status = api.Status.LAPSED
+        sheep.cluster.lease = False
+        sheep.replica.epoch = replica_module.NEVER
+        self.fabric.listeners.pop((sheep.name, PORT), None)
+        self.fabric.sever(sheep.name)
+        for task in list(sheep.world.tasks):
+            task.cancel()
+        self.retired.append(self.sheep.pop(sheep.name))
+        return sheep
+
+    def restart(self, old, power_cut=False):
+        """With what is on its disk; it is in the next view."""
+        if power_cut:
+            old.store.power_cut()
+        old.store.is_slow, old.store.waiting = False, []
+        return self.add(old.name, old.store, old.life + 1)
+
+    # -- looking --------------------------------------------------------
+
+    def orderer(self, oid):
+        return self._by_incarnation(self.alive()[0].order.orderer(oid))
+
+    def targets(self, oid):
+        order = self.alive()[0].order
+        members = self.alive()[0].cluster.view.members
+        return [self._by_incarnation(members[i].incarnation)
+                for i in order.targets(oid)]
+
+    def _by_incarnation(self, incarnation):
+        for sheep in self.alive():
+            if sheep.cluster.incarnation == incarnation:
+                return sheep
+        return None
+
+    def oid_ordered_by(self, sheep, vdi_id=1, start=0):
+        for index in range(start, start + 10000):
+            oid = vdi_id << 32 | index
+            if self.orderer(oid) is sheep:
+                return oid
+        raise AssertionError('no such object')
+
+    def oid_held_by(self, *sheep, vdi_id=1):
+        """An object with just these targets, in this order."""
+        for index in range(10000):
+            oid = vdi_id << 32 | index
+            if self.targets(oid) == list(sheep):
+                return oid
+        raise AssertionError('no such object')
+
+    async def settled(self, seconds=5):
+        """Until no sheep recovers anything."""
+        await until(lambda: not any(
+            s.recovery.active or s.recovery.is_running
+            for s in self.alive()), seconds)
+
+    def copies_of(self, oid):
+        """The distinct contents of the targets' copies."""
+        return {None if s.store.objects.get(oid) is None
+                else bytes(s.store.objects[oid].data)
+                for s in self.targets(oid)}
+
+    async def close(self):
+        everybody = list(self.sheep.values()) + self.retired
+        for sheep in everybody:
+            sheep.links.close()
+            await sheep.world.close()
+        return [f for s in everybody for f in s.world.failures
+                if s.is_alive]
+
+
+async def until(condition, seconds=5):
+    """Wait for something that must come soon."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    while not condition():
+        if loop.time() > deadline:
+            raise AssertionError('it does not happen')
+        await asyncio.sleep(0.002)
+
+
+async def turns(count=20):
+    """Let everything that is ready go on."""
+    for _ in range(count):
+        await asyncio.sleep(0)
