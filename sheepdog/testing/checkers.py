@@ -198,6 +198,9 @@ def first_violation_with_cuts(operations: Iterable[Operation],
     order among durable writes, as reads have seen it, tells.
     """
     operations = sorted(operations, key=lambda o: o.begin)
+    written = collections.Counter(operation.value for operation in operations
+                                  if operation.kind == WRITE)
+    written[initial] += 1
     # What the register may hold at the beginning of an era.
     feasible = [initial]
     pending = []
@@ -209,12 +212,13 @@ def first_violation_with_cuts(operations: Iterable[Operation],
         survivors = []
         durable_begin = max((operation.begin for operation in era
                              if operation.durable < cut), default=None)
-        buried = _buried(pending + era, durable_begin)
+        buried = _buried(pending + era, feasible, durable_begin)
         for value in feasible:
             # A write of before whose outcome is not known, and that is not
             # what was found, may still come.
             late = [operation for operation in pending
-                    if operation.value != value]
+                    if operation.value != value or
+                    written[operation.value] > 1]
             found = first_violation(
                 [_clip(operation, cut) for operation in late + era], value)
             violation = violation or found
@@ -226,7 +230,8 @@ def first_violation_with_cuts(operations: Iterable[Operation],
                     if operation.kind == WRITE and
                     operation.value not in buried]
         if not survivors:
-            return violation
+            return violation if low == BEFORE_ALL else _with_history(
+                violation, operations, feasible, low)
         feasible = list(dict.fromkeys(survivors))
         pending = [operation for operation in pending + era
                    if operation.kind == WRITE and operation.end >= cut and
@@ -235,15 +240,29 @@ def first_violation_with_cuts(operations: Iterable[Operation],
     return None
 
 
+def _with_history(violation: Violation, operations: list, feasible: list,
+                  cut: float) -> Violation:
+    """Say what should have been there after the cut."""
+    expected = [operation for operation in operations
+                if operation.kind == WRITE and operation.begin < cut and
+                operation.value in feasible]
+    return Violation(
+        '%s; after the power cut at %s, one of %s was possible' % (
+            violation.what, cut, feasible),
+        tuple(expected) + violation.operations)
+
+
 def _clip(operation: Operation, cut: float) -> Operation:
     if operation.end < cut:
         return operation
     return dataclasses.replace(operation, end=NEVER)
 
 
-def _buried(operations: list, durable_begin: Optional[float]) -> set:
+def _buried(operations: list, initial: list,
+            durable_begin: Optional[float]) -> set:
     """The values that lie under a durable write: they were there, since
-    they were answered or read, before it began."""
+    they were answered or read, before it began. A value that also was there
+    initially, or was written twice, may have been read from the first."""
     if durable_begin is None:
         return set()
     writes = collections.defaultdict(list)
@@ -254,7 +273,7 @@ def _buried(operations: list, durable_begin: Optional[float]) -> set:
         if operation.end < durable_begin:
             seen.add(operation.value)
     return {value for value in seen
-            if len(writes[value]) == 1 or
+            if len(writes[value]) == 1 and value not in initial or
             all(write.end < durable_begin for write in writes[value])}
 
 

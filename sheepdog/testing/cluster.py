@@ -26,6 +26,7 @@ from sheepdog.model import ids
 from sheepdog.placement import ring as ring_module
 from sheepdog.store import settings as store_settings
 from sheepdog.testing import checkers
+from sheepdog.testing import disk as disk_module
 from sheepdog.testing import world as world_module
 
 LOG = logging.getLogger(__name__)
@@ -33,6 +34,10 @@ LOG = logging.getLogger(__name__)
 META = '/meta'
 PORT = 7000
 HOST_DISK_BYTES = 256 << 20
+
+
+class NotWell(Exception):
+    """A cluster does not come up though nothing is wrong."""
 
 
 @dataclasses.dataclass
@@ -47,7 +52,8 @@ class ClusterSettings:
     block_size_shift: int = 20
     journal_bytes: int = 4 << 20
     checkpoint_seconds: float = 20.0
-    nosync: bool = False
+    disk: disk_module.DiskFaults = dataclasses.field(
+        default_factory=disk_module.DiskFaults)
     make_membership: Optional[Callable] = None
     prepare: Optional[Callable] = None
 
@@ -60,8 +66,8 @@ class Node:
         self.zone = zone
         self.cluster = cluster
         self.address = '10.0.0.%d' % (zone + 1)
-        self.host = cluster.simulation.add_host(self.address,
-                                                HOST_DISK_BYTES)
+        self.host = cluster.simulation.add_host(
+            self.address, HOST_DISK_BYTES, cluster.settings.disk)
         self.sheep = None
         self.refusal = ''
         """Why the sheep did not start."""
@@ -106,8 +112,7 @@ class Node:
         return settings_module.SheepSettings(
             store=store_settings.StoreSettings(
                 meta=META, journal_bytes=settings.journal_bytes,
-                checkpoint_seconds=settings.checkpoint_seconds,
-                nosync=settings.nosync),
+                checkpoint_seconds=settings.checkpoint_seconds),
             log=settings_module.LogSettings(path=META + '/sheep.log'),
             host=self.address, port=PORT, advertised_host=self.address,
             zone=self.zone)
@@ -211,15 +216,13 @@ class SimCluster:
         self.start()
         if not self.simulation.run_until(
                 lambda: self.has_status(api.Status.WAIT_FOR_FORMAT), 30):
-            raise AssertionError('not ready to be formatted:\n' +
-                                 self.explain())
+            raise NotWell('not ready to be formatted:\n' + self.explain())
         node = next(iter(self.nodes.values()))
         node.run(node.sheep.cluster.execute('format', {
             'copies': self.settings.copies,
             'block_size_shift': self.settings.block_size_shift}))
         if not self.wait_well(30):
-            raise AssertionError('not well after format:\n' +
-                                 self.explain())
+            raise NotWell('not well after format:\n' + self.explain())
 
     # At rest.
 

@@ -215,6 +215,9 @@ def _settle(future, error) -> None:
 class SimDisk:
     """See ``api.Disk``."""
 
+    file_class = SimFile
+    """For tests that plant a bug."""
+
     def __init__(self, process: loop_module.Process,
                  image: image_module.DiskImage, faults: DiskFaults,
                  random, trace):
@@ -265,7 +268,7 @@ class SimDisk:
             directory.change((name, inode))
         if isinstance(inode, image_module.Directory):
             raise _error(errno.EISDIR, path)
-        return SimFile(self, path, inode, read_only)
+        return self.file_class(self, path, inode, read_only)
 
     def exists(self, path: str) -> bool:
         try:

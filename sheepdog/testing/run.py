@@ -74,7 +74,8 @@ def _results(run, seeds, jobs):
         yield from map(run, seeds)
         return
     with concurrent.futures.ProcessPoolExecutor(
-            jobs, mp_context=multiprocessing.get_context('spawn')) as pool:
+            jobs, mp_context=multiprocessing.get_context('spawn'),
+            initializer=logging.disable) as pool:
         yield from pool.map(run, seeds)
 
 

@@ -20,11 +20,13 @@ clients do and what goes wrong when.
 import asyncio
 import dataclasses
 import random
+import warnings
 from typing import Callable, Optional
 
 from sheepdog.model import errors
 from sheepdog.testing import checkers
 from sheepdog.testing import cluster as cluster_module
+from sheepdog.testing import disk
 from sheepdog.testing import fabric
 from sheepdog.testing import history as history_module
 from sheepdog.testing import loop as loop_module
@@ -75,21 +77,32 @@ class Scenario:
         self.cluster = cluster_module.ClusterSettings(
             build, nodes=nodes,
             copies=source.choice((2, 3, 3)) if nodes > 3 else 3,
-            checkpoint_seconds=source.choice((2.0, 20.0, 300.0)))
+            checkpoint_seconds=source.choice((2.0, 20.0, 300.0)),
+            disk=disk.DiskFaults(
+                sync_seconds=source.choice((0.0008, 0.005, 0.02)),
+                cold_chance=source.choice((0.0, 0.1))))
         self.workload = workload_module.WorkloadSettings(
             fua_share=source.choice((0.1, 0.5, 0.9)),
             think_seconds=source.choice((0.02, 0.05)))
         self.nemesis = nemesis_module.NemesisSettings(
-            pause_seconds=source.choice((0.7, 1.5, 4.0)))
+            pause_seconds=source.choice((1.0, 2.0, 5.0)),
+            down_seconds=source.choice((0.5, 3.0)))
 
     def run(self) -> Result:
         result = Result(self.seed)
+        with warnings.catch_warnings():
+            # Coroutines of the dead.
+            warnings.filterwarnings('ignore', '.* was never awaited')
+            self._run_and_judge(result)
+        return result
+
+    def _run_and_judge(self, result: Result) -> None:
         with world_module.Simulation(self.seed, self.network,
                                      self.coordination) as simulation:
             try:
                 self._run(simulation, result)
-            except loop_module.Stuck as stuck:
-                result.failures.append('stuck: %s' % stuck)
+            except (loop_module.Stuck, cluster_module.NotWell) as error:
+                result.failures.append(str(error))
             result.failures += [
                 '%s: not handled: %s: %r' % error
                 for error in simulation.errors()]
@@ -97,7 +110,6 @@ class Scenario:
             result.counts['callbacks'] = simulation.loop.callbacks_run
             if result.failures:
                 result.trace = simulation.trace.text()
-        return result
 
     def _run(self, simulation, result: Result) -> None:
         cluster = cluster_module.SimCluster(simulation, self.cluster)
@@ -117,7 +129,8 @@ class Scenario:
         workload.finish()
         if not result.failures:
             self._check_end(cluster, workload, result)
-        result.failures += ['%s: %s' % found for found in history.check()]
+        result.failures += ['history of %s: %s' % found
+                            for found in history.check()]
         result.failures += cluster.epochs.violations
         result.counts.update(
             nodes=self.cluster.nodes, copies=self.cluster.copies,

@@ -24,6 +24,7 @@ Everything that is random comes from the seed; the same seed does the same,
 event by event (``simulation.trace.digest()``).
 """
 
+import dataclasses
 import gc
 import logging
 import random as random_module
@@ -141,11 +142,12 @@ class Host:
     """A machine: a disk that stays, and the process that runs now."""
 
     def __init__(self, simulation: 'Simulation', name: str,
-                 disk_bytes: int):
+                 disk_bytes: int, sound: disk_module.DiskFaults):
         self.simulation = simulation
         self.name = name
         self.image = image_module.DiskImage(name, disk_bytes)
-        self.faults = disk_module.DiskFaults()
+        self.faults = dataclasses.replace(sound)
+        self._sound = sound
         self.world = None
         self.starts = 0
         self.is_on = True
@@ -225,6 +227,11 @@ class Host:
         self.simulation.trace.note(self.name, 'power-on')
         self.simulation.fabric.power_on(self.name)
 
+    def heal_disk(self) -> None:
+        """What it does from now on it does as it should."""
+        for name, value in dataclasses.asdict(self._sound).items():
+            setattr(self.faults, name, value)
+
     def jump(self, seconds: float) -> None:
         """Somebody sets the clock."""
         self.simulation.trace.note(self.name, 'jump', seconds)
@@ -262,8 +269,11 @@ class Simulation:
             self.trace, coordination_settings)
         self.hosts = {}
 
-    def add_host(self, name: str, disk_bytes: int = DISK_BYTES) -> Host:
-        self.hosts[name] = Host(self, name, disk_bytes)
+    def add_host(self, name: str, disk_bytes: int = DISK_BYTES,
+                 disk: Optional[disk_module.DiskFaults] = None) -> Host:
+        """``disk``: how fast it is while nothing is wrong with it."""
+        self.hosts[name] = Host(self, name, disk_bytes,
+                                disk or disk_module.DiskFaults())
         return self.hosts[name]
 
     def run(self, coroutine):
@@ -289,7 +299,7 @@ class Simulation:
         self.fabric.heal()
         self.coordination.heal()
         for host in self.hosts.values():
-            host.faults.__dict__.update(disk_module.DiskFaults().__dict__)
+            host.heal_disk()
             host.resume()
 
     def errors(self) -> list:

@@ -128,7 +128,8 @@ def random_history(source, size=5):
         if source.random() < 0.5:
             writes += 1
             durable = end if source.random() < 0.5 else NEVER
-            operations.append(write(writes, begin, end, durable))
+            value = 0 if source.random() < 0.15 else writes
+            operations.append(write(value, begin, end, durable))
         else:
             operations.append(read(0, begin, end))
     for operation in operations:
@@ -264,6 +265,13 @@ class CutsTest(unittest.TestCase):
             [write(1, 9), read(0, 11, 12), read(1, 13, 14)], 10))
         self.assertIsNone(self.check(
             [write(1, 9), read(0, 11, 12), read(1, 21, 22)], 10, 20))
+
+    def test_zero_again_over_a_durable_write(self):
+        operations = [read(0, 1, 2), write(1, 3, 4, 4), write(0, 5, 6)]
+        self.assertIsNone(self.check(operations + [read(0, 11, 12)], 10))
+        self.assertIsNone(self.check(operations + [read(1, 11, 12)], 10))
+        operations.append(write(2, 7, 8, 8))
+        self.assertIsNotNone(self.check(operations + [read(0, 11, 12)], 10))
 
     def test_in_flight_it_takes_effect_once(self):
         self.assertIsNotNone(self.check(
