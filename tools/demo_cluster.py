@@ -43,6 +43,7 @@ VDI = 'demo'
 VDI_SIZE = '1G'
 JOURNAL_SIZE = '64M'
 
+PORT_SECONDS = 2
 START_SECONDS = 90
 SHUTDOWN_SECONDS = 30
 TERMINATE_SECONDS = 20
@@ -123,11 +124,17 @@ class Sheep:
         """Its process id, 0 if it does not run."""
         try:
             pid = int(self.pidfile.read_text())
-            words = pathlib.Path('/proc/%d/cmdline' % pid).read_bytes()
         except (OSError, ValueError):
             return 0
-        # The number may be another's by now.
-        return pid if str(self.meta).encode() in words.split(b'\0') else 0
+        return pid if self.is_process(pid) else 0
+
+    def is_process(self, pid):
+        """The number may be another's by now."""
+        try:
+            words = pathlib.Path('/proc/%d/cmdline' % pid).read_bytes()
+        except OSError:
+            return False
+        return str(self.meta).encode() in words.split(b'\0')
 
     def command(self):
         # Copies never share a zone, and by default a zone is an address.
@@ -196,18 +203,23 @@ class DemoCluster:
 
     def check_ports(self, missing):
         """:raises DemoError: another program listens where a sheep would"""
-        taken = {'PORT': [], 'NBD_PORT': []}
-        for sheep in missing:
-            taken['PORT'] += [sheep.port] * (not is_free(sheep.port))
-            taken['NBD_PORT'] += [sheep.nbd_port] * (
-                not is_free(sheep.nbd_port))
-        if any(taken.values()):
+        def taken():
+            return [(name, port) for sheep in missing
+                    for name, port in (('PORT', sheep.port),
+                                       ('NBD_PORT', sheep.nbd_port))
+                    if not is_free(port)]
+
+        # A sheep that was killed just now may still be going.
+        if not wait_for(lambda: not taken(), PORT_SECONDS):
+            # Free in all likelihood: 20000 above the first one taken.
+            advice = {}
+            for name, port in taken():
+                advice.setdefault(name, port + 20000)
             raise DemoError(
                 'Another program uses port %s of %s. Choose the first of '
                 'three free ones, for example: make cluster %s' % (
-                    ', '.join(map(str, sum(taken.values(), []))), HOST,
-                    ' '.join('%s=%d' % (name, ports[0] + 20000)
-                             for name, ports in taken.items() if ports)))
+                    ', '.join(str(port) for _, port in taken()), HOST,
+                    ' '.join('%s=%d' % item for item in advice.items())))
 
     def launch(self, missing):
         """Start sheep and wait until each serves or says why not.
@@ -287,29 +299,38 @@ class DemoCluster:
 
     def stop(self):
         """Stop every sheep: in order if they can, by signals if not."""
-        running = self.running()
-        if not running:
+        # By process, not by pidfile: a sheep removes that a moment before
+        # it lets go of its store.
+        processes = {sheep.pid(): sheep for sheep in self.running()}
+
+        def remaining():
+            return {pid: sheep for pid, sheep in processes.items()
+                    if sheep.is_process(pid)}
+
+        def are_gone():
+            return not remaining()
+
+        if not processes:
             print('No sheep is running')
             return
-        done = self.dog('cluster', 'shutdown', sheep=running[0])
+        done = self.dog('cluster', 'shutdown', sheep=self.running()[0])
         if done.returncode:
             print('No shutdown in order (%s); stopping each sheep'
                   % (done.stdout + done.stderr).strip())
-        elif wait_for(lambda: not self.running(), SHUTDOWN_SECONDS):
+        elif wait_for(are_gone, SHUTDOWN_SECONDS):
             print('The cluster is shut down')
             return
         for sign, seconds in ((signal.SIGTERM, TERMINATE_SECONDS),
                               (signal.SIGKILL, 5)):
-            for sheep in self.running():
-                pid = sheep.pid()
+            for pid, sheep in remaining().items():
                 print('%s to sheep %d (pid %d)'
                       % (sign.name, sheep.number, pid))
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, sign)
-            if wait_for(lambda: not self.running(), seconds):
+            if wait_for(are_gone, seconds):
                 return
         raise DemoError('Still running: %s' % ', '.join(
-            str(sheep.pid()) for sheep in self.running()))
+            str(pid) for pid in remaining()))
 
     def clean(self):
         """Stop, and remove the directory, if it is one of ours."""

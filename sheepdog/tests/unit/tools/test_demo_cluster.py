@@ -26,7 +26,7 @@ from tools import demo_cluster
 
 # A daemon that takes sheep's options, goes to the background and listens.
 SHEEP = '''
-    import os, pathlib, signal, socket, sys
+    import os, pathlib, signal, socket, sys, time
     words = sys.argv[1:]
     option = dict(zip(words[:-1:2], words[1::2]))
     meta = pathlib.Path(words[-1])
@@ -42,6 +42,13 @@ SHEEP = '''
     os.setsid()
     if (here / 'stubborn').exists():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    else:
+        def end(*_):
+            pathlib.Path(option['--pidfile']).unlink()
+            time.sleep(0.3)
+            (here / 'last-words').touch()
+            os._exit(0)
+        signal.signal(signal.SIGTERM, end)
     pathlib.Path(option['--pidfile']).write_text(str(os.getpid()))
     while True:
         signal.pause()
@@ -96,6 +103,7 @@ class DemoClusterTest(unittest.TestCase):
         for patch in (
                 mock.patch.object(demo_cluster, 'BIN', bin_directory),
                 mock.patch.object(demo_cluster, 'TERMINATE_SECONDS', 0.3),
+                mock.patch.object(demo_cluster, 'PORT_SECONDS', 0.5),
                 mock.patch.dict(os.environ, {
                     'DEMO_TEST_DIRECTORY': str(self.run_directory)})):
             patch.start()
@@ -169,6 +177,8 @@ class DemoClusterTest(unittest.TestCase):
         self.start()
         self.assertIn('is shut down', self.demo('stop'))
         self.assertFalse(any(self.pids()))
+        # It waited for the processes, not for the pidfiles.
+        self.assertTrue((self.run_directory / 'last-words').exists())
         self.assertTrue((self.run_directory / 'vdi').exists())
         self.start()
         self.assertEqual(1, len(self.calls('cluster format')))
