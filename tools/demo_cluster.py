@@ -211,10 +211,11 @@ class DemoCluster:
 
         # A sheep that was killed just now may still be going.
         if not wait_for(lambda: not taken(), PORT_SECONDS):
-            # Free in all likelihood: 20000 above the first one taken.
+            # Free in all likelihood: well away from the first one taken.
             advice = {}
             for name, port in taken():
-                advice.setdefault(name, port + 20000)
+                advice.setdefault(
+                    name, port + 20000 if port < 40000 else port - 20000)
             raise DemoError(
                 'Another program uses port %s of %s. Choose the first of '
                 'three free ones, for example: make cluster %s' % (
