@@ -119,7 +119,7 @@ class Checkpoint:
         error or None, or None where there is nothing to do."""
         obj = self._objects.open.get(oid)
         future = asyncio.get_running_loop().create_future()
-        if obj is None:
+        if obj is None or obj.file is None:
             if oid not in self._objects.versions:
                 return None
             # Closed since: its table was saved then.
@@ -127,8 +127,6 @@ class Checkpoint:
             file.sync_later(_Resolve(future))
             file.close()
             return future
-        if not obj.exists or obj.file is None:
-            return None
         if obj.is_dirty:
             obj.save_table()
         self._syncs.object(obj, _Resolve(future))

@@ -281,6 +281,12 @@ class Objects:
         if self.open.get(obj.oid) is obj:
             del self.open[obj.oid]
 
+    def drop(self, obj: Object) -> None:
+        """Close an object that could not be used."""
+        self.forget(obj)
+        if obj.file is not None:
+            obj.file.close()
+
     def close(self) -> None:
         """Close all files, saving nothing."""
         for obj in self.open.values():

@@ -52,8 +52,11 @@ class Opener:
         no such object."""
         obj = self._objects.open.get(oid)
         if obj is not None:
-            obj.is_touched = True
-            return obj
+            if not obj.damage or obj.is_busy or obj.parked:
+                obj.is_touched = True
+                return obj
+            # Perhaps it can be opened today.
+            self._objects.drop(obj)
         if oid not in self._objects.versions:
             return None
         obj = store_objects.Object(oid)

@@ -71,6 +71,10 @@ async def _start(world, settings, layout) -> Started:
     sequence, generation = identity.sequence, identity.generation
     outcome = replay.Outcome()
     if not identity.clean and old:
+        # Records that only the page cache has count too: durable first,
+        # here as everywhere.
+        for file in old:
+            await file.sync()
         found = await scan.scan(old, [identity.segment_bytes] * 2)
         if found.is_damaged:
             power_lost = True

@@ -80,8 +80,10 @@ class Syncs:
         if file is None:
             self._landed(obj, None, waiters, None)
             return
-        obj.settling = obj.fresh
-        obj.fresh = bytearray(len(obj.settling))
+        if obj.fresh is not None:
+            # (None: it is being opened just now.)
+            obj.settling = obj.fresh
+            obj.fresh = bytearray(len(obj.settling))
         # It stays in ``unsynced`` until the sync has ended.
         obj.is_unsynced = False
         self._counters.object_syncs += 1
@@ -107,7 +109,7 @@ class Syncs:
                 if not obj.is_unsynced:
                     self.forget(obj)
             else:
-                for block, flag in enumerate(obj.settling):
+                for block, flag in enumerate(obj.settling or b''):
                     if flag:
                         obj.fresh[block] = 1
                 self.mark(obj)

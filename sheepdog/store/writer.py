@@ -138,6 +138,12 @@ class Writer:
         """
         if op.kind == _WRITE and op.size >= _LARGE \
                 and self._journal is not None:
+            if obj.batch == self.batch_number:
+                # What the batch writes is not marked as fresh yet.
+                self.settle_down(obj)
+                self._turns.park_first(obj, self.submit, [op])
+                self._turns.go_on(obj)
+                return
             first = op.offset // _BLOCK
             if not obj.exists or not obj.is_fresh(
                     first, first + op.size // _BLOCK):

@@ -231,6 +231,9 @@ class Run:
         me = object()
 
         def done(error):
+            if not self.host.is_running:
+                # Clean-up code that runs in the simulator only.
+                return
             if me in self.done:
                 raise Failure('answered twice')
             self.done.add(me)
@@ -257,6 +260,8 @@ class Run:
         first = len(history.states) - 1
 
         def done(error, data):
+            if not self.host.is_running:
+                return
             states = history.states[first:]
             if isinstance(error, errors.NoObject):
                 if any(state.content is None for state in states):
@@ -282,6 +287,8 @@ class Run:
                 positions[oid] -= 1
 
         def done(error):
+            if not self.host.is_running:
+                return
             if error is not None:
                 self.fail('sync: %r' % error)
                 return
