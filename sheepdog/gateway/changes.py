@@ -121,7 +121,15 @@ class Changes:
     def _token(self, change):
         if change.origin is None:
             return self._index << marks.COUNT_BITS | change.count
-        return self._places[change.origin] << marks.COUNT_BITS | change.count
+        place = self._places.get(change.origin)
+        if place is None:
+            # The gateway it came from is gone; it was begun, so it is ours
+            # to bring to its end.
+            change.origin = None
+            self._count = change.count = self._count + 1
+            self.mine[change.count] = change
+            return self._index << marks.COUNT_BITS | change.count
+        return place << marks.COUNT_BITS | change.count
 
     def _send_on(self, change, route):
         """To who orders the object."""
@@ -200,12 +208,6 @@ class Changes:
         if change.done is None:
             self._release(change)
             return
-        if change.origin is not None and change.origin not in self._places:
-            # The gateway it came from is gone; it was begun, so it is
-            # ours to bring to its end.
-            change.origin = None
-            self._count = change.count = self._count + 1
-            self.mine[change.count] = change
         held = change in self.busy.get(change.oid, ())
         if held and route.orderer is None:
             # In its old place: nothing that overlaps can come between.

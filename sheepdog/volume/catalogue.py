@@ -21,6 +21,7 @@ attempt overwrites.
 
 import logging
 
+from sheepdog.cluster import state
 from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.model import inode
@@ -53,7 +54,8 @@ class Catalogue:
                            'copy_policy': copy_policy,
                            'block_size_shift': block_size_shift},
             operation_id)
-        return await self._describe(self.cluster.state.vdis[entry['vdi_id']])
+        # Not from our own state: we may have lost our place meanwhile.
+        return await self._describe(state.VdiEntry.from_dict(entry))
 
     async def delete(self, name, tag='', snap_id=0, operation_id=''):
         """Delete; space comes back in the background.

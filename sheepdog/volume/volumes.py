@@ -110,7 +110,8 @@ class Volumes:
             finally:
                 was_valid = volume.valid
                 volume.invalidate()
-                del self._writing[volume.vdi_id]
+                if self._writing.get(volume.vdi_id) is volume:
+                    del self._writing[volume.vdi_id]
                 if was_valid:
                     await self._unlock(volume.vdi_id)
 
