@@ -338,7 +338,9 @@ class Opening:
         state, _, views = formatted[0]
         settings = state.settings
         infos = self.acceptable(settings)
-        epoch = (state.epoch // FORCED_EPOCH_STEP + 1) * FORCED_EPOCH_STEP
+        # Never the very next epoch: a gap tells that it was by force.
+        steps = (state.epoch + 1) // FORCED_EPOCH_STEP + 1
+        epoch = steps * FORCED_EPOCH_STEP
         view = self._sequencer.view(epoch, roster.compose(
             infos, state.view, settings.reference_space))
         self._sequencer.begin(state, views, ())

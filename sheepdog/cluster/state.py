@@ -98,7 +98,9 @@ class Operation(NamedTuple):
 class State:
     """``locks`` and ``fences`` by VDI id; ``fences`` is the sequence of the
     last change of a VDI's lock, which stays when the lock is gone.
-    ``recovered``: incarnation → the epoch it has recovered completely."""
+    ``recovered``: incarnation → the epoch it has recovered completely.
+    ``settled``: the newest epoch that all its members have recovered, so
+    that nothing acknowledged until then is only elsewhere."""
 
     def __init__(self):
         self.settings: Optional[view_model.ClusterSettings] = None
@@ -108,6 +110,7 @@ class State:
         self.fences: dict = {}
         self.operations: dict = {}
         self.recovered: dict = {}
+        self.settled = 0
         self.shutdown = False
         self.term = 0
         self.sequence = 0
@@ -213,6 +216,7 @@ class State:
             'operations': [[name, operation.result, operation.time]
                            for name, operation in self.operations.items()],
             'recovered': [list(item) for item in self.recovered.items()],
+            'settled': self.settled,
             'shutdown': self.shutdown,
             'term': self.term,
             'sequence': self.sequence,
@@ -236,6 +240,7 @@ class State:
                            for name, result, time in fields['operations']}
         self.recovered = {incarnation: epoch
                           for incarnation, epoch in fields['recovered']}
+        self.settled = fields.get('settled', 0)
         self.shutdown = fields['shutdown']
         self.term = fields['term']
         self.sequence = fields['sequence']
@@ -253,11 +258,15 @@ class State:
         self.shutdown = False
         self._set_view(view_model.View.from_dict(record.event['view']),
                        record.sequence)
+        self.settled = self.epoch
 
     def _epoch(self, record: Record) -> None:
         view = view_model.View.from_dict(record.event['view'])
         # The same epoch again is a cold start: new incarnations.
         assert view.epoch >= self.epoch, (view.epoch, self.epoch)
+        if view.epoch > self.epoch + 1:
+            # By force: an operator gave up who is missing.
+            self.settled = view.epoch
         self.shutdown = False
         self._set_view(view, record.sequence)
 
@@ -353,6 +362,8 @@ class State:
             raise errors.NotServing('%s is not a member' % incarnation)
         self.recovered[incarnation] = max(
             record.event['epoch'], self.recovered.get(incarnation, 0))
+        if self.has_recovered():
+            self.settled = self.epoch
 
     def _shutdown(self, record: Record) -> None:
         self.shutdown = True

@@ -52,8 +52,13 @@ def choose(candidates):
     return best
 
 
+def reach_of(candidate):
+    """The epoch up to which the copy has every acknowledged write."""
+    return max(candidate.through, candidate.version)
+
+
 def _rank(candidate):
-    reach = max(candidate.through, candidate.version)
+    reach = reach_of(candidate)
     return (reach, candidate.through >= reach, -candidate.bad,
             -candidate.uncertain, candidate.exists, candidate.version,
             -candidate.place)

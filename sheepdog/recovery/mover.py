@@ -39,13 +39,16 @@ class Mover:
     """``moved_bytes`` counts what came over the wire. ``irreparable`` are
     objects of ours with a block that is good in no copy."""
 
-    def __init__(self, cluster, replica, links, order, standing):
+    def __init__(self, cluster, replica, links, order, standing, untold):
+        """``untold(oid, reach)``: who must be waited for (text) although the
+        best copy here has all writes up to the epoch ``reach``, or None."""
         self.cluster = cluster
         self.replica = replica
         self.store = replica.store
         self.links = links
         self.order = order
         self.standing = standing
+        self.untold = untold
         self.moved_bytes = 0
         self.irreparable = set()
 
@@ -62,6 +65,7 @@ class Mover:
             'clean': standing.is_clean(oid),
             'through': standing.through(oid, self.replica.epoch),
             'marks': self.replica.marks.unstable(oid),
+            'serial': self.order.serial(ids.vdi_of(oid)),
         }
 
     async def make_whole(self, oid):
@@ -103,8 +107,9 @@ class Mover:
         states = await self._ask(others, oid, epoch)
         clean = [(m, s) for m, s in zip(others, states) if s['clean']]
         if clean:
-            await self._follow(oid, view, clean)
-            return True
+            # Whoever is damaged itself comes last.
+            clean.sort(key=lambda source: source[1]['bad'])
+            return await self._follow(oid, view, clean)
         if targets and targets[0].incarnation != ours and (
                 others and len(others) < len(targets)):
             # The first target settles what the others follow, so that all
@@ -112,8 +117,7 @@ class Mover:
             await self.links.data(targets[0]).call(
                 wire.RECOVER, epoch=epoch, oid=oid, timeout=CALL_SECONDS)
             return False
-        await self._settle(oid, view, targets, others, states)
-        return True
+        return await self._settle(oid, view, targets, others, states)
 
     async def _settle(self, oid, view, targets, others, states):
         """No target is clean, and the choice is ours: look everywhere."""
@@ -131,18 +135,24 @@ class Mover:
             choice.Candidate(i, s['exists'], s['through'], s['version'],
                              s['bad'], s['uncertain'], order.index(i))
             for i, s in states.items()])
+        wanting = self.untold(oid, choice.reach_of(best) if best else 0)
+        if wanting:
+            raise errors.NotRecovered('object %s: %s'
+                                      % (ids.hex_oid(oid), wanting))
         if best is None:
             await self._drop(oid)
         elif best.incarnation != ours:
             member = view.member(best.incarnation)
-            await self._follow(oid, view,
-                               [(member, states[best.incarnation])])
+            return await self._follow(oid, view,
+                                      [(member, states[best.incarnation])])
+        return True
 
     async def _ask(self, members, oid, epoch):
         """STATE of each.
 
-        :raises SheepdogError: one of them cannot answer: nothing may be
-            concluded from the others alone
+        :raises SheepdogError: one of them cannot answer, or not yet with
+            what we know of the VDI's lock: nothing may be concluded from
+            the others alone
         """
         answers = await asyncio.gather(
             *(self.links.data(m).call(wire.STATE, epoch=epoch, oid=oid,
@@ -151,7 +161,13 @@ class Mover:
         for answer in answers:
             if isinstance(answer, BaseException):
                 raise answer
-        return [wire.unpack_json(payload) for _, _, payload in answers]
+        states = [wire.unpack_json(payload) for _, _, payload in answers]
+        serial = self.order.serial(ids.vdi_of(oid))
+        if any(state['serial'] != serial for state in states):
+            # A change of the lock makes copies doubtful.
+            raise errors.NotRecovered('object %s: a lock changes'
+                                      % ids.hex_oid(oid))
+        return states
 
     async def _drop(self, oid):
         if self.store.version(oid) is not None:
@@ -162,17 +178,29 @@ class Mover:
 
     async def _follow(self, oid, view, sources):
         """Make our copy equal to the first source's; the others help with
-        blocks that it cannot read."""
+        blocks that it cannot read. False: it has changed too much
+        meanwhile, try again."""
+        try:
+            return await self._follow_now(oid, view, sources)
+        except errors.NoObject:
+            # It was removed there.
+            return False
+
+    async def _follow_now(self, oid, view, sources):
         epoch = view.epoch
         source, state = sources[0]
         if not state['exists']:
             self._check(view)
             await self._drop(oid)
-            return
+            return True
         link = self.links.data(source)
         capacity = state['capacity']
-        _, _, table = await link.call(wire.TABLE, epoch=epoch, oid=oid,
-                                      timeout=CALL_SECONDS)
+        try:
+            _, _, table = await link.call(wire.TABLE, epoch=epoch, oid=oid,
+                                          timeout=CALL_SECONDS)
+        except errors.StorageError as exc:
+            raise errors.NotRecovered('object %s: %s' % (
+                ids.hex_oid(oid), exc)) from exc
         theirs = numpy.frombuffer(table, dtype='<u4')
         differing, is_base = await self._differing(oid, capacity, theirs)
         pieces = []
@@ -190,6 +218,8 @@ class Mover:
         # may be in what we have, in part, and make us doubt it likewise.
         final = (await self._ask([source], oid, epoch))[0]
         self._check(view)
+        if state['clean'] and not final['clean']:
+            return False
         if lost and (not is_base
                      or self.standing.through(oid, epoch) != epoch):
             raise errors.NotRecovered(
@@ -201,8 +231,13 @@ class Mover:
             await self.store.adopt(oid, final['version'], capacity, pieces,
                                    keep=is_base, zeros=zeroes)
             self._check(view)
+        if self.order.serial(ids.vdi_of(oid)) != final['serial']:
+            # The change may have made the source doubtful, but not us, who
+            # had other marks at that moment.
+            return False
         self._note_damage(oid, lost)
         self.replica.marks.replace(oid, final['marks'])
+        return True
 
     def _note_damage(self, oid, lost):
         if lost:

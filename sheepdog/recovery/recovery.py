@@ -25,6 +25,7 @@ from sheepdog.model import ids
 from sheepdog.peer import replica as replica_module
 from sheepdog.placement import ring as ring_module
 from sheepdog.recovery import mover
+from sheepdog.recovery import past
 from sheepdog.recovery import standing
 from sheepdog.wire import peer as wire
 
@@ -32,6 +33,12 @@ LOG = logging.getLogger(__name__)
 
 AT_ONCE = 8
 PAUSE_SECONDS = 0.2
+PAUSES_MAX = 10
+"""A pass that cannot end is begun again after more and more pauses."""
+
+LOOK_BATCH = 512
+"""Objects looked at before others get their turn of the loop."""
+
 RINGS_MAX = 40
 LIST_SECONDS = 30.0
 CLEAN_BATCH = 64
@@ -57,7 +64,7 @@ class Recovery:
         self.order = order
         self.standing = standing.Standing(self._is_target)
         self.mover = mover.Mover(cluster, replica, links, order,
-                                 self.standing)
+                                 self.standing, self._untold)
         self.done = 0
         self.total = 0
         self.is_running = False
@@ -88,9 +95,11 @@ class Recovery:
             raise error
 
     async def _ensure(self, oid, running):
-        error = None
+        error = errors.NotRecovered('object %s: given up'
+                                    % ids.hex_oid(oid))
         try:
             await self.mover.make_whole(oid)
+            error = None
         except errors.SheepdogError as exc:
             error = exc
         finally:
@@ -122,16 +131,55 @@ class Recovery:
 
     # -- placement ------------------------------------------------------
 
-    def _is_target(self, view, oid):
-        ring = self._rings.get(view.epoch)
+    def _ring(self, view):
+        # A cold start has the epoch of before, in a new term.
+        key = view.epoch, view.term
+        ring = self._rings.get(key)
         if ring is None:
-            ring = (self.order.ring if self.order.ring is not None
-                    and self.cluster.view is view
-                    else ring_module.Ring(view))
-            self._rings[view.epoch] = ring
+            ring = self.order.ring
+            if ring is None or ring.view is not view:
+                ring = ring_module.Ring(view)
+            while len(self._rings) >= RINGS_MAX:
+                del self._rings[next(iter(self._rings))]
+            self._rings[key] = ring
+        return ring
+
+    def _is_target(self, view, oid):
         ours = self.cluster.incarnation
-        return any(view.members[i].incarnation == ours
-                   for i in ring.targets(oid, self.order.copies(oid)))
+        members = view.members
+        for index in self._ring(view).targets(oid, self.order.copies(oid)):
+            if members[index].incarnation == ours:
+                return True
+        return False
+
+    def _holders(self, view, oid):
+        return [view.members[index] for index
+                in self._ring(view).targets(oid, self.order.copies(oid))]
+
+    def _untold(self, oid, reach):
+        """Who must be waited for (text), when the best copy here has every
+        write up to the epoch ``reach``; None when there is nobody."""
+        cluster = self.cluster
+        view = past.untold(
+            cluster.views, cluster.view,
+            max(cluster.state.settled, reach + 1),
+            lambda view: self._holders(view, oid))
+        return None if view is None else self._wanting(view)
+
+    def _wanting(self, view):
+        return 'what epoch %d wrote may be known only to %s' % (
+            view.epoch, ', '.join(past.missing(view, self.cluster.view)))
+
+    def _check_hidden(self, view):
+        """:raises NotRecovered: there may be objects that nobody lists"""
+        state = self.cluster.state
+        copies = [entry.copies for entry in state.vdis.values()
+                  if not entry.deleted]
+        if copies:
+            before = past.hidden(self.cluster.views, view, state.settled,
+                                 min(copies))
+            if before is not None:
+                raise errors.NotRecovered(self._wanting(before))
 
     # -- changes of the cluster -----------------------------------------
 
@@ -139,12 +187,13 @@ class Recovery:
         pass
 
     def on_view(self, old, new, cold):
-        is_new = old is None and not cold and new.epoch == 1
+        # The first view of a cluster that was just formatted: there never
+        # was a VDI. (A leader that died during a cold start at the first
+        # epoch leaves the same signs, but for the VDIs.)
+        is_new = old is None and not cold and not self.cluster.state.vdis
         if is_new:
             self._wipe()
         is_trusted = is_new or (cold and self.cluster.clean_start)
-        self._rings = {e: r for e, r in self._rings.items()
-                       if e > new.epoch - RINGS_MAX and e != new.epoch}
         self.standing.begin(new, is_trusted)
         self.done = self.total = 0
         self._start(new)
@@ -155,6 +204,9 @@ class Recovery:
             self.world.spawn(self._reclaim([event['vdi_id']]), 'reclaim')
         elif kind == 'recovered':
             self.world.spawn(self._drop_strays(), 'drop stray copies')
+        elif kind == 'resume':
+            # The pass has ended when a next epoch was prepared.
+            self._start(self.cluster.view)
 
     def on_lapse(self):
         self.standing.lapse()
@@ -185,15 +237,22 @@ class Recovery:
             # The pass of an earlier view ends by itself at its next step.
             await asyncio.wait([before])
         self.is_running = True
+        attempts = 0
+        said = ''
         try:
             while not self._is_over(view):
                 try:
                     if await self._walk(view):
                         break
                 except errors.SheepdogError as exc:
-                    LOG.info('recovery at epoch %d waits: %s', view.epoch,
-                             exc)
-                await asyncio.sleep(PAUSE_SECONDS)
+                    if str(exc) != said:
+                        said = str(exc)
+                        LOG.info('recovery at epoch %d waits: %s',
+                                 view.epoch, said)
+                attempts += 1
+                for _ in range(min(attempts, PAUSES_MAX)):
+                    if not self._is_over(view):
+                        await asyncio.sleep(PAUSE_SECONDS)
         finally:
             self.is_running = False
 
@@ -204,9 +263,13 @@ class Recovery:
             listed = await self._list_all(view)
             if self._is_over(view):
                 return True
-            for oid in listed:
+            for number, oid in enumerate(listed):
                 if self._is_target(view, oid) and self.needs(oid):
                     wanted[oid] = None
+                if number % LOOK_BATCH == 0:
+                    await asyncio.sleep(0)
+                    if self._is_over(view):
+                        return True
         self.total = len(wanted)
         self.done = 0
         if wanted:
@@ -224,6 +287,7 @@ class Recovery:
                      ids.hex_oid(failed[0][0]), failed[0][1])
             return False
         if not self.standing.is_complete:
+            self._check_hidden(view)
             self.standing.complete(view)
         if self.standing.active:
             # Doubts came up meanwhile.
@@ -232,7 +296,7 @@ class Recovery:
             await self.replica.store.power_loss_handled()
             await self._announce(view)
             self._announced = view
-        return True
+        return not self.standing.active
 
     async def _work(self, view, queue, failed):
         while queue and not self._is_over(view):

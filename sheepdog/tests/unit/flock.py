@@ -467,6 +467,8 @@ class Cluster:
         self.state.apply(record)
         new = self.state.view
         if new is not old:
+            if record.event['kind'] == 'format':
+                self.views = []
             if self.views and self.views[-1].epoch >= new.epoch:
                 self.views.pop()
             self.views.append(new)
@@ -560,18 +562,58 @@ class Flock:
                 sheep.cluster.status = api.Status.FROZEN
                 sheep.cluster.tell('on_freeze')
 
-    def change_view(self, cold=False, clean=False):
-        """The next epoch: all who live."""
+    def change_view(self, cold=False, clean=False, late=(), step=1):
+        """The next epoch: all who live. ``late``: they hear of it by
+        ``join_late``."""
         self.freeze()
         newest = self._newest_state()
-        epoch = newest.view.epoch + (0 if cold else 1)
+        epoch = newest.view.epoch + (0 if cold else step)
         view = view_model.View(epoch, newest.term + 1, 0.0, tuple(
             s.member for s in self.alive()))
         record = newest.next_record(
             view.term, 0.0, {'kind': 'epoch', 'view': view.to_dict()})
         self.records.append(record)
         for sheep in self.alive():
-            self.catch_up(sheep, cold, clean)
+            if sheep not in late:
+                self.catch_up(sheep, cold, clean)
+
+    def force_view(self):
+        """An operator gives up who is missing."""
+        self.change_view(step=1000)
+
+    def join_late(self, sheep):
+        """As a leader that does not know of the cold start brings it in."""
+        self.catch_up(sheep)
+
+    def reformat(self):
+        self.freeze()
+        newest = self._newest_state()
+        settings = view_model.ClusterSettings(
+            created=2, copies=self.copies, block_size_shift=SHIFT)
+        view = view_model.View(newest.view.epoch + 1, newest.term + 1, 0.0,
+                               tuple(s.member for s in self.alive()))
+        self.records.append(newest.next_record(
+            view.term, 0.0, {'kind': 'format', 'view': view.to_dict(),
+                             'settings': settings.to_dict()}))
+        for sheep in self.alive():
+            sheep.cluster.status = api.Status.OK
+            self.catch_up(sheep)
+
+    def lapse(self, sheep):
+        """It loses its place; the others go on without it."""
+        sheep.is_alive = False
+        if sheep.cluster.status is api.Status.OK:
+            sheep.cluster.tell('on_freeze')
+        sheep.cluster.status = api.Status.LAPSED
+        sheep.life += 1
+        sheep.cluster.incarnation = '%s.%d' % (sheep.name, sheep.life)
+        sheep.cluster.tell('on_lapse')
+        sheep.server.drop_peers()
+        self.change_view()
+
+    def rejoin(self, sheep):
+        sheep.is_alive = True
+        self.change_view()
 
     def _newest_state(self):
         state = state_module.State()
@@ -580,17 +622,25 @@ class Flock:
         return state
 
     def catch_up(self, sheep, cold=False, clean=False):
-        """Let a sheep have all events that it has not seen."""
+        """Let a sheep have all events that it has not seen. Who stands in
+        no view gets them as one (see ``Follower._sync``)."""
         cluster = sheep.cluster
+        if cluster.status not in (api.Status.OK, api.Status.FROZEN):
+            for record in self.records[cluster.state.sequence:]:
+                cluster.apply(record)
+            if cluster.view.member(cluster.incarnation) is not None:
+                cluster.status = api.Status.OK
+                cluster.clean_start = clean
+                cluster.tell('on_view', cluster.views[-2] if len(
+                    cluster.views) > 1 else None, cluster.view, cold)
+            return
         for record in self.records[cluster.state.sequence:]:
             old, new = cluster.apply(record)
-            if new is old:
-                continue
-            if new.member(cluster.incarnation) is None:
-                continue
-            cluster.status = api.Status.OK
-            cluster.clean_start = clean
-            cluster.tell('on_view', old, new, cold)
+            if new is not old:
+                cluster.status = api.Status.OK
+                cluster.tell('on_view',
+                             None if record.event['kind'] == 'format'
+                             else old, new, cold)
 
     def event(self, event, to=None):
         """Announce to all, or for now only to those."""

@@ -1,0 +1,65 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Which past views may have seen writes that nobody who is here knows.
+
+An acknowledged write of an epoch is on all copies of that epoch. So as long
+as one of the sheep that held them then is in the view now, with its disk,
+the write is known: either its copy has it, or it never was. Where not one of
+them is here, nothing may be concluded from those that are: what they say of
+the object may be old, and that they do not have it may mean nothing. Then
+who is missing must be waited for (or be given up by an operator).
+
+Pure. ``views`` are the remembered views, oldest first.
+"""
+
+
+def untold(views, current, first, holders):
+    """The newest view from epoch ``first`` on, before the current one, of
+    whose holders of an object (``holders(view)``: members) none is here; or
+    None."""
+    present = {member.node for member in current.members}
+    for view in _between(views, current, first):
+        members = holders(view)
+        if members and not any(m.node in present for m in members):
+            return view
+    return None
+
+
+def hidden(views, current, first, copies):
+    """The newest view from epoch ``first`` on in which an object of so many
+    copies may have been held only by sheep that are not here now (and so is
+    in nobody's list); or None.
+
+    Copies lie in different zones, so that needs missing sheep in as many
+    zones as there were copies.
+    """
+    present = {member.node for member in current.members}
+    for view in _between(views, current, first):
+        zones = {m.zone for m in view.members if m.vnodes}
+        gone = {m.zone for m in view.members
+                if m.vnodes and m.node not in present}
+        if zones and len(gone) >= min(copies, len(zones)):
+            return view
+    return None
+
+
+def missing(view, current):
+    """``host:port`` of the members of a view that are not here now."""
+    present = {member.node for member in current.members}
+    return ['%s:%d' % m.address for m in view.members
+            if m.node not in present]
+
+
+def _between(views, current, first):
+    return [view for view in reversed(views)
+            if first <= view.epoch < current.epoch]

@@ -1,0 +1,117 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import itertools
+import unittest
+
+import hypothesis
+from hypothesis import strategies
+
+from sheepdog.model import view as view_model
+from sheepdog.recovery import past
+
+
+def member(node, zone=None, vnodes=1):
+    return view_model.Member(
+        node=node, incarnation=node + '.1', host=node, port=7000,
+        zone=ord(node) if zone is None else zone, vnodes=vnodes)
+
+
+def view(epoch, nodes, **options):
+    return view_model.View(epoch, 1, 0.0, tuple(
+        n if isinstance(n, view_model.Member) else member(n, **options)
+        for n in nodes))
+
+
+class TestUntold(unittest.TestCase):
+
+    def untold(self, views, current, first=1):
+        found = past.untold(views, current, first,
+                            lambda v: v.members)
+        return found and found.epoch
+
+    def test_all_who_held_it_are_here(self):
+        views = [view(1, 'abc'), view(2, 'ab')]
+        self.assertIsNone(self.untold(views, view(3, 'abc')))
+
+    def test_one_of_them_is_enough(self):
+        self.assertIsNone(self.untold([view(1, 'abc')], view(2, 'c')))
+
+    def test_none_of_them_is_here(self):
+        views = [view(1, 'abc'), view(2, 'ab'), view(3, 'c')]
+        self.assertEqual(self.untold(views, view(4, 'c')), 2)
+        self.assertEqual(self.untold(views, view(4, 'a')), 3)
+
+    def test_what_is_settled_is_not_asked_for(self):
+        views = [view(1, 'abc'), view(2, 'ab'), view(3, 'bc')]
+        self.assertIsNone(self.untold(views, view(4, 'c'), 3))
+
+    def test_the_current_view_is_not_past(self):
+        now = view(2, 'c')
+        self.assertIsNone(self.untold([view(2, 'ab'), now], now))
+
+    def test_a_view_without_storage_tells_nothing(self):
+        self.assertIsNone(past.untold([view(1, 'ab')], view(2, 'c'), 1,
+                                      lambda v: []))
+
+
+class TestHidden(unittest.TestCase):
+
+    def hidden(self, views, current, copies, first=1):
+        found = past.hidden(views, current, first, copies)
+        return found and found.epoch
+
+    def test_fewer_gone_than_copies(self):
+        self.assertIsNone(self.hidden([view(1, 'abcde')], view(2, 'abc'), 3))
+
+    def test_as_many_gone_as_copies(self):
+        self.assertEqual(self.hidden([view(1, 'abcde')], view(2, 'ab'), 3),
+                         1)
+
+    def test_fewer_zones_than_copies(self):
+        views = [view(1, 'abc'), view(2, 'bc')]
+        self.assertIsNone(self.hidden(views, view(3, 'ac'), 3))
+        self.assertEqual(self.hidden(views, view(3, 'a'), 3), 2)
+
+    def test_two_of_one_zone_count_once(self):
+        members = [member('a', 1), member('b', 1), member('c', 2)]
+        self.assertIsNone(self.hidden([view(1, members)],
+                                      view(2, members[2:]), 2))
+
+    def test_gateways_hold_nothing(self):
+        members = [member('a'), member('b'), member('g', 9, vnodes=0)]
+        self.assertIsNone(self.hidden([view(1, members)],
+                                      view(2, members[:2]), 1))
+        self.assertIsNone(self.hidden([view(1, members[2:])],
+                                      view(2, members[:2]), 1))
+
+    @hypothesis.settings(max_examples=60, deadline=None)
+    @hypothesis.given(
+        strategies.lists(strategies.integers(1, 4), min_size=1, max_size=6),
+        strategies.data(), strategies.integers(1, 4))
+    def test_against_all_placements(self, zones, data, copies):
+        """Twin: is there a choice of copies in distinct zones, all gone?"""
+        members = [member(chr(97 + i), zone)
+                   for i, zone in enumerate(zones)]
+        here = data.draw(strategies.sets(strategies.sampled_from(members)))
+        count = min(copies, len(set(zones)))
+        possible = any(
+            len({m.zone for m in holders}) == count
+            and not here & set(holders)
+            for holders in itertools.combinations(members, count))
+        self.assertEqual(
+            self.hidden([view(1, members)], view(2, sorted(
+                here, key=lambda m: m.node)), copies) is not None, possible)
+
+    def test_who_is_missing(self):
+        self.assertEqual(past.missing(view(1, 'abc'), view(2, 'b')),
+                         ['a:7000', 'c:7000'])

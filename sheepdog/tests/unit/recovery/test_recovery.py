@@ -1,0 +1,487 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import asyncio
+import unittest
+from unittest import mock
+
+from sheepdog.model import errors
+from sheepdog.recovery import recovery as recovery_module
+from sheepdog.tests.unit import flock
+from sheepdog.wire import peer as wire
+
+BLOCK = flock.BLOCK
+VDI = 1
+
+
+class FlockCase(unittest.IsolatedAsyncioTestCase):
+
+    count = 3
+    copies = 3
+
+    async def asyncSetUp(self):
+        patch = mock.patch.object(recovery_module, 'PAUSE_SECONDS', 0.005)
+        patch.start()
+        self.addCleanup(patch.stop)
+        self.flock = flock.Flock(self.count, self.copies)
+        self.flock.form()
+        self.flock.make_vdi(VDI)
+        await self.flock.settled()
+
+    async def asyncTearDown(self):
+        self.assertEqual(await self.flock.close(), [])
+
+    async def write(self, oid, data=b'x' * BLOCK, offset=0, by=None, **how):
+        sheep = by or self.flock.alive()[0]
+        await asyncio.wait_for(sheep.gateway.write_wait(
+            oid, offset, data, create=True, **how), 5)
+
+    async def read(self, oid, by=None, offset=0, size=BLOCK):
+        sheep = by or self.flock.alive()[0]
+        return await asyncio.wait_for(
+            sheep.gateway.read_wait(oid, offset, size), 5)
+
+    async def assert_same_everywhere(self, oid, data, size=BLOCK):
+        await self.flock.settled()
+        copies = self.flock.copies_of(oid)
+        self.assertEqual(len(copies), 1)
+        self.assertEqual(copies.pop()[:size], data)
+
+
+class TestViews(FlockCase):
+
+    count = 4
+
+    async def test_a_sheep_that_was_away_catches_up(self):
+        a, b, c, d = self.flock.alive()
+        oid = self.flock.oid_held_by(a, b, c)
+        await self.write(oid, b'1' * BLOCK)
+        self.flock.kill(1)
+        self.flock.change_view()
+        await self.write(oid, b'2' * BLOCK)
+        await self.flock.settled()
+        self.flock.restart(self.flock.retired[0])
+        self.flock.change_view()
+        await self.assert_same_everywhere(oid, b'2' * BLOCK)
+
+    async def test_only_what_differs_is_moved(self):
+        a, b, c, d = self.flock.alive()
+        oid = self.flock.oid_held_by(a, b, c)
+        await self.write(oid, bytes(range(256)) * 16 * 64)
+        self.flock.kill(1)
+        self.flock.change_view()
+        await self.write(oid, b'2' * BLOCK, 5 * BLOCK)
+        again = self.flock.restart(self.flock.retired[0])
+        self.flock.change_view()
+        await self.flock.settled()
+        self.assertEqual([pieces for o, pieces, _, _ in again.store.adopted
+                          if o == oid], [[(5 * BLOCK, BLOCK)]])
+
+    async def test_a_new_target_gets_the_object(self):
+        a, b, c, d = self.flock.alive()
+        oid = self.flock.oid_held_by(a, b, c)
+        await self.write(oid, b'1' * BLOCK)
+        self.flock.kill(2)
+        self.flock.change_view()
+        self.assertIn(d, self.flock.targets(oid))
+        await self.assert_same_everywhere(oid, b'1' * BLOCK)
+
+    async def test_strays_go_when_all_have_recovered(self):
+        a, b, c, d = self.flock.alive()
+        oid = self.flock.oid_held_by(a, b, c)
+        await self.write(oid)
+        self.flock.kill(2)
+        self.flock.change_view()
+        await self.flock.settled()
+        self.flock.restart(self.flock.retired[0])
+        self.flock.change_view()
+        await self.flock.settled()
+        await flock.until(lambda: oid not in d.store.objects)
+        await self.assert_same_everywhere(oid, b'x' * BLOCK)
+
+    async def test_reads_and_writes_go_on_meanwhile(self):
+        oids = [VDI << 32 | index for index in range(20)]
+        for oid in oids:
+            await self.write(oid, b'1' * BLOCK)
+        self.flock.kill(2)
+        self.flock.change_view()
+        for oid in oids:
+            self.assertEqual(await self.read(oid), b'1' * BLOCK)
+            await self.write(oid, b'2' * BLOCK)
+            self.assertEqual(await self.read(oid), b'2' * BLOCK)
+        for oid in oids:
+            await self.assert_same_everywhere(oid, b'2' * BLOCK)
+
+    async def test_one_view_after_the_other(self):
+        oids = [VDI << 32 | index for index in range(10)]
+        for oid in oids:
+            await self.write(oid, b'0' * BLOCK)
+        for turn, number in enumerate((1, 2, 3, 4), 1):
+            self.flock.kill(number)
+            self.flock.change_view()
+            for oid in oids:
+                await self.write(oid, b'%d' % turn * BLOCK)
+            self.flock.restart(self.flock.retired[-1])
+            self.flock.change_view()
+        for oid in oids:
+            await self.assert_same_everywhere(oid, b'4' * BLOCK)
+
+    async def test_it_goes_on_when_an_epoch_was_given_up(self):
+        """Frozen for an epoch that did not come, in mid-recovery."""
+        a, b, c, d = self.flock.alive()
+        oid = self.flock.oid_held_by(a, b, c)
+        await self.write(oid)
+        self.flock.kill(1)
+        self.flock.change_view()
+        self.flock.freeze()
+        await asyncio.sleep(0.05)
+        self.assertTrue(b.recovery.active)
+        for sheep in self.flock.alive():
+            sheep.cluster.status = flock.api.Status.OK
+        self.flock.event({'kind': 'resume'})
+        await self.flock.settled()
+        self.assertEqual(await self.read(oid), b'x' * BLOCK)
+        self.assertEqual(b.cluster.state.settled, 2)
+
+
+class TestNothingIsLost(FlockCase):
+    """Whoever is killed and comes back, in whatever order."""
+
+    count = 5
+
+    async def test_all_holders_are_away_for_a_while(self):
+        a, b, c, d, e = self.flock.alive()
+        oid = self.flock.oid_held_by(a, b, c)
+        await self.write(oid, b'precious'.ljust(BLOCK))
+        for number in (1, 2, 3):
+            self.flock.kill(number)
+        self.flock.change_view()
+        await asyncio.sleep(0.1)
+        for old in list(self.flock.retired):
+            self.flock.restart(old)
+        self.flock.change_view()
+        self.assertEqual(await self.read(oid), b'precious'.ljust(BLOCK))
+        await self.assert_same_everywhere(oid, b'precious'.ljust(BLOCK))
+
+    async def test_an_object_out_of_reach_is_waited_for(self):
+        a, b, c, d, e = self.flock.alive()
+        oid = self.flock.oid_held_by(a, b, c)
+        await self.write(oid, b'precious'.ljust(BLOCK))
+        for number in (1, 2, 3):
+            self.flock.kill(number)
+        self.flock.change_view()
+        read = asyncio.ensure_future(d.gateway.read_wait(oid, 0, 8))
+        write = asyncio.ensure_future(
+            e.gateway.write_wait(oid, 8, b'new', create=True))
+        await asyncio.sleep(0.1)
+        self.assertFalse(read.done() or write.done())
+        self.flock.restart(self.flock.retired[1])
+        self.flock.change_view()
+        self.assertEqual(await asyncio.wait_for(read, 5), b'precious')
+        await asyncio.wait_for(write, 5)
+        self.assertEqual(await self.read(oid, size=12), b'preciousnew ')
+
+    async def test_other_objects_are_served_meanwhile(self):
+        a, b, c, d, e = self.flock.alive()
+        oid = self.flock.oid_held_by(d, a, e)
+        await self.write(oid, b'1' * BLOCK)
+        for number in (1, 2, 3):
+            self.flock.kill(number)
+        self.flock.change_view()
+        self.assertEqual(await self.read(oid), b'1' * BLOCK)
+        await self.write(oid, b'2' * BLOCK)
+        self.assertEqual(await self.read(oid), b'2' * BLOCK)
+
+    async def test_who_was_left_behind_does_not_decide(self):
+        """A returns and is left alone before it caught up: what it has is
+        old."""
+        for number in (4, 5):
+            self.flock.kill(number)
+        self.flock.change_view()
+        await self.flock.settled()
+        oid = VDI << 32
+        await self.write(oid, b'1' * BLOCK)
+        self.flock.kill(1)
+        self.flock.change_view()
+        await self.write(oid, b'2' * BLOCK)
+        await self.flock.settled()
+        self.fabric = self.flock.fabric
+        again = self.flock.restart(self.flock.retired[-1])
+        self.fabric.cut |= {(again.name, '10.0.0.2'), (again.name,
+                                                       '10.0.0.3')}
+        self.flock.change_view()
+        two, three = self.flock.kill(2), self.flock.kill(3)
+        self.flock.change_view()
+        read = asyncio.ensure_future(again.gateway.read_wait(oid, 0, BLOCK))
+        await asyncio.sleep(0.1)
+        self.assertFalse(read.done(), read)
+        self.fabric.cut.clear()
+        self.flock.restart(two)
+        self.flock.restart(three)
+        self.flock.change_view()
+        self.assertEqual(await asyncio.wait_for(read, 5), b'2' * BLOCK)
+        await self.assert_same_everywhere(oid, b'2' * BLOCK)
+
+    async def test_an_operator_may_give_up_who_is_missing(self):
+        a, b, c, d, e = self.flock.alive()
+        oid = self.flock.oid_held_by(a, b, c)
+        await self.write(oid)
+        for number in (1, 2, 3):
+            self.flock.kill(number)
+        self.flock.force_view()
+        with self.assertRaises(errors.NoObject):
+            await self.read(oid)
+        await self.flock.settled()
+
+    async def test_a_full_stop_at_any_moment(self):
+        oids = [VDI << 32 | index for index in range(10)]
+        for oid in oids:
+            await self.write(oid, b'1' * BLOCK)
+        self.flock.kill(5)
+        self.flock.change_view()
+        for oid in oids:
+            await self.write(oid, b'2' * BLOCK)
+        for number in (1, 2, 3, 4):
+            self.flock.kill(number)
+        for old in self.flock.retired[1:]:
+            self.flock.restart(old)
+        self.flock.change_view(cold=True)
+        for oid in oids:
+            self.assertEqual(await self.read(oid), b'2' * BLOCK)
+        self.flock.restart(self.flock.retired[0])
+        self.flock.change_view()
+        for oid in oids:
+            await self.assert_same_everywhere(oid, b'2' * BLOCK)
+
+
+class TestStarts(FlockCase):
+
+    async def stop_all(self):
+        for number in (1, 2, 3):
+            self.flock.kill(number)
+        for old in list(self.flock.retired):
+            self.flock.restart(old)
+
+    async def test_after_a_clean_shutdown_nothing_is_recovered(self):
+        oid = VDI << 32
+        await self.write(oid)
+        await self.stop_all()
+        self.flock.change_view(cold=True, clean=True)
+        self.assertFalse(any(s.recovery.active for s in self.flock.alive()))
+        self.assertEqual(await self.read(oid), b'x' * BLOCK)
+        self.assertEqual([s.store.adopted for s in self.flock.alive()],
+                         [[], [], []])
+
+    async def test_a_leader_that_dies_during_the_first_cold_start(self):
+        """The next one brings in who is missing, and does not call it a
+        cold start. This must not look like a new cluster."""
+        oid = VDI << 32
+        await self.write(oid)
+        await self.stop_all()
+        self.flock.change_view(cold=True, late=[self.flock[3]])
+        self.flock.join_late(self.flock[3])
+        await self.flock.settled()
+        self.assertIn(oid, self.flock[3].store.objects)
+        await self.assert_same_everywhere(oid, b'x' * BLOCK)
+
+    async def test_a_cluster_formatted_anew_is_empty(self):
+        oid = VDI << 32
+        await self.write(oid)
+        self.flock.reformat()
+        await self.flock.settled()
+        for sheep in self.flock.alive():
+            self.assertEqual(sheep.store.oids(), [])
+        self.flock.make_vdi(VDI)
+        with self.assertRaises(errors.NoObject):
+            await self.read(oid)
+
+    async def test_a_sheep_that_lapsed_trusts_nothing(self):
+        oid = VDI << 32
+        await self.write(oid, b'1' * BLOCK)
+        one = self.flock[1]
+        self.flock.lapse(one)
+        await self.write(oid, b'2' * BLOCK, by=self.flock[2])
+        self.assertFalse(one.recovery.standing.is_clean(oid))
+        self.flock.rejoin(one)
+        await self.assert_same_everywhere(oid, b'2' * BLOCK)
+
+
+class TestDoubts(FlockCase):
+
+    async def test_doubts_are_resolved_in_the_background(self):
+        oid = VDI << 32
+        await self.write(oid)
+        for sheep in self.flock.alive():
+            sheep.recovery.doubt(oid)
+        await self.assert_same_everywhere(oid, b'x' * BLOCK)
+
+    async def test_a_doubtful_copy_follows_a_clean_one(self):
+        a, b, c = self.flock.alive()
+        oid = VDI << 32
+        await self.write(oid)
+        a.store.objects[oid].data[:4] = b'evil'
+        a.recovery.doubt(oid)
+        await self.assert_same_everywhere(oid, b'x' * BLOCK)
+
+    async def test_all_come_to_the_same(self):
+        oid = VDI << 32
+        await self.write(oid)
+        for number, sheep in enumerate(self.flock.alive()):
+            sheep.store.objects[oid].data[:1] = b'%d' % number
+        for sheep in self.flock.alive():
+            sheep.recovery.doubt(oid)
+        await self.flock.settled()
+        self.assertEqual(len(self.flock.copies_of(oid)), 1)
+
+    async def test_a_doubt_that_comes_up_while_it_is_announced(self):
+        oid = VDI << 32
+        await self.write(oid)
+        one = self.flock[1]
+        execute = one.cluster.execute
+
+        async def doubt_and_execute(*arguments, **options):
+            one.recovery.doubt(oid)
+            await asyncio.sleep(0.01)
+            return await execute(*arguments, **options)
+
+        one.cluster.execute = doubt_and_execute
+        self.flock.change_view()
+        await flock.until(lambda: one.cluster.state.settled == 2)
+        one.cluster.execute = execute
+        await self.flock.settled()
+        self.assertTrue(one.recovery.standing.is_clean(oid))
+
+    async def test_what_breaks_is_not_taken_for_whole(self):
+        oid = VDI << 32
+        await self.write(oid)
+        one = self.flock[1]
+        one.recovery.mover.make_whole = mock.AsyncMock(
+            side_effect=KeyError('a bug'))
+        one.recovery.standing.doubt(oid)
+        with self.assertRaises(errors.Transient):
+            await one.recovery.ensure(oid)
+        await flock.turns()
+        self.assertIsInstance(one.world.failures.pop(), KeyError)
+
+    async def test_who_asks_at_the_same_time_shares_the_work(self):
+        oid = VDI << 32
+        await self.write(oid)
+        one = self.flock[1]
+        one.recovery.standing.doubt(oid)
+        with mock.patch.object(
+                one.recovery.mover, 'make_whole',
+                wraps=one.recovery.mover.make_whole) as make_whole:
+            await asyncio.gather(*(one.recovery.ensure(oid)
+                                   for _ in range(5)))
+        self.assertEqual(make_whole.await_count, 1)
+
+
+class TestReclaim(FlockCase):
+
+    async def test_objects_of_a_deleted_vdi_go(self):
+        self.flock.make_vdi(2)
+        for vdi_id in (VDI, 2):
+            await self.write(vdi_id << 32 | 7)
+        self.flock.event({'kind': 'vdi-delete', 'vdi_id': VDI})
+        await flock.until(lambda: not any(
+            VDI << 32 | 7 in s.store.objects for s in self.flock.alive()))
+        for sheep in self.flock.alive():
+            self.assertEqual(sheep.store.oids(), [2 << 32 | 7])
+
+    async def test_who_was_away_gives_them_back_later(self):
+        await self.write(VDI << 32)
+        self.flock.kill(3)
+        self.flock.change_view()
+        self.flock.event({'kind': 'vdi-delete', 'vdi_id': VDI})
+        again = self.flock.restart(self.flock.retired[0])
+        self.flock.change_view()
+        await flock.until(lambda: not again.store.objects)
+
+
+class TestHonesty(FlockCase):
+    """What a copy tells of itself, and when it is believed."""
+
+    async def test_a_source_that_is_behind_with_a_lock(self):
+        """B does not know yet that the owner has changed: that it takes
+        its copy for clean means nothing."""
+        a, b, c = self.flock.alive()
+        oid = self.flock.oid_held_by(a, b, c)
+        self.flock.lock(a, VDI)
+        await self.write(oid, b'1' * BLOCK, by=a)
+        # One more write reaches B only.
+        b.replica.write(1, oid, 5 << 48 | 99, flock.SHIFT
+                        | b.order.serial(VDI) << 8, 0, b'2' * BLOCK, True,
+                        False, lambda error: None)
+        self.flock.unlock(a, VDI, to=[a, c])
+        c.recovery.doubt(oid)
+        a.recovery.doubt(oid)
+        await asyncio.sleep(0.05)
+        self.flock.catch_up(b)
+        await self.flock.settled()
+        self.assertEqual(len(self.flock.copies_of(oid)), 1)
+
+    async def test_a_source_that_is_doubted_meanwhile(self):
+        a, b, c = self.flock.alive()
+        oid = self.flock.oid_held_by(a, b, c)
+        await self.write(oid, b'1' * BLOCK)
+        b.store.objects[oid].data[:BLOCK] = b'2' * BLOCK
+        table = b.store.table
+
+        async def doubt_behind(oid):
+            found = await table(oid)
+            b.recovery.standing.doubt(oid)
+            return found
+
+        b.store.table = doubt_behind
+        a.recovery.standing.doubt(oid)
+        links = a.links
+        first = a.recovery.mover
+        asked = []
+        original = first._ask
+
+        async def ask(members, oid, epoch):
+            asked.append(len(members))
+            return await original(members, oid, epoch)
+
+        first._ask = ask
+        await asyncio.wait_for(a.recovery.ensure(oid), 5)
+        b.store.table = table
+        self.assertIs(links, a.links)
+        await b.recovery.ensure(oid)
+        self.assertEqual(self.flock.copies_of(oid), {
+            bytes(a.store.objects[oid].data)})
+        self.assertEqual(bytes(a.store.objects[oid].data[:1]), b'1')
+
+    async def test_an_object_removed_while_it_is_followed(self):
+        a, b, c = self.flock.alive()
+        oid = self.flock.oid_held_by(a, b, c)
+        await self.write(oid)
+        table = b.store.table
+        removed = []
+
+        async def remove_first(oid):
+            if not removed:
+                removed.append(oid)
+                del b.store.objects[oid]
+                del c.store.objects[oid]
+            return await table(oid)
+
+        b.store.table = remove_first
+        a.recovery.standing.doubt(oid)
+        await asyncio.wait_for(a.recovery.ensure(oid), 5)
+        self.assertNotIn(oid, a.store.objects)
+
+    async def test_a_list_is_refused_in_another_epoch(self):
+        a, b, c = self.flock.alive()
+        member = a.cluster.view.member(b.cluster.incarnation)
+        with self.assertRaises(errors.StaleEpoch):
+            await a.links.data(member).call(wire.LIST, epoch=99)
