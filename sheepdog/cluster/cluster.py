@@ -66,7 +66,6 @@ class Cluster:
         self._ending: Optional[asyncio.Task] = None
         self._listeners: list = []
         self._calls: dict = {}
-        self._asked = 0
         self._nothing = state_module.State()
         self.operations: Optional[api.Operations] = None
 
@@ -198,9 +197,7 @@ class Cluster:
         :raises SheepdogError: why it was not done
         """
         if not operation_id:
-            self._asked += 1
-            operation_id = '%s/%d' % (self.incarnation or self._info.node,
-                                      self._asked)
+            operation_id = self._world.random.token(12).hex()
         clock = self._world.clock
         deadline = clock.monotonic() + timeout
         pause = RETRY_SECONDS
@@ -221,20 +218,15 @@ class Cluster:
                    timeout: float) -> Any:
         """:raises Transient: try again, perhaps there is another leader"""
         info = self._roll.leader
-        if self._leader is not None:
-            attempt = self._leader.ask(operation, kind, arguments)
-        elif info is None or info.incarnation == self.incarnation:
+        if self._leader is None and (
+                info is None or info.incarnation == self.incarnation):
             raise errors.NotServing('there is no leader')
-        else:
-            attempt = self._forward(info, operation, kind, arguments,
-                                    timeout)
-        task = asyncio.ensure_future(asyncio.wait_for(attempt, timeout))
+        task = asyncio.ensure_future(
+            self._ask(info, operation, kind, arguments, timeout))
         key = object()
         self._calls[key] = task, info and info.incarnation
         try:
             return await task
-        except asyncio.TimeoutError:
-            raise errors.NotServing('it takes long') from None
         except asyncio.CancelledError:
             if asyncio.current_task().cancelling():
                 raise
@@ -243,11 +235,18 @@ class Cluster:
             task.cancel()
             del self._calls[key]
 
-    async def _forward(self, leader: api.MemberInfo, operation: str,
-                       kind: str, arguments: dict, timeout: float) -> Any:
-        answer = await self._courier.call(
-            leader, {'kind': 'execute', 'operation': operation,
-                     'name': kind, 'arguments': arguments}, timeout)
+    async def _ask(self, info: api.MemberInfo, operation: str, kind: str,
+                   arguments: dict, timeout: float) -> Any:
+        leader = self._leader
+        try:
+            if leader is not None:
+                return await asyncio.wait_for(
+                    leader.ask(operation, kind, arguments), timeout)
+            answer = await self._courier.call(
+                info, {'kind': 'execute', 'operation': operation,
+                       'name': kind, 'arguments': arguments}, timeout)
+        except asyncio.TimeoutError:
+            raise errors.NotServing('it takes long') from None
         return answer['result']
 
     # From the other sheep.

@@ -114,6 +114,8 @@ class Follower:
         refusal = self._identity_refusal(message)
         if refusal:
             return refusal
+        # Who is spoken to is live, even if the snapshot comes later.
+        self.appear()
         handler = self._HANDLERS.get(message['kind'])
         if handler is None:
             raise errors.InvalidParameters('unknown message %r'
@@ -236,12 +238,16 @@ class Follower:
             self._refused()
         return {'ok': True}
 
+    async def _dismiss(self, message: dict) -> dict:
+        self._exclude('coordination has dropped this sheep')
+        return {'ok': True}
+
     async def _ping(self, message: dict) -> dict:
         return {'ok': True}
 
     _HANDLERS = {'survey': _survey, 'fetch': _fetch, 'prepare': _prepare,
                  'events': _events, 'sync': _sync, 'waiting': _waiting,
-                 'refuse': _refuse, 'ping': _ping}
+                 'refuse': _refuse, 'dismiss': _dismiss, 'ping': _ping}
 
     def _applied(self, record: state_module.Record) -> None:
         """The record is in the state and on disk."""

@@ -36,6 +36,7 @@ from sheepdog.cluster import sequencer as sequencer_module
 from sheepdog.cluster import survey as survey_module
 from sheepdog.cluster import takeover
 from sheepdog.model import errors
+from sheepdog.model import view as view_model
 from sheepdog.world import api as world_api
 
 LOG = logging.getLogger(__name__)
@@ -275,10 +276,12 @@ class Leader:
             view, state.created, {'kind': 'epoch', 'view': view.to_dict()})
         return True
 
-    async def _decide_view(self, view, created: int, event: dict,
-                           operation: str = '', result: Any = None) -> bool:
+    async def _decide_view(self, view: view_model.View, created: int,
+                           event: dict, operation: str = '',
+                           result: Any = None) -> bool:
         sequencer = self._sequencer
-        failed = await sequencer.prepare(view, created)
+        failed, _ = await asyncio.gather(sequencer.prepare(view, created),
+                                         self._dismiss(view))
         self._refresh()
         staying = {member.incarnation for member in view.members
                    if member.incarnation in sequencer.standing}
@@ -297,6 +300,17 @@ class Leader:
                    if member.incarnation not in sequencer.standing]
         self._hold(await sequencer.sync(joining))
         return True
+
+    async def _dismiss(self, view: view_model.View) -> None:
+        """Whoever drops out is dead, or has lapsed: its lease is over. If
+        coordination lost it before its time (its server forgot), then it
+        does not know yet, and a word will do."""
+        staying = {member.node for member in view.members}
+        await asyncio.gather(*(
+            self._messenger.dismiss(member, self._pace.farewell)
+            for member in self._sequencer.state.view.members
+            if member.node not in staying and
+            not self._roll.is_current(member.incarnation)))
 
     def _eligible(self) -> list:
         """Infos of those who belong into the next epoch: who stands, and

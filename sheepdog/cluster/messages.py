@@ -23,6 +23,7 @@ Leader → member. Each names the leader's ``term``, its incarnation
     sync     ``state``, ``views``, ``cold``, ``clean``: start from here
     waiting  ``status``, ``reason``, ``missing``: why nothing is served
     refuse   ``reason``: you may not join
+    dismiss  coordination has dropped you: serve no more
     ping     nothing
 
 Anybody → leader.

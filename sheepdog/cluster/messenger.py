@@ -13,12 +13,14 @@
 """How a leader speaks: every message carries its term and its name."""
 
 import asyncio
+import contextlib
 from typing import Awaitable, Callable
 
 from sheepdog.cluster import api
 from sheepdog.cluster import messages
 from sheepdog.cluster import roll as roll_module
 from sheepdog.model import errors
+from sheepdog.model import view as view_model
 
 
 class Deposed(Exception):
@@ -64,6 +66,18 @@ class Messenger:
             self._deposed(answer['promised'])
             raise Deposed(answer['promised'])
         return answer
+
+    async def dismiss(self, member: view_model.Member,
+                      timeout: float) -> None:
+        """Tell one whom coordination dropped, if it can be told."""
+        info = api.MemberInfo(
+            node=member.node, incarnation=member.incarnation,
+            host=member.host, port=member.port, zone=member.zone,
+            space=member.space)
+        with contextlib.suppress(errors.SheepdogError):
+            await self._courier.call(info, {
+                'kind': 'dismiss', 'term': self.term, 'leader': self.own,
+                'to': member.incarnation}, timeout)
 
     async def _deliver(self, incarnation: str, message: dict,
                        timeout: float) -> dict:

@@ -104,6 +104,7 @@ class Opening:
         self._loaded: dict = {}
         self._told: dict = {}
         self._snapshots_needed = 0
+        self._answers: dict = {}
         self.phase = 'survey'
         self.missing: list = []
         self.request: Optional[Request] = None
@@ -121,7 +122,9 @@ class Opening:
             unanswered = self._survey.unanswered()
             waited = self._world.clock.monotonic() - began
             if not unanswered or waited > self._pace.grace:
-                found = takeover.examine(self._survey.answers.values(),
+                # One look decides, whatever comes in while we act on it.
+                self._answers = dict(self._survey.answers)
+                found = takeover.examine(self._answers.values(),
                                          self._messenger.own)
                 if isinstance(found, takeover.Warm):
                     is_done = await self._adopt(found, unanswered)
@@ -200,7 +203,7 @@ class Opening:
 
     async def _load_prepared(self, prepared: messages.Prepared,
                              holder: str) -> Optional[messages.Prepared]:
-        key = holder, prepared.key
+        key = holder, 'prepared', prepared.key
         if key not in self._loaded:
             if holder == self._messenger.own:
                 loaded = self._ledger.prepared
@@ -258,7 +261,7 @@ class Opening:
     def _present(self, created: int) -> list:
         """Nodes whose store is of that cluster."""
         return [incarnations.node_of(incarnation) for incarnation, answer
-                in self._survey.answers.items()
+                in self._answers.items()
                 if takeover.created_of(answer) == created]
 
     async def _start(self, loaded: tuple) -> bool:
@@ -268,7 +271,7 @@ class Opening:
         clean = True
         for member in state.view.members:
             incarnation = self._roll.newest.get(member.node)
-            answer = self._survey.answers.get(incarnation)
+            answer = self._answers.get(incarnation)
             if answer is None:
                 return False
             infos[member.node] = self._roll.members[incarnation]
@@ -283,6 +286,8 @@ class Opening:
 
     async def _sync_all(self, view: view_model.View, cold: bool = False,
                         clean: bool = False) -> bool:
+        # From now on some serve, and an operation is to be asked again.
+        self.phase = 'survey'
         await self._sequencer.sync(
             [member.incarnation for member in view.members], cold, clean)
         if not self._sequencer.standing:
@@ -366,7 +371,7 @@ class Opening:
                    ) -> list:
         """Infos of those who answered and may be members."""
         infos = []
-        for incarnation, answer in self._survey.answers.items():
+        for incarnation, answer in self._answers.items():
             info = self._roll.members.get(incarnation)
             if info is not None and not roster.refusal(
                     info, takeover.created_of(answer), self._protocol,
@@ -389,7 +394,7 @@ class Opening:
                   'reason': reason,
                   'missing': ['%s:%d' % (member.host, member.port)
                               for member in self.missing]}
-        for incarnation in self._survey.answers:
+        for incarnation in self._answers:
             if self._told.get(incarnation) != notice:
                 self._told[incarnation] = notice
                 self._world.spawn(self._tell(incarnation, notice), 'tell')

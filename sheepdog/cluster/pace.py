@@ -27,6 +27,11 @@ class Pace:
         return max(0.5, 0.4 * self.ttl)
 
     @property
+    def farewell(self) -> float:
+        """For a last word to whom coordination dropped."""
+        return min(0.3, self.call)
+
+    @property
     def transfer(self) -> float:
         """For a whole state."""
         return 10 * self.call

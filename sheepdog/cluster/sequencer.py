@@ -110,7 +110,6 @@ class Sequencer:
         """Freeze the members of a next view. Returns who did not agree; if
         nobody, then the view may be decided."""
         self._attempt += 1
-        self.is_prepared = True
         message = {'kind': 'prepare', 'prepared': messages.Prepared(
             epoch=view.epoch, term=self._term, attempt=self._attempt,
             sequence=self.state.sequence + 1, created=created,
@@ -124,6 +123,7 @@ class Sequencer:
         outcomes = await self._delivery.reach_all(joining, self._pace.call)
         failed = _failed(outcomes)
         if not failed:
+            self.is_prepared = True
             failed = _failed(await self._delivery.reach_all(staying))
         return failed
 
