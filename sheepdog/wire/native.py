@@ -227,9 +227,11 @@ def parse_vdi(fields: tuple, payload: bytes) -> VdiRequest:
         not terminated or not UTF-8, an opcode that is not a VDI's
     :raises VersionMismatch: a protocol version that we do not know
     """
-    if fields[0] not in VERSIONS:
-        _refuse_version(fields)
     opcode = fields[1]
+    # tgt gives its locks back without saying which version it speaks.
+    if fields[0] not in VERSIONS and not (
+            fields[0] == 0 and opcode == RELEASE_VDI):
+        _refuse_version(fields)
     name = tag = ''
     if opcode in _NAMED:
         if len(payload) not in _NAMED[opcode]:

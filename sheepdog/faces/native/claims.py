@@ -29,12 +29,21 @@ IDLE_SECONDS = 30.0
 """How long a lock outlives the last connection that used the VDI."""
 
 
+class _Claim:
+    """A lock that we hold; ``count`` clients share it."""
+
+    __slots__ = ('count',)
+
+    def __init__(self):
+        self.count = 0
+
+
 class Claims:
     def __init__(self, world, volumes):
         self.world = world
         self.volumes = volumes
         self._users = {}
-        self._watched = {}
+        self._claims = {}
 
     def use(self, session, vdi_id):
         """``session`` asks for an object of the VDI (the hot path)."""
@@ -46,19 +55,28 @@ class Claims:
     async def lock(self, session, vdi_id, shared):
         """:raises VdiLocked: another sheep, a volume open here, or another
             native client that is still connected has it"""
-        if not shared and vdi_id in self._watched and any(
+        if not shared and vdi_id in self._claims and any(
                 user is not session
                 for user in self._users.get(vdi_id, ())):
             raise errors.VdiLocked(
                 'VDI %06x is in use here by another native client' % vdi_id)
+        if not self.volumes.is_claimed(vdi_id):
+            self._claims.pop(vdi_id, None)
         await self.volumes.claim(vdi_id, shared)
-        if vdi_id not in self._watched:
-            self._watched[vdi_id] = None
-            self.world.spawn(self._watch(vdi_id), 'watch of a lock')
+        claim = self._claims.get(vdi_id)
+        if claim is None:
+            claim = self._claims[vdi_id] = _Claim()
+            self.world.spawn(self._watch(vdi_id, claim), 'watch of a lock')
+        # Who locks alone, and again, gives it back but once.
+        claim.count = claim.count + 1 if shared else 1
 
     async def unlock(self, vdi_id):
         """:raises VdiNotLocked:"""
-        self._watched.pop(vdi_id, None)
+        claim = self._claims.get(vdi_id)
+        if claim is not None and claim.count > 1:
+            claim.count -= 1
+            return
+        self._claims.pop(vdi_id, None)
         await self.volumes.release(vdi_id)
 
     def forget(self, session):
@@ -70,20 +88,21 @@ class Claims:
                 if not users:
                     del self._users[vdi_id]
 
-    async def _watch(self, vdi_id):
+    async def _watch(self, vdi_id, claim):
         """Free the lock once nobody has used the VDI for a while."""
         clock = self.world.clock
         last_used = clock.monotonic()
-        while vdi_id in self._watched:
+        while self._claims.get(vdi_id) is claim:
             if not self.volumes.is_claimed(vdi_id):
                 # Lost: by force, or with our identity.
-                self._watched.pop(vdi_id, None)
+                del self._claims[vdi_id]
                 return
             if self._users.get(vdi_id):
                 last_used = clock.monotonic()
             elif clock.monotonic() - last_used > IDLE_SECONDS:
                 LOG.info('VDI %06x: its native client has gone, unlocking',
                          vdi_id)
+                claim.count = 1
                 try:
                     await self.unlock(vdi_id)
                 except errors.SheepdogError as exc:

@@ -392,6 +392,19 @@ class VdiTest(unittest.TestCase):
         with self.assertRaises(errors.VersionMismatch):
             native.parse_vdi(fields, payload)
 
+    def test_tgt_releases_without_a_version(self):
+        # As tgt 1.0.85 sends it.
+        data = bytes.fromhex('0013' + '00' * 22 + '1ca4fb00' + '00' * 8
+                             + '01' + '00' * 11)
+        fields, payload = one_request([data])
+        request = native.parse_vdi(fields, payload)
+        self.assertEqual((native.RELEASE_VDI, 0xFBA41C),
+                         (request.opcode, request.base_vdi_id))
+        self.assertEqual(0, native.pack_response(fields)[0])
+        fields, payload = one_request([header(3, native.RELEASE_VDI)])
+        with self.assertRaises(errors.VersionMismatch):
+            native.parse_vdi(fields, payload)
+
 
 class AnswerTest(unittest.TestCase):
 
