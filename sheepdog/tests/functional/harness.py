@@ -49,20 +49,31 @@ PORT_FIRST, PORT_BEYOND = 20000, 32000
 """Below the kernel's range for outgoing connections: while a sheep is down,
 none of those may take its port."""
 
-_ports = itertools.cycle(range(PORT_FIRST, PORT_BEYOND))
-for _skipped in range(random.SystemRandom().randrange(
-        PORT_BEYOND - PORT_FIRST)):
-    next(_ports)
+SHORT_PORT_FIRST, SHORT_PORT_BEYOND = 7100, 10000
+"""tgt takes the first four digits of a port, and leaves the rest."""
 
 
 class HarnessError(AssertionError):
     """A daemon or a command did not do what a test needs to go on."""
 
 
-def free_port() -> int:
-    """A port that nobody listens on, each time another one."""
-    while True:
-        port = next(_ports)
+def _ports(first, beyond):
+    """All, again and again, from anywhere on."""
+    start = random.SystemRandom().randrange(beyond - first)
+    for step in itertools.count(start):
+        yield first + step % (beyond - first)
+
+
+_LONG = _ports(PORT_FIRST, PORT_BEYOND)
+_SHORT = _ports(SHORT_PORT_FIRST, SHORT_PORT_BEYOND)
+
+
+def free_port(is_short=False) -> int:
+    """A port that nobody listens on, each time another one.
+
+    :param is_short: of four digits
+    """
+    for port in _SHORT if is_short else _LONG:
         with socket.socket() as probe:
             with contextlib.suppress(OSError):
                 probe.bind((HOST, port))
@@ -126,7 +137,7 @@ class Sheep:
 
     def __init__(self, directory, number, url, options=(), ttl=TTL_SECONDS):
         self.number = number
-        self.port = free_port()
+        self.port = free_port(is_short=True)
         self.nbd_port = free_port()
         self.url = url
         self.ttl = ttl

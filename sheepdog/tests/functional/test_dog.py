@@ -230,10 +230,10 @@ class TestVdis(DogCase):
         rows = {line.split()[0]: line for line in lines[1:]}
         self.assertRegex(
             rows['one'], r'^  one          0   20 MB  0\.0 MB  0\.0 MB %s   '
-            r'[0-9a-f]{6}      3 {14} 22$' % TIME)
+            r'[0-9a-f]{6}      3 {16}22$' % TIME)
         self.assertRegex(
             rows['another'], r'^  another      0  1\.0 GB  0\.0 MB  0\.0 MB '
-            r'%s   [0-9a-f]{6}      2 {14} 20$' % TIME)
+            r'%s   [0-9a-f]{6}      2 {16}20$' % TIME)
         raw = self.lines('vdi', 'list', '-r', 'one')
         self.assertRegex(raw[0], r'^= one 0 20971520 0 0 \d{10} [0-9a-f]+ 3 '
                          r' 22$')

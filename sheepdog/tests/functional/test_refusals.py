@@ -224,7 +224,7 @@ class TestOptions(RefusalCase):
                 (['-j', 'size=1K'], 'journal'),
                 (['-j', 'siize=1M'], 'siize'),
                 (['-p', 'seven'], 'seven'),
-                (['-z', '-5'], '-5'),
+                (['-z', '-5'], 'zone'),
                 (['-R', 'max=many'], 'many'),
                 (['-V', '0'], 'vnodes'),
                 (['--ttl', '0'], 'ttl'),

@@ -105,9 +105,9 @@ class StopTests:
         for one in sheep:
             one.wait_answering()
             harness.wait_until(
-                lambda: one.status == 'wait-join' and one.info()['missing'],
+                lambda: (one.info()['status'], one.info()['missing']) == (
+                    'wait-join', [missing.address]),
                 30, lambda: 'wait-join: %s' % self.cluster.describe())
-            self.assertEqual(one.info()['missing'], [missing.address])
             told = self.cluster.dog('cluster', 'info', '-v', sheep=one)
             self.assertIn('Waiting for other nodes to join cluster',
                           told.stdout)
