@@ -270,10 +270,9 @@ class Store:
     def space(self) -> api.Space:
         return self._world.disk.space(self._objects.directory)
 
-    def used_bytes(self) -> int:
-        """What the file system says is in use."""
-        space = self.space()
-        return space.total - space.free
+    async def used_bytes(self) -> int:
+        """What the objects take of the device."""
+        return await self._world.disk.used_bytes(self._objects.directory)
 
     async def power_loss_handled(self) -> None:
         """The objects were compared with their copies."""

@@ -343,6 +343,14 @@ class SimDisk:
         return api.Space(self.image.total_pages * image_module.PAGE,
                          self.image.free_pages() * image_module.PAGE)
 
+    async def used_bytes(self, path: str) -> int:
+        self.process.operation()
+        await self.pass_time(self.faults.read_seconds)
+        entries = self.image.directory(path).entries.values()
+        return image_module.PAGE * sum(
+            entry.allocated_pages() for entry in entries
+            if not isinstance(entry, image_module.Directory))
+
     def lock(self, path: str) -> Any:
         holder = self.image.locks.get(path)
         if holder is not None and holder.is_alive:

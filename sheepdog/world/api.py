@@ -211,6 +211,9 @@ class Disk(Protocol):
 
     def space(self, path: str) -> Space: ...
 
+    async def used_bytes(self, path: str) -> int:
+        """What the files of a directory take of the device."""
+
     def lock(self, path: str) -> Any:
         """Take an exclusive lock on a file, for the process's life; keep
         the result.

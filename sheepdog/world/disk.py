@@ -207,6 +207,18 @@ def _sync_directory(path: str) -> None:
         os.close(fd)
 
 
+def _used_bytes(path: str) -> int:
+    used = 0
+    with os.scandir(path) as entries:
+        for entry in entries:
+            try:
+                if entry.is_file(follow_symlinks=False):
+                    used += entry.stat(follow_symlinks=False).st_blocks * 512
+            except FileNotFoundError:
+                continue
+    return used
+
+
 def _read_file(path: str) -> bytes:
     with open(path, 'rb') as file:
         return file.read()
@@ -270,6 +282,9 @@ class OsDisk:
         status = os.statvfs(path)
         return api.Space(status.f_blocks * status.f_frsize,
                          status.f_bavail * status.f_frsize)
+
+    async def used_bytes(self, path: str) -> int:
+        return await self._threads.reads.run(_used_bytes, path)
 
     def lock(self, path: str) -> Any:
         # flock, not lockf: it also excludes a second taker in this process,

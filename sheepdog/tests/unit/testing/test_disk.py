@@ -82,6 +82,8 @@ class DiskTest(unittest.TestCase):
         self.assertEqual(PAGE, file.allocated())
         self.assertEqual(4 << 20, self.disk.space('/').total)
         self.assertEqual((4 << 20) - PAGE, self.disk.space('/').free)
+        self.assertEqual(PAGE, self.run_in(
+            self.disk.used_bytes('/')))
         file.punch(9 << 20, PAGE)
         self.assertEqual(0, file.allocated())
         self.assertEqual(4 << 20, self.disk.space('/').free)

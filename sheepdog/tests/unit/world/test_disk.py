@@ -130,6 +130,15 @@ class DiskTest(unittest.IsolatedAsyncioTestCase):
         self.assertGreater(space.total, space.free)
         self.assertGreater(space.free, 0)
 
+    async def test_used_bytes(self):
+        before = await self.disk.used_bytes(self.base)
+        file = self.file()
+        file.truncate(16 << 20)
+        self.assertEqual(before, await self.disk.used_bytes(self.base))
+        file.allocate(16 << 20)
+        self.assertGreaterEqual(await self.disk.used_bytes(self.base),
+                                before + (16 << 20))
+
     async def test_attributes(self):
         file = self.file()
         self.assertIsNone(file.get_attribute('sheepdog.version'))
