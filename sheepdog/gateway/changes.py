@@ -12,8 +12,8 @@
 
 """Writes, zeroes and removals: one order, all copies, never abandoned.
 
-The table ``busy`` holds every change that this sheep orders, from when it
-may start until it ends. What overlaps one of them waits for it, so no two
+Every change that this sheep orders has a place among the turns of its object
+until it ends, over all attempts. What overlaps it waits, so no two
 overlapping changes run at once and no read sees one half done.
 """
 
@@ -31,17 +31,18 @@ ORDER_OF = {wire.WRITE: wire.ORDER_WRITE, wire.ZERO: wire.ORDER_ZERO,
 
 class Changes:
     """``mine``: the changes that our own clients asked for, by count,
-    oldest first; ``busy``: those we order, by object."""
+    oldest first; ``turns`` have those that we order."""
 
-    def __init__(self, world, cluster, replica, routes, unflushed, counters):
+    def __init__(self, world, cluster, replica, routes, turns, unflushed,
+                 counters):
         self.world = world
         self.cluster = cluster
         self.replica = replica
         self.routes = routes
+        self.turns = turns
         self.unflushed = unflushed
         self.counters = counters
         self.mine = {}
-        self.busy = {}
         self._count = 0
         self._index = 0
         self._places = {}
@@ -56,47 +57,85 @@ class Changes:
         self.submit(change)
 
     def submit(self, change):
-        """Start it, send it to who orders it, or let it wait."""
+        """Queue it, or send it to who orders the object."""
         oid = change.oid
         routes = self.routes
         route = routes.known.get(oid)
         if route is None or change.copies:
             route = routes.find(oid, change.copies)
-            if route is None:
+        if route is None or not self.cluster.serving():
+            if change.origin is None:
                 self._later(change)
-                return
-        if not self.cluster.serving():
-            self._later(change)
+            else:
+                self._finish(change, errors.NotServing('the view changes'))
             return
-        change.route = route
         if route.orderer is not None:
-            self._send_on(change, route)
+            if change.origin is None:
+                self._send_on(change, route)
+            else:
+                # Who asked us asks the right one itself.
+                self._finish(change, errors.StaleOrder('ordered elsewhere'))
             return
-        busy = self.busy.get(oid)
-        if busy is None:
-            self.busy[oid] = [change]
-        else:
-            for other in busy:
-                if other.offset < change.end and change.offset < other.end:
-                    other.wait(change)
-                    return
-            busy.append(change)
+        table = self.turns.table
+        if oid not in table:
+            # As ``Turns.take`` does it.
+            table[oid] = [change]
+        elif not self.turns.take(change):
+            return
         if change.elsewhere:
-            self.world.spawn(self._unless_applied(change),
-                             'look for an earlier attempt')
+            self._go(change, route)
+        else:
+            self._start(change, route)
+
+    def begin(self, change):
+        """It is its turn now."""
+        if change.done is None:
             return
-        self._start(change, route)
+        route = self.routes.find(change.oid, change.copies)
+        if route is None or not self.cluster.serving():
+            self._later(change)
+        else:
+            self._go(change, route)
+
+    def _go(self, change, route):
+        """It has a place among the turns, and nothing is in its way."""
+        if not change.is_begun and self._is_orphan(change):
+            # Who asked for it is dead, and no copy has it from us.
+            self._finish(change, errors.NotServing('its gateway is gone'))
+        elif route.orderer is None and not change.has_lost:
+            if change.elsewhere:
+                change.route = route
+                self.world.spawn(self._unless_applied(change),
+                                 'look for an earlier attempt')
+            else:
+                self._start(change, route)
+        elif change.origin is not None:
+            # Who asked us asks the new orderer itself; or is dead, and
+            # then the copies were made equal when the orderer changed.
+            self._finish(change, errors.StaleOrder('ordered elsewhere now'))
+        else:
+            # It may have been applied, and other changes behind it since.
+            change.elsewhere = change.elsewhere or change.is_begun
+            change.is_begun = change.has_lost = False
+            self.turns.leave(change)
+            self.submit(change)
+
+    def is_member(self, incarnation):
+        return incarnation in self._places
+
+    def _is_orphan(self, change):
+        return change.origin is not None and (
+            change.origin not in self._places)
 
     def _start(self, change, route):
         """To all copies at once."""
         change.route = route
+        change.is_begun = True
         change.failures = None
         # One more than the copies: no answer that comes at once may end
         # the attempt before all of it is sent.
         change.pending = route.size + 1
         durable = change.durable
-        if not durable and route.flush_round != self.unflushed.round:
-            self.unflushed.note(route)
         token = self._token(change)
         oid = change.oid
         kind = change.kind
@@ -123,8 +162,8 @@ class Changes:
             return self._index << marks.COUNT_BITS | change.count
         place = self._places.get(change.origin)
         if place is None:
-            # The gateway it came from is gone; it was begun, so it is ours
-            # to bring to its end.
+            # The gateway it came from is gone; we have begun it, so it is
+            # ours to bring to its end.
             change.origin = None
             self._count = change.count = self._count + 1
             self.mine[change.count] = change
@@ -133,13 +172,12 @@ class Changes:
 
     def _send_on(self, change, route):
         """To who orders the object."""
+        change.route = route
         change.failures = None
         change.pending = 1
         flags = change.flags()
         # From now on it may have been applied by that way.
         change.elsewhere = True
-        if not change.durable and route.flush_round != self.unflushed.round:
-            self.unflushed.note(route)
         route.orderer.request(
             ORDER_OF[change.kind], flags, route.epoch, change.oid,
             self._token(change), change.offset, change.copies, change.data,
@@ -150,7 +188,9 @@ class Changes:
         if change.done is None:
             return
         failures = change.failures
-        if failures is None:
+        if failures is not None and change.kind == wire.REMOVE:
+            failures = self._unremoved(change, failures)
+        if not failures:
             self._finish(change, None)
             return
         for error in failures:
@@ -167,32 +207,30 @@ class Changes:
             self.world.spawn(self._take_back(change, error),
                              'take back a refused write')
 
+    def _unremoved(self, change, failures):
+        """Without those that say it is gone, if that was our doing."""
+        if change.attempts or (change.route.orderer is None
+                               and len(failures) < change.route.size):
+            return [error for error in failures
+                    if not isinstance(error, errors.NoObject)]
+        return failures
+
     def _finish(self, change, error):
         if change.origin is None:
             self.mine.pop(change.count, None)
+        if error is None and not change.durable:
+            route = change.route
+            if route.flush_round != self.unflushed.round:
+                self.unflushed.note(route)
         done, change.done = change.done, None
-        self._release(change)
+        self.turns.leave(change)
         if done is not None:
             done(error)
-
-    def _release(self, change):
-        """Out of the table; who waited for it goes on."""
-        busy = self.busy.get(change.oid)
-        if busy is None or change not in busy:
-            return
-        if len(busy) == 1:
-            del self.busy[change.oid]
-        else:
-            busy.remove(change)
-        waiters, change.waiters = change.waiters, None
-        if waiters:
-            for waiter in waiters:
-                if waiter.done is not None:
-                    waiter.begin()
 
     # -- the long ways --------------------------------------------------
 
     def _later(self, change):
+        """Try again; what has a place among the turns keeps it."""
         self.counters['retries'] += 1
         change.attempts += 1
         self.world.spawn(self._again(change), 'try a change again')
@@ -206,19 +244,9 @@ class Changes:
             change.attempts += 1
             await self.routes.pause(change.attempts)
         if change.done is None:
-            self._release(change)
             return
-        held = change in self.busy.get(change.oid, ())
-        if held and route.orderer is None:
-            # In its old place: nothing that overlaps can come between.
-            self._start(change, route)
-            return
-        if held:
-            change.elsewhere = True
-            self._release(change)
-        if change.origin is not None and route.orderer is not None:
-            # Who asked us asks the new orderer itself.
-            self._finish(change, errors.StaleOrder('ordered elsewhere now'))
+        if self.turns.holds(change):
+            self._go(change, route)
         else:
             self.submit(change)
 
@@ -233,9 +261,8 @@ class Changes:
             LOG.debug('looking for an earlier attempt: %s', exc)
             applied = None
         if change.done is None:
-            self._release(change)
-        elif applied is None or not self.routes.is_current(route):
-            self._release(change)
+            return
+        if applied is None or not self.routes.is_current(route):
             self._later(change)
         elif applied:
             self._finish(change, None)
@@ -245,17 +272,24 @@ class Changes:
             self._start(change, route)
 
     async def _was_applied(self, change, route):
-        token = self._token(change)
+        """None: not to be told just now."""
         if route.is_local:
             guard = self.replica.guard
             if guard.active and guard.needs(change.oid):
                 await guard.ensure(change.oid)
-            return self.replica.marks.has(change.oid, token)
+                if guard.needs(change.oid):
+                    return None
+            return self.routes.is_current(route) and self.replica.marks.has(
+                change.oid, self._token(change))
         link = route.links[0]
         await link.call(wire.RECOVER, epoch=route.epoch, oid=change.oid)
         _, _, payload = await link.call(wire.STATE, epoch=route.epoch,
                                         oid=change.oid)
-        return token in wire.unpack_json(payload)['marks']
+        state = wire.unpack_json(payload)
+        if not state['clean'] or state['serial'] != route.serial or (
+                not self.routes.is_current(route)):
+            return None
+        return self._token(change) in state['marks']
 
     async def _take_back(self, change, error):
         """Some copies took what others refused (no space, say): those that
@@ -287,7 +321,7 @@ class Changes:
 
     # -- changes of the cluster -----------------------------------------
 
-    def begin(self, view):
+    def take_view(self, view):
         """Count under the indexes of a new view."""
         self._places = {m.incarnation: i for i, m in enumerate(view.members)}
         self._index = self._places.get(self.cluster.incarnation, 0)
@@ -296,14 +330,20 @@ class Changes:
         """``(our index, count)``: all our changes below are everywhere."""
         return self._index, next(iter(self.mine), self._count + 1)
 
+    def review(self):
+        """The view or a lock has changed: note what we order no more, even
+        if only for a while."""
+        order = self.routes.order
+        ours = self.cluster.incarnation
+        for oid, entries in self.turns.table.items():
+            for entry in entries:
+                if entry.is_change and order.orderer(
+                        oid, entry.copies) != ours:
+                    entry.has_lost = True
+
     def abandon(self, error):
         """End everything under way; outcomes are unknown."""
         under_way = list(self.mine.values())
-        for busy in self.busy.values():
-            under_way += busy
-            for change in busy:
-                under_way += change.waiters or ()
         self.mine = {}
-        self.busy = {}
-        for entry in under_way:
+        for entry in under_way + self.turns.clear():
             entry.abandon(error)

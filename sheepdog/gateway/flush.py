@@ -77,7 +77,9 @@ class Unflushed:
         self._orderers = _Chain()
 
     def note(self, route):
-        """A write-back change goes along ``route``."""
+        """A write-back change that went along ``route`` is about to be
+        acknowledged. (Not earlier: a flush in between would take the note,
+        and perhaps overtake the change.)"""
         route.flush_round = self.round
         if route.orderer is not None:
             self._orderers.note(route.vdi_id, (route.ordered_by,))

@@ -26,6 +26,7 @@ from sheepdog.gateway import flush
 from sheepdog.gateway import operation
 from sheepdog.gateway import reads
 from sheepdog.gateway import routes
+from sheepdog.gateway import turns
 from sheepdog.model import errors
 from sheepdog.peer import marks
 from sheepdog.peer import replica as replica_module
@@ -51,10 +52,12 @@ class Gateway:
         self.routes = routes.Routes(cluster, replica, links, order)
         self.unflushed = flush.Unflushed(cluster, replica, links,
                                          self.routes, self.counters)
+        self.turns = turns.Turns()
         self.changes = changes.Changes(world, cluster, replica, self.routes,
-                                       self.unflushed, self.counters)
+                                       self.turns, self.unflushed,
+                                       self.counters)
         self.reads = reads.Reads(world, cluster, replica, self.routes,
-                                 lambda: self.changes.busy, self.counters)
+                                 self.turns, self.counters)
         self._declared = None
 
     # -- requests -------------------------------------------------------
@@ -160,12 +163,15 @@ class Gateway:
         self.routes.change()
 
     def on_view(self, old, new, cold):
-        self.changes.begin(new)
+        self.changes.take_view(new)
+        self.changes.review()
         self.links.keep_only({m.incarnation for m in new.members})
         self.routes.change()
 
     def on_event(self, event):
         # Locks decide who orders, VDI entries how many copies there are.
+        if event['kind'] in ('lock', 'unlock'):
+            self.changes.review()
         self.routes.change()
 
     def on_lapse(self):

@@ -30,14 +30,17 @@ class Change:
 
     ``origin`` is the incarnation of the gateway that sent it on to us, None
     for our own; ``count`` is the origin's. ``elsewhere``: it may have been
-    applied by another way before. ``waiters`` overlap it and begin when it
-    ends.
+    applied by another way before. ``is_begun``: sent to the copies, by us;
+    ``has_lost``: meanwhile another sheep ordered the object. ``waiters``
+    and ``blockers``: see ``turns``.
     """
 
     __slots__ = ('changes', 'kind', 'oid', 'offset', 'end', 'data',
                  'durable', 'create', 'copies', 'done', 'count', 'origin',
                  'route', 'pending', 'failures', 'attempts', 'elsewhere',
-                 'waiters')
+                 'is_begun', 'has_lost', 'waiters', 'blockers')
+
+    is_change = True
 
     def __init__(self, changes, kind, oid, offset, end, data, durable,
                  create, copies, done):
@@ -58,7 +61,10 @@ class Change:
         self.failures = None
         self.attempts = 0
         self.elsewhere = False
+        self.is_begun = False
+        self.has_lost = False
         self.waiters = None
+        self.blockers = 0
 
     def __call__(self, error, value=0, aux=0, payload=b''):
         """One copy has answered."""
@@ -71,13 +77,7 @@ class Change:
             self.changes.attempted(self)
 
     def begin(self):
-        self.changes.submit(self)
-
-    def wait(self, other):
-        """``other`` overlaps this one: it begins when this one ends."""
-        if self.waiters is None:
-            self.waiters = []
-        self.waiters.append(other)
+        self.changes.begin(self)
 
     def abandon(self, error):
         """Our identity died, or we stop: the outcome is unknown."""
@@ -98,17 +98,23 @@ class Read:
     said, ``unsure`` that one could not answer just now.
     """
 
-    __slots__ = ('reads', 'oid', 'offset', 'size', 'done', 'route', 'origin',
-                 'tried', 'attempts', 'bad', 'unsure')
+    __slots__ = ('reads', 'oid', 'offset', 'end', 'size', 'done', 'route',
+                 'origin', 'tried', 'attempts', 'bad', 'unsure', 'waiters',
+                 'blockers')
+
+    is_change = False
 
     def __init__(self, reads, oid, offset, size, done):
         self.reads = reads
         self.oid = oid
         self.offset = offset
+        self.end = offset + size
         self.size = size
         self.done = done
         self.route = None
         self.origin = None
+        self.waiters = None
+        self.blockers = 0
         self.tried = 0
         self.attempts = 0
         self.bad = None
@@ -123,7 +129,7 @@ class Read:
         self.reads.attempted(self, error, payload)
 
     def begin(self):
-        self.reads.submit(self)
+        self.reads.begin(self)
 
     def abandon(self, error):
         done, self.done = self.done, None

@@ -43,6 +43,9 @@ class Orders:
         error = gateway.replica.check_epoch(request.epoch)
         if error is not None:
             return error
+        if not gateway.changes.is_member(request.session.incarnation):
+            return errors.NotServing('%r is not in the view'
+                                     % request.session.incarnation)
         copies = 0
         if request.opcode in KIND_OF:
             copies = request.aux
@@ -61,6 +64,10 @@ class Orders:
         if request.opcode == wire.ORDER_WRITE:
             end = request.offset + len(data)
         elif request.opcode == wire.ORDER_ZERO:
+            if len(data) != 4:
+                request(errors.InvalidParameters(
+                    'ORDER_ZERO carries a length of 4 bytes'))
+                return
             end = request.offset + int.from_bytes(data, 'little')
         else:
             end = 1 << 32

@@ -17,15 +17,14 @@ from sheepdog.wire import peer as wire
 
 
 class Reads:
-    """``busy`` is the table of ``Changes``."""
+    """``under_way``: what our own clients asked for."""
 
-    def __init__(self, world, cluster, replica, routes, busy, counters):
-        """``busy`` is called for the table (it is replaced at times)."""
+    def __init__(self, world, cluster, replica, routes, turns, counters):
         self.world = world
         self.cluster = cluster
         self.replica = replica
         self.routes = routes
-        self.busy = busy
+        self.turns = turns
         self.counters = counters
         self.under_way = {}
 
@@ -49,13 +48,23 @@ class Reads:
             route.orderer.request(wire.ORDER_READ, 0, route.epoch, oid, 0,
                                   read.offset, read.size, b'', read.answered)
             return
-        busy = self.busy().get(oid)
-        if busy is not None:
-            end = read.offset + read.size
-            for change in busy:
-                if change.offset < end and read.offset < change.end:
-                    change.wait(read)
-                    return
+        table = self.turns.table
+        if oid not in table:
+            # As ``Turns.take`` does it.
+            table[oid] = [read]
+        elif not self.turns.take(read):
+            return
+        read.tried = 0
+        read.bad = None
+        self._next(read)
+
+    def begin(self, read):
+        """It is its turn now."""
+        if read.done is None:
+            return
+        if not self.routes.is_current(read.route):
+            self._later(read)
+            return
         read.tried = 0
         read.bad = None
         self._next(read)
@@ -112,6 +121,7 @@ class Reads:
             self._later(read)
 
     def _later(self, read):
+        self.turns.leave(read)
         read.attempts += 1
         read.unsure = False
         self.counters['retries'] += 1
@@ -125,6 +135,7 @@ class Reads:
     def _end(self, read, error, data):
         self.under_way.pop(read, None)
         done, read.done = read.done, None
+        self.turns.leave(read)
         done(error, data)
 
     def abandon(self, error):

@@ -22,7 +22,15 @@ another way was applied before.
 
 COUNT_BITS = 48
 COUNT_MASK = (1 << COUNT_BITS) - 1
-KEPT_PER_OBJECT = 256
+PRUNE_EVERY = 256
+"""Writes to one object between two looks at which of its marks may go."""
+
+KEPT_PER_OBJECT = 16384
+"""No more than this of one object: far more than can be under way."""
+
+SWEEP_MIN = 64
+SWEEP_SHARE = 8
+"""Each declaration looks at so many objects, or this fraction of all."""
 
 
 class Marks:
@@ -32,6 +40,7 @@ class Marks:
     def __init__(self):
         self._tokens = {}
         self._stable = {}
+        self._unswept = []
 
     def note(self, oid, token):
         """A write was accepted (the hot path)."""
@@ -40,14 +49,17 @@ class Marks:
             self._tokens[oid] = [token]
             return
         tokens.append(token)
-        if len(tokens) > KEPT_PER_OBJECT:
+        if not len(tokens) % PRUNE_EVERY:
             self._prune(oid, tokens)
 
     def _prune(self, oid, tokens):
         live = self._live(tokens)
-        # An origin whose declarations do not reach us must not make this
-        # grow: the oldest half goes, but one is kept as the mark.
-        self._tokens[oid] = live[-KEPT_PER_OBJECT // 2:]
+        if len(live) >= KEPT_PER_OBJECT:
+            # An origin whose declarations do not reach us must not make
+            # this grow: the oldest half goes, the others still are a mark.
+            live = live[KEPT_PER_OBJECT // 2:]
+        # (Where all are stable, the next sweep takes the object out.)
+        self._tokens[oid] = live
 
     def _live(self, tokens):
         stable = self._stable
@@ -58,11 +70,29 @@ class Marks:
         """All writes of ``origin`` below ``count`` are on all copies."""
         if count > self._stable.get(origin, 0):
             self._stable[origin] = count
+            self._sweep()
+
+    def _sweep(self):
+        """Forget some of the objects that are stable altogether."""
+        if not self._unswept:
+            self._unswept = list(self._tokens)
+        unswept = self._unswept
+        for _ in range(max(SWEEP_MIN, len(self._tokens) // SWEEP_SHARE)):
+            if not unswept:
+                return
+            oid = unswept.pop()
+            tokens = self._tokens.get(oid)
+            if tokens is not None and not self._live(tokens):
+                del self._tokens[oid]
 
     def unstable(self, oid):
         """Tokens of writes that may not be everywhere, oldest first."""
         tokens = self._tokens.get(oid)
         return self._live(tokens) if tokens else []
+
+    def origins(self, oid):
+        """The set of the origins of its unstable writes."""
+        return {token >> COUNT_BITS for token in self.unstable(oid)}
 
     def unstable_objects(self):
         """Ids of all objects with such writes, sorted."""

@@ -339,21 +339,24 @@ class Replica:
 
     def on_view(self, old, new, cold):
         """Objects whose orderer has changed while writes were under way are
-        doubtful: no read may show them before all copies agree."""
+        doubtful: no read may show them before all copies agree. Likewise
+        those with writes of a gateway that has gone: whoever orders may
+        bring these to their end, or die before it does."""
         previous, self._view = self._view, new
         before = self.order.ring
         self.order.begin(new)
         self.epoch = new.epoch
         if previous is not None and not cold:
+            place = {m.incarnation: i for i, m in enumerate(new.members)}
+            numbers = {i: place[m.incarnation]
+                       for i, m in enumerate(previous.members)
+                       if m.incarnation in place}
             for oid in self.marks.unstable_objects():
                 if (self._orderer_before(oid, previous, before)
-                        != self.order.orderer(oid)):
+                        != self.order.orderer(oid)
+                        or self.marks.origins(oid) - numbers.keys()):
                     self.guard.doubt(oid)
-            place = {m.incarnation: i for i, m in enumerate(new.members)}
-            self.marks.renumber({
-                i: place[m.incarnation]
-                for i, m in enumerate(previous.members)
-                if m.incarnation in place})
+            self.marks.renumber(numbers)
         else:
             self.marks.clear()
         self._owners = {vdi_id: self.order.exclusive_owner(vdi_id)
