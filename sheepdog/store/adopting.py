@@ -155,8 +155,9 @@ class Adopter:
         for first, count in checksums.data_runs(table[:blocks]):
             end = (first + count) * _BLOCK
             for offset in range(first * _BLOCK, end, COPY_CHUNK_BYTES):
-                file.pwrite(await obj.file.pread_cold(
-                    min(COPY_CHUNK_BYTES, end - offset), offset), offset)
+                store_objects.write_content(
+                    file, await obj.file.pread_cold(
+                        min(COPY_CHUNK_BYTES, end - offset), offset), offset)
 
     def _discard(self, path: str) -> None:
         try:
@@ -192,7 +193,7 @@ def _patch(file, table, offset: int, data) -> None:
                 raise errors.ChecksumError(
                     'block %d is bad and covered in part only' % block)
         data = b''.join((old[:offset - low], data, old[end - low:]))
-    file.pwrite(data, low)
+    store_objects.write_content(file, data, low)
     table[low // _BLOCK:high // _BLOCK] = memoryview(checksums.entries(data))
 
 

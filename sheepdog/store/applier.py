@@ -87,7 +87,7 @@ class Applier:
                     if op.flags & records.CREATE:
                         self._objects.create(obj, op.capacity, op.version,
                                              op.birth)
-                    obj.file.pwrite(op.data, op.offset)
+                    store_objects.write_content(obj.file, op.data, op.offset)
             elif kind == records.ZERO:
                 obj.file.punch(op.offset, op.size)
             elif kind == records.REMOVE:
