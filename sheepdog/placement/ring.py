@@ -26,7 +26,8 @@ lookup is one hash and one bisection, however skewed zones and weights are.
 
 Balance: with 128 vnodes and 3 copies the members' shares of all copies, over
 their shares of all vnodes, have a standard deviation of 5 % (what random
-places give: 1/sqrt(128 x 3)); of a hundred members the worst is off by 13 %.
+places give: 1/sqrt(128 x 3)); of a hundred members the worst is off by 10 to
+16 %.
 """
 
 import array

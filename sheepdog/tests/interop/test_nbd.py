@@ -522,6 +522,7 @@ class TestFio(TestCase):
     def fio(self, *options):
         output = self.run_command(
             'fio', '--name=job', '--ioengine=nbd', '--output-format=json',
+            '--verify_state_save=0',
             '--uri=%s' % self.served.tcp('vdi'), *options)
         job, = json.loads(output[output.index('{'):])['jobs']
         self.assertEqual(job['error'], 0)
