@@ -51,6 +51,12 @@ class Address:
     cluster: str
     ttl: float
 
+    @property
+    def place(self) -> str:
+        """For messages; without what may be secret."""
+        scheme, _, rest = self.urls[0].partition('?')[0].partition('://')
+        return 'coordination at %s://%s' % (scheme, rest.rpartition('@')[2])
+
 
 def parse(text: str, ttl: float, local_directory: str) -> Address:
     """

@@ -39,6 +39,8 @@ import threading
 import time
 from typing import Any, Optional
 
+from redis import backoff
+from redis import retry
 import tooz
 from tooz import coordination
 
@@ -145,6 +147,8 @@ class _Groups:
             self._use_own_lock(incarnation)
         elif driver == 'zookeeper':
             self._watch_session()
+        elif driver == 'redis':
+            self._fail_at_once()
 
     def _use_own_lock(self, incarnation: str) -> None:
         """The driver holds one lock of the whole directory during every
@@ -170,6 +174,19 @@ class _Groups:
             return answer
 
         connection._connect = watched
+
+    def _fail_at_once(self) -> None:
+        """By itself redis-py tries again with growing pauses, within every
+        try that tooz makes, long past any lease."""
+        driver: Any = self._coordinator
+        make = driver._make_client
+
+        def made(*arguments):
+            client = make(*arguments)
+            client.set_retry(retry.Retry(backoff.NoBackoff(), 0))
+            return client
+
+        driver._make_client = made
 
     def start(self) -> None:
         if self._is_file:
@@ -339,6 +356,7 @@ class _Heart(threading.Thread):
         self._term = 0
         self._vacant = 0
         self._leaving: list = []
+        self._is_loop_stuck = False
         self.loop_seen = now()
         self.to_fence = collections.deque()
         self.min_term = 0
@@ -375,7 +393,10 @@ class _Heart(threading.Thread):
             self._has_stopped.set()
 
     def _report(self, error: Exception) -> None:
-        text = '%s: %s' % (type(error).__name__, error)
+        text = str(error)
+        if not isinstance(error, CoordinationRefused):
+            text = '%s does not answer: %s' % (
+                self._address.place, text or type(error).__name__)
         if not isinstance(error, (tooz.ToozError, CoordinationRefused)):
             LOG.debug('coordination', exc_info=error)
         self._tell(self._face.report, text)
@@ -440,8 +461,11 @@ class _Heart(threading.Thread):
             raise Lapsed('no heartbeat in time')
         self._tell(self._face.ping)
         if begun - self.loop_seen > self._ttl / 2:
-            LOG.warning('the event loop is stuck: no heartbeat')
+            if not self._is_loop_stuck:
+                LOG.warning('the event loop is stuck: no heartbeat')
+            self._is_loop_stuck = True
             return
+        self._is_loop_stuck = False
         groups = self._groups
         groups.heartbeat()
         if groups.exists('fence.' + identity.incarnation):
@@ -600,10 +624,9 @@ class ToozMembership(membership.LeasedMembership):
         except CoordinationRefused:
             raise
         except Exception as error:
-            raise CoordinationRefused(
-                'coordination at %s does not answer: %s: %s' % (
-                    self.address.urls[0].partition('?')[0],
-                    type(error).__name__, error)) from error
+            raise CoordinationRefused('%s does not answer: %s' % (
+                self.address.place, str(error) or type(error).__name__)
+            ) from error
         finally:
             if groups is not None:
                 with contextlib.suppress(Exception):

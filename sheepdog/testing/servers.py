@@ -1,0 +1,253 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Real coordination servers, from Debian's packages, for tests.
+
+Each listens on loopback ports of its own and keeps everything in a
+directory of its own; it is ended by its process id. ``option`` is what goes
+after ``sheep -c``.
+
+    with servers.Etcd() as server:
+        ... server.option ... server.kill() ... server.start() ...
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+
+START_SECONDS = 60.0
+STOP_SECONDS = 10.0
+POLL_SECONDS = 0.05
+ZOOKEEPER_CLASSES = '/usr/share/java/zookeeper.jar:/etc/zookeeper/conf'
+
+
+class ServerFailed(Exception):
+    """It did not start; the message has the end of its log."""
+
+
+def free_ports(count: int) -> list:
+    """Ports that nobody uses just now. Kept open until all are found, so
+    that they differ."""
+    sockets = []
+    try:
+        for _ in range(count):
+            sock = socket.socket()
+            sockets.append(sock)
+            sock.bind(('127.0.0.1', 0))
+        return [sock.getsockname()[1] for sock in sockets]
+    finally:
+        for sock in sockets:
+            sock.close()
+
+
+class Server:
+    """One server process. It keeps its ports and its data when it is
+    killed and started again."""
+
+    name = ''
+    ports_needed = 1
+
+    def __init__(self):
+        self.directory = tempfile.mkdtemp(prefix='sheepdog-%s-' % self.name)
+        self.ports = free_ports(self.ports_needed)
+        self._process = None
+
+    @property
+    def port(self) -> int:
+        return self.ports[0]
+
+    @property
+    def option(self) -> str:
+        return '%s:127.0.0.1:%d' % (self.name, self.port)
+
+    @classmethod
+    def is_installed(cls) -> bool:
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """Returns when it answers.
+
+        :raises ServerFailed: it ended, or does not answer in time
+        """
+        if self._process is not None:
+            return
+        with open(self._path('log'), 'ab') as log:
+            self._process = subprocess.Popen(
+                self._command(), cwd=self.directory, stdout=log,
+                stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():
+            if self._process.poll() is not None or (
+                    time.monotonic() > deadline):
+                self.kill()
+                raise ServerFailed('%s did not start:\n%s' % (
+                    self.name, self._log_end()))
+            time.sleep(POLL_SECONDS)
+
+    def stop(self) -> None:
+        """In order, if it can."""
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                pass
+        self.kill()
+
+    def kill(self) -> None:
+        """kill -9."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+
+    def suspend(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        """Kill it and remove its data."""
+        self.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def __enter__(self):
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+    def _command(self) -> list:
+        raise NotImplementedError
+
+    def _answers(self) -> bool:
+        raise NotImplementedError
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self.directory, name)
+
+    def _log_end(self) -> str:
+        with open(self._path('log'), errors='replace') as log:
+            return ''.join(log.readlines()[-10:])
+
+    def _says(self, question: bytes, answer: bytes) -> bool:
+        try:
+            with socket.create_connection(('127.0.0.1', self.port),
+                                          1) as sock:
+                sock.settimeout(1)
+                sock.sendall(question)
+                return answer in sock.recv(4096)
+        except OSError:
+            return False
+
+
+class Files(Server):
+    """No server: tooz's file driver. Has the same handles."""
+
+    name = 'local'
+    ports_needed = 0
+
+    @property
+    def option(self) -> str:
+        return 'local:%s' % self._path('coordination')
+
+    @classmethod
+    def is_installed(cls) -> bool:
+        return True
+
+    def start(self) -> None:
+        pass
+
+
+class ZooKeeper(Server):
+    name = 'zookeeper'
+    tick_milliseconds = 500
+    """Sessions of 2 to 20 ticks are allowed."""
+
+    @classmethod
+    def is_installed(cls) -> bool:
+        return (shutil.which('java') is not None and
+                os.path.exists(ZOOKEEPER_CLASSES.partition(':')[0]))
+
+    def _command(self) -> list:
+        with open(self._path('zoo.cfg'), 'w') as file:
+            file.write('tickTime=%d\ndataDir=%s\nclientPort=%d\n'
+                       'clientPortAddress=127.0.0.1\nmaxClientCnxns=0\n'
+                       'admin.enableServer=false\n'
+                       '4lw.commands.whitelist=ruok,srvr\n' % (
+                           self.tick_milliseconds, self._path('data'),
+                           self.port))
+        return ['java', '-Xmx256m', '-XX:+UseSerialGC',
+                '-XX:TieredStopAtLevel=1', '-cp', ZOOKEEPER_CLASSES,
+                'org.apache.zookeeper.server.quorum.QuorumPeerMain',
+                'zoo.cfg']
+
+    def _answers(self) -> bool:
+        return self._says(b'srvr', b'Mode: standalone')
+
+
+class Etcd(Server):
+    name = 'etcd'
+    ports_needed = 2
+
+    @classmethod
+    def is_installed(cls) -> bool:
+        return shutil.which('etcd') is not None
+
+    def _command(self) -> list:
+        client, peer = ('http://127.0.0.1:%d' % port for port in self.ports)
+        return ['etcd', '--data-dir', 'data',
+                '--listen-client-urls', client,
+                '--advertise-client-urls', client,
+                '--listen-peer-urls', peer,
+                '--initial-advertise-peer-urls', peer,
+                '--initial-cluster', 'default=' + peer]
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(
+                    'http://127.0.0.1:%d/health' % self.port,
+                    timeout=1) as answer:
+                return b'"true"' in answer.read()
+        except (OSError, urllib.error.URLError):
+            return False
+
+
+class Redis(Server):
+    name = 'redis'
+
+    @classmethod
+    def is_installed(cls) -> bool:
+        return shutil.which('redis-server') is not None
+
+    def _command(self) -> list:
+        return ['redis-server', '--bind', '127.0.0.1', '--port',
+                str(self.port), '--dir', self.directory, '--save', '',
+                '--appendonly', 'yes', '--appendfsync', 'everysec']
+
+    def _answers(self) -> bool:
+        return self._says(b'PING\r\n', b'+PONG')
+
+
+ALL = (Files, ZooKeeper, Etcd, Redis)
