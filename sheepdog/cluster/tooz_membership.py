@@ -354,6 +354,7 @@ class _Heart(threading.Thread):
         self._misses: dict = {}
         self._fences: dict = {}
         self._term = 0
+        self._is_term_told = False
         self._vacant = 0
         self._leaving: list = []
         self._is_loop_stuck = False
@@ -552,6 +553,8 @@ class _Heart(threading.Thread):
             self._tell(self._face.deposed, self._term)
             leaders.remove((self._term, identity.incarnation))
             self._term = 0
+        if self._term and not self._is_term_told:
+            return self._tell_claim(identity, members)
         if leaders:
             self._vacant = 0
             return members[leaders[-1][1]]
@@ -572,14 +575,23 @@ class _Heart(threading.Thread):
             # Suspended in the middle of a claim it would block for ever.
             self._tell(self._face.note_term, self.min_term + 1)
             return None
+        # A join of before may have worked though its answer was lost.
+        self._groups.leave('leader')
         self._groups.join('leader', self._capabilities(term=term))
         self._term = term
+        self._is_term_told = False
+        return self._tell_claim(identity, members)
+
+    def _tell_claim(self, identity: membership.Identity,
+                    members: dict) -> api.MemberInfo:
+        """May fail, and is then tried again at the next tick."""
         # Whoever was a member before the claim is in this list.
         members.clear()
         members.update(self._members())
         if identity.incarnation not in members:
             raise Lapsed('expelled')
-        self._tell(self._face.claimed, identity, term)
+        self._tell(self._face.claimed, identity, self._term)
+        self._is_term_told = True
         return members[identity.incarnation]
 
 

@@ -17,7 +17,10 @@ Servers that are not installed are skipped.
 
 import logging
 import unittest
+from unittest import mock
 import uuid
+
+import tooz
 
 from sheepdog.cluster import tooz_membership
 from sheepdog.testing import servers
@@ -54,6 +57,43 @@ class WithServer(unittest.IsolatedAsyncioTestCase):
         return tooz_membership.from_url(self.option(), TTL)
 
 
+class Interrupted:
+    """A call that fails in the middle of a claim."""
+
+    async def test_a_claim_that_is_interrupted(self):
+        for name in ('members', 'join'):
+            with self.subTest(name):
+                await self.interrupt(name)
+
+    async def interrupt(self, name):
+        groups = tooz_membership._Groups
+        claim, interrupted = groups.claim, getattr(groups, name)
+        claims = []
+
+        def claim_first(self, least):
+            term = claim(self, least)
+            claims.append(term)
+            return term
+
+        def fail_once(self, *arguments):
+            result = interrupted(self, *arguments)
+            if claims == [1]:
+                claims.append('failed')
+                raise tooz.ToozError('the answer is lost')
+            return result
+
+        self.cluster = 'c' + uuid.uuid4().hex[:8]
+        with mock.patch.object(groups, 'claim', claim_first), (
+                mock.patch.object(groups, name, fail_once)):
+            membership, watcher = self.start('a')
+            await self.until(lambda: watcher.leads, membership_contract.SOON,
+                             'claiming after all')
+            self.assertIn('failed', claims)
+        await self.until(lambda: self.agreed('a'), membership_contract.SOON,
+                         'leading')
+        await membership.stop()
+
+
 class OnServer(membership_contract.MembershipContract, WithServer):
     def freeze(self):
         self.server.suspend()
@@ -85,20 +125,21 @@ class OnServer(membership_contract.MembershipContract, WithServer):
         self.assertFalse(membership.lease_valid())
 
 
-class FileTest(membership_contract.MembershipContract, WithServer):
+class FileTest(Interrupted, membership_contract.MembershipContract,
+               WithServer):
     server_class = servers.Files
     can_freeze = False
 
 
-class ZooKeeperTest(OnServer):
+class ZooKeeperTest(Interrupted, OnServer):
     server_class = servers.ZooKeeper
 
 
-class EtcdTest(OnServer):
+class EtcdTest(Interrupted, OnServer):
     server_class = servers.Etcd
 
 
-class RedisTest(OnServer):
+class RedisTest(Interrupted, OnServer):
     server_class = servers.Redis
 
 
