@@ -62,6 +62,7 @@ class Delivery:
         self._patience = patience
         self._suspects: dict = {}
         self._fenced: set = set()
+        self._asking: dict = {}
         self.timeout = timeout
         self.members: tuple = ()
         """Incarnations that the leader must reach (set by it)."""
@@ -73,12 +74,23 @@ class Delivery:
         :param patience: seconds after which to give up; None: never
         :raises Deposed: it obeys a later leader
         """
+        self._asking[incarnation] = self._asking.get(incarnation, 0) + 1
+        try:
+            return await self._reach(incarnation, message, patience,
+                                     timeout or self.timeout)
+        finally:
+            self._asking[incarnation] -= 1
+            if not self._asking[incarnation]:
+                del self._asking[incarnation]
+
+    async def _reach(self, incarnation: str, message: dict,
+                     patience: Optional[float], timeout: float) -> Outcome:
         began = self._clock.monotonic()
         pause = RETRY_SECONDS
         while self._roll.is_current(incarnation):
             try:
                 answer = await self._messenger.call(
-                    incarnation, message, timeout or self.timeout)
+                    incarnation, message, timeout)
             except errors.SheepdogError as error:
                 LOG.debug('%s to %s: %s', message['kind'], incarnation,
                           error)
@@ -114,8 +126,10 @@ class Delivery:
         return dict(zip(sendings, outcomes))
 
     def clear(self, incarnation: str) -> None:
-        """It answered."""
-        self._suspects.pop(incarnation, None)
+        """It answered, for what that is worth: while something more is
+        asked of it in vain, the suspicion stays."""
+        if incarnation not in self._asking:
+            self._suspects.pop(incarnation, None)
 
     def suspect(self, incarnation: str) -> None:
         """It did not answer just now; when that has gone on for too long,

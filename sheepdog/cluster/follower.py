@@ -68,7 +68,15 @@ class Follower:
         """
         if message.get('leader') != sender:
             raise errors.InvalidParameters('not from its leader')
-        return await self._turns.take(self._obey, message)
+        try:
+            return await self._turns.take(self._obey, message)
+        except (errors.StorageError, errors.NoSpace) as error:
+            # What cannot be remembered cannot be agreed to, and nobody
+            # should wait for it.
+            LOG.error('%s', error)
+            if self.standing:
+                self._exclude(str(error))
+            raise
 
     async def mark_clean(self) -> None:
         await self._turns.take(self._ledger.mark_clean)
@@ -114,6 +122,8 @@ class Follower:
         refusal = self._identity_refusal(message)
         if refusal:
             return refusal
+        if self._ledger.is_broken:
+            raise errors.StorageError('the cluster log cannot be written')
         # Who is spoken to is live, even if the snapshot comes later.
         self.appear()
         handler = self._HANDLERS.get(message['kind'])

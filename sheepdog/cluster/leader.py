@@ -222,7 +222,9 @@ class Leader:
 
     async def _pause(self) -> None:
         try:
-            await asyncio.wait_for(self._kicked.wait(), PAUSE_SECONDS)
+            await asyncio.wait_for(
+                self._kicked.wait(),
+                self._pace.welcome if self._survey.asked else PAUSE_SECONDS)
         except asyncio.TimeoutError:
             pass
         self._kicked.clear()
@@ -268,6 +270,8 @@ class Leader:
             # Whoever was to join is gone, and all are frozen for it.
             await sequencer.announce([sequencer.add({'kind': 'resume'})])
             return True
+        if self._is_soon_more():
+            return False
         if not any(member.incarnation in sequencer.standing
                    for member in members):
             raise sequencer_module.LostMembers()
@@ -275,6 +279,13 @@ class Leader:
         await self._decide_view(
             view, state.created, {'kind': 'epoch', 'view': view.to_dict()})
         return True
+
+    def _is_soon_more(self) -> bool:
+        """Somebody has just come and is about to answer: one epoch for all,
+        rather than one for its leaving and one for its return."""
+        now = self._clock.monotonic()
+        return any(now - since < self._pace.welcome
+                   for since in self._survey.asked.values())
 
     async def _decide_view(self, view: view_model.View, created: int,
                            event: dict, operation: str = '',

@@ -110,6 +110,11 @@ class Ledger:
         self._save_later()
         return self
 
+    @property
+    def is_broken(self) -> bool:
+        """The disk has failed: nothing can be promised any more."""
+        return self._log.is_broken
+
     # Writing. Each is durable when it returns.
 
     async def promise_term(self, term: int, leader: str) -> None:

@@ -27,6 +27,11 @@ class Pace:
         return max(0.5, 0.4 * self.ttl)
 
     @property
+    def welcome(self) -> float:
+        """For a newcomer to answer before the next epoch is made."""
+        return min(0.2, self.call)
+
+    @property
     def farewell(self) -> float:
         """For a last word to whom coordination dropped."""
         return min(0.3, self.call)

@@ -28,7 +28,8 @@ GREETINGS_MAX = 128
 
 
 class Survey:
-    """``answers``: incarnation → Answer, of those that count now."""
+    """``answers``: incarnation → Answer, of those that count now;
+    ``asked``: incarnation → since when it is asked, of the others."""
 
     def __init__(self, world: world_api.World, roll: roll_module.Roll,
                  messenger: messenger_module.Messenger, timeout: float,
@@ -41,6 +42,7 @@ class Survey:
         self._slots = asyncio.Semaphore(GREETINGS_MAX)
         self._greeters: dict = {}
         self.answers: dict = {}
+        self.asked: dict = {}
 
     def refresh(self) -> None:
         """Greet newcomers, forget who is gone."""
@@ -50,6 +52,7 @@ class Survey:
         for node, incarnation in self._roll.newest.items():
             if (incarnation not in self.answers and
                     incarnation not in self._greeters):
+                self.asked[incarnation] = self._world.clock.monotonic()
                 self._greeters[incarnation] = self._world.spawn(
                     self._greet(incarnation), 'greet %s' % incarnation)
 
@@ -77,6 +80,7 @@ class Survey:
                 await asyncio.sleep(RETRY_SECONDS)
         finally:
             del self._greeters[incarnation]
+            del self.asked[incarnation]
 
     async def _ask(self, incarnation: str) -> bool:
         async with self._slots:
