@@ -127,7 +127,7 @@ class Sheep:
             settings.recovery_max or recovery.AT_ONCE,
             settings.recovery_interval_ms / 1000)
         self.replica.guard = self.recovery
-        self.store.when_damaged(self.recovery.doubt)
+        self.store.when_damaged(self.recovery.damaged)
         self.gateway = gateway.Gateway(world, self.cluster, self.replica,
                                        self.links, self.order)
         self.catalogue = catalogue.Catalogue(world, self.cluster,

@@ -36,8 +36,8 @@ ROUNDS = 3
 
 
 class Mover:
-    """``moved_bytes`` counts what came over the wire. ``irreparable`` are
-    objects of ours with a block that is good in no copy."""
+    """``moved_bytes`` counts what came over the wire. ``irreparable``:
+    object → numbers of blocks that are bad in our copy and good in none."""
 
     def __init__(self, cluster, replica, links, order, standing, untold):
         """``untold(oid, reach)``: who must be waited for (text) although the
@@ -50,7 +50,7 @@ class Mover:
         self.standing = standing
         self.untold = untold
         self.moved_bytes = 0
-        self.irreparable = set()
+        self.irreparable = {}
 
     async def describe(self, oid):
         """What STATE answers about our copy."""
@@ -145,6 +145,7 @@ class Mover:
             member = view.member(best.incarnation)
             return await self._follow(oid, view,
                                       [(member, states[best.incarnation])])
+        self._note_damage(oid)
         return True
 
     async def _ask(self, members, oid, epoch):
@@ -235,17 +236,26 @@ class Mover:
             # The change may have made the source doubtful, but not us, who
             # had other marks at that moment.
             return False
-        self._note_damage(oid, lost)
+        self._note_damage(oid)
         self.replica.marks.replace(oid, final['marks'])
         return True
 
-    def _note_damage(self, oid, lost):
-        if lost:
-            LOG.error('object %s: no copy has good bytes at %s: writing them '
-                      'anew mends them', ids.hex_oid(oid), lost[:8])
-            self.irreparable.add(oid)
+    def _note_damage(self, oid):
+        """Our copy is as good as it can be: what is bad still?"""
+        blocks = self.store.bad_blocks().get(oid)
+        if blocks:
+            if self.irreparable.get(oid) != blocks:
+                LOG.error('object %s: no copy is good in blocks %s: writing '
+                          'them anew mends them', ids.hex_oid(oid),
+                          blocks[:20])
+            self.irreparable[oid] = blocks
         else:
-            self.irreparable.discard(oid)
+            self.irreparable.pop(oid, None)
+
+    def is_repairable(self, oid):
+        """Another copy may be good where ours is known to be bad."""
+        return (oid not in self.irreparable
+                or self.store.bad_blocks().get(oid) != self.irreparable[oid])
 
     async def _differing(self, oid, capacity, theirs):
         """``(blocks, is_base)``: sorted numbers of the blocks that we must

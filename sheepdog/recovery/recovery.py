@@ -123,8 +123,13 @@ class Recovery:
         if self._pass is None or self._pass.done():
             self._start(self.cluster.view)
 
+    def damaged(self, oid):
+        """The store has found wrong bytes in our copy."""
+        if self.is_repairable(oid):
+            self.doubt(oid)
+
     def is_repairable(self, oid):
-        return oid not in self.mover.irreparable
+        return self.mover.is_repairable(oid)
 
     async def describe(self, oid):
         return await self.mover.describe(oid)

@@ -40,7 +40,7 @@ from sheepdog.store import state as store_state
 from sheepdog.wire import peer as wire
 
 BLOCK = limits.BLOCK_BYTES
-SHIFT = limits.OBJECT_SHIFT_MIN
+SHIFT = 18
 PORT = 7000
 ZERO_CRC = crc32c(bytes(BLOCK))
 
@@ -495,7 +495,7 @@ class Sheep:
         self.recovery = recovery_module.Recovery(
             self.world, self.cluster, self.replica, self.links, self.order)
         self.replica.guard = self.recovery
-        store.when_damaged(self.recovery.doubt)
+        store.when_damaged(self.recovery.damaged)
         self.gateway = gateway_module.Gateway(
             self.world, self.cluster, self.replica, self.links, self.order)
         self.server.register(self.replica.handlers())
