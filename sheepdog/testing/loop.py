@@ -50,6 +50,13 @@ class Killed(BaseException):
     """
 
 
+class OutOfTime(KeyboardInterrupt):
+    """The run takes too much of the processor: something loops without end.
+
+    A KeyboardInterrupt, since tasks let it through.
+    """
+
+
 class Stuck(Exception):
     """Nothing can happen any more, or everything happens at once."""
 

@@ -32,7 +32,7 @@ class NemesisSettings:
     weights: dict = dataclasses.field(default_factory=lambda: {
         'kill': 4, 'kill_in_the_middle': 4, 'kill_all': 1,
         'power_cut': 2, 'power_cut_all': 1.5, 'stop': 2, 'cut_link': 2,
-        'cut_one_way': 2, 'isolate': 3, 'lose_coordination': 3,
+        'cut_one_way': 2, 'isolate': 2, 'vanish': 2, 'lose_coordination': 3,
         'lose_session': 1, 'slow_link': 2, 'slow_disk': 2, 'reset': 3,
         'jump': 1})
     down_seconds: float = 3.0
@@ -171,14 +171,20 @@ class Nemesis:
         self._cut([self._two()])
 
     def _isolate(self) -> None:
-        """From all others, perhaps from the coordination service too."""
+        """From all others, not from the coordination service."""
+        self._isolate_host(self._node().host)
+
+    def _vanish(self) -> None:
+        """From everything; it does not know why it is so quiet."""
         host = self._node().host
+        self._isolate_host(host)
+        self._block(host)
+
+    def _isolate_host(self, host) -> None:
         others = [node.host for node in self.cluster.nodes.values()
                   if node.host is not host]
         self._cut([(host, other) for other in others] +
                   [(other, host) for other in others])
-        if self._random.random() < 0.5:
-            self._block(host)
 
     def _cut(self, links: list) -> None:
         fabric = self._simulation.fabric

@@ -18,8 +18,11 @@ clients do and what goes wrong when.
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import random
+import signal
+import traceback
 import warnings
 from typing import Callable, Optional
 
@@ -40,6 +43,25 @@ WELL_SECONDS = 120.0
 """After all faults have ended, all must be well again within this."""
 END_SECONDS = 60.0
 """…and every request answered within this."""
+
+
+PROCESSOR_SECONDS = 120
+"""More for one seed is an endless loop; a few are usual."""
+
+
+@contextlib.contextmanager
+def _limited(seconds: float):
+    """:raises loop.OutOfTime: in what runs, after so much processor time"""
+    def stop(number, frame):
+        raise loop_module.OutOfTime()
+
+    before = signal.signal(signal.SIGVTALRM, stop)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 @dataclasses.dataclass
@@ -83,6 +105,7 @@ class Scenario:
                 cold_chance=source.choice((0.0, 0.1))))
         self.workload = workload_module.WorkloadSettings(
             fua_share=source.choice((0.1, 0.5, 0.9)),
+            session_operations=source.choice((20, 300)),
             think_seconds=source.choice((0.02, 0.05)))
         self.nemesis = nemesis_module.NemesisSettings(
             pause_seconds=source.choice((1.0, 2.0, 5.0)),
@@ -93,7 +116,8 @@ class Scenario:
         with warnings.catch_warnings():
             # Coroutines of the dead.
             warnings.filterwarnings('ignore', '.* was never awaited')
-            self._run_and_judge(result)
+            with _limited(PROCESSOR_SECONDS):
+                self._run_and_judge(result)
         return result
 
     def _run_and_judge(self, result: Result) -> None:
@@ -103,6 +127,9 @@ class Scenario:
                 self._run(simulation, result)
             except (loop_module.Stuck, cluster_module.NotWell) as error:
                 result.failures.append(str(error))
+            except loop_module.OutOfTime as error:
+                result.failures.append('endless: %s' % ''.join(
+                    traceback.format_tb(error.__traceback__)))
             result.failures += [
                 '%s: not handled: %s: %r' % error
                 for error in simulation.errors()]

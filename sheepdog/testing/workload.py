@@ -14,9 +14,10 @@
 
 A client is attached to one sheep at a time, as a virtual machine to its
 host: when the sheep dies, the client goes on at another one, and what was
-under way stays open. Each write is filled with a number of its own, sector
-by sector, so that a read tells which write it saw, or that it saw parts of
-several.
+under way stays open. Beside one request after the other it always tries to
+read, also where writes do not get through. Each write is filled with a
+number of its own, sector by sector, so that a read tells which write it
+saw, or that it saw parts of several.
 """
 
 import asyncio
@@ -37,6 +38,8 @@ _SECTOR = 512
 _STAMPS = _SECTOR // _STAMP.size
 
 WATCH_SECONDS = 0.05
+READS_MAX = 30
+"""Reads that one client leaves under way."""
 
 
 @functools.lru_cache(maxsize=4096)
@@ -64,11 +67,15 @@ class WorkloadSettings:
     """Per volume; spread over all its objects, some of them adjacent."""
     units_max: int = 4
     """Of one request."""
-    read_share: float = 0.5
+    read_share: float = 0.4
     zero_share: float = 0.02
     flush_share: float = 0.08
     fua_share: float = 0.4
+    reader_share: float = 0.2
+    """Of the uses of a volume that only read."""
     think_seconds: float = 0.03
+    patience_seconds: float = 0.3
+    """What a read may take before another one begins."""
     session_operations: int = 40
 
 
@@ -190,50 +197,100 @@ class Client:
             workload.note_error(error)
             await asyncio.sleep(WATCH_SECONDS)
             return
-        handle = object()
+        session = _Session(volume, self._random.random() <
+                           workload.settings.reader_share)
+        world = sheep.world
+        reader = world.spawn(self._read_on(session), self._name + ' reads')
         try:
             for _ in range(1 + self._random.randrange(
                     2 * workload.settings.session_operations)):
                 if workload.is_over or not volume.valid:
                     break
-                await self._request(volume, handle)
+                await self._request(session)
                 await asyncio.sleep(self._think())
         except errors.SheepdogError as error:
             workload.note_error(error)
+        session.is_over = True
+        await reader
         try:
             await volume.close()
         except errors.SheepdogError as error:
             workload.note_error(error)
 
-    async def _request(self, volume, handle) -> None:
+    async def _read_on(self, session) -> None:
+        """Read here and there; what takes long goes on by itself."""
+        patience = self._workload.settings.patience_seconds
+        under_way = []
+        while not session.is_over and session.volume.valid:
+            if len(under_way) < READS_MAX:
+                task = asyncio.ensure_future(self._try_to_read(session))
+                under_way.append(task)
+                await asyncio.wait([task], timeout=patience)
+            under_way = [task for task in under_way if not task.done()]
+            await asyncio.sleep(2 * self._think())
+        if under_way:
+            await asyncio.wait(under_way)
+
+    async def _try_to_read(self, session) -> None:
+        try:
+            await self._read(session.volume, *self._place())
+        except errors.SheepdogError as error:
+            self._workload.note_error(error)
+
+    def _place(self) -> tuple:
+        """(first unit, units) of a request."""
         settings = self._workload.settings
-        history = self._workload.history
-        chance = self._random.random()
-        if chance < settings.flush_share:
-            flushed = history.begin_flush(handle)
-            await volume.flush()
-            history.end_flush(handle, flushed)
-            return
         hot = self._workload.hot
         first = hot[self._random.randrange(len(hot))]
         count = 1 + self._random.randrange(settings.units_max)
-        count = min(count, settings.volume_bytes // UNIT_BYTES - first)
-        registers = [(self._volume, first + i) for i in range(count)]
-        offset, length = first * UNIT_BYTES, count * UNIT_BYTES
-        if self._random.random() < settings.read_share:
-            operations = history.begin_read(self._name, registers)
-            data = await volume.read(offset, length)
-            assert len(data) == length, 'a short read'
-            history.end_read(operations, [
-                value_of(data[i:i + UNIT_BYTES])
-                for i in range(0, length, UNIT_BYTES)])
+        return first, min(count,
+                          settings.volume_bytes // UNIT_BYTES - first)
+
+    def _registers(self, first: int, count: int) -> list:
+        return [(self._volume, first + i) for i in range(count)]
+
+    async def _read(self, volume, first: int, count: int) -> None:
+        history = self._workload.history
+        operations = history.begin_read(self._name,
+                                        self._registers(first, count))
+        length = count * UNIT_BYTES
+        data = await volume.read(first * UNIT_BYTES, length)
+        assert len(data) == length, 'a short read'
+        history.end_read(operations, [
+            value_of(data[i:i + UNIT_BYTES])
+            for i in range(0, length, UNIT_BYTES)])
+
+    async def _request(self, session) -> None:
+        settings = self._workload.settings
+        history = self._workload.history
+        volume = session.volume
+        if self._random.random() < settings.flush_share:
+            flushed = history.begin_flush(session)
+            await volume.flush()
+            history.end_flush(session, flushed)
             return
+        first, count = self._place()
+        if (session.only_reads or
+                self._random.random() < settings.read_share):
+            await self._read(volume, first, count)
+            return
+        offset, length = first * UNIT_BYTES, count * UNIT_BYTES
         fua = self._random.random() < settings.fua_share
         is_zero = self._random.random() < settings.zero_share
         value = checkers.ZERO if is_zero else history.new_value()
-        operations = history.begin_write(self._name, registers, value)
+        operations = history.begin_write(
+            self._name, self._registers(first, count), value)
         if is_zero:
             await volume.zero(offset, length, fua)
         else:
             await volume.write(offset, fill(value) * count, fua)
-        history.end_write(operations, handle, fua)
+        history.end_write(operations, session, fua)
+
+
+class _Session:
+    """One use of a volume; what it has flushed is its own."""
+
+    def __init__(self, volume, only_reads: bool):
+        self.volume = volume
+        self.only_reads = only_reads
+        self.is_over = False

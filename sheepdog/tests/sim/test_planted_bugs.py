@@ -93,9 +93,11 @@ class PlantedBugsTest(unittest.TestCase):
 
     def test_skip_the_lease_check(self):
         def change(changed):
-            changed.nemesis.pause_seconds = 3.0
-            changed.nemesis.fault_seconds = 6.0
-            changed.nemesis.weights = {'isolate': 1, 'stop': 1}
+            changed.trouble_seconds = 40.0
+            changed.workload.session_operations = 300
+            changed.nemesis.pause_seconds = 8.0
+            changed.nemesis.fault_seconds = 10.0
+            changed.nemesis.weights = {'vanish': 1}
 
         def plant(changed):
             changed.cluster.make_membership = make_careless
