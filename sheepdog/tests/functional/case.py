@@ -28,6 +28,7 @@ import testtools
 from testtools import content
 
 from sheepdog.model import errors
+from sheepdog.testing import servers
 from sheepdog.tests.functional import harness
 
 
@@ -37,8 +38,15 @@ def needs(*programs):
     return unittest.skipIf(missing, 'not installed: %s' % ', '.join(missing))
 
 
+SERVERS = {'file': servers.Files, 'zookeeper': servers.ZooKeeper,
+           'etcd': servers.Etcd, 'redis': servers.Redis}
+
+
 class Place:
-    """A directory, a coordination server and a cluster."""
+    """A directory, a coordination server and a cluster.
+
+    :param driver: a key of ``SERVERS``
+    """
 
     def __init__(self, driver, count, copies, options):
         self.directory = pathlib.Path(tempfile.mkdtemp(
@@ -46,14 +54,10 @@ class Place:
         self.server = None
         self.cluster = None
         try:
-            if driver == 'file':
-                url = 'local:%s' % (self.directory / 'coordination')
-            else:
-                from sheepdog.testing import servers
-                self.server = servers.start(driver, self.directory)
-                url = self.server.url
-            self.cluster = harness.Cluster(self.directory, url, count,
-                                           copies, options)
+            self.server = SERVERS[driver]()
+            self.server.start()
+            self.cluster = harness.Cluster(
+                self.directory, self.server.option, count, copies, options)
             self.cluster.start()
             self.cluster.form()
         except BaseException as exc:
@@ -72,7 +76,7 @@ class Place:
         if self.cluster is not None:
             self.cluster.end()
         if self.server is not None:
-            self.server.stop()
+            self.server.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
@@ -99,6 +103,13 @@ class ClusterCase(DirectoryCase):
     options = ()
 
     _place = None
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        server = SERVERS[cls.driver]
+        if not server.is_installed():
+            raise unittest.SkipTest('%s is not installed' % server.name)
 
     @classmethod
     def tearDownClass(cls):
