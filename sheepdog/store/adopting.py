@@ -28,6 +28,7 @@ from sheepdog.store import objects as store_objects
 from sheepdog.store import opening
 from sheepdog.store import operations
 from sheepdog.store import records
+from sheepdog.store import space
 from sheepdog.store import state as store_state
 from sheepdog.store import syncing
 from sheepdog.store import turns as store_turns
@@ -56,7 +57,8 @@ class Adopter:
     def __init__(self, disk, objects: store_objects.Objects,
                  opener: opening.Opener, turns: store_turns.Turns,
                  writer: store_writer.Writer, syncs: syncing.Syncs,
-                 bad: store_applier.BadBlocks, take_number):
+                 bad: store_applier.BadBlocks, reserve: space.Reserve,
+                 take_number):
         self._disk = disk
         self._objects = objects
         self._opener = opener
@@ -64,12 +66,17 @@ class Adopter:
         self._writer = writer
         self._syncs = syncs
         self._bad = bad
+        self._reserve = reserve
         self._take_number = take_number
 
     async def adopt(self, oid: int, version: int, capacity: int,
                     pieces: list, keep: bool, zeros: list) -> None:
         """See ``Store.adopt``."""
         _check(capacity, pieces, zeros)
+        if not self._reserve.has_room_to_adopt(
+                store_objects.file_bytes(capacity)):
+            raise errors.NoSpace('%s: only the reserve is left'
+                                 % self._objects.directory)
         obj = self._opener.get_or_new(oid)
         await self._turns.take(obj)
         try:

@@ -23,6 +23,7 @@ from sheepdog.store import checksums
 from sheepdog.store import objects as store_objects
 from sheepdog.store import operations
 from sheepdog.store import records
+from sheepdog.store import space
 from sheepdog.store import syncing
 
 LOG = logging.getLogger(__name__)
@@ -69,12 +70,14 @@ class BadBlocks:
 
 class Applier:
     def __init__(self, disk, objects: store_objects.Objects,
-                 syncs: syncing.Syncs, bad: BadBlocks, uncertain: dict):
+                 syncs: syncing.Syncs, bad: BadBlocks, uncertain: dict,
+                 reserve: space.Reserve):
         self._disk = disk
         self._objects = objects
         self._syncs = syncs
         self.bad = bad
         self._uncertain = uncertain
+        self._reserve = reserve
 
     def apply(self, op: operations.Operation) -> Optional[OSError]:
         """Do it; an error means that the blocks concerned have their old or
@@ -105,6 +108,7 @@ class Applier:
         else:
             obj.table[first:end] = memoryview(op.entries)
         if kind == records.INTENT:
+            self._reserve.used(op.size)
             self._syncs.mark(obj)
         else:
             obj.mark(first, end)

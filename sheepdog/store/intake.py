@@ -27,6 +27,7 @@ from sheepdog.store import opening
 from sheepdog.store import operations
 from sheepdog.store import reader as store_reader
 from sheepdog.store import records
+from sheepdog.store import space
 from sheepdog.store import state as store_state
 from sheepdog.store import turns as store_turns
 from sheepdog.store import writer as store_writer
@@ -41,13 +42,15 @@ VERSION_MAX = (1 << 32) - 1
 class Intake:
     def __init__(self, world, objects: store_objects.Objects,
                  opener: opening.Opener, turns: store_turns.Turns,
-                 writer: store_writer.Writer, reader: store_reader.Reader):
+                 writer: store_writer.Writer, reader: store_reader.Reader,
+                 reserve: space.Reserve):
         self._world = world
         self._objects = objects
         self._opener = opener
         self._turns = turns
         self._writer = writer
         self._reader = reader
+        self._reserve = reserve
 
     def write(self, oid: int, version: int, offset: int, data, done,
               is_durable: bool, capacity: int) -> None:
@@ -131,6 +134,10 @@ class Intake:
             return errors.InvalidParameters(
                 '%d bytes from %d, version %d, object %016x of %d bytes'
                 % (op.size, op.offset, op.version, obj.oid, capacity))
+        if self._reserve.is_low and op.kind == records.WRITE \
+                and _takes_room(obj, op) and self._reserve.refuses():
+            return errors.NoSpace('%s: only the reserve is left'
+                                  % self._objects.directory)
         return None
 
     def _begin_ragged(self, obj, op: operations.Operation) -> None:
@@ -206,6 +213,14 @@ class Intake:
             self._writer.submit(obj, op)
         else:
             self._writer.submit_parts(obj, _zero_parts(obj, op, blocks))
+
+
+def _takes_room(obj, op: operations.Operation) -> bool:
+    """True where a block that it writes is perhaps a hole now."""
+    if not obj.exists:
+        return True
+    first = op.offset // _BLOCK
+    return 0 in obj.table[first:-(-(op.offset + op.size) // _BLOCK)]
 
 
 def _edges(op: operations.Operation) -> list:

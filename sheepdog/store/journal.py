@@ -97,6 +97,11 @@ class Journal:
     def can_switch(self) -> bool:
         return self.other.is_free
 
+    @property
+    def unwritten_bytes(self) -> int:
+        """What ``write_out`` would write."""
+        return self.tail - self._written_to
+
     def has_room(self, size: int, is_removal: bool = False) -> bool:
         """True where a record of ``size`` bytes fits the segment."""
         limit = self.segment_bytes if is_removal else self.limit

@@ -42,13 +42,16 @@ EXIT_FULL = 4
 class Identity:
     """``boot_id``: where the last run was. ``clean``: it ended orderly, all
     is on disk. ``power_lost``: the page cache was lost once and nobody has
-    said yet that the objects were compared. ``sequence``, ``generation``:
+    said yet that the objects were compared. ``sync_failed``: the device
+    refused a sync, so the page cache may show what the device has not, and
+    no sync will tell. ``sequence``, ``generation``:
     no journal has used higher ones before this run began."""
 
     node_id: str
     boot_id: str = ''
     clean: bool = True
     power_lost: bool = False
+    sync_failed: bool = False
     sequence: int = 0
     generation: int = 0
     journal_dir: str = ''
@@ -76,10 +79,11 @@ class Layout:
     def identity_path(self) -> str:
         return self.meta + '/store'
 
-    def segment_paths(self, directory: str, node_id: str) -> list:
-        """The node's id in the names lets several share a device."""
-        return ['%s/%s.%d' % (directory, node_id, number)
-                for number in (0, 1)]
+
+def segment_paths(directory: str, node_id: str) -> list:
+    """Of the journal. The node's id in the names lets several sheep share
+    a device."""
+    return ['%s/%s.%d' % (directory, node_id, number) for number in (0, 1)]
 
 
 async def open_layout(disk, settings: store_settings.StoreSettings) -> Layout:
@@ -221,6 +225,13 @@ def _check_room(disk, settings: store_settings.StoreSettings,
         free = disk.space(where).free
     except OSError as error:
         raise _unwritable(where, error)
+    if identity is not None:
+        for path in segment_paths(journal_dir, identity.node_id):
+            if disk.exists(path):
+                # Left by a start that was cut short.
+                file = disk.open(path, read_only=True)
+                free += file.allocated()
+                file.close()
     if free < settings.journal_bytes:
         raise _REFUSED(
             '%s has room for %d bytes, the journal needs %d: give back '

@@ -88,9 +88,14 @@ def plan(entries: list) -> Plan:
             continue
         table = memoryview(record.entries).cast('I')
         for index, value in enumerate(table):
-            blocks[first + index] = Source(
-                value, segment, position + index * _BLOCK
-                if record.kind == records.WRITE else -1)
+            if record.kind == records.INTENT:
+                source = Source(value, segment, -1)
+            elif value:
+                source = Source(value, segment, position + index * _BLOCK)
+            else:
+                # Zeroes take no room, also where there is none.
+                source = _ZERO
+            blocks[first + index] = source
     return Plan(reset, False, max(entry.record.version for entry in last),
                 blocks)
 
@@ -106,11 +111,12 @@ class Outcome:
 
 
 class Replay:
-    """``names``: what is in the objects' directory."""
+    """``names``: what is in the objects' directory. ``is_rewritten``: what
+    the page cache shows may be on no disk, so write it once more."""
 
     def __init__(self, world, directory: str, names: list, files: list,
                  found: scan.Found, is_power_lost: bool,
-                 counters: store_state.Counters):
+                 is_rewritten: bool, counters: store_state.Counters):
         self.outcome = Outcome()
         self._world = world
         self._disk = world.disk
@@ -119,6 +125,7 @@ class Replay:
         self._files = files
         self._found = found
         self._is_power_lost = is_power_lost
+        self._is_rewritten = is_rewritten
         self._counters = counters
         self._syncs = []
 
@@ -134,25 +141,39 @@ class Replay:
         LOG.info('journal: %d records of %d objects to replay%s',
                  len(self._found.entries), len(by_object),
                  ', after a power cut' if self._is_power_lost else '')
+        plans = {oid: plan(by_object[oid]) for oid in sorted(by_object)}
+        self._make_room(plans)
         reported = self._world.clock.monotonic()
-        for count, oid in enumerate(sorted(by_object)):
-            await self._replay(oid, plan(by_object[oid]))
+        for count, oid in enumerate(plans):
+            await self._replay(oid, plans[oid])
             self._counters.replayed_objects += 1
             now = self._world.clock.monotonic()
             if now - reported >= PROGRESS_SECONDS:
                 reported = now
                 LOG.info('journal: %d of %d objects replayed', count + 1,
-                         len(by_object))
+                         len(plans))
         await self._drain(0)
         await self._disk.sync_directory(self._directory)
         return self.outcome
+
+    def _make_room(self, plans: dict) -> None:
+        """What is to go goes first: on a full disk the rest needs it."""
+        built = {adopting.path_of_new(store_objects.name_of(oid),
+                                      plan.reset.birth)
+                 for oid, plan in plans.items() if plan.reset is not None
+                 and plan.reset.kind == records.ADOPT}
+        for name in sorted(self._names):
+            oid = store_objects.oid_of(name)
+            plan = plans.get(oid)
+            if plan is not None and plan.is_removed or oid is None \
+                    and adopting.oid_of_new(name) and name not in built:
+                self._disk.unlink('%s/%s' % (self._directory, name))
+                self._names.discard(name)
 
     async def _replay(self, oid: int, plan: Plan) -> None:
         name = store_objects.name_of(oid)
         path = '%s/%s' % (self._directory, name)
         if plan.is_removed:
-            if name in self._names:
-                self._disk.unlink(path)
             return
         file = self._file(path, name, plan.reset)
         if file is None:
@@ -247,6 +268,8 @@ class Replay:
                 end = min(start + most, first + count)
                 data = await file.pread_cold((end - start) * _BLOCK,
                                              start * _BLOCK)
+                if self._is_rewritten:
+                    store_objects.write_content(file, data, start * _BLOCK)
                 wrong = checksums.mismatches(data, table, start)
                 if not wrong:
                     continue

@@ -37,7 +37,8 @@ class StoreSettings:
     durable write syncs the object's file; blocks written at the moment of a
     crash may be left with a wrong checksum and are then repaired from other
     copies. ``nosync``: nothing is ever synced; a power cut may cost what
-    was acknowledged."""
+    was acknowledged. ``reserve_bytes`` of the disk are kept from writes, so
+    that it can be emptied when it is full."""
 
     meta: str
     journal_dir: str = ''
@@ -47,6 +48,7 @@ class StoreSettings:
     directio: bool = False
     open_objects_max: int = 4096
     checkpoint_seconds: float = 300.0
+    reserve_bytes: int = 64 << 20
 
     def check(self) -> None:
         """:raises StoreRefused: a value is out of its range"""

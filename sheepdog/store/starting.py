@@ -66,6 +66,10 @@ async def _start(world, settings, layout) -> Started:
         world.random.token(NODE_ID_BYTES).hex())
     old = _old_segments(disk, layout, identity)
     await store_layout.make_directories(disk, layout)
+    if layout.identity is None:
+        # So that the next start, if this one is cut short, knows what it
+        # finds.
+        await disk.replace_file(layout.identity_path, identity.pack())
     power_lost = identity.power_lost or (
         not identity.clean and identity.boot_id != disk.boot_id)
     sequence, generation = identity.sequence, identity.generation
@@ -81,7 +85,8 @@ async def _start(world, settings, layout) -> Started:
         names = disk.list(layout.objects_dir)
         outcome = await replay.Replay(
             world, layout.objects_dir, names, old, found,
-            identity.boot_id != disk.boot_id, counters).run()
+            identity.boot_id != disk.boot_id, identity.sync_failed,
+            counters).run()
         sequence = max(sequence, found.sequence)
         generation = max(generation, found.generation)
         for number in found.live:
@@ -98,6 +103,7 @@ async def _start(world, settings, layout) -> Started:
             objects.versions[oid] = store_objects.UNKNOWN_VERSION
     identity = dataclasses.replace(
         identity, boot_id=disk.boot_id, clean=False, power_lost=power_lost,
+        sync_failed=False,
         sequence=sequence, generation=generation,
         journal_dir='' if settings.journal_skip else layout.journal_dir,
         segment_bytes=0 if settings.journal_skip
@@ -120,7 +126,7 @@ def _old_segments(disk, layout, identity) -> list:
     """The files of the journal of the last run; [] where it had none."""
     if not identity.journal_dir:
         return []
-    paths = layout.segment_paths(identity.journal_dir, identity.node_id)
+    paths = store_layout.segment_paths(identity.journal_dir, identity.node_id)
     try:
         return [disk.open(path) for path in paths]
     except FileNotFoundError as error:
@@ -135,7 +141,7 @@ def _old_segments(disk, layout, identity) -> list:
 
 async def _new_segments(disk, layout, identity, old: list) -> list:
     """The files of the journal of this run, both void."""
-    before = layout.identity
+    before = layout.identity or identity
     if old and before.journal_dir == identity.journal_dir \
             and before.segment_bytes == identity.segment_bytes:
         return old
@@ -144,8 +150,8 @@ async def _new_segments(disk, layout, identity, old: list) -> list:
     if not identity.journal_dir:
         return []
     files = []
-    for path in layout.segment_paths(identity.journal_dir,
-                                     identity.node_id):
+    for path in store_layout.segment_paths(identity.journal_dir,
+                                           identity.node_id):
         file: Any = disk.open(path, create=True)
         files.append(file)
         file.truncate(0)

@@ -33,6 +33,7 @@ from sheepdog.store import opening
 from sheepdog.store import reader as store_reader
 from sheepdog.store import settings as store_settings
 from sheepdog.store import settling
+from sheepdog.store import space
 from sheepdog.store import starting
 from sheepdog.store import state as store_state
 from sheepdog.store import syncing
@@ -47,6 +48,7 @@ StoreSettings = store_settings.StoreSettings
 ObjectState = store_state.ObjectState
 
 _BLOCK = checksums.BLOCK_BYTES
+RETRY_SECONDS = 1.0
 WriteDone = Callable[[Optional[Exception]], None]
 ReadDone = Callable[[Optional[Exception], Optional[bytes]], None]
 
@@ -65,8 +67,10 @@ class Store:
         self._settings = settings
         self._layout = started.layout
         self._identity = started.identity
+        self._identity_lock = asyncio.Lock()
         self._is_closing = False
         self._uncertain = started.uncertain
+        self._take_number = started.take_number
         counters = self.counters
         journal = self._journal = started.journal
         objects = self._objects = started.objects
@@ -77,11 +81,15 @@ class Store:
         turns = self._turns = store_turns.Turns(objects)
         syncs = self._syncs = syncing.Syncs(
             world, objects.directory, settings.nosync, counters)
+        reserve = space.Reserve(world.disk, objects.directory,
+                                settings.reserve_bytes)
         applier = store_applier.Applier(world.disk, objects, syncs,
-                                        self._bad, self._uncertain)
+                                        self._bad, self._uncertain, reserve)
         writer = self._writer = store_writer.Writer(
-            world, objects, journal, turns, syncs, applier, counters)
+            world, objects, journal, turns, syncs, applier, reserve,
+            counters)
         syncs.on_failure = writer.fail
+        writer.on_failed = self._note_failure
         writer.settle = settling.Settler(
             world, writer, turns, self._bad, journal is not None).begin
         opener = self._opener = opening.Opener(
@@ -90,10 +98,10 @@ class Store:
         reader = self._reader = store_reader.Reader(
             world, objects, opener, turns, writer, self._bad, counters)
         self._intake = store_intake.Intake(world, objects, opener, turns,
-                                           writer, reader)
+                                           writer, reader, reserve)
         self._adopter = adopting.Adopter(
             world.disk, objects, opener, turns, writer, syncs, self._bad,
-            started.take_number)
+            reserve, started.take_number)
         self._checkpoint = None
         if journal is not None:
             self._checkpoint = store_checkpoint.Checkpoint(
@@ -114,19 +122,19 @@ class Store:
         self._is_closing = True
         await self._synced()
         failed = self._writer.failed
-        if failed is None and self._checkpoint is not None:
+        if failed is None:
             try:
-                await self._checkpoint.free_all()
+                if self._checkpoint is not None:
+                    await self._checkpoint.free_all()
+                await self._write_identity(clean=not self._settings.nosync,
+                                           sequence=self._sequence())
             except OSError as error:
-                failed = store_state.typed(error, 'the last checkpoint')
+                failed = store_state.typed(error, self._layout.meta)
+        if failed is not None:
+            # The next start replays the journal.
+            LOG.error('the store was not closed cleanly: %s', failed)
         if self._checkpoint is not None:
             self._checkpoint.stop()
-        if failed is None:
-            await self._write_identity(
-                clean=not self._settings.nosync,
-                sequence=self._sequence())
-        else:
-            LOG.error('the store was not closed cleanly: %s', failed)
         self._objects.close()
         if self._journal is not None:
             self._journal.close()
@@ -273,10 +281,16 @@ class Store:
         return await self._world.disk.used_bytes(self._objects.directory)
 
     async def power_loss_handled(self) -> None:
-        """The objects were compared with their copies."""
+        """The objects were compared with their copies.
+
+        :raises SheepdogError: it will be asked for again after a restart
+        """
         if self.power_lost:
             self.power_lost = False
-            await self._write_identity(power_lost=False)
+            try:
+                await self._write_identity(power_lost=False)
+            except OSError as error:
+                raise store_state.typed(error, self._layout.meta)
 
     async def _take(self, oid: int):
         """The object when all before is applied, for us alone; or None.
@@ -305,10 +319,27 @@ class Store:
         self.sync(future.set_result)
         await future
 
+    def _note_failure(self) -> None:
+        self._world.spawn(self._write_failure(), 'store: note a failure')
+
+    async def _write_failure(self) -> None:
+        """For the next start, if the device lets us."""
+        while not self._is_closing:
+            try:
+                await self._write_identity(sync_failed=True, power_lost=True)
+                return
+            except OSError as error:
+                LOG.error('cannot note the failure: %s', error)
+            await asyncio.sleep(RETRY_SECONDS)
+
     def _sequence(self) -> int:
-        return 0 if self._journal is None else self._journal.sequence
+        if self._journal is None:
+            return self._take_number()
+        return self._journal.sequence
 
     async def _write_identity(self, **changes) -> None:
-        self._identity = dataclasses.replace(self._identity, **changes)
-        await self._world.disk.replace_file(self._layout.identity_path,
-                                            self._identity.pack())
+        async with self._identity_lock:
+            identity = dataclasses.replace(self._identity, **changes)
+            await self._world.disk.replace_file(self._layout.identity_path,
+                                                identity.pack())
+            self._identity = identity

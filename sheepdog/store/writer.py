@@ -38,6 +38,7 @@ from sheepdog.store import journal as store_journal
 from sheepdog.store import objects as store_objects
 from sheepdog.store import operations
 from sheepdog.store import records
+from sheepdog.store import space
 from sheepdog.store import state as store_state
 from sheepdog.store import syncing
 from sheepdog.store import turns as store_turns
@@ -71,12 +72,14 @@ class Writer:
     def __init__(self, world, objects: store_objects.Objects,
                  journal: Optional[store_journal.Journal],
                  turns: store_turns.Turns, syncs: syncing.Syncs,
-                 applier: store_applier.Applier,
+                 applier: store_applier.Applier, reserve: space.Reserve,
                  counters: store_state.Counters):
         self.batch_number = 1
         self.failed = None
         """Why nothing can be written any more, as an error to raise."""
         self.on_full = None
+        self.on_failed = None
+        """Called once, when nothing can be written any more."""
         self.settle = None
         """Called as ``Settler.begin``: an operation failed half-way."""
         self._world = world
@@ -86,6 +89,7 @@ class Writer:
         self._turns = turns
         self._syncs = syncs
         self._applier = applier
+        self._reserve = reserve
         self._counters = counters
         self._batch = []
         self._waiting = []
@@ -106,7 +110,8 @@ class Writer:
         tail = journal.tail + _ONE_BLOCK_BYTES
         capacity = obj.capacity
         if tail > journal.limit or offset + _BLOCK > capacity \
-                or self.failed is not None or self._stalled:
+                or self.failed is not None or self._stalled \
+                or self._reserve.is_low:
             return False
         entry = crc32c(data) ^ _ZERO_CRC or checksums.entry(data)
         journal.sequence = journal.appended_sequence = sequence = \
@@ -162,6 +167,11 @@ class Writer:
         """``done`` when everything taken so far is durable."""
         self._counters.flushes += 1
         self.flush()
+        if self.failed is not None:
+            # A device that refused a sync once may claim success with the
+            # next one, though what the first was to write is lost.
+            done(self.failed)
+            return
         # Who took a whole object (adoption) has no unacknowledged write.
         busy = [obj for obj in self._turns.busy.values()
                 if obj.parked or obj.oid not in self._turns.held]
@@ -186,6 +196,7 @@ class Writer:
         self._batch = []
         self.batch_number += 1
         journal = self._journal
+        self._reserve.used(journal.unwritten_bytes)
         try:
             journal.write_out()
         except OSError as error:
@@ -265,6 +276,7 @@ class Writer:
             self.failed = error
             self._counters.errors += 1
             self.refuse_stalled(error)
+            self.on_failed()
 
     def start(self, obj, op: operations.Operation) -> None:
         """Journal an operation; it is applied when the batch is flushed."""
@@ -356,6 +368,9 @@ class Writer:
 
     def _sync_for(self, flush: operations.Flush) -> None:
         self.flush()
+        if self.failed is not None:
+            flush.done(self.failed)
+            return
         unsynced = list(self._syncs.unsynced.values())
         flush.waits = 1 + len(unsynced)
         if self._journal is None:

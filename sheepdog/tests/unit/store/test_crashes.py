@@ -41,7 +41,6 @@ JOURNAL_BYTES = 1 << 20
 SEEDS = int(os.environ.get('STORE_SEEDS', '150'))
 FIRST_SEED = int(os.environ.get('STORE_SEED', '1'))
 ROUNDS = 4
-DRIVERS = 3
 
 
 class Failure(Exception):
@@ -51,6 +50,9 @@ class Failure(Exception):
 class Run:
     """One seed: several lives of one store."""
 
+    drivers = 3
+    reserve = 0
+
     def __init__(self, seed: int, nosync: bool = False, skip: bool = False):
         self.random = random.Random('%d/run' % seed)
         self.simulation = sim.Simulation(seed)
@@ -58,7 +60,7 @@ class Run:
         self.settings = store_module.StoreSettings(
             meta=META, journal_bytes=JOURNAL_BYTES,
             open_objects_max=self.random.choice((1, 2, 100)),
-            nosync=nosync, journal_skip=skip)
+            nosync=nosync, journal_skip=skip, reserve_bytes=self.reserve)
         self.twin = twin_module.Twin()
         self.store = None
         self.failures = []
@@ -119,7 +121,7 @@ class Run:
     async def work(self, world, operations: int) -> None:
         self.store = await store_module.Store.open(world, self.settings)
         left = [operations]
-        tasks = [world.spawn(self.drive(left)) for _ in range(DRIVERS)]
+        tasks = [world.spawn(self.drive(left)) for _ in range(self.drivers)]
         await asyncio.wait(tasks)
         for task in tasks:
             task.result()
@@ -290,7 +292,7 @@ class Run:
             if not self.host.is_running:
                 return
             if error is not None:
-                self.fail('sync: %r' % error)
+                self.sync_failed(error)
                 return
             for oid, position in positions.items():
                 history = self.twin.history(oid)
@@ -298,6 +300,9 @@ class Run:
                 history.kept_after_kill.update(range(position + 1))
 
         self.store.sync(done)
+
+    def sync_failed(self, error) -> None:
+        self.fail('sync: %r' % error)
 
     async def adopt(self, rnd, oid) -> None:
         pieces = []
