@@ -626,11 +626,21 @@ class ToozMembership(membership.LeasedMembership):
 
         :raises CoordinationRefused: it does not answer, or not well
         """
+        refusal = None
+        for url in self.address.urls:
+            try:
+                self._check(url)
+                return
+            except CoordinationRefused as error:
+                refusal = error
+        raise refusal
+
+    def _check(self, url: str) -> None:
+        name = 'check.%016x' % time.time_ns()
         groups = None
         try:
-            groups = _Groups(self.address.driver, self.address.urls[0],
-                             self.address.cluster, 'check.%016x'
-                             % time.time_ns(), self.ttl)
+            groups = _Groups(self.address.driver, url, self.address.cluster,
+                             name, self.ttl)
             groups.start()
             groups.heartbeat()
         except CoordinationRefused:
@@ -642,4 +652,5 @@ class ToozMembership(membership.LeasedMembership):
         finally:
             if groups is not None:
                 with contextlib.suppress(Exception):
+                    groups.bury(name)
                     groups.stop()

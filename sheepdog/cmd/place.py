@@ -129,7 +129,13 @@ def check_coordination(settings):
 
 
 def check_directories(settings):
-    """:raises Stop: a directory outside the store cannot be written"""
+    """:raises Stop: a directory outside the store cannot be used"""
+    journal = settings.store.journal_dir
+    if journal and not os.path.isdir(journal):
+        # Made here, it would be below the place where a device is missing.
+        raise exits.Stop(
+            'the directory %s of the journal is not there: make it, or mount '
+            'what belongs there' % journal, exits.SYSTEM)
     log = os.path.dirname(settings.log.path)
     if settings.log.destination == 'default' and log != settings.meta:
         _check_directory(log, 'the log', '-l')
@@ -146,7 +152,7 @@ def check_directories(settings):
 def _check_directory(path, what, option):
     """It, or the nearest one above it that exists, must take files."""
     existing = path
-    while not os.path.isdir(existing) and existing != '/':
+    while not os.path.lexists(existing) and existing != '/':
         existing = os.path.dirname(existing)
     try:
         os.rmdir(tempfile.mkdtemp(prefix='.sheep-', dir=existing))

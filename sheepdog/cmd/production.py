@@ -12,6 +12,8 @@
 
 """A sheep in the real world: uvloop, the operating system, tooz."""
 
+import asyncio
+
 from sheepdog.cluster import tooz_membership
 from sheepdog.cmd import logs
 from sheepdog.cmd import version
@@ -34,6 +36,13 @@ class _LogControl:
 
 class RealSheep(wiring.Sheep):
     """In the real world; the world ends with it."""
+
+    async def start(self):
+        """Also raises CoordinationRefused, with nothing touched."""
+        # Blocks, and may take as long as the TTL.
+        await asyncio.get_running_loop().run_in_executor(
+            None, self.membership.check)
+        await super().start()
 
     async def stop(self):
         await super().stop()

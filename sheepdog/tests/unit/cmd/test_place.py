@@ -12,7 +12,10 @@
 
 """Tests of sheepdog.cmd.place."""
 
+import os
+import shutil
 import socket
+import tempfile
 import unittest
 
 from sheepdog.cmd import exits
@@ -21,9 +24,9 @@ from sheepdog.conf import settings as settings_module
 from sheepdog.store import settings as store_settings
 
 
-def settings(**fields):
+def settings(journal_dir='', **fields):
     return settings_module.SheepSettings(
-        store=store_settings.StoreSettings('/m'),
+        store=store_settings.StoreSettings('/m', journal_dir=journal_dir),
         log=settings_module.LogSettings('/m/sheep.log'), **fields)
 
 
@@ -96,6 +99,35 @@ class EndpointsTest(unittest.TestCase):
             with self.assertRaises(exits.Stop):
                 place.check_coordination(settings(
                     cluster_url='etcd:127.0.0.1:%d' % ports[0]))
+
+
+class DirectoryTest(unittest.TestCase):
+    def setUp(self):
+        self.base = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, self.base)
+
+    def refused(self, words, **fields):
+        with self.assertRaisesRegex(exits.Stop, words) as caught:
+            place.check_directories(settings(**fields))
+        self.assertEqual(2, caught.exception.exit_code)
+
+    def test_of_the_journal_must_be_there(self):
+        place.check_directories(settings(journal_dir=self.base))
+        self.refused('mount', journal_dir=self.base + '/missing')
+        self.assertEqual([], os.listdir(self.base))
+
+    def test_of_the_coordination_may_be_made(self):
+        place.check_directories(settings(
+            cluster_url='local:%s/some/where' % self.base))
+        self.assertEqual([], os.listdir(self.base))
+
+    def test_of_the_coordination_is_a_file(self):
+        path = self.base + '/file'
+        with open(path, 'w'):
+            pass
+        for below in ('', '/below'):
+            self.refused(path + below,
+                         cluster_url='local:%s%s' % (path, below))
 
 
 class PortTest(unittest.TestCase):
