@@ -215,8 +215,10 @@ def first_violation_with_cuts(operations: Iterable[Operation],
         buried = _buried(pending + era, feasible, durable_begin)
         for value in feasible:
             # A write of before whose outcome is not known, and that is not
-            # what was found, may still come.
-            late = [operation for operation in pending
+            # what was found, may still come; or it came before what was
+            # found did, and is answered only now.
+            late = [dataclasses.replace(operation, end=NEVER)
+                    for operation in pending
                     if operation.value != value or
                     written[operation.value] > 1]
             found = first_violation(

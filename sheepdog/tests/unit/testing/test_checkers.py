@@ -273,6 +273,14 @@ class CutsTest(unittest.TestCase):
         operations.append(write(2, 7, 8, 8))
         self.assertIsNotNone(self.check(operations + [read(0, 11, 12)], 10))
 
+    def test_done_before_the_cut_and_answered_after_it(self):
+        # The client of the first write stood still, and its machine was not
+        # one of those that lost power.
+        self.assertIsNone(self.check(
+            [write(1, 1, 12, 12), write(2, 3, 4, 4), read(2, 13, 14)], 10))
+        self.assertIsNotNone(self.check(
+            [write(1, 1, 12, 12), write(2, 3, 4, 4), read(0, 13, 14)], 10))
+
     def test_in_flight_it_takes_effect_once(self):
         self.assertIsNotNone(self.check(
             [write(1, 9), read(1, 11, 12), write(2, 13, 14),
