@@ -301,9 +301,11 @@ class Cluster:
         self._leader.start(self._ending)
 
     def _deposed(self, term: int) -> None:
-        """Somebody obeys a higher term than ours."""
+        """Somebody obeys another leader: only a term from this one on will
+        do."""
         self._membership.note_term(term)
-        self._end_leader()
+        if self._leader is not None and self._leader.term < term:
+            self._end_leader()
 
     async def _depose(self, term: int) -> None:
         """We are about to promise that term."""

@@ -63,7 +63,9 @@ class Messenger:
         else:
             answer = await self._deliver(incarnation, message, timeout)
         if answer.get('refused') == messages.REFUSED_TERM:
-            self._deposed(answer['promised'])
+            # It may be our term, but another's: a store that was part of
+            # another cluster, or coordination that forgot. Above both, then.
+            self._deposed(max(answer['promised'], self.term + 1))
             raise Deposed(answer['promised'])
         return answer
 
