@@ -89,7 +89,8 @@ class Coordination:
         self._blocked = {}
 
     def expire(self, incarnation: str) -> None:
-        """Lose a session for no reason."""
+        """Lose a session before its time. No real service may: the others
+        go on while its lease still holds."""
         self._end(incarnation, 'expired')
 
     # The service.
@@ -111,11 +112,12 @@ class Coordination:
         self._end(incarnation, 'leaves')
 
     def beat(self, incarnation: str) -> bool:
-        """Prolong; False when the service has given it up."""
+        """Prolong; False when it is fenced, or has been given up. It stays
+        among the members until it knows (it leaves), or its time is over.
+        """
         self._expire()
         record = self._records.get(incarnation)
         if record is None or incarnation in self._fences:
-            self._end(incarnation, 'fenced')
             return False
         record.expires = self.loop.time() + self.settings.ttl_seconds
         return True
@@ -236,8 +238,11 @@ class SimMembership:
         self._world.trace.note(self._host, 'lapses', self.incarnation,
                                reason)
         self._lead_no_more()
+        dead = self.incarnation
         self._rename()
         self._listener.on_lapse(reason)
+        await self._reach()
+        self._service.leave(dead)
 
     async def _tick(self) -> str:
         """A heartbeat; why the identity is dead, or nothing."""

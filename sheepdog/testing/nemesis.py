@@ -33,7 +33,7 @@ class NemesisSettings:
         'kill': 4, 'kill_in_the_middle': 4, 'kill_all': 1,
         'power_cut': 2, 'power_cut_all': 1.5, 'stop': 2, 'cut_link': 2,
         'cut_one_way': 2, 'isolate': 2, 'vanish': 2, 'lose_coordination': 3,
-        'lose_session': 1, 'slow_link': 2, 'slow_disk': 2, 'reset': 3,
+        'slow_link': 2, 'slow_disk': 2, 'reset': 3,
         'jump': 1})
     down_seconds: float = 3.0
     """How long a killed sheep stays away, on average."""
@@ -217,13 +217,6 @@ class Nemesis:
         coordination.block(host.name)
         self._after(self.settings.fault_seconds * 2, coordination.unblock,
                     host.name)
-        self._is_whole = False
-
-    def _lose_session(self) -> None:
-        node = self._node()
-        if node.is_running and node.sheep is not None:
-            self._simulation.coordination.expire(
-                node.sheep.membership.incarnation)
         self._is_whole = False
 
     # The rest.
