@@ -621,21 +621,21 @@ class ToozMembership(membership.LeasedMembership):
     def make_heart(self) -> _Heart:
         return _Heart(self, asyncio.get_running_loop())
 
-    def check(self) -> None:
+    def check(self) -> list:
         """Try the service out; blocks. To be called before ``start``.
 
+        :returns: ``MemberInfo`` of all who are listed, dead or alive
         :raises CoordinationRefused: it does not answer, or not well
         """
         refusal = None
         for url in self.address.urls:
             try:
-                self._check(url)
-                return
+                return self._check(url)
             except CoordinationRefused as error:
                 refusal = error
         raise refusal
 
-    def _check(self, url: str) -> None:
+    def _check(self, url: str) -> list:
         name = 'check.%016x' % time.time_ns()
         groups = None
         try:
@@ -643,6 +643,12 @@ class ToozMembership(membership.LeasedMembership):
                              name, self.ttl)
             groups.start()
             groups.heartbeat()
+            try:
+                listed = groups.all_capabilities('members')
+            except coordination.GroupNotCreated:
+                listed = {}
+            return [info for info in map(_info, listed.values())
+                    if info is not None]
         except CoordinationRefused:
             raise
         except Exception as error:

@@ -14,11 +14,17 @@
 
 import asyncio
 
+from sheepdog.cluster import api
 from sheepdog.cluster import tooz_membership
+from sheepdog.cmd import exits
 from sheepdog.cmd import logs
+from sheepdog.cmd import neighbours
 from sheepdog.cmd import version
 from sheepdog.cmd import wiring
 from sheepdog.world import real
+
+
+WATCH_SECONDS = 1.0
 
 
 class _LogControl:
@@ -38,11 +44,22 @@ class RealSheep(wiring.Sheep):
     """In the real world; the world ends with it."""
 
     async def start(self):
-        """Also raises CoordinationRefused, with nothing touched."""
-        # Blocks, and may take as long as the TTL.
-        await asyncio.get_running_loop().run_in_executor(
-            None, self.membership.check)
+        """Also raises CoordinationRefused and exits.Stop, with nothing
+        touched."""
+        # Both block, perhaps for seconds.
+        loop = asyncio.get_running_loop()
+        members = await loop.run_in_executor(None, self.membership.check)
+        await loop.run_in_executor(None, neighbours.check,
+                                   self.settings.meta, members)
         await super().start()
+        self.world.spawn(self._watch_refusal(), 'watch for a refusal')
+
+    async def _watch_refusal(self):
+        """A sheep that may not join is of no use."""
+        while self.cluster.status is not api.Status.REFUSED:
+            await asyncio.sleep(WATCH_SECONDS)
+        self.exit_code = exits.SYSTEM
+        self.stop_soon()
 
     async def stop(self):
         await super().stop()

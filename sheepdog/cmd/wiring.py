@@ -75,6 +75,7 @@ class Sheep:
         self.cluster = None
         self.nbd = None
         self.port = None
+        self.exit_code = 0
         self._stopped = asyncio.Event()
         self._is_stopping = False
 
@@ -214,7 +215,7 @@ class Sheep:
     async def wait_stopped(self):
         """The exit code, once stopped."""
         await self._stopped.wait()
-        return 0
+        return self.exit_code
 
     def nbd_address(self):
         """Where NBD is served, as text; '' for nowhere."""
