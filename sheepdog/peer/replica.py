@@ -113,8 +113,7 @@ class Replica:
     def check(self, epoch, oid, serial):
         """None, or the error that this request must be answered with."""
         if epoch != self.epoch:
-            return errors.StaleEpoch('this sheep is at epoch %d, not %d'
-                                     % (self.epoch, epoch))
+            return self._other_epoch(epoch)
         if not self.cluster.serving():
             return errors.NotServing('the lease is gone')
         if serial != (self.cluster.state.fences.get(
@@ -202,10 +201,16 @@ class Replica:
         if self.marks.has(oid, token):
             self.guard.doubt(oid)
 
+    def _other_epoch(self, epoch):
+        if self.epoch == NEVER:
+            return errors.NotServing('this sheep serves no epoch just now')
+        return errors.StaleEpoch('this sheep is at epoch %d, not %d'
+                                 % (self.epoch, epoch))
+
     def check_epoch(self, epoch):
+        """As ``check``, where no lock counts."""
         if epoch != self.epoch:
-            return errors.StaleEpoch('this sheep is at epoch %d, not %d'
-                                     % (self.epoch, epoch))
+            return self._other_epoch(epoch)
         if not self.cluster.serving():
             return errors.NotServing('the lease is gone')
         return None

@@ -19,8 +19,10 @@ in between leaves at most an inode that no name leads to, which the next
 attempt overwrites.
 """
 
+import asyncio
 import logging
 
+from sheepdog.cluster import api
 from sheepdog.cluster import state
 from sheepdog.model import errors
 from sheepdog.model import ids
@@ -31,6 +33,29 @@ from sheepdog.volume import pieces
 LOG = logging.getLogger(__name__)
 
 LIST_AT_ONCE = 16
+HEAD_SECONDS = 15.0
+"""How long an inode may be out of reach before whoever wants to open the
+VDI is told so. (Requests of volumes that are open wait for as long as it
+takes.)"""
+
+_WAITING = {
+    api.Status.WAIT_FOR_FORMAT: (errors.WaitForFormat,
+                                 'the cluster is not formatted'),
+    api.Status.WAIT_FOR_JOIN: (errors.WaitForJoin,
+                               'this sheep waits for others'),
+    api.Status.STARTING: (errors.WaitForJoin, 'this sheep is starting'),
+    api.Status.REFUSED: (errors.JoinFailed, 'this sheep may not join'),
+    api.Status.SHUTDOWN: (errors.ShuttingDown, 'the cluster shuts down'),
+}
+
+
+def check_up(cluster):
+    """:raises SheepdogError: the cluster does not serve, nor will it within
+    moments; says what it waits for"""
+    waiting = _WAITING.get(cluster.status)
+    if waiting is not None:
+        error, text = waiting
+        raise error(cluster.reason or text)
 
 
 class Catalogue:
@@ -81,7 +106,9 @@ class Catalogue:
         """The catalogue's entry.
 
         :raises NoVdi, NoTag:
+        :raises WaitForJoin, WaitForFormat: the cluster does not serve
         """
+        check_up(self.cluster)
         entry = self.cluster.state.lookup(name, tag, snap_id)
         if entry is None:
             if tag or snap_id:
@@ -110,9 +137,16 @@ class Catalogue:
         """The head of a VDI's inode.
 
         :raises NoObject: it was deleted meanwhile
+        :raises NotServing: it is out of reach
         """
-        return inode.InodeHead.unpack(await self.gateway.read_wait(
-            ids.vdi_oid(vdi_id), 0, inode.HEAD_BYTES))
+        try:
+            head = await asyncio.wait_for(self.gateway.read_wait(
+                ids.vdi_oid(vdi_id), 0, inode.HEAD_BYTES), HEAD_SECONDS)
+        except asyncio.TimeoutError:
+            raise errors.NotServing(
+                'the inode of VDI %06x is out of reach: "dog cluster info" '
+                'and the log say why' % vdi_id) from None
+        return inode.InodeHead.unpack(head)
 
     async def _describe(self, entry):
         """Sizes in bytes, ``created`` in seconds; None when it is gone."""

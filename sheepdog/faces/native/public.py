@@ -19,24 +19,14 @@ to the catalogue.
 
 import logging
 
-from sheepdog.cluster import api
 from sheepdog.faces.native import claims
 from sheepdog.model import errors
 from sheepdog.model import ids
+from sheepdog.volume import catalogue as catalogue_module
 from sheepdog.volume import cow
 from sheepdog.wire import native
 
 LOG = logging.getLogger(__name__)
-
-WAITING = {
-    api.Status.WAIT_FOR_FORMAT: errors.WaitForFormat(
-        'the cluster is not formatted'),
-    api.Status.WAIT_FOR_JOIN: errors.WaitForJoin(
-        'this sheep waits for others'),
-    api.Status.STARTING: errors.WaitForJoin('this sheep is starting'),
-    api.Status.REFUSED: errors.JoinFailed('this sheep may not join'),
-    api.Status.SHUTDOWN: errors.ShuttingDown('the cluster shuts down'),
-}
 
 
 class _Answer:
@@ -103,18 +93,12 @@ class Public:
         """The connection is gone."""
         self.claims.forget(session)
 
-    def _refuse_waiting(self):
-        """:raises SheepdogError: the cluster is not up, nor soon"""
-        waiting = WAITING.get(self.cluster.status)
-        if waiting is not None:
-            raise type(waiting)(self.cluster.reason or str(waiting))
-
     # -- objects --------------------------------------------------------
 
     def _check(self, session, fields, payload):
         """:raises SheepdogError: not an object that may be asked for so"""
         if self.gateway.replica.epoch < 0:
-            self._refuse_waiting()
+            catalogue_module.check_up(self.cluster)
         oid = fields[native.OID]
         opcode = fields[native.OPCODE]
         vdi_id = ids.vdi_of(oid)
@@ -202,7 +186,7 @@ class Public:
     async def _handle_vdi(self, session, fields, payload):
         try:
             request = native.parse_vdi(fields, payload)
-            self._refuse_waiting()
+            catalogue_module.check_up(self.cluster)
             buffers = await self._vdis[request.opcode](session, fields,
                                                        request)
         except errors.SheepdogError as exc:
