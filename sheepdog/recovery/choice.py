@@ -17,6 +17,10 @@ So a copy that was a clean target through epoch t, or whose last write is of
 epoch v, has every acknowledged write up to max(t, v); and no write later
 than the greatest such number of all copies was ever acknowledged, because it
 would have needed a copy that has it.
+
+One exception: a power cut takes from a copy what was acknowledged as
+write-back and not flushed. So copies that had none are preferred; flushed
+writes are on all.
 """
 
 import typing
@@ -26,7 +30,8 @@ class Candidate(typing.NamedTuple):
     """One copy. ``through`` as ``Standing.through``; ``version`` the epoch
     of its last write, ``bad`` the number of its blocks that do not match
     their checksums, ``uncertain`` those that a power cut left unproved;
-    ``place`` is the order among equals (targets first)."""
+    ``place`` is the order among equals (targets first); ``power_lost``: a
+    power cut may have taken writes that were not flushed."""
 
     incarnation: str
     exists: bool
@@ -35,6 +40,7 @@ class Candidate(typing.NamedTuple):
     bad: int
     uncertain: int
     place: int
+    power_lost: bool = False
 
 
 def choose(candidates):
@@ -59,6 +65,7 @@ def reach_of(candidate):
 
 def _rank(candidate):
     reach = reach_of(candidate)
-    return (reach, candidate.through >= reach, -candidate.bad,
+    return (reach, candidate.through >= reach, not candidate.power_lost,
+            -candidate.bad,
             -candidate.uncertain, candidate.exists, candidate.version,
             -candidate.place)

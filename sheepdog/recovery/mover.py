@@ -26,6 +26,7 @@ from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.model import limits
 from sheepdog.recovery import choice
+from sheepdog.store import checksums
 from sheepdog.wire import peer as wire
 
 LOG = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class Mover:
             'capacity': state.capacity if state else 0,
             'bad': 0 if state is None or state.whole else 1,
             'uncertain': state.uncertain if state else 0,
+            'power_lost': self.store.power_lost,
             'clean': standing.is_clean(oid),
             'through': standing.through(oid, self.replica.epoch),
             'marks': self.replica.marks.unstable(oid),
@@ -109,7 +111,8 @@ class Mover:
         if clean:
             # Whoever is damaged itself comes last.
             clean.sort(key=lambda source: source[1]['bad'])
-            return await self._follow(oid, view, clean)
+            return await self._follow(oid, view, clean, [
+                m for m, s in zip(others, states) if not s['clean']])
         if targets and targets[0].incarnation != ours and (
                 others and len(others) < len(targets)):
             # The first target settles what the others follow, so that all
@@ -133,7 +136,8 @@ class Mover:
                  + [m.incarnation for m in rest] + [ours])
         best = choice.choose([
             choice.Candidate(i, s['exists'], s['through'], s['version'],
-                             s['bad'], s['uncertain'], order.index(i))
+                             s['bad'], s['uncertain'], order.index(i),
+                             s['power_lost'])
             for i, s in states.items()])
         wanting = self.untold(oid, choice.reach_of(best) if best else 0)
         if wanting:
@@ -143,8 +147,9 @@ class Mover:
             await self._drop(oid)
         elif best.incarnation != ours:
             member = view.member(best.incarnation)
-            return await self._follow(oid, view,
-                                      [(member, states[best.incarnation])])
+            return await self._follow(
+                oid, view, [(member, states[best.incarnation])],
+                [m for m in others + rest if m is not member])
         self._note_damage(oid)
         return True
 
@@ -177,17 +182,18 @@ class Mover:
             await wait_for(self.store.remove, oid)
         self.replica.marks.replace(oid, [])
 
-    async def _follow(self, oid, view, sources):
+    async def _follow(self, oid, view, sources, helpers):
         """Make our copy equal to the first source's; the others help with
-        blocks that it cannot read. False: it has changed too much
-        meanwhile, try again."""
+        blocks that it cannot read, and so do the ``helpers`` where theirs
+        match its checksums. False: it has changed too much meanwhile, try
+        again."""
         try:
-            return await self._follow_now(oid, view, sources)
+            return await self._follow_now(oid, view, sources, helpers)
         except errors.NoObject:
             # It was removed there.
             return False
 
-    async def _follow_now(self, oid, view, sources):
+    async def _follow_now(self, oid, view, sources, helpers):
         epoch = view.epoch
         source, state = sources[0]
         if not state['exists']:
@@ -204,17 +210,17 @@ class Mover:
                 ids.hex_oid(oid), exc)) from exc
         theirs = numpy.frombuffer(table, dtype='<u4')
         differing, is_base = await self._differing(oid, capacity, theirs)
-        pieces = []
+        fetch = _Fetch(self, oid, epoch, [m for m, _ in sources], helpers,
+                       theirs)
         zeroes = []
-        lost = []
         for first, count, is_zero in _runs(differing, theirs):
             offset = first * limits.BLOCK_BYTES
             size = min(count * limits.BLOCK_BYTES, capacity - offset)
             if is_zero:
                 zeroes.append((offset, size))
             else:
-                await self._fetch(oid, epoch, offset, size, sources, pieces,
-                                  lost)
+                await fetch.fetch(offset, size)
+        pieces, lost = fetch.pieces, fetch.lost
         # Marks of the writes that came to the source while we copied: they
         # may be in what we have, in part, and make us doubt it likewise.
         final = (await self._ask([source], oid, epoch))[0]
@@ -269,38 +275,62 @@ class Mover:
             differing[block] = True
         return numpy.flatnonzero(differing), True
 
-    async def _fetch(self, oid, epoch, offset, size, sources, pieces, lost):
-        """Append ``(offset, data)`` to ``pieces``; the offsets of blocks
-        that no source can read go to ``lost``."""
-        data = await self._read(oid, epoch, offset, size, sources)
+
+class _Fetch:
+    """Blocks of one object: ``pieces`` are ``(offset, data)``, ``lost`` the
+    offsets of blocks that nobody can read."""
+
+    def __init__(self, mover, oid, epoch, sources, helpers, table):
+        self.mover = mover
+        self.oid = oid
+        self.epoch = epoch
+        self.sources = sources
+        self.helpers = helpers
+        self.table = table
+        self.pieces = []
+        self.lost = []
+
+    async def fetch(self, offset, size):
+        data = await self._read(offset, size)
         if data is not None:
-            self.moved_bytes += size
-            pieces.append((offset, data))
+            self.mover.moved_bytes += size
+            self.pieces.append((offset, data))
         elif size > limits.BLOCK_BYTES:
             for start in range(offset, offset + size, limits.BLOCK_BYTES):
-                await self._fetch(
-                    oid, epoch, start,
-                    min(limits.BLOCK_BYTES, offset + size - start), sources,
-                    pieces, lost)
+                await self.fetch(start, min(limits.BLOCK_BYTES,
+                                            offset + size - start))
         else:
-            lost.append(offset)
+            self.lost.append(offset)
 
-    async def _read(self, oid, epoch, offset, size, sources):
-        """From the first source that has it good; None when none has."""
-        for member, _ in sources:
+    async def _read(self, offset, size):
+        """From the first who has it good; None when nobody has."""
+        for member in self.sources:
             try:
-                _, _, data = await self.links.data(member).call(
-                    wire.READ, epoch=epoch, oid=oid, offset=offset, aux=size,
-                    flags=wire.FLAG_RECOVERY, timeout=CALL_SECONDS)
+                return await self._ask(member, offset, size)
             except errors.StorageError as exc:
-                LOG.warning('object %s at %d: %s:%s: %s', ids.hex_oid(oid),
-                            offset, *member.address, exc)
+                LOG.warning('object %s at %d: %s:%s: %s',
+                            ids.hex_oid(self.oid), offset, *member.address,
+                            exc)
+        first = offset // limits.BLOCK_BYTES
+        for member in self.helpers:
+            try:
+                data = await self._ask(member, offset, size)
+            except (errors.StorageError, errors.NoObject,
+                    errors.InvalidParameters):
                 continue
-            if len(data) != size:
-                raise errors.CorruptFrame('%d bytes instead of %d'
-                                          % (len(data), size))
-            return data
+            found = numpy.frombuffer(checksums.entries(data), dtype='u4')
+            if (found == self.table[first:first + len(found)]).all():
+                return data
         return None
+
+    async def _ask(self, member, offset, size):
+        _, _, data = await self.mover.links.data(member).call(
+            wire.READ, epoch=self.epoch, oid=self.oid, offset=offset,
+            aux=size, flags=wire.FLAG_RECOVERY, timeout=CALL_SECONDS)
+        if len(data) != size:
+            raise errors.CorruptFrame('%d bytes instead of %d'
+                                      % (len(data), size))
+        return data
 
 
 def _runs(blocks, table):

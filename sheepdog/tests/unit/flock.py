@@ -263,9 +263,11 @@ class MemoryStore:
         self.waiting = []
         self.log = []
         self.adopted = []
+        self.power_lost = False
         self._on_damage = None
 
     def power_cut(self):
+        self.power_lost = True
         self.objects = {}
         for oid, (version, data) in self.durable.items():
             self.objects[oid] = _Object(len(data))
@@ -432,7 +434,7 @@ class MemoryStore:
             self._on_damage(oid)
 
     async def power_loss_handled(self):
-        pass
+        self.power_lost = False
 
 
 class Cluster:

@@ -263,6 +263,35 @@ class TestNothingIsLost(FlockCase):
             await self.assert_same_everywhere(oid, b'2' * BLOCK)
 
 
+class TestPowerCuts(FlockCase):
+
+    async def crash_all(self, power_cut):
+        """All die; of those in ``power_cut``, the machine with them."""
+        for number in (1, 2, 3):
+            self.flock.kill(number)
+        for old in list(self.flock.retired):
+            self.flock.restart(old, int(old.name[-1]) in power_cut)
+        self.flock.change_view(cold=True)
+
+    async def test_what_was_flushed_survives_all_of_them(self):
+        oid = VDI << 32
+        await self.write(oid, b'1' * BLOCK, durable=False)
+        await self.flock[1].gateway.flush(VDI)
+        await self.write(oid, b'2' * BLOCK, 2 * BLOCK, durable=False)
+        await self.crash_all((1, 2, 3))
+        await self.assert_same_everywhere(oid, b'1' * BLOCK)
+
+    async def test_what_was_not_survives_where_power_was_not_lost(self):
+        a, b, c = self.flock.alive()
+        oid = self.flock.oid_held_by(a, b, c)
+        await self.write(oid, b'0' * BLOCK)
+        for survivor in (3, 2, 1):
+            data = b'%d' % survivor * BLOCK
+            await self.write(oid, data, durable=False)
+            await self.crash_all({1, 2, 3} - {survivor})
+            await self.assert_same_everywhere(oid, data)
+
+
 class TestStarts(FlockCase):
 
     async def stop_all(self):

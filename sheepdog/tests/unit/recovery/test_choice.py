@@ -1,0 +1,138 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import unittest
+
+import hypothesis
+from hypothesis import strategies
+
+from sheepdog.recovery import choice
+
+
+def candidate(name='a', exists=True, through=0, version=0, bad=0,
+              uncertain=0, place=0):
+    return choice.Candidate(name, exists, through, version, bad, uncertain,
+                            place)
+
+
+class TestChoice(unittest.TestCase):
+
+    def chosen(self, *candidates):
+        best = choice.choose(candidates)
+        return best and best.incarnation
+
+    def test_nobody_has_it(self):
+        self.assertIsNone(choice.choose([]))
+        self.assertIsNone(self.chosen(candidate(exists=False)))
+
+    def test_the_last_write_counts(self):
+        self.assertEqual(self.chosen(candidate('old', version=3),
+                                     candidate('new', version=4)), 'new')
+
+    def test_who_was_there_until_later_counts_as_much(self):
+        """No write of epoch 5 was acknowledged that it does not have."""
+        self.assertEqual(
+            self.chosen(candidate('unacknowledged', version=5),
+                        candidate('there', through=5, version=3)), 'there')
+        self.assertEqual(
+            self.chosen(candidate('written', version=6),
+                        candidate('left', through=5, version=3)), 'written')
+
+    def test_absence_may_be_known(self):
+        self.assertEqual(
+            self.chosen(candidate('removed', exists=False, through=5),
+                        candidate('old', version=4)), 'removed')
+        self.assertEqual(
+            self.chosen(candidate('never had it', exists=False),
+                        candidate('old', version=4)), 'old')
+
+    def test_among_equals_the_soundest_then_the_first(self):
+        self.assertEqual(self.chosen(
+            candidate('bad', version=4, bad=1, place=0),
+            candidate('good', version=4, uncertain=2, place=1)), 'good')
+        self.assertEqual(self.chosen(
+            candidate('torn', version=4, uncertain=2, place=0),
+            candidate('good', version=4, uncertain=1, place=1)), 'good')
+        self.assertEqual(self.chosen(
+            candidate('second', version=4, place=1),
+            candidate('first', version=4, place=0)), 'first')
+
+    def test_a_power_cut_may_have_taken_something(self):
+        self.assertEqual(self.chosen(
+            candidate('cut', version=4, place=0)._replace(power_lost=True),
+            candidate('killed', version=4, bad=1, place=1)), 'killed')
+        self.assertEqual(self.chosen(
+            candidate('cut', version=5, place=0)._replace(power_lost=True),
+            candidate('killed', version=4, place=1)), 'cut')
+
+    def test_reach(self):
+        self.assertEqual(choice.reach_of(candidate(through=3, version=5)), 5)
+        self.assertEqual(choice.reach_of(candidate(through=7, version=5)), 7)
+
+    @hypothesis.settings(max_examples=100, deadline=None)
+    @hypothesis.given(strategies.data())
+    def test_no_acknowledged_write_is_lost(self, data):
+        """Twin: a history of one object, epoch by epoch. Each epoch has its
+        holders, all of them whole; acknowledged writes reach all of them,
+        one that is not may reach some. Whoever restarts forgets what it
+        was through. Then: of those here, with at least one holder of each
+        epoch among them, the one that is chosen has all that was ever
+        acknowledged."""
+        sheep = range(4)
+        has = {s: set() for s in sheep}
+        version = dict.fromkeys(sheep, 0)
+        through = dict.fromkeys(sheep, 0)
+        acknowledged = set()
+        write = 0
+        epochs = data.draw(strategies.integers(1, 5))
+        all_holders = []
+        source = set()
+        for epoch in range(1, epochs + 1):
+            holders = data.draw(strategies.sets(
+                strategies.sampled_from(sheep), min_size=1, max_size=3))
+            all_holders.append(holders)
+            for s in sheep:
+                if s in holders:
+                    # Made whole from one that was (see ``Standing``).
+                    if through[s] != epoch - 1:
+                        has[s], version[s] = set(source), last
+                    through[s] = epoch
+            for _ in range(data.draw(strategies.integers(0, 2))):
+                write += 1
+                if data.draw(strategies.booleans()):
+                    acknowledged.add(write)
+                    reached = holders
+                else:
+                    reached = data.draw(strategies.sets(
+                        strategies.sampled_from(sorted(holders))))
+                for s in reached:
+                    has[s].add(write)
+                    version[s] = epoch
+            chosen = data.draw(strategies.sampled_from(sorted(holders)))
+            source, last = set(has[chosen]), version[chosen]
+            for s in holders:
+                # Doubtful copies follow one of them when the view changes.
+                has[s], version[s] = set(source), last
+        here = data.draw(strategies.sets(strategies.sampled_from(sheep),
+                                         min_size=1))
+        hypothesis.assume(all(h & here for h in all_holders))
+        for s in data.draw(strategies.sets(strategies.sampled_from(
+                sorted(here)))):
+            through[s] = 0
+        best = choice.choose([
+            choice.Candidate(str(s), bool(version[s]), through[s],
+                             version[s], 0, 0, s) for s in sorted(here)])
+        if best is None:
+            self.assertEqual(acknowledged, set())
+        else:
+            self.assertLessEqual(acknowledged,
+                                 has[int(best.incarnation)])

@@ -1,0 +1,264 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import asyncio
+import unittest
+from unittest import mock
+
+import hypothesis
+from hypothesis import strategies
+import numpy
+
+from sheepdog.model import errors
+from sheepdog.recovery import mover as mover_module
+from sheepdog.recovery import recovery as recovery_module
+from sheepdog.tests.unit import flock
+
+BLOCK = flock.BLOCK
+VDI = 1
+
+
+class TestRuns(unittest.TestCase):
+
+    @hypothesis.settings(max_examples=100, deadline=None)
+    @hypothesis.given(strategies.lists(strategies.tuples(
+        strategies.booleans(), strategies.booleans()), max_size=40))
+    def test_every_block_once_and_in_short_runs(self, blocks):
+        """Each block: does it differ, is it zero?"""
+        differing = numpy.flatnonzero(numpy.array(
+            [differs for differs, _ in blocks], dtype=bool))
+        table = numpy.array([0 if zero else 7 for _, zero in blocks],
+                            dtype='<u4')
+        with mock.patch.object(mover_module, 'PIECE_BYTES', 4 * BLOCK):
+            runs = list(mover_module._runs(differing, table))
+        covered = []
+        for first, count, is_zero in runs:
+            self.assertTrue(is_zero or count <= 4)
+            for block in range(first, first + count):
+                self.assertEqual(table[block] == 0, is_zero)
+                covered.append(block)
+        self.assertEqual(covered, differing.tolist())
+        # No two that could be one.
+        for (first, count, zero), (other, length, other_zero) in zip(
+                runs, runs[1:]):
+            self.assertFalse(first + count == other and zero == other_zero
+                             and (zero or count + length <= 4
+                                  and count < 4))
+
+
+class TestWaitFor(unittest.IsolatedAsyncioTestCase):
+
+    async def call(self, error):
+        await mover_module.wait_for(
+            lambda oid, done: asyncio.get_running_loop().call_soon(
+                done, error), 5)
+
+    async def test_outcomes(self):
+        await self.call(None)
+        # What should go is gone.
+        await self.call(errors.NoObject('none'))
+        with self.assertRaises(errors.NoSpace):
+            await self.call(errors.NoSpace('full'))
+
+
+class TestMover(unittest.IsolatedAsyncioTestCase):
+    """A is made whole; B and C have the object."""
+
+    async def asyncSetUp(self):
+        patch = mock.patch.object(recovery_module, 'PAUSE_SECONDS', 0.005)
+        patch.start()
+        self.addCleanup(patch.stop)
+        self.flock = flock.Flock(3)
+        self.flock.form()
+        self.flock.make_vdi(VDI)
+        await self.flock.settled()
+        self.a, self.b, self.c = self.flock.alive()
+        self.oid = self.flock.oid_held_by(self.a, self.b, self.c)
+        self.data = bytearray(b''.join(
+            bytes([number]) * BLOCK for number in range(8)))
+        await self.a.gateway.write_wait(self.oid, 0, bytes(self.data),
+                                        create=True)
+
+    async def asyncTearDown(self):
+        self.assertEqual(await self.flock.close(), [])
+
+    def of(self, sheep):
+        return sheep.store.objects[self.oid]
+
+    async def make_whole(self):
+        number = self.a.recovery.standing.doubt_number(self.oid)
+        if number is None:
+            self.a.recovery.standing.doubt(self.oid)
+        await asyncio.wait_for(self.a.recovery.mover.make_whole(self.oid), 5)
+        self.assertTrue(self.a.recovery.standing.is_clean(self.oid))
+        self.assertEqual(bytes(self.of(self.a).data[:len(self.data)]),
+                         bytes(self.data))
+
+    async def test_nothing_differs(self):
+        await self.make_whole()
+        self.assertEqual(self.a.store.adopted, [])
+        self.assertEqual(self.a.recovery.mover.moved_bytes, 0)
+
+    async def test_what_differs_is_moved_and_zeroes_are_not(self):
+        self.of(self.a).data[2 * BLOCK:4 * BLOCK] = b'?' * 2 * BLOCK
+        self.of(self.a).data[:1] = b'?'
+        self.of(self.a).data[9 * BLOCK:9 * BLOCK + 1] = b'?'
+        await self.make_whole()
+        self.assertEqual(self.a.store.adopted, [(
+            self.oid, [(2 * BLOCK, 2 * BLOCK)],
+            [(0, BLOCK), (9 * BLOCK, BLOCK)], True)])
+        self.assertEqual(self.a.recovery.mover.moved_bytes, 2 * BLOCK)
+        self.assertEqual(bytes(self.of(self.a).data),
+                         bytes(self.of(self.b).data))
+
+    async def test_an_object_that_is_not_here(self):
+        del self.a.store.objects[self.oid]
+        await self.make_whole()
+        self.assertEqual([pieces for _, pieces, _, _
+                          in self.a.store.adopted],
+                         [[(BLOCK, 7 * BLOCK)]])
+        self.assertEqual(self.of(self.a).version, 1)
+
+    async def test_an_object_that_should_not_be_here(self):
+        del self.b.store.objects[self.oid]
+        del self.c.store.objects[self.oid]
+        self.a.recovery.standing.doubt(self.oid)
+        await self.a.recovery.mover.make_whole(self.oid)
+        self.assertNotIn(self.oid, self.a.store.objects)
+
+    async def test_a_file_that_cannot_be_used(self):
+        """Nothing of it can be kept."""
+        describe = self.a.store.describe
+
+        async def damaged(oid):
+            state = await describe(oid)
+            return state if self.a.store.adopted else state._replace(
+                capacity=0, whole=False)
+
+        self.a.store.describe = damaged
+        self.of(self.a).data[:] = b'?' * len(self.of(self.a).data)
+        await self.make_whole()
+        self.assertFalse(self.a.store.adopted[0][3])
+
+    async def test_a_source_that_cannot_be_used_comes_last(self):
+        self.of(self.b).rotten = {1}
+        self.of(self.a).data[BLOCK:2 * BLOCK] = b'?' * BLOCK
+        await self.make_whole()
+
+    async def test_another_source_helps_with_a_bad_block(self):
+        """B is repaired from C, C from B, and A, which was away, from
+        both."""
+        self.of(self.a).data[BLOCK:3 * BLOCK] = b'?' * 2 * BLOCK
+        self.of(self.a).version = 0
+        self.a.recovery.standing.lapse()
+        self.of(self.b).rotten = {1}
+        self.of(self.c).rotten = {2}
+        await flock.until(lambda: not self.a.recovery.needs(self.oid) or (
+            self.a.recovery.hasten(self.oid)))
+        await flock.until(lambda: not any(
+            s.recovery.needs(self.oid) for s in self.flock.alive()))
+        self.assertEqual(self.flock.copies_of(self.oid), {
+            bytes(self.data).ljust(1 << flock.SHIFT, b'\0')})
+        for sheep in (self.a, self.b, self.c):
+            self.assertEqual(sheep.store.bad_blocks(), {})
+
+    async def test_a_table_that_cannot_be_read(self):
+        async def broken(oid):
+            raise errors.StorageError('EIO')
+
+        self.b.store.table = broken
+        self.a.recovery.standing.doubt(self.oid)
+        with self.assertRaises(errors.Transient):
+            await self.a.recovery.mover.make_whole(self.oid)
+
+    async def test_marks_come_with_the_content(self):
+        self.of(self.a).data[BLOCK:2 * BLOCK] = b'?' * BLOCK
+        self.b.replica.marks.note(self.oid, 1 << 48 | 77)
+        await self.make_whole()
+        self.assertIn(1 << 48 | 77,
+                      self.a.replica.marks.unstable(self.oid))
+
+    async def test_the_view_changes_meanwhile(self):
+        table = self.b.store.table
+
+        async def change_first(oid):
+            found = await table(oid)
+            self.b.store.table = table
+            self.flock.change_view()
+            return found
+
+        self.b.store.table = change_first
+        self.of(self.a).data[BLOCK:2 * BLOCK] = b'?' * BLOCK
+        self.a.recovery.standing.doubt(self.oid)
+        with self.assertRaises(errors.Transient):
+            await self.a.recovery.mover.make_whole(self.oid)
+        self.assertEqual(self.a.store.adopted, [])
+        self.assertFalse(self.a.recovery.standing.is_clean(self.oid))
+        await self.flock.settled()
+        await self.make_whole()
+
+    async def test_a_doubt_that_comes_up_meanwhile_stays(self):
+        table = self.b.store.table
+
+        async def doubt_first(oid):
+            self.a.recovery.standing.doubt(oid)
+            return await table(oid)
+
+        self.b.store.table = doubt_first
+        self.a.recovery.standing.doubt(self.oid)
+        await self.a.recovery.mover.make_whole(self.oid)
+        self.assertFalse(self.a.recovery.standing.is_clean(self.oid))
+        self.b.store.table = table
+        await self.make_whole()
+
+    async def test_somebody_does_not_answer(self):
+        """Nothing may be concluded from the others."""
+        self.flock.fabric.cut.add((self.a.name, self.c.name))
+        self.flock.fabric.sever(self.c.name)
+        await flock.turns()
+        self.a.recovery.standing.doubt(self.oid)
+        with self.assertRaises(errors.Transient):
+            await self.a.recovery.mover.make_whole(self.oid)
+
+    async def test_the_first_target_settles(self):
+        for sheep in (self.a, self.b, self.c):
+            self.of(sheep).data[:1] = sheep.name[-1:].encode()
+            sheep.recovery.standing.doubt(self.oid)
+        self.data[:1] = b'1'
+        await asyncio.wait_for(
+            self.c.recovery.mover.make_whole(self.oid), 5)
+        self.assertTrue(self.a.recovery.standing.is_clean(self.oid))
+        self.assertEqual(bytes(self.of(self.c).data[:1]), b'1')
+        self.assertFalse(self.b.recovery.standing.is_clean(self.oid))
+        await asyncio.wait_for(
+            self.b.recovery.mover.make_whole(self.oid), 5)
+        self.assertEqual(len(self.flock.copies_of(self.oid)), 1)
+
+    async def test_no_room(self):
+        self.of(self.a).data[BLOCK:2 * BLOCK] = b'?' * BLOCK
+        self.a.store.refuse = lambda verb, oid: (
+            errors.NoSpace('full') if verb == 'adopt' else None)
+        self.a.recovery.standing.doubt(self.oid)
+        with self.assertRaises(errors.NoSpace):
+            await self.a.recovery.mover.make_whole(self.oid)
+        self.assertFalse(self.a.recovery.standing.is_clean(self.oid))
+        self.a.store.refuse = lambda verb, oid: None
+        await self.make_whole()
+
+    async def test_what_a_copy_tells_of_itself(self):
+        state = await self.a.recovery.describe(self.oid)
+        self.assertEqual(
+            (state['exists'], state['version'], state['capacity'],
+             state['clean'], state['through'], state['bad']),
+            (True, 1, 1 << flock.SHIFT, True, 1, 0))
+        state = await self.a.recovery.describe(VDI << 32 | 999)
+        self.assertEqual((state['exists'], state['clean']), (False, True))

@@ -1,0 +1,173 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import unittest
+
+import hypothesis
+from hypothesis import strategies
+
+from sheepdog.model import view as view_model
+from sheepdog.recovery import standing as standing_module
+
+
+def view(epoch):
+    return view_model.View(epoch, 1, 0.0, ())
+
+
+class TestStanding(unittest.TestCase):
+    """``targets``: the epochs in which we are a target of each object."""
+
+    def setUp(self):
+        self.targets = {}
+        self.standing = standing_module.Standing(
+            lambda view, oid: view.epoch in self.targets.get(oid, ()))
+
+    def test_nothing_is_known_at_first(self):
+        self.assertTrue(self.standing.active)
+        self.assertFalse(self.standing.is_clean(1))
+        self.standing.begin(view(5))
+        self.targets[1] = {5}
+        self.assertFalse(self.standing.is_clean(1))
+        self.assertEqual(self.standing.through(1, 5), 0)
+
+    def test_a_trusted_start(self):
+        self.standing.doubt(1)
+        self.standing.begin(view(5), is_trusted=True)
+        self.targets[1] = {5}
+        self.assertFalse(self.standing.active)
+        self.assertTrue(self.standing.is_clean(1))
+        self.assertEqual(self.standing.through(1, 5), 5)
+        self.assertFalse(self.standing.is_clean(2))
+
+    def test_target_in_all_views_since(self):
+        self.standing.begin(view(5), is_trusted=True)
+        self.standing.begin(view(6))
+        self.targets = {1: {5, 6}, 2: {6}, 3: {5}}
+        self.assertTrue(self.standing.active)
+        self.assertEqual([self.standing.is_clean(o) for o in (1, 2, 3)],
+                         [True, False, False])
+        self.assertEqual([self.standing.through(o, 6) for o in (1, 2, 3)],
+                         [6, 0, 5])
+
+    def test_recovered_in_a_view(self):
+        self.standing.begin(view(5), is_trusted=True)
+        self.standing.begin(view(6))
+        self.targets = {1: {6, 8}}
+        self.standing.trust(1, None)
+        self.assertTrue(self.standing.is_clean(1))
+        self.assertEqual(self.standing.through(1, 6), 6)
+        self.standing.begin(view(7))
+        self.assertFalse(self.standing.is_clean(1))
+        self.standing.begin(view(8))
+        self.assertFalse(self.standing.is_clean(1))
+
+    def test_complete(self):
+        self.standing.begin(view(6))
+        self.targets = {1: {6}, 2: {5}}
+        self.standing.complete(view(6))
+        self.assertFalse(self.standing.active)
+        self.assertTrue(self.standing.is_clean(1))
+        self.assertFalse(self.standing.is_clean(2))
+
+    def test_doubts(self):
+        self.standing.begin(view(5), is_trusted=True)
+        self.targets = {1: {5, 6}}
+        self.standing.doubt(1)
+        self.assertTrue(self.standing.active)
+        self.assertTrue(self.standing.is_complete)
+        self.assertFalse(self.standing.is_clean(1))
+        self.assertEqual(self.standing.doubtful(), [1])
+        # It has all that was acknowledged, and perhaps more.
+        self.assertEqual(self.standing.through(1, 5), 5)
+        self.standing.begin(view(6))
+        self.assertFalse(self.standing.is_clean(1))
+        self.standing.trust(1, self.standing.doubt_number(1))
+        self.assertTrue(self.standing.is_clean(1))
+
+    def test_a_doubt_that_comes_up_meanwhile_stays(self):
+        self.standing.begin(view(5), is_trusted=True)
+        self.targets = {1: {5}}
+        before = self.standing.doubt_number(1)
+        self.standing.doubt(1)
+        self.standing.trust(1, before)
+        self.assertFalse(self.standing.is_clean(1))
+        before = self.standing.doubt_number(1)
+        self.standing.doubt(1)
+        self.standing.trust(1, before)
+        self.assertFalse(self.standing.is_clean(1))
+        self.standing.trust(1, self.standing.doubt_number(1))
+        self.assertTrue(self.standing.is_clean(1))
+        self.assertFalse(self.standing.active)
+
+    def test_a_lapse_forgets_everything(self):
+        self.standing.begin(view(5), is_trusted=True)
+        self.targets = {1: {5, 6, 7}}
+        self.standing.doubt(2)
+        self.standing.lapse()
+        self.standing.begin(view(6))
+        self.assertFalse(self.standing.is_clean(1))
+        self.assertEqual(self.standing.through(1, 6), 0)
+        self.assertEqual(self.standing.doubtful(), [])
+
+    def test_views_are_not_kept_without_bound(self):
+        self.standing.begin(view(1), is_trusted=True)
+        epochs = range(2, 3 * standing_module.VIEWS_MAX)
+        self.targets = {1: {1, *epochs}}
+        for epoch in epochs:
+            self.standing.begin(view(epoch))
+        self.assertLessEqual(len(self.standing._views),
+                             standing_module.VIEWS_MAX)
+        self.assertFalse(self.standing.is_clean(1))
+        self.standing.trust(1, None)
+        self.assertTrue(self.standing.is_clean(1))
+
+    @hypothesis.settings(max_examples=100, deadline=None)
+    @hypothesis.given(strategies.lists(strategies.tuples(
+        strategies.sampled_from(['view', 'trust', 'complete', 'doubt',
+                                 'lapse']),
+        strategies.booleans()), max_size=25))
+    def test_against_a_naive_twin(self, steps):
+        """Twin: clean is a flag that is set by recovery and completion,
+        and lost when we are no target, doubt, or lapse."""
+        epoch = 1
+        self.targets = {1: {1}}
+        standing = standing_module.Standing(
+            lambda view, oid: view.epoch in self.targets[oid])
+        standing.begin(view(1), is_trusted=True)
+        has_all, is_doubtful = True, False
+        for verb, is_target in steps:
+            if verb == 'view':
+                epoch += 1
+                if is_target:
+                    self.targets[1].add(epoch)
+                else:
+                    has_all = False
+                standing.begin(view(epoch))
+            elif verb == 'lapse':
+                standing.lapse()
+                has_all, is_doubtful = False, False
+            elif epoch not in self.targets[1]:
+                continue
+            elif verb == 'trust':
+                standing.trust(1, standing.doubt_number(1))
+                has_all, is_doubtful = True, False
+            elif verb == 'complete':
+                standing.complete(view(epoch))
+                has_all = True
+            else:
+                standing.doubt(1)
+                is_doubtful = True
+            self.assertEqual(standing.is_clean(1),
+                             has_all and not is_doubtful)
+            if has_all:
+                self.assertEqual(standing.through(1, epoch), epoch)
+            self.assertTrue(standing.active or standing.is_complete)
