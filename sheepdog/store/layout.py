@@ -97,19 +97,26 @@ async def open_layout(disk, settings: store_settings.StoreSettings) -> Layout:
     journal_dir = settings.journal_dir or meta + '/journal'
     if is_new:
         _check_room(disk, settings, journal_dir, None)
+    lock_path = meta + '/lock'
     try:
         disk.make_directory(meta)
-        lock = disk.lock(meta + '/lock')
+        was_locked_before = disk.exists(lock_path)
+        lock = disk.lock(lock_path)
     except BlockingIOError:
         raise _REFUSED('%s is in use by another sheep: stop that one, or '
                        'give this one another directory' % meta)
     except OSError as error:
         raise _unwritable(meta, error)
     layout = Layout(meta, lock, None, journal_dir)
-    layout.identity = await _read_identity(disk, layout)
-    _check_attributes(disk, meta)
-    _check_objects(disk, layout)
-    _check_room(disk, settings, journal_dir, layout.identity)
+    try:
+        layout.identity = await _read_identity(disk, layout)
+        _check_attributes(disk, meta)
+        _check_objects(disk, layout)
+        _check_room(disk, settings, journal_dir, layout.identity)
+    except BaseException:
+        if not was_locked_before:
+            disk.unlink(lock_path)
+        raise
     return layout
 
 
