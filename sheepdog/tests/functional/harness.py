@@ -43,6 +43,7 @@ START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 WHOLE_SECONDS = 90.0
 COMMAND_SECONDS = 120.0
+ATTEMPT_SECONDS = 5.0
 POLL_SECONDS = 0.05
 
 PORT_FIRST, PORT_BEYOND = 20000, 32000
@@ -362,7 +363,8 @@ class Cluster:
         """One that may go to any of ``sheep`` (all, where none is named).
         """
         return client_module.Client(
-            [one.address for one in sheep or self.sheep], timeout, 2.0)
+            [one.address for one in sheep or self.sheep], timeout, 2.0,
+            attempt_timeout=ATTEMPT_SECONDS)
 
     def dog(self, *words, sheep=None, expect=0, **options):
         """Run dog; see ``run``."""

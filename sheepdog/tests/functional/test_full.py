@@ -29,7 +29,7 @@ class TestFull(case.DirectoryCase):
         self.cluster = harness.Cluster(
             self.directory, 'local:%s' % (self.directory / 'coordination'))
         for sheep in self.cluster.sheep:
-            mounts.mount(self, sheep.meta, 'tmpfs', 'size=112m')
+            mounts.mount(self, sheep.meta, 'tmpfs', 'size=192m')
         self.addCleanup(self.cluster.end)
         self.addOnException(
             lambda _info: self.attach(self.cluster.logs()))

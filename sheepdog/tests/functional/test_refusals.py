@@ -125,6 +125,30 @@ class TestStores(RefusalCase):
         self.assertTrue(cluster.is_whole())
         self.assertEqual(cluster.epoch(), 1)
 
+    def test_of_another_cluster_which_it_does_not_tell(self):
+        """Then its leader finds out."""
+        other = self.used_sheep()
+        (other.meta / 'config').unlink()
+        elsewhere = self.directory / 'elsewhere'
+        elsewhere.mkdir()
+        cluster = harness.Cluster(
+            elsewhere, 'local:%s' % (self.directory / 'other'), count=1,
+            copies=1)
+        self.addCleanup(cluster.end)
+        self.addOnException(lambda _info: self.attach(
+            {'other-' + name: text
+             for name, text in cluster.logs().items()}))
+        cluster.start()
+        cluster.form()
+        other.url = cluster.sheep[0].url
+        other.start()
+        self.assertEqual(other.wait(), SYSTEM)
+        self.assertIn('belongs to another cluster',
+                      harness.tail(other.meta / 'sheep.log'))
+        cluster.wait_whole()
+        self.assertEqual(cluster.epoch(), 1)
+        cluster.create('vdi', 4 << 20)
+
     def test_used_by_another_sheep(self):
         sheep = self.used_sheep()
         sheep.start()
@@ -229,7 +253,7 @@ class TestOptions(RefusalCase):
                 (['-V', '0'], 'vnodes'),
                 (['--ttl', '0'], 'ttl'),
                 (['--config-file', '/no/such/file'], '/no/such/file'),
-                (['/another/store'], 'another')):
+                (['/another/store'], 'one META')):
             with self.subTest(word):
                 self.assert_refused(sheep, USAGE, word, options=options)
 

@@ -193,6 +193,7 @@ class NbdWriter(Writer):
 
     DEPTH = 8
     FLUSH_EVERY = 10
+    TIMEOUT_SECONDS = 5.0
 
     def __init__(self, number, addresses, name, blocks=2048, fua=False,
                  seed=1):
@@ -206,7 +207,8 @@ class NbdWriter(Writer):
         again = []
         while not self._is_stopping.is_set():
             try:
-                client = nbd_client.NbdClient(self.addresses[0], self.name)
+                client = nbd_client.NbdClient(self.addresses[0], self.name,
+                                              self.TIMEOUT_SECONDS)
             except (OSError, nbd_client.NbdRefused) as exc:
                 self._note(exc)
                 continue
