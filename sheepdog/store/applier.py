@@ -137,7 +137,7 @@ class Applier:
         obj.drop_file()
         self._forget(obj)
         obj.take_file(file, op.capacity, table, op.version, op.birth, False)
-        obj.is_named = True
+        obj.is_named = False
         self._objects.versions[obj.oid] = op.version
 
     def _forget(self, obj) -> None:

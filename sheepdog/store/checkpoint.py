@@ -21,6 +21,7 @@ import asyncio
 import collections
 import logging
 
+from sheepdog.model import errors
 from sheepdog.store import journal as store_journal
 from sheepdog.store import objects as store_objects
 from sheepdog.store import state as store_state
@@ -46,6 +47,8 @@ class Checkpoint:
         self._syncs = syncs
         self._counters = counters
         self._task = None
+        self._is_full = False
+        self._is_last = False
 
     def start(self, segment: store_journal.Segment) -> None:
         """Free a segment in the background."""
@@ -57,19 +60,29 @@ class Checkpoint:
 
         :raises OSError: some of it is still in force
         """
+        self._is_last = True
         if self._task is not None and not self._task.done():
-            self._task.cancel()
+            if self._is_full:
+                # It would try again for ever.
+                self._task.cancel()
             await asyncio.wait([self._task])
         # The older one first: it must never be replayed without the newer.
         for segment in (self._journal.other, self._journal.current):
             if not segment.is_free:
                 await self.free(segment)
 
-    def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-
     async def _run(self, segment: store_journal.Segment) -> None:
+        has_ended = False
+        try:
+            await self._free_in_the_end(segment)
+            has_ended = True
+        finally:
+            if not has_ended and not self._is_last:
+                # Nobody waits for a segment that never becomes free.
+                self._writer.fail(errors.StorageError(
+                    'a checkpoint was broken off'))
+
+    async def _free_in_the_end(self, segment: store_journal.Segment) -> None:
         started = self._world.clock.monotonic()
         names = len(segment.named)
         while True:
@@ -84,7 +97,11 @@ class Checkpoint:
                     return
                 LOG.error('%s; again in %d s', typed, RETRY_SECONDS)
                 self._writer.refuse_stalled(typed)
+                self._is_full = True
+                if self._is_last:
+                    return
                 await asyncio.sleep(RETRY_SECONDS)
+        self._is_full = False
         LOG.info('checkpoint of %d objects took %.1f s', names,
                  self._world.clock.monotonic() - started)
         self._counters.checkpoints += 1

@@ -244,6 +244,9 @@ class Replay:
                 to_check.append(block)
             table[block] = source.entry
         for first, count in checksums.runs(to_punch):
+            if self._is_rewritten:
+                store_objects.write_content(file, bytes(count * _BLOCK),
+                                            first * _BLOCK)
             file.punch(first * _BLOCK, count * _BLOCK)
         acceptable = set(to_check)
         if self._is_power_lost or is_suspect:

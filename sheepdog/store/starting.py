@@ -91,6 +91,8 @@ async def _start(world, settings, layout) -> Started:
         generation = max(generation, found.generation)
         for number in found.live:
             await _free(old[number], generation, sequence)
+    elif not identity.clean:
+        await _sync_all(disk, layout.objects_dir)
     names = disk.list(layout.objects_dir)
     await _drop_leftovers(disk, layout.objects_dir, names)
     sequence += store_journal.SEQUENCE_LEAP
@@ -161,6 +163,20 @@ async def _new_segments(disk, layout, identity, old: list) -> list:
     LOG.info('a journal of 2 × %d MiB in %s', identity.segment_bytes >> 20,
              identity.journal_dir)
     return files
+
+
+async def _sync_all(disk, directory: str) -> None:
+    """Where no journal tells what was written: whatever only the page cache
+    has gets to disk, or a sync of this run could not vouch for it."""
+    names = disk.list(directory)
+    LOG.info('%d objects to sync after a run without a journal', len(names))
+    for name in names:
+        file = disk.open('%s/%s' % (directory, name))
+        try:
+            await file.sync()
+        finally:
+            file.close()
+    await disk.sync_directory(directory)
 
 
 async def _free(file, generation: int, sequence: int) -> None:

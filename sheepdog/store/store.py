@@ -121,20 +121,16 @@ class Store:
         """Bring everything to disk and leave a mark that it is."""
         self._is_closing = True
         await self._synced()
-        failed = self._writer.failed
-        if failed is None:
-            try:
-                if self._checkpoint is not None:
-                    await self._checkpoint.free_all()
-                await self._write_identity(clean=not self._settings.nosync,
-                                           sequence=self._sequence())
-            except OSError as error:
-                failed = store_state.typed(error, self._layout.meta)
-        if failed is not None:
+        try:
+            if self._checkpoint is not None and self._writer.failed is None:
+                await self._checkpoint.free_all()
+            if self._writer.failed is not None:
+                raise self._writer.failed
+            await self._write_identity(clean=not self._settings.nosync,
+                                       sequence=self._sequence())
+        except (OSError, errors.SheepdogError) as error:
             # The next start replays the journal.
-            LOG.error('the store was not closed cleanly: %s', failed)
-        if self._checkpoint is not None:
-            self._checkpoint.stop()
+            LOG.error('the store was not closed cleanly: %s', error)
         self._objects.close()
         if self._journal is not None:
             self._journal.close()

@@ -40,7 +40,7 @@ class Syncs:
     def object(self, obj: store_objects.Object, waiter: Waiter) -> None:
         """Make durable what the object's file and its name are now."""
         if self._nosync:
-            if obj.exists:
+            if obj.fresh is not None:
                 obj.fresh = bytearray(len(obj.fresh))
             self.forget(obj)
             waiter(None)

@@ -60,9 +60,9 @@ class History:
         self.kept_after_kill = {0}
         self.kept_after_cut = {0}
 
-    def check(self, content, version, kept: set) -> str:
+    def check(self, content, version, kept: set, excused=()) -> str:
         """Why the object cannot be like this, if no operation of ``kept``
-        is lost; '' if it can."""
+        is lost; '' if it can. Sectors that begin at ``excused`` pass."""
         first = max(kept)
         states = self.states[first:]
         if content is None:
@@ -79,18 +79,21 @@ class History:
                                if state.life == life]:
                 fault = 'version %d' % version
             else:
-                fault = self._check_content(content, life, kept)
+                fault = self._check_content(content, life, kept, excused)
             if not fault:
                 return ''
             faults.append('life %d: %s' % (life, fault))
         return '; '.join(faults) or 'the object is there'
 
-    def _check_content(self, content: bytes, life: int, kept: set) -> str:
+    def _check_content(self, content: bytes, life: int, kept: set,
+                       excused) -> str:
         states = [(index, state) for index, state in enumerate(self.states)
                   if state.life == life and state.content is not None]
         if len(content) != len(states[0][1].content):
             return '%d bytes' % len(content)
         for start in range(0, len(content), SECTOR):
+            if start in excused:
+                continue
             sector = content[start:start + SECTOR]
             first = max([index for index, state in states
                          if index in kept and state.low <= start < state.high]
