@@ -49,6 +49,8 @@ FORCED_EPOCH_STEP = 1000
 missing members have seen, their numbers are not used again."""
 
 
+FETCH_MAX_SECONDS = 60.0
+
 SNAPSHOTS_AFTER_CLAIM = 3
 """A snapshot that comes after the claim may have been made before it, and
 may come twice; the third is later for certain."""
@@ -105,6 +107,7 @@ class Opening:
         self._told: dict = {}
         self._snapshots_needed = 0
         self._answers: dict = {}
+        self._fetch_seconds = pace.call
         self.phase = 'survey'
         self.missing: list = []
         self.request: Optional[Request] = None
@@ -221,9 +224,12 @@ class Opening:
     async def _fetch(self, incarnation: str) -> Optional[dict]:
         try:
             reply = await self._messenger.call(
-                incarnation, {'kind': 'fetch'}, self._pace.transfer)
+                incarnation, {'kind': 'fetch'}, self._fetch_seconds)
         except errors.SheepdogError as error:
             LOG.warning('cannot fetch from %s: %s', incarnation, error)
+            # How much there is only the other knows.
+            self._fetch_seconds = min(2 * self._fetch_seconds,
+                                      FETCH_MAX_SECONDS)
             return None
         return reply if reply.get('ok') else None
 
@@ -237,13 +243,18 @@ class Opening:
             loaded = group.best and await self._load(group.best)
             if group.best and not loaded:
                 return False
-            seats = list(loaded[0].view.members) if loaded else []
+            # Those of the last epoch must have it; of a prepared one it is
+            # enough that they answer, and do not know of its decision.
+            absent = takeover.missing(
+                loaded[0].view.members if loaded else (),
+                self._present(group.created))
             for prepared, holder in group.pending:
                 prepared = await self._load_prepared(prepared, holder)
                 if prepared is None:
                     return False
-                seats.extend(prepared.view.members)
-            absent = takeover.missing(seats, self._present(group.created))
+                absent += takeover.missing(
+                    takeover.needed(prepared, self._answers.values()),
+                    map(incarnations.node_of, self._answers))
             if absent:
                 waiting.extend(absent)
             elif loaded:

@@ -14,6 +14,8 @@
 
 import dataclasses
 
+TRANSFER_ENTRIES_PER_SECOND = 5000
+
 
 @dataclasses.dataclass(frozen=True)
 class Pace:
@@ -36,10 +38,9 @@ class Pace:
         """For a last word to whom coordination dropped."""
         return min(0.3, self.call)
 
-    @property
-    def transfer(self) -> float:
-        """For a whole state."""
-        return 10 * self.call
+    def transfer(self, entries: int) -> float:
+        """For a whole state of so many entries (VDIs, members)."""
+        return self.call + entries / TRANSFER_ENTRIES_PER_SECOND
 
     @property
     def patience(self) -> float:

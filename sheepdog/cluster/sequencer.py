@@ -135,7 +135,9 @@ class Sequencer:
                    'cold': cold, 'clean': clean}
         outcomes = await self._delivery.reach_all(
             {one: message for one in incarnations},
-            timeout=self._pace.transfer)
+            timeout=self._pace.transfer(
+                self.state.size() + sum(len(view.members)
+                                        for view in self.views)))
         for incarnation, outcome in outcomes.items():
             if outcome is delivery_module.Outcome.DONE:
                 self.standing.add(incarnation)

@@ -158,6 +158,11 @@ class State:
             self.recovered.get(member.incarnation) == self.view.epoch
             for member in self.view.members if member.vnodes)
 
+    def size(self) -> int:
+        """Entries, to reckon with the length of ``to_dict``."""
+        return (len(self.vdis) + len(self.locks) + len(self.operations) +
+                len(self._members))
+
     def next_record(self, term: int, time: float, event: dict,
                     operation: str = '', result: Any = None) -> Record:
         return Record(self.sequence + 1, term, time, event, operation,

@@ -25,6 +25,7 @@ knows of are all present only if there is no higher one.
 
 from typing import Iterable, NamedTuple, Optional
 
+from sheepdog.cluster import incarnations
 from sheepdog.cluster import messages
 
 
@@ -102,6 +103,21 @@ def _pending(answers: Iterable[messages.Answer], position: tuple) -> tuple:
         if prepared is not None and prepared.is_pending(position):
             found[prepared.key] = (prepared, answer.incarnation)
     return tuple(found[key] for key in sorted(found))
+
+
+def needed(prepared: messages.Prepared,
+           answers: Iterable[messages.Answer]) -> tuple:
+    """The members that must be asked before it is known whether a pending
+    epoch was decided: all, unless one of them has not agreed to it."""
+    nodes = {member.node for member in prepared.view.members}
+    place = prepared.term, prepared.sequence
+    for answer in answers:
+        agreed = (answer.position >= place or
+                  answer.prepared is not None and
+                  answer.prepared.key >= prepared.key)
+        if incarnations.node_of(answer.incarnation) in nodes and not agreed:
+            return ()
+    return prepared.view.members
 
 
 def missing(nodes: Iterable, present: Iterable[str]) -> list:

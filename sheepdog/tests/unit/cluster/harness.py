@@ -365,18 +365,16 @@ class Net:
                 key, known, names))
 
     def check_serving(self):
+        """Whoever serves, serves the same view: the members of the next
+        were frozen, the others dead, before anybody began with it."""
         serving = [node for node in self.nodes.values()
                    if node.is_running and node.cluster.serving()]
-        if not serving:
-            return
-        latest = max(serving, key=lambda node: node.cluster.view.epoch)
-        for node in serving:
-            if node.cluster.view.epoch < latest.cluster.view.epoch and (
-                    latest.cluster.view.member(node.cluster.incarnation)
-                    is None):
-                self.violations.append(
-                    '%s serves epoch %d, out of epoch %d' % (
-                        node.name, node.cluster.view.epoch,
+        if serving:
+            latest = max(serving, key=lambda node: node.cluster.view.epoch)
+            for node in serving:
+                if node.cluster.view != latest.cluster.view:
+                    self.violations.append('%s serves epoch %d, %s %d' % (
+                        node.name, node.cluster.view.epoch, latest.name,
                         latest.cluster.view.epoch))
 
     def check(self):

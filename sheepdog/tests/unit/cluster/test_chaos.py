@@ -21,6 +21,7 @@ import os
 import random
 import unittest
 
+from sheepdog.cluster import api
 from sheepdog.model import errors
 from sheepdog.tests.unit.cluster import harness
 
@@ -118,6 +119,16 @@ class Chaos:
 
     def do_start(self, node):
         self.net.start_all()
+
+    def do_start_one(self, node):
+        if not node.host.is_on:
+            node.host.power_on()
+        if not node.host.is_running:
+            node.start()
+
+    def do_kill_all(self, node):
+        for one in self.net.nodes.values():
+            one.host.kill()
 
     def do_heal(self, node):
         self.net.simulation.heal()
@@ -227,3 +238,53 @@ class EveryStepTest(unittest.TestCase):
         deaths = sum(self.play(steps, False, 1000 + steps)
                      for steps in range(1, self.STEPS))
         self.assertGreater(deaths, self.STEPS / 5)
+
+
+class EveryFormatTest(unittest.TestCase):
+    """Messages are lost, and all die at some point of a format; then the
+    leader is missing."""
+
+    STEPS = 48
+
+    def play(self, steps):
+        """→ (whether the leader died, whether anybody served)."""
+        with harness.Net(steps, 3) as net:
+            net.start_all()
+            net.run_for(1)
+            leader = net.leader()
+            others = [node for node in net.nodes.values()
+                      if node is not leader]
+            leader.ask('format', {})
+            net.mail.loss = 0.4
+            leader.host.process.kill_after(steps)
+            net.run_until(lambda: not leader.is_running or
+                          net.is_settled(), 300, 'a format or a death')
+            is_dead = not leader.is_running
+            for node in net.nodes.values():
+                node.host.kill()
+            # One look later they may have died before it was told.
+            was_served = bool(net.lives)
+            net.mail.loss = 0.0
+            for node in others:
+                node.start()
+            net.run_for(5)
+            if was_served:
+                for node in others:
+                    result = net.result(node, 'format', {})
+                    self.assertIsInstance(result, errors.WaitForJoin)
+                    self.assertIs(api.Status.WAIT_FOR_JOIN,
+                                  node.cluster.status)
+            leader.start()
+            net.run_for(5)
+            if not net.is_settled():
+                self.assertFalse(was_served)
+                net.result(leader, 'format', {})
+                net.run_until(net.is_settled, what='another format')
+            self.assertEqual(1, leader.cluster.view.epoch)
+            net.check()
+            return is_dead, was_served
+
+    def test_the_leader_dies(self):
+        played = [self.play(steps) for steps in range(1, self.STEPS)]
+        self.assertIn((True, True), played)
+        self.assertIn((True, False), played)
