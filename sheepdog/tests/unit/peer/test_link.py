@@ -419,42 +419,62 @@ class TestTrouble(LinkCase):
         self.assertEqual(self.link.room_bytes, 0)
 
 
+class Clock:
+    now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+
 class TestSilence(LinkCase):
+    """The link looks every few milliseconds; how much time has passed then
+    is for the test to say."""
 
     async def asyncSetUp(self):
         await super().asyncSetUp()
-        patch = mock.patch.object(link_module, 'SILENCE_SECONDS', 0.08)
+        patch = mock.patch.object(link_module, 'SILENCE_SECONDS', 0.02)
         patch.start()
         self.addCleanup(patch.stop)
+        self.clock = self.world.clock = Clock()
 
     async def test_who_owes_an_answer_and_is_silent_is_dropped(self):
         await self.connect()
         answers = self.ask()
+        # Once it has noticed that something is owed.
+        await asyncio.sleep(0.02)
+        self.clock.now += 0.021
         await flock.until(lambda: answers)
         self.assert_unreachable(answers)
-        self.assertTrue(self.peer.lost)
+        await flock.until(lambda: self.peer.lost)
 
     async def test_who_owes_nothing_may_be_silent(self):
         await self.connect()
-        await asyncio.sleep(0.25)
+        for _ in range(5):
+            self.clock.now += 1
+            await asyncio.sleep(0.01)
         self.assertTrue(self.link.is_ready)
 
     async def test_who_is_slow_but_alive_is_waited_for(self):
         """A flush of a slow disk takes longer than any silence may."""
         await self.connect()
         answers = self.ask(opcode=wire.FLUSH)
-        for _ in range(25):
+        await asyncio.sleep(0.02)
+        for _ in range(5):
+            self.clock.now += 0.015
+            await flock.until(lambda: self.pings())
+            for number in self.pings():
+                self.peer.answer(number)
+            del self.peer.requests[1:]
             await asyncio.sleep(0.01)
-            for number, (fields, _) in enumerate(self.peer.requests):
-                if fields[1] == wire.PING:
-                    self.peer.answer(number)
-            self.peer.requests = [r for r in self.peer.requests
-                                  if r[0][1] != wire.PING]
         self.assertEqual(answers, [])
         self.assertTrue(self.link.is_ready)
         self.peer.answer()
         await flock.until(lambda: answers)
         self.assertIsNone(answers[0][0])
+
+    def pings(self):
+        return [number for number, (fields, _)
+                in enumerate(self.peer.requests) if fields[1] == wire.PING]
 
 
 class TestRealLoopback(unittest.IsolatedAsyncioTestCase):

@@ -95,7 +95,7 @@ class TestChoice(unittest.TestCase):
         write = 0
         epochs = data.draw(strategies.integers(1, 5))
         all_holders = []
-        source = set()
+        source, last = set(), 0
         for epoch in range(1, epochs + 1):
             holders = data.draw(strategies.sets(
                 strategies.sampled_from(sheep), min_size=1, max_size=3))
