@@ -258,6 +258,11 @@ def _check_new(name, size, copies, copy_policy, shift):
     if not isinstance(name, str) or not name:
         raise errors.InvalidParameters('a VDI needs a name')
     inode.encode_name(name)
+    for what, number in (('copies', copies), ('copy_policy', copy_policy),
+                         ('block_size_shift', shift)):
+        if not isinstance(number, int):
+            raise errors.InvalidParameters('%s of a VDI is a whole number, '
+                                           'not %r' % (what, number))
     if not limits.OBJECT_SHIFT_MIN <= shift <= limits.OBJECT_SHIFT_MAX:
         raise errors.InvalidParameters(
             'the object size is 2^%s bytes: the shift must be %d to %d'
