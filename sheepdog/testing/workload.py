@@ -30,8 +30,9 @@ from sheepdog.model import errors
 from sheepdog.testing import checkers
 from sheepdog.testing import history as history_module
 
-UNIT_BYTES = 2048
-"""One register: half a block, so that half of the writes are unaligned."""
+UNIT_BYTES = 512
+"""One register: a sector, the most that a disk writes whole or not at all.
+So most writes are not aligned to blocks."""
 
 _STAMP = struct.Struct('<QQ')
 _SECTOR = 512
@@ -65,7 +66,7 @@ class WorkloadSettings:
     clients_per_volume: int = 3
     hot_units: int = 12
     """Per volume; spread over all its objects, some of them adjacent."""
-    units_max: int = 4
+    units_max: int = 12
     """Of one request."""
     read_share: float = 0.4
     zero_share: float = 0.02

@@ -42,8 +42,6 @@ class ObjectMap:
         self.is_alone = is_alone
         self.owners = array.array('I')
         self._pending = {}
-        self._soft = {}
-        self._batches = 0
         self._writing = None
 
     async def load(self, count):
@@ -76,25 +74,13 @@ class ObjectMap:
                 self.owners[index] = owner
         return owner
 
-    def is_soft(self, index):
-        """The entry is set, but not yet durable."""
-        return index in self._soft
-
-    def flushed(self, before):
-        """All entries written before ``before`` (from ``mark``) are
-        durable."""
-        for index in [i for i, n in self._soft.items() if n <= before]:
-            del self._soft[index]
-
-    def mark(self):
-        """A point in time, for ``flushed``."""
-        return self._batches
-
-    async def own(self, index, durable):
+    async def own(self, index):
         """Object ``index`` exists and is ours: say so in the inode. Returns
-        when it is written (durably where asked)."""
+        when that is durable, whatever the write was: an entry that a power
+        cut took back would come again with the object's next write, and
+        with it what the object held before."""
         waiter = asyncio.get_running_loop().create_future()
-        self._pending.setdefault(index, []).append((waiter, durable))
+        self._pending.setdefault(index, []).append(waiter)
         if self._writing is None:
             self._writing = self.gateway.world.spawn(self._write_out(),
                                                      'object map')
@@ -110,23 +96,17 @@ class ObjectMap:
 
     async def _write_batch(self, pending):
         indexes = sorted(pending)
-        durable = any(d for waiters in pending.values() for _, d in waiters)
         error = None
         try:
             await pieces.gather(
-                [self._write_span(span, durable) for span in _spans(indexes)])
+                [self._write_span(span) for span in _spans(indexes)])
         except Exception as exc:
             # Handed to everybody who waits for it, below.
             error = exc
-        self._batches += 1
         for index in indexes:
             if error is None:
                 self.owners[index] = self.vdi_id
-                if durable:
-                    self._soft.pop(index, None)
-                else:
-                    self._soft[index] = self._batches
-            for waiter, _ in pending[index]:
+            for waiter in pending[index]:
                 if waiter.done():
                     continue
                 if error is not None:
@@ -134,7 +114,7 @@ class ObjectMap:
                 else:
                     waiter.set_result(None)
 
-    async def _write_span(self, span, durable):
+    async def _write_span(self, span):
         """One write for neighbouring entries; in between stand those of
         objects that have been ours all along."""
         first, last = span[0], span[-1]
@@ -145,7 +125,7 @@ class ObjectMap:
             owners.byteswap()
         await self.gateway.write_wait(
             ids.vdi_oid(self.vdi_id), inode.map_offset(first),
-            owners.tobytes(), durable)
+            owners.tobytes(), durable=True)
 
 
 def _spans(indexes):

@@ -114,8 +114,7 @@ class Volume:
                               fua, several)
 
     def _write_piece(self, index, start, data, fua, done):
-        if self.map.owners[index] == self.vdi_id and not (
-                fua and self.map.is_soft(index)):
+        if self.map.owners[index] == self.vdi_id:
             self.gateway.write(self.vdi_id << 32 | index, start, data, done,
                                fua)
         else:
@@ -166,8 +165,8 @@ class Volume:
             done(None, bytes(size))
 
     async def _first_write(self, index, start, data, fua):
-        """Write to an object that is not ours yet (or whose entry is not
-        yet as durable as it must be): one creates, the others wait."""
+        """Write to an object that is not ours yet: one creates, the others
+        wait."""
         while True:
             creating = self._creating.get(index)
             if creating is None:
@@ -177,8 +176,6 @@ class Volume:
         owner = self.map.owners[index]
         if owner == self.vdi_id:
             await self.gateway.write_wait(oid, start, data, fua)
-            if fua and self.map.is_soft(index):
-                await self.map.own(index, True)
             return
         creating = self._creating[index] = (
             asyncio.get_running_loop().create_future())
@@ -191,7 +188,7 @@ class Volume:
             else:
                 await self.gateway.write_wait(oid, start, data, fua,
                                               create=True)
-            await self.map.own(index, fua)
+            await self.map.own(index)
         finally:
             del self._creating[index]
             creating.set_result(None)
@@ -241,7 +238,7 @@ class Volume:
         owner = await self.map.refresh(index)
         if owner == 0:
             return
-        if owner != self.vdi_id or (fua and self.map.is_soft(index)):
+        if owner != self.vdi_id:
             await self._first_write(index, start, bytes(size), fua)
             return
         try:
@@ -258,9 +255,7 @@ class Volume:
         """
         if not self.valid:
             raise self._lost()
-        mark = self.map.mark()
         await self.gateway.flush(self.vdi_id)
-        self.map.flushed(mark)
 
     async def extents(self, offset, length):
         """``[(length, is_data), …]`` covering the range; adjacent ones
