@@ -1,0 +1,116 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import unittest
+
+import hypothesis
+from hypothesis import strategies
+
+from sheepdog.cluster import api
+from sheepdog.cluster import roster
+from sheepdog.model import limits
+from sheepdog.model import view as view_model
+
+
+def info(node, **fields):
+    return api.MemberInfo(**dict({
+        'node': node, 'incarnation': node + '.2', 'host': '10.0.0.1',
+        'port': 7000, 'zone': 1, 'space': 1000}, **fields))
+
+
+def settings(**fields):
+    return view_model.ClusterSettings(created=7 << 32 | 5, **fields)
+
+
+class RefusalTest(unittest.TestCase):
+    def refusal(self, created=0, settings_of=None, **fields):
+        return roster.refusal(info('a', protocol=1, **fields), created, 1,
+                              settings_of)
+
+    def test_welcome(self):
+        for given in (None, settings()):
+            self.assertEqual('', self.refusal(settings_of=given))
+        self.assertEqual('', self.refusal(7 << 32 | 5, settings()))
+        for fixed in (False, True):
+            self.assertEqual('', self.refusal(
+                0, settings(fixed_vnodes=fixed), vnodes=0))
+        self.assertEqual('', self.refusal(
+            0, settings(fixed_vnodes=True), vnodes=9))
+
+    def test_refused(self):
+        self.assertIn('version 1 of the peer protocol, the cluster '
+                      'version 2',
+                      roster.refusal(info('a', protocol=1), 0, 2, None))
+        self.assertIn('(created 8.000000001, this one 7.000000005)',
+                      self.refusal(8 << 32 | 1, settings()))
+        self.assertIn('fixed', self.refusal(0, settings(fixed_vnodes=True)))
+        self.assertIn('weights', self.refusal(0, settings(), vnodes=9))
+
+
+class ComposeTest(unittest.TestCase):
+    def test_order_of_addresses(self):
+        members = roster.compose(
+            [info('a', host='10.0.0.10'), info('b', host='10.0.0.9'),
+             info('c', host='::1'), info('d', host='10.0.0.9', port=80),
+             info('e', host='name')], None, 1000)
+        self.assertEqual('dbace', ''.join(member.node
+                                          for member in members))
+
+    def test_weights(self):
+        members = roster.compose(
+            [info('a'), info('b', space=2500), info('c', space=1),
+             info('d', vnodes=0), info('e', vnodes=77),
+             info('f', space=1 << 60)], None, 1000)
+        self.assertEqual([128, 320, 1, 0, 77, limits.VNODES_MAX],
+                         [member.vnodes for member in members])
+
+    def test_weights_stay(self):
+        before = view_model.View(1, 1, 0.0, roster.compose(
+            [info('a'), info('b', vnodes=0), info('c', vnodes=5),
+             info('d', vnodes=5)], None, 1000))
+        members = roster.compose(
+            [info('a', space=9000, zone=8), info('b'), info('c'),
+             info('d', vnodes=6), info('e')], before, 1000)
+        self.assertEqual([128, 128, 5, 6, 128],
+                         [member.vnodes for member in members])
+        self.assertEqual((1000, 8), (members[0].space, members[0].zone))
+
+    def test_reference(self):
+        self.assertEqual(0, roster.reference_space([info('a', vnodes=0)]))
+        self.assertEqual(2000, roster.reference_space(
+            [info('a'), info('b', space=3000), info('c', vnodes=0)]))
+        self.assertEqual(limits.VNODES_DEFAULT, roster.weight(5, 0))
+
+    @hypothesis.settings(max_examples=100, deadline=None)
+    @hypothesis.given(strategies.integers(0, 1 << 60),
+                      strategies.integers(1, 1 << 60))
+    def test_weight_is_rounded(self, space, reference):
+        weight = roster.weight(space, reference)
+        exact = 128 * space / reference
+        if 1 <= exact <= limits.VNODES_MAX:
+            self.assertLessEqual(abs(weight - exact), 0.5 + 1e-9 * exact)
+        self.assertTrue(1 <= weight <= limits.VNODES_MAX)
+
+    def test_reincarnate(self):
+        view = view_model.View(4, 2, 5.0, roster.compose(
+            [info('a'), info('b', port=7001)], None, 1000))
+        now = {node: info(node, incarnation=node + '.9', port=1, zone=99,
+                          space=5, data_host='h', data_port=2)
+               for node in 'ab'}
+        again = roster.reincarnate(view, now)
+        self.assertEqual((4, 2, 5.0), (again.epoch, again.term, again.time))
+        for old, new in zip(view.members, again.members):
+            self.assertEqual(old.node + '.9', new.incarnation)
+            self.assertEqual(('h', 2), new.data_address)
+            self.assertEqual(
+                (old.host, old.port, old.zone, old.vnodes, old.space),
+                (new.host, new.port, new.zone, new.vnodes, new.space))
