@@ -22,7 +22,6 @@ saw, or that it saw parts of several.
 
 import asyncio
 import dataclasses
-import functools
 import random
 import struct
 
@@ -35,27 +34,26 @@ UNIT_BYTES = 512
 So most writes are not aligned to blocks."""
 
 _STAMP = struct.Struct('<QQ')
-_SECTOR = 512
-_STAMPS = _SECTOR // _STAMP.size
+_STAMPS = UNIT_BYTES // _STAMP.size
 
 WATCH_SECONDS = 0.05
 READS_MAX = 30
 """Reads that one client leaves under way."""
 
 
-@functools.lru_cache(maxsize=4096)
-def fill(value: int) -> bytes:
-    """A unit that holds ``value``."""
+def fill(value: int, first: int, count: int = 1) -> bytes:
+    """``count`` units from number ``first`` on that hold ``value``; each is
+    stamped with its place, too."""
     if value == checkers.ZERO:
-        return bytes(UNIT_BYTES)
-    return b''.join(_STAMP.pack(value, sector) * _STAMPS
-                    for sector in range(UNIT_BYTES // _SECTOR))
+        return bytes(count * UNIT_BYTES)
+    return b''.join(_STAMP.pack(value, unit) * _STAMPS
+                    for unit in range(first, first + count))
 
 
-def value_of(unit: bytes) -> int:
-    """The value that a unit holds; TORN if none."""
-    value, _ = _STAMP.unpack_from(unit)
-    return value if unit == fill(value) else checkers.TORN
+def value_of(data: bytes, place: int) -> int:
+    """The value that a unit holds; TORN if it is none of that place."""
+    value, _ = _STAMP.unpack_from(data)
+    return value if data == fill(value, place) else checkers.TORN
 
 
 @dataclasses.dataclass
@@ -153,7 +151,8 @@ class Workload:
                 operations = self.history.begin_read(
                     'end-' + node.name, [(name, unit)])
                 data = await volume.read(unit * UNIT_BYTES, UNIT_BYTES)
-                self.history.end_read(operations, [value_of(data)])
+                self.history.end_read(operations,
+                                      [value_of(data, unit)])
             await volume.close()
 
 
@@ -258,8 +257,8 @@ class Client:
         data = await volume.read(first * UNIT_BYTES, length)
         assert len(data) == length, 'a short read'
         history.end_read(operations, [
-            value_of(data[i:i + UNIT_BYTES])
-            for i in range(0, length, UNIT_BYTES)])
+            value_of(data[i * UNIT_BYTES:(i + 1) * UNIT_BYTES], first + i)
+            for i in range(count)])
 
     async def _request(self, session) -> None:
         settings = self._workload.settings
@@ -284,7 +283,7 @@ class Client:
         if is_zero:
             await volume.zero(offset, length, fua)
         else:
-            await volume.write(offset, fill(value) * count, fua)
+            await volume.write(offset, fill(value, first, count), fua)
         history.end_write(operations, session, fua)
 
 

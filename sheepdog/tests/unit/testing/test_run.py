@@ -25,19 +25,19 @@ class UnitsTest(unittest.TestCase):
 
     def test_a_unit_tells_its_value(self):
         for value in (checkers.ZERO, 1, 2, 1 << 40):
-            unit = workload.fill(value)
+            unit = workload.fill(value, 5)
             self.assertEqual(workload.UNIT_BYTES, len(unit))
-            self.assertEqual(value, workload.value_of(unit))
+            self.assertEqual(value, workload.value_of(unit, 5))
 
     def test_parts_of_two_are_torn(self):
-        for cut in (16, 512, 1024, 2032):
-            unit = workload.fill(1)[:cut] + workload.fill(2)[cut:]
-            self.assertEqual(checkers.TORN, workload.value_of(unit))
+        for cut in (16, 256, 496):
+            unit = workload.fill(1, 5)[:cut] + workload.fill(2, 5)[cut:]
+            self.assertEqual(checkers.TORN, workload.value_of(unit, 5))
 
     def test_shifted_is_torn(self):
-        unit = workload.fill(7)
-        self.assertEqual(checkers.TORN,
-                         workload.value_of(unit[512:] + unit[:512]))
+        units = workload.fill(7, 5, 2)
+        self.assertEqual(7, workload.value_of(units[512:], 6))
+        self.assertEqual(checkers.TORN, workload.value_of(units[512:], 5))
 
 
 class RunTest(unittest.TestCase):
