@@ -17,9 +17,11 @@ until it ends, over all attempts. What overlaps it waits, so no two
 overlapping changes run at once and no read sees one half done.
 """
 
+import asyncio
 import logging
 
 from sheepdog.model import errors
+from sheepdog.model import ids
 from sheepdog.peer import marks
 from sheepdog.wire import peer as wire
 
@@ -27,6 +29,10 @@ LOG = logging.getLogger(__name__)
 
 ORDER_OF = {wire.WRITE: wire.ORDER_WRITE, wire.ZERO: wire.ORDER_ZERO,
             wire.REMOVE: wire.ORDER_REMOVE}
+
+
+GIVEN_UP_SECONDS = 30.0
+"""Longer than any member of the view may take to hear of an event."""
 
 
 class Changes:
@@ -90,6 +96,7 @@ class Changes:
     def begin(self, change):
         """It is its turn now."""
         if change.done is None:
+            self.turns.leave(change)
             return
         route = self.routes.find(change.oid, change.copies)
         if route is None or not self.cluster.serving():
@@ -340,6 +347,28 @@ class Changes:
                 if entry.is_change and order.orderer(
                         oid, entry.copies) != ours:
                     entry.has_lost = True
+
+    def abandon_vdi(self, vdi_id, error):
+        """The lock of a VDI was taken from us: end what our clients have
+        under way there. Whoever gets the lock must not see it come later.
+        (What of it reached some copies only is doubtful there.)"""
+        under_way = [change for change in self.mine.values()
+                     if ids.vdi_of(change.oid) == vdi_id
+                     and change.done is not None]
+        for change in under_way:
+            change.abandon(error)
+        for change in under_way:
+            if not change.blockers:
+                self.turns.leave(change)
+        if under_way:
+            self.world.spawn(self._let_go(under_way), 'forget given up')
+
+    async def _let_go(self, changes):
+        # Not before all replicas know of the lock: until then they must not
+        # take for complete what they have of them.
+        await asyncio.sleep(GIVEN_UP_SECONDS)
+        for change in changes:
+            self.mine.pop(change.count, None)
 
     def abandon(self, error):
         """End everything under way; outcomes are unknown."""

@@ -182,6 +182,11 @@ class Gateway:
     def on_shutdown(self):
         self.abandon(errors.ShuttingDown('the cluster shuts down'))
 
+    def abandon_vdi(self, vdi_id, error):
+        """End our clients' changes of a VDI whose lock was taken from us;
+        their outcomes are unknown."""
+        self.changes.abandon_vdi(vdi_id, error)
+
     def abandon(self, error):
         """End everything under way; outcomes of changes are unknown."""
         self.unflushed.forget()

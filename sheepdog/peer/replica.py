@@ -384,7 +384,9 @@ class Replica:
             return
         owner = self.order.exclusive_owner(vdi_id)
         before = self._owners.get(vdi_id)
-        if owner == before:
+        # Who loses a lock by force ends what is under way just where it is.
+        is_forced = bool(event.get('force'))
+        if owner == before and not is_forced:
             return
         self._owners[vdi_id] = owner
         members = self._view.members
@@ -393,7 +395,7 @@ class Replica:
                 continue
             targets = self.order.targets(oid)
             first = members[targets[0]].incarnation if targets else None
-            if (before or first) != (owner or first):
+            if is_forced or (before or first) != (owner or first):
                 self.guard.doubt(oid)
 
 

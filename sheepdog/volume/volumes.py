@@ -206,6 +206,9 @@ class Volumes:
         volume = self._writing.get(vdi_id)
         if volume is not None:
             volume.invalidate()
+        if volume is not None or vdi_id in self._claims:
+            self.gateway.abandon_vdi(vdi_id, errors.VdiNotLocked(
+                'the lock of VDI %06x was taken away' % vdi_id))
         self._claims.pop(vdi_id, None)
 
     def on_freeze(self):

@@ -269,6 +269,76 @@ class TestLocks(case.FlockCase):
         await self.assert_at_rest(b'12')
 
 
+class TestForce(case.FlockCase):
+    """A lock is taken away: what its owner has under way must not come
+    behind what the next owner does."""
+
+    async def take_away(self, owner):
+        await self.must_write(owner, b'000')
+        self.flock.lock(owner, VDI)
+        await self.must_write(owner, b'old')
+        await owner.gateway.declare_now()
+        for other in self.flock.alive():
+            if other is not owner:
+                self.hold(owner, other)
+        writes = [self.write(owner, b'late'), self.write(owner, b'later'),
+                  self.write(owner, b'last', BLOCK)]
+        await asyncio.sleep(0.01)
+        self.flock.event({'kind': 'unlock', 'vdi_id': VDI, 'owner': '',
+                          'force': True})
+        owner.gateway.abandon_vdi(VDI, errors.VdiNotLocked('by force'))
+        for error in await self.done(*writes):
+            self.assertIsInstance(error, errors.VdiNotLocked)
+
+    async def test_the_next_owner_is_alone(self):
+        for owner, heir in ((self.a, self.b), (self.b, self.a),
+                            (self.b, self.c)):
+            await self.take_away(owner)
+            self.flock.lock(heir, VDI)
+            write = self.write(heir, b'new!')
+            for sheep in self.flock.alive():
+                self.release(owner, sheep)
+            self.assertIsNone(await self.done(write))
+            await asyncio.sleep(0.05)
+            await self.flock.settled()
+            self.assertEqual(len(self.flock.copies_of(self.oid)), 1)
+            self.assertEqual(await self.must_read(heir, 4), b'new!')
+            for sheep in self.flock.alive():
+                self.assertEqual(sheep.gateway.turns.table, {})
+            self.flock.unlock(heir, VDI)
+
+    async def test_what_was_given_up_is_not_declared(self):
+        """C hears late of the unlock; it must not believe before that the
+        write that it has is everywhere."""
+        self.flock.lock(self.a, VDI)
+        await self.must_write(self.a, b'old')
+        await self.a.gateway.declare_now()
+        self.hold(self.a, self.b)
+        write = self.write(self.a, b'new')
+        await flock.until(lambda: self.content(self.c, 3) == b'new')
+        self.flock.event({'kind': 'unlock', 'vdi_id': VDI, 'owner': '',
+                          'force': True}, to=[self.a, self.b])
+        self.a.gateway.abandon_vdi(VDI, errors.VdiNotLocked('by force'))
+        await self.done(write)
+        self.a.gateway._declare()
+        await self.a.links.data(self.c.member).call(wire.PING)
+        self.flock.catch_up(self.c)
+        self.release(self.a, self.b)
+        await self.flock.settled()
+        self.assertEqual(len(self.flock.copies_of(self.oid)), 1)
+        for sheep in self.flock.alive():
+            self.assertEqual(sheep.gateway.turns.table, {})
+
+    async def test_other_vdis_go_on(self):
+        self.flock.make_vdi(2)
+        self.hold(self.a, self.c)
+        other = self.flock.oid_held_by(self.a, self.b, self.c, vdi_id=2)
+        write = self.write(self.a, b'x', oid=other)
+        self.a.gateway.abandon_vdi(VDI, errors.VdiNotLocked('by force'))
+        self.release(self.a, self.c)
+        self.assertIsNone(await self.done(write))
+
+
 class TestForOthers(case.FlockCase):
     """A orders for B, or did."""
 

@@ -47,6 +47,7 @@ class MemoryGateway:
         self.log = []
         self.noted = []
         self.declared = 0
+        self.abandoned = []
         self.capacities = {}
         self.unflushed = types.SimpleNamespace(
             note_everyone=self.noted.append)
@@ -153,6 +154,9 @@ class MemoryGateway:
 
     async def declare_now(self):
         self.declared += 1
+
+    def abandon_vdi(self, vdi_id, error):
+        self.abandoned.append(vdi_id)
 
 
 class Cluster:
