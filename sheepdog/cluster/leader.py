@@ -73,6 +73,7 @@ class Leader:
         self._desk = desk_module.Desk(world, operations, self._enqueue)
         self._queue = collections.deque()
         self._is_roll_new = True
+        self._is_view_due = True
         self._held: dict = {}
         self._refused: dict = {}
         self._task: Optional[asyncio.Task] = None
@@ -187,6 +188,7 @@ class Leader:
             LOG.info('term %d leads from epoch %d on', self.term,
                      self._sequencer.state.epoch)
             self.is_leading = True
+            self._is_view_due = True
             while True:
                 await self._step()
         except sequencer_module.LostMembers:
@@ -209,9 +211,7 @@ class Leader:
         if sequencer.state.shutdown:
             # The members leave one by one; no epoch comes of it.
             await self._pause()
-        elif await self._sync_absent():
-            pass
-        elif await self._change_epoch():
+        elif self._is_view_due and await self._tend_view():
             pass
         elif self._opening.request is not None:
             await self._reformat()
@@ -224,7 +224,8 @@ class Leader:
         try:
             await asyncio.wait_for(
                 self._kicked.wait(),
-                self._pace.welcome if self._survey.asked else PAUSE_SECONDS)
+                self._pace.welcome if self._is_soon_more()
+                else PAUSE_SECONDS)
         except asyncio.TimeoutError:
             pass
         self._kicked.clear()
@@ -237,12 +238,26 @@ class Leader:
         if not self._is_roll_new:
             return
         self._is_roll_new = False
+        self._is_view_due = True
         self._survey.refresh()
         self._sequencer.standing = {
             one for one in self._sequencer.standing
             if self._roll.is_current(one)}
+        for known in (self._held, self._refused):
+            for incarnation in [one for one in known
+                                if not self._roll.is_current(one)]:
+                del known[incarnation]
 
     # Epochs.
+
+    async def _tend_view(self) -> bool:
+        """Returns whether anything was done. Looking costs something with
+        thousands of members, so it is done when something may have changed.
+        """
+        if await self._sync_absent() or await self._change_epoch():
+            return True
+        self._is_view_due = bool(self._held) or self._is_soon_more()
+        return False
 
     async def _sync_absent(self) -> bool:
         """Members of the view that have not got its state: a leader died
@@ -427,7 +442,10 @@ class Leader:
                 except errors.SheepdogError as error:
                     announcement.fail(error)
             if records:
+                standing = len(self._sequencer.standing)
                 await self._sequencer.announce(records)
+                if len(self._sequencer.standing) != standing:
+                    self._is_view_due = True
         except BaseException:
             gone = errors.NotServing('the leader has changed')
             for announcement, _ in announced:

@@ -15,6 +15,7 @@
 Pure functions.
 """
 
+import functools
 import ipaddress
 from typing import Iterable, Optional
 
@@ -113,6 +114,7 @@ def reincarnate(view: view_model.View,
     return view_model.View(view.epoch, view.term, view.time, tuple(members))
 
 
+@functools.lru_cache(maxsize=1 << 14)
 def _address_key(host: str) -> tuple:
     try:
         address = ipaddress.ip_address(host)

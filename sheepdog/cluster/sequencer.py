@@ -124,7 +124,11 @@ class Sequencer:
         failed = _failed(outcomes)
         if not failed:
             self.is_prepared = True
-            failed = _failed(await self._delivery.reach_all(staying))
+            outcomes = await self._delivery.reach_all(staying)
+            failed = _failed(outcomes)
+            for incarnation in failed:
+                if outcomes[incarnation] is delivery_module.Outcome.REFUSED:
+                    self._delivery.fence(incarnation, 'its history differs')
         return failed
 
     async def sync(self, incarnations: Iterable[str], cold: bool = False,

@@ -75,7 +75,8 @@ class VdiEntry:
     snapshot: bool = False
 
     def to_dict(self) -> dict:
-        return dataclasses.asdict(self)
+        # There may be very many, and none has anything nested.
+        return dict(vars(self))
 
     @classmethod
     def from_dict(cls, fields: dict) -> 'VdiEntry':

@@ -51,7 +51,8 @@ class Member:
         return self.host, self.port
 
     def to_dict(self) -> dict:
-        return dataclasses.asdict(self)
+        # A view may have thousands, and nothing in them is nested.
+        return dict(vars(self))
 
     @classmethod
     def from_dict(cls, fields: dict) -> 'Member':

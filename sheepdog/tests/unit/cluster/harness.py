@@ -122,6 +122,13 @@ class Operations:
         node.world.process.operation()
         if kind == 'fail':
             raise errors.NoSpace('no')
+        if kind == 'wait':
+            # Its I/O cannot be finished in this epoch.
+            epoch = state.epoch
+            while node.cluster.state.epoch == epoch:
+                await net.wait(0.01)
+            return {'kind': 'vdi-create', 'entry': {
+                'vdi_id': 9, 'name': 'waited'}}, {'from': epoch}
         if kind == 'look':
             return None, {'count': len(state.vdis)}
         vdi_id = 1

@@ -32,7 +32,7 @@ PATIENCE_SECONDS = (5.0, 60.0)
 
 def seeds():
     first, _, last = os.environ.get('SHEEPDOG_CLUSTER_SEEDS',
-                                    '0-11').partition('-')
+                                    '0-7').partition('-')
     return range(int(first), int(last or first) + 1)
 
 
@@ -187,7 +187,7 @@ class EveryStepTest(unittest.TestCase):
     """While one member joins and two operations run, another dies at its
     first, second, … operation on disk or network; then all lose power."""
 
-    STEPS = 45
+    STEPS = 36
 
     def play(self, steps, is_leader, seed):
         """Returns whether it died at all."""
@@ -244,7 +244,7 @@ class EveryFormatTest(unittest.TestCase):
     """Messages are lost, and all die at some point of a format; then the
     leader is missing."""
 
-    STEPS = 48
+    STEPS = 36
 
     def play(self, steps):
         """→ (whether the leader died, whether anybody served)."""

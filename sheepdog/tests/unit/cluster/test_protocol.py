@@ -111,6 +111,37 @@ class LifeTest(ProtocolTest):
                          [task.result() for task in tasks])
         self.assertEqual(1, len(net.running))
 
+    def test_an_operation_may_span_an_epoch(self):
+        net = self.formed()
+        asker = self.others(net, net.leader())[0]
+        task = asker.ask('wait')
+        later = asker.ask('create', {'name': 'a'})
+        net.run_for(1)
+        self.assertFalse(task.done() or later.done())
+        victim = self.others(net, net.leader(), asker)[0]
+        victim.host.kill()
+        net.run_until(lambda: task.done() and later.done())
+        self.assertEqual({'from': 1}, task.result())
+        self.assertEqual(9, asker.cluster.state.lookup('waited').vdi_id)
+        self.assertEqual({'vdi_id': 1}, later.result())
+
+    def test_a_leader_that_is_none_any_more_stops_working(self):
+        net = self.formed()
+        leader = net.leader()
+        task = leader.ask('wait', timeout=3)
+        net.run_for(1)
+        leader.cluster._membership.note_term(100)
+        net.run_until(lambda: net.leader() is not None and
+                      net.leader().cluster._leader.term > 100)
+        # The operation began anew, under the new leader, and only there.
+        net.run_for(1)
+        self.assertEqual(2, len(net.running))
+        waiting = [one for one in net.loop.pending_tasks(
+            leader.host.process) if 'desk' in one.get_name()]
+        self.assertEqual(1 if net.leader() is leader else 0, len(waiting))
+        net.run_until(task.done)
+        self.assertIsInstance(task.result(), errors.NotServing)
+
     def test_joining(self):
         net = self.net(4)
         late = net.nodes.pop('n3')
@@ -222,6 +253,16 @@ class DeathTest(ProtocolTest):
         net.simulation.coordination.unblock(node.name)
         net.run_until(task.done)
         self.assertEqual({'vdi_id': 1}, task.result())
+
+    def test_a_session_lost_before_its_time(self):
+        """The member does not know yet that it is out, and serves; so it
+        is told before the others go on."""
+        net = self.formed()
+        node = self.others(net, net.leader())[0]
+        net.simulation.coordination.expire(node.cluster.incarnation)
+        net.run_until(lambda: node.cluster.status is not Status.OK)
+        self.assertFalse(node.cluster.serving())
+        net.run_until(net.is_settled)
 
     def test_all_lapse_and_come_back(self):
         net = self.formed()
