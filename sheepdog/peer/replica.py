@@ -34,7 +34,7 @@ from sheepdog.wire import peer as wire
 LOG = logging.getLogger(__name__)
 
 _PAIR = struct.Struct('<II')
-_LISTED = struct.Struct('<QI')
+_LISTED = struct.Struct('<Q')
 NEVER = -1
 
 
@@ -282,9 +282,9 @@ class Replica:
         if error is not None:
             request(error)
             return
-        request(None, b''.join(
-            _LISTED.pack(oid, max(0, self.store.version(oid) or 0))
-            for oid in self.store.oids()))
+        # Ids only: versions stand in the objects' files, and this answers
+        # for all of them in one go.
+        request(None, b''.join(map(_LISTED.pack, self.store.oids())))
 
     def _on_doubt(self, request):
         error = self.check_epoch(request.epoch)
@@ -408,5 +408,5 @@ def unpack_extents(payload):
 
 
 def unpack_list(payload):
-    """``[(oid, version), …]`` of a LIST answer."""
-    return list(_LISTED.iter_unpack(payload))
+    """The object ids of a LIST answer."""
+    return [oid for oid, in _LISTED.iter_unpack(payload)]

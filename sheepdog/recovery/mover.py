@@ -106,13 +106,17 @@ class Mover:
         ours = self.cluster.incarnation
         targets = [view.members[i] for i in self.order.targets(oid)]
         others = [m for m in targets if m.incarnation != ours]
-        states = await self._ask(others, oid, epoch)
-        clean = [(m, s) for m, s in zip(others, states) if s['clean']]
+        answers = await self._answers(others, oid, epoch)
+        clean = [(m, s) for m, s in zip(others, answers)
+                 if isinstance(s, dict) and s['clean']]
         if clean:
-            # Whoever is damaged itself comes last.
+            # It has all that counts, whatever the others say. (Whoever is
+            # damaged itself comes last.)
             clean.sort(key=lambda source: source[1]['bad'])
+            known = [m for m, _ in clean]
             return await self._follow(oid, view, clean, [
-                m for m, s in zip(others, states) if not s['clean']])
+                m for m in others if m not in known])
+        states = _checked(answers)
         if targets and targets[0].incarnation != ours and (
                 others and len(others) < len(targets)):
             # The first target settles what the others follow, so that all
@@ -156,23 +160,28 @@ class Mover:
     async def _ask(self, members, oid, epoch):
         """STATE of each.
 
-        :raises SheepdogError: one of them cannot answer, or not yet with
-            what we know of the VDI's lock: nothing may be concluded from
-            the others alone
+        :raises SheepdogError: one of them cannot answer
         """
+        return _checked(await self._answers(members, oid, epoch))
+
+    async def _answers(self, members, oid, epoch):
+        """STATE of each, or the error why one cannot answer, or not yet
+        with what we know of the VDI's lock."""
         answers = await asyncio.gather(
             *(self.links.data(m).call(wire.STATE, epoch=epoch, oid=oid,
                                       timeout=CALL_SECONDS)
               for m in members), return_exceptions=True)
-        for answer in answers:
-            if isinstance(answer, BaseException):
-                raise answer
-        states = [wire.unpack_json(payload) for _, _, payload in answers]
         serial = self.order.serial(ids.vdi_of(oid))
-        if any(state['serial'] != serial for state in states):
-            # A change of the lock makes copies doubtful.
-            raise errors.NotRecovered('object %s: a lock changes'
-                                      % ids.hex_oid(oid))
+        states = []
+        for answer in answers:
+            state = answer
+            if not isinstance(answer, BaseException):
+                state = wire.unpack_json(answer[2])
+                if state['serial'] != serial:
+                    # A change of the lock makes copies doubtful.
+                    state = errors.NotRecovered('object %s: a lock changes'
+                                                % ids.hex_oid(oid))
+            states.append(state)
         return states
 
     async def _drop(self, oid):
@@ -276,6 +285,14 @@ class Mover:
         return numpy.flatnonzero(differing), True
 
 
+def _checked(answers):
+    """Nothing may be concluded from the others alone."""
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            raise answer
+    return answers
+
+
 class _Fetch:
     """Blocks of one object: ``pieces`` are ``(offset, data)``, ``lost`` the
     offsets of blocks that nobody can read."""
@@ -316,7 +333,7 @@ class _Fetch:
             try:
                 data = await self._ask(member, offset, size)
             except (errors.StorageError, errors.NoObject,
-                    errors.InvalidParameters):
+                    errors.InvalidParameters, errors.Unreachable):
                 continue
             found = numpy.frombuffer(checksums.entries(data), dtype='u4')
             if (found == self.table[first:first + len(found)]).all():

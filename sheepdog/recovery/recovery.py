@@ -41,7 +41,6 @@ LOOK_BATCH = 512
 
 RINGS_MAX = 40
 LIST_SECONDS = 30.0
-CLEAN_BATCH = 64
 
 
 class Recovery:
@@ -72,6 +71,7 @@ class Recovery:
         self._rings = {}
         self._pass = None
         self._announced = None
+        self._tidied = None
 
     # -- the guard ------------------------------------------------------
 
@@ -328,8 +328,7 @@ class Recovery:
         for answer in answers:
             if isinstance(answer, BaseException):
                 raise answer
-            found.update(oid for oid, _
-                         in replica_module.unpack_list(answer[2]))
+            found.update(replica_module.unpack_list(answer[2]))
         return sorted(oid for oid in found if not self._is_deleted(oid))
 
     def _is_deleted(self, oid):
@@ -372,17 +371,26 @@ class Recovery:
         """Copies that this sheep need not hold in this view, once every
         member has recovered all that it must."""
         view = self.cluster.view
-        if view is None or not self.cluster.state.has_recovered():
+        if (view is None or not self.cluster.state.has_recovered()
+                or self._tidied is view):
             return
-        strays = [oid for oid in self.replica.store.oids()
-                  if not self._is_target(view, oid)
-                  and ids.vdi_of(oid) in self.cluster.state.vdis]
-        for number, oid in enumerate(strays):
+        self._tidied = view
+        dropped = 0
+        for number, oid in enumerate(self.replica.store.oids()):
+            if number % LOOK_BATCH == 0:
+                await asyncio.sleep(0)
             if self._is_over(view):
                 return
-            await mover.wait_for(self.replica.store.remove, oid)
-            if number % CLEAN_BATCH == 0:
-                await asyncio.sleep(0)
-        if strays:
+            if (self._is_target(view, oid)
+                    or ids.vdi_of(oid) not in self.cluster.state.vdis):
+                continue
+            try:
+                await mover.wait_for(self.replica.store.remove, oid)
+            except errors.SheepdogError as exc:
+                LOG.warning('object %s cannot be removed: %s',
+                            ids.hex_oid(oid), exc)
+            else:
+                dropped += 1
+        if dropped:
             LOG.info('epoch %d: dropped %d copies that have their place '
-                     'elsewhere now', view.epoch, len(strays))
+                     'elsewhere now', view.epoch, dropped)

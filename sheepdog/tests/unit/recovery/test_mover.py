@@ -221,10 +221,13 @@ class TestMover(unittest.IsolatedAsyncioTestCase):
         await self.make_whole()
 
     async def test_somebody_does_not_answer(self):
-        """Nothing may be concluded from the others."""
         self.flock.fabric.cut.add((self.a.name, self.c.name))
         self.flock.fabric.sever(self.c.name)
         await flock.turns()
+        # A clean copy says it all…
+        await self.make_whole()
+        # …but nothing may be concluded from copies that are not clean.
+        self.b.recovery.standing.doubt(self.oid)
         self.a.recovery.standing.doubt(self.oid)
         with self.assertRaises(errors.Transient):
             await self.a.recovery.mover.make_whole(self.oid)
