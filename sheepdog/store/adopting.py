@@ -89,7 +89,8 @@ class Adopter:
             except OSError as error:
                 self._discard(path)
                 raise store_state.typed(error, path)
-            except errors.SheepdogError:
+            except BaseException:
+                # (Given up by the caller, too.)
                 self._discard(path)
                 raise
         except BaseException:

@@ -70,7 +70,13 @@ class Segment:
 
 
 class Journal:
-    """``generation`` and ``sequence``: the highest used so far."""
+    """``generation`` and ``sequence``: the highest used so far.
+
+    ``sequence`` goes on with each number given, ``appended_sequence`` with
+    each record taken, ``synced_sequence`` with each sync;
+    ``applied_sequence`` is the writer's: objects are like this record and
+    all before it.
+    """
 
     def __init__(self, files: list, segment_bytes: int, generation: int,
                  sequence: int, nosync: bool,
@@ -82,6 +88,7 @@ class Journal:
         self.sequence = sequence
         self.appended_sequence = sequence
         self.synced_sequence = sequence
+        self.applied_sequence = sequence
         self.buffers = []
         self.tail = 0
         self._counters = counters
@@ -92,6 +99,16 @@ class Journal:
         self._sync_done = None
         self._sync_sequence = sequence
         self._begin()
+
+    @property
+    def written_sequence(self) -> int:
+        """The last record that ``write_out`` wrote."""
+        return self._written_sequence
+
+    @property
+    def has_pending(self) -> bool:
+        """Some records are not applied yet."""
+        return bool(self.current.pending or self.other.pending)
 
     @property
     def can_switch(self) -> bool:

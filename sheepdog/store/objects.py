@@ -264,7 +264,7 @@ class Objects:
         nothing that ``batch`` writes to; returns objects that must be synced
         before they can be closed."""
         unsynced = []
-        tries = len(self.open)
+        tries = 2 * len(self.open)
         while len(self.open) > self._limit and tries:
             tries -= 1
             oid = next(iter(self.open))

@@ -38,7 +38,8 @@ records one behind the other. Numbers are little-endian.
               56 u8  kind
               57 u8  flags
               58 u16 0
-              60 u32 0
+              60 u32 lag: the records up to this one's number less the lag
+                     were applied before this one was written
               64     WRITE, INTENT: a checksum table entry for each block
                      WRITE: the data (what the entries are of)
 
@@ -125,6 +126,12 @@ class Record(typing.NamedTuple):
     entries: bytes
     data_start: int
     size: int
+    lag: int
+
+    @property
+    def applied(self) -> int:
+        """Up to this number records were applied when this was written."""
+        return self.sequence - self.lag
 
     @property
     def is_reset(self) -> bool:
@@ -166,18 +173,19 @@ def size_of(kind: int, length: int) -> int:
 
 
 def pack(kind, flags, sequence, synced, oid, birth, version, offset, length,
-         capacity, entries=b'') -> bytes:
+         capacity, entries=b'', lag=0) -> bytes:
     """A record up to its data; ``entries`` as table bytes."""
     body = BODY.pack(sequence, synced, oid, birth, version, offset, length,
-                     capacity, kind, flags, 0, 0) + entries
+                     capacity, kind, flags, 0, lag) + entries
     return PREFIX.pack(MAGIC, crc32c(body)) + body
 
 
 def pack_block(flags, sequence, synced, oid, birth, version, offset,
-               capacity, entry) -> bytes:
+               capacity, entry, lag=0) -> bytes:
     """A WRITE of one block up to its data; same bytes as ``pack``."""
     body = BODY_OF_ONE.pack(sequence, synced, oid, birth, version, offset,
-                            BLOCK_BYTES, capacity, WRITE, flags, 0, 0, entry)
+                            BLOCK_BYTES, capacity, WRITE, flags, 0, lag,
+                            entry)
     return PREFIX.pack(MAGIC, crc32c(body)) + body
 
 
@@ -212,7 +220,7 @@ def unpack(buffer, start: int = 0) -> typing.Optional[Record]:
         return None
     crc, = _CRC.unpack_from(buffer, start + _CRC.size)
     (sequence, synced, oid, birth, version, offset, length, capacity, kind,
-     flags, _pad, _reserved) = BODY.unpack_from(buffer, start + PREFIX.size)
+     flags, _pad, lag) = BODY.unpack_from(buffer, start + PREFIX.size)
     data_start = HEAD_BYTES + entry_bytes(kind, length)
     view = memoryview(buffer)
     if crc32c(view[start + PREFIX.size:start + data_start]) != crc:
@@ -223,4 +231,4 @@ def unpack(buffer, start: int = 0) -> typing.Optional[Record]:
         if checksums.entries(data).tobytes() != entries:
             return None
     return Record(kind, flags, sequence, synced, oid, birth, version, offset,
-                  length, capacity, entries, data_start, size)
+                  length, capacity, entries, data_start, size, lag)

@@ -18,8 +18,9 @@ as doing it once, so a crash in the middle is just another crash.
 
 After a power cut, blocks whose content does not fit their checksum are
 accepted as found in objects that the journal names: they hold writes that
-were never declared durable. In all other objects, and when the page cache
-was kept, such a block is damaged.
+were never declared durable. When the page cache was kept, that is so only
+for the long writes that were under way at the end. Any other such block is
+damaged.
 """
 
 import asyncio
@@ -45,11 +46,13 @@ PROGRESS_SECONDS = 5.0
 
 class Source(typing.NamedTuple):
     """What a block is: ``entry``, and where the journal has its data
-    (``position`` -1: it has not, the file should)."""
+    (``position`` -1: it has not, the file should; ``is_certain``: it was
+    written when the process died, though perhaps not to the device)."""
 
     entry: int
     segment: int
     position: int
+    is_certain: bool = True
 
 
 _ZERO = Source(0, -1, -2)
@@ -68,8 +71,12 @@ class Plan(typing.NamedTuple):
     blocks: dict
 
 
-def plan(entries: list) -> Plan:
-    """From one object's entries of the journal, in order. Pure."""
+def plan(entries: list, applied: int = 0) -> Plan:
+    """From one object's entries of the journal, in order. Pure.
+
+    ``applied``: up to this record the object files were changed for sure
+    before the process died.
+    """
     start = 0
     for index, entry in enumerate(entries):
         if entry.record.is_reset:
@@ -89,7 +96,8 @@ def plan(entries: list) -> Plan:
         table = memoryview(record.entries).cast('I')
         for index, value in enumerate(table):
             if record.kind == records.INTENT:
-                source = Source(value, segment, -1)
+                source = Source(value, segment, -1,
+                                record.sequence <= applied)
             elif value:
                 source = Source(value, segment, position + index * _BLOCK)
             else:
@@ -141,7 +149,10 @@ class Replay:
         LOG.info('journal: %d records of %d objects to replay%s',
                  len(self._found.entries), len(by_object),
                  ', after a power cut' if self._is_power_lost else '')
-        plans = {oid: plan(by_object[oid]) for oid in sorted(by_object)}
+        applied = max((entry.record.applied for entry in
+                       self._found.entries), default=0)
+        plans = {oid: plan(by_object[oid], applied)
+                 for oid in sorted(by_object)}
         self._make_room(plans)
         reported = self._world.clock.monotonic()
         for count, oid in enumerate(plans):
@@ -238,8 +249,13 @@ class Replay:
             if source is _ZERO:
                 to_punch.append(block)
             elif source.position >= 0:
-                file.pwrite(await self._files[source.segment].pread_cold(
-                    _BLOCK, source.position), block * _BLOCK)
+                journal = self._files[source.segment]
+                # Warm: it was just scanned.
+                content = journal.pread_warm(_BLOCK, source.position)
+                if content is None:
+                    content = await journal.pread_cold(_BLOCK,
+                                                       source.position)
+                file.pwrite(content, block * _BLOCK)
             else:
                 to_check.append(block)
             table[block] = source.entry
@@ -248,7 +264,8 @@ class Replay:
                 store_objects.write_content(file, bytes(count * _BLOCK),
                                             first * _BLOCK)
             file.punch(first * _BLOCK, count * _BLOCK)
-        acceptable = set(to_check)
+        acceptable = {block for block in to_check
+                      if not plan.blocks[block].is_certain}
         if self._is_power_lost or is_suspect:
             to_check = [block for block in range(capacity // _BLOCK)
                         if block not in plan.blocks

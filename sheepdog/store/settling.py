@@ -84,8 +84,7 @@ class Settler:
                 chunks.append((offset, data.ljust(size, b'\0')))
 
         def finish(_=None):
-            if segment is not None:
-                segment.applied()
+            self._writer.settled(segment)
             op.done(error)
 
         if not chunks or not self._has_journal:

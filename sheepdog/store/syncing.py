@@ -48,7 +48,7 @@ class Syncs:
         if obj.is_syncing:
             if obj.sync_waiters is None:
                 obj.sync_waiters = []
-            obj.sync_waiters.append(waiter)
+            obj.sync_waiters.append((obj.file, waiter))
             return
         self._start(obj, [waiter])
 
@@ -77,7 +77,7 @@ class Syncs:
     def _start(self, obj, waiters) -> None:
         obj.is_syncing = True
         file = obj.file
-        if file is None:
+        if not waiters or file is None:
             self._landed(obj, None, waiters, None)
             return
         if obj.fresh is not None:
@@ -117,7 +117,13 @@ class Syncs:
         following = obj.sync_waiters
         obj.sync_waiters = None
         if following is not None:
-            self._start(obj, following)
+            self._start(obj, [waiter for wanted, waiter in following
+                              if wanted is obj.file])
+            for wanted, waiter in following:
+                if wanted is not obj.file:
+                    # Removed or replaced since: what they wrote must not
+                    # come back without being whole.
+                    self.directory(waiter)
         for waiter in waiters:
             waiter(error)
 
@@ -128,6 +134,7 @@ class Syncs:
             await self._world.disk.sync_directory(self._directory)
         except OSError as caught:
             error = caught
+            self.on_failure(store_state.typed(error, self._directory))
         following = self._directory_waiters
         self._directory_waiters = None
         if following:

@@ -97,6 +97,7 @@ class Writer:
         self._is_syncing = False
         self._stalled = []
         self._full_error = None
+        self._settling = 0
 
     # The straight way.
 
@@ -118,7 +119,8 @@ class Writer:
             journal.sequence + 1
         body = _pack_body(sequence, journal.synced_sequence, obj.oid,
                           obj.birth, version, offset, _BLOCK, capacity,
-                          _WRITE, 0, 0, 0, entry)
+                          _WRITE, 0, 0, sequence - journal.applied_sequence,
+                          entry)
         journal.buffers += (_pack_prefix(_MAGIC, crc32c(body)), body, data)
         journal.tail = tail
         op = _Operation(_WRITE, obj, version, offset, _BLOCK, data, done,
@@ -242,6 +244,8 @@ class Writer:
                 waiting.append(op)
             else:
                 answers.append(op)
+        if not journal.has_pending:
+            journal.applied_sequence = journal.written_sequence
         if waiting and not self._is_syncing:
             self._sync()
         for op in answers:
@@ -268,6 +272,12 @@ class Writer:
         for op in stalled:
             self._turns.release(op.obj)
             op.done(error)
+
+    def settled(self, segment) -> None:
+        """What failed half-way is in the journal as it is."""
+        self._settling -= 1
+        if segment is not None:
+            segment.applied()
 
     def fail(self, error: errors.SheepdogError) -> None:
         """Nothing can be relied on to be written any more; reads go on."""
@@ -304,7 +314,8 @@ class Writer:
         head = records.pack(
             op.kind, op.flags, sequence, journal.synced_sequence, obj.oid,
             op.birth, op.version, op.offset, op.size, op.capacity,
-            b'' if op.entries is None else op.entries.tobytes())
+            b'' if op.entries is None else op.entries.tobytes(),
+            sequence - journal.applied_sequence)
         journal.append(sequence,
                        (head, op.data) if op.kind == _WRITE else (head,),
                        size)
@@ -416,6 +427,10 @@ class Writer:
                 self._syncs.object(op.obj, op.part_done)
             else:
                 answers.append(op)
+        journal = self._journal
+        if not self._settling \
+                and journal.synced_sequence > journal.applied_sequence:
+            journal.applied_sequence = journal.synced_sequence
         for obj in landed:
             self._turns.release(obj)
         self.flush()
@@ -462,6 +477,7 @@ class Writer:
         elif op.flags & records.CREATE:
             self._undo_create(op, typed)
         else:
+            self._settling += 1
             if op.segment is None and self._journal is not None:
                 # No checkpoint of its segment until it is settled.
                 segment = self._journal.current

@@ -38,7 +38,7 @@ META = '/meta'
 CAPACITY = 128 << 10
 OIDS = (1, 2, 3, 0x8000000100000000)
 JOURNAL_BYTES = 1 << 20
-SEEDS = int(os.environ.get('STORE_SEEDS', '150'))
+SEEDS = int(os.environ.get('STORE_SEEDS', '100'))
 FIRST_SEED = int(os.environ.get('STORE_SEED', '1'))
 ROUNDS = 4
 
