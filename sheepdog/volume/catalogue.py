@@ -19,8 +19,10 @@ in between leaves at most an inode that no name leads to, which the next
 attempt overwrites.
 """
 
+import array
 import asyncio
 import logging
+import sys
 
 from sheepdog.cluster import api
 from sheepdog.cluster import state
@@ -243,15 +245,11 @@ class Catalogue:
 
 def _count(owners, vdi_id):
     """``(owned, shared)`` objects of an object map (bytes)."""
-    own = vdi_id.to_bytes(4, 'little')
-    owned = shared = 0
-    for start in range(0, len(owners), 4):
-        owner = owners[start:start + 4]
-        if owner == own:
-            owned += 1
-        elif owner != b'\0\0\0\0':
-            shared += 1
-    return owned, shared
+    entries = array.array('I', owners)
+    if sys.byteorder == 'big':
+        entries.byteswap()
+    owned = entries.count(vdi_id)
+    return owned, len(entries) - owned - entries.count(0)
 
 
 def _check_new(name, size, copies, copy_policy, shift):
