@@ -90,7 +90,7 @@ class NbdClient:
         self.finish([self._start(nbd.CMD_FLUSH)])
 
     def trim(self, offset, length):
-        self.finish([self._start(nbd.CMD_TRIM, offset, length)])
+        self.finish([self.start_trim(offset, length)])
 
     def start_read(self, offset, length) -> int:
         cookie = self._start(nbd.CMD_READ, offset, length)
@@ -101,8 +101,11 @@ class NbdClient:
         return self._start(nbd.CMD_WRITE, offset, len(data),
                            nbd.CMD_FLAG_FUA if fua else 0, data)
 
-    def start_flush(self) -> int:
-        return self._start(nbd.CMD_FLUSH)
+    def start_zeroes(self, offset, length) -> int:
+        return self._start(nbd.CMD_WRITE_ZEROES, offset, length)
+
+    def start_trim(self, offset, length) -> int:
+        return self._start(nbd.CMD_TRIM, offset, length)
 
     def finish(self, cookies):
         """The replies to these requests, in their order.

@@ -13,6 +13,7 @@
 
 """Daemons are killed and suspended, and nothing acknowledged is missing."""
 
+import os
 import random
 import shutil
 import subprocess
@@ -24,12 +25,15 @@ from testtools import content
 from sheepdog.tests.functional import case
 from sheepdog.tests.functional import harness
 from sheepdog.tests.functional import images
+from sheepdog.tests.functional import ranges
 from sheepdog.tests.functional import writers
 
 VDI_BYTES = 64 << 20
 SUSPENDED_SECONDS = 2.5 * harness.TTL_SECONDS
 WRITES = 150
-ALL = ('back', 'durable', 'library')
+TROUBLE_SECONDS = float(os.environ.get('SHEEPDOG_TROUBLE_SECONDS', 40))
+ALL = ('back', 'durable', 'ranges', 'library')
+OBJECT_SHIFTS = {'ranges': 20}
 
 
 def setUpModule():
@@ -52,7 +56,7 @@ class CrashTests:
 
     def write_to(self, *sheep):
         """Start writers that prefer these sheep in this order: over NBD,
-        write-back and durable; and with the library.
+        write-back, durable, and of all kinds; and with the library.
         """
         order = list(sheep) + self.cluster.others(*sheep)
         addresses = [one.nbd_address for one in order]
@@ -63,9 +67,12 @@ class CrashTests:
                     1, addresses, 'back')),
                 ('durable', lambda: writers.NbdWriter(
                     2, addresses, 'durable', fua=True)),
+                ('ranges', lambda: ranges.RangeWriter(
+                    3, addresses, 'ranges')),
                 ('library', lambda: writers.LibraryWriter(
-                    3, client, 'library'))):
-            self.create(name, VDI_BYTES)
+                    4, client, 'library'))):
+            self.create(name, VDI_BYTES, block_size_shift=OBJECT_SHIFTS.get(
+                name, 22))
             self.writers.append(self.start_writer(make()))
         self.go_on()
 
@@ -81,7 +88,7 @@ class CrashTests:
             writer.stop()
         self.cluster.wait_whole()
         writers.check_everywhere(self.cluster, {
-            writer.name: writer.ledger for writer in self.writers})
+            writer.name: writer.record for writer in self.writers})
         for writer in self.writers:
             if writer.name in untroubled:
                 self.assertEqual(writer.troubles, [], writer.name)
@@ -182,7 +189,7 @@ class TestFile(CrashTests, case.ClusterCase):
         self.addDetail('seed', content.text_content(str(seed)))
         chance = random.Random(seed)
         self.write_to(self.other)
-        until = time.monotonic() + 40
+        until = time.monotonic() + TROUBLE_SECONDS
         while time.monotonic() < until:
             trouble = chance.choice(['kill', 'kill', 'suspend', 'all'])
             sheep = chance.choice(self.cluster.sheep)

@@ -139,6 +139,20 @@ class Writer:
         self._is_stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
+    @property
+    def done(self) -> int:
+        """How many writes were acknowledged."""
+        return self.ledger.count
+
+    @property
+    def record(self):
+        """What to check: it has ``check(read, promised)``."""
+        return self.ledger
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._is_stopping.is_set()
+
     def start(self):
         self.ledger.last = time.monotonic()
         self._thread.start()
@@ -146,15 +160,15 @@ class Writer:
 
     def wait_for(self, count, seconds=60.0):
         """Until so many more writes have been acknowledged."""
-        wanted = self.ledger.count + count
+        wanted = self.done + count
         deadline = time.monotonic() + seconds
-        while self.ledger.count < wanted:
+        while self.done < wanted:
             if self._crash is not None:
                 raise self._crash
             if time.monotonic() > deadline:
                 raise AssertionError(
                     '%d of %d writes acknowledged in %d s; troubles: %s' % (
-                        count - wanted + self.ledger.count, count, seconds,
+                        count - wanted + self.done, count, seconds,
                         self.troubles[-5:]))
             time.sleep(0.01)
 
@@ -205,7 +219,7 @@ class NbdWriter(Writer):
 
     def go(self):
         again = []
-        while not self._is_stopping.is_set():
+        while not self.is_stopping:
             try:
                 client = nbd_client.NbdClient(self.addresses[0], self.name,
                                               self.TIMEOUT_SECONDS)
@@ -219,7 +233,11 @@ class NbdWriter(Writer):
                     self._write_on(client, again, under_way)
             except (OSError, nbd_client.NbdRefused) as exc:
                 self._note(exc)
-            again = [block for block, _write in under_way.values()]
+            again = self._give_up(under_way)
+
+    def _give_up(self, under_way):
+        """They were not acknowledged; what to write again."""
+        return [block for block, _write in under_way.values()]
 
     def _note(self, exc):
         self.served_by = None
@@ -229,7 +247,7 @@ class NbdWriter(Writer):
 
     def _write_on(self, client, again, under_way):
         turn = 0
-        while not self._is_stopping.is_set():
+        while not self.is_stopping:
             blocks, again = again or self.pick(self.DEPTH), []
             for block in blocks:
                 data = self.ledger.issue(block)
@@ -270,7 +288,7 @@ class LibraryWriter(Writer):
 
     def go(self):
         with self.client.open(self.name) as volume:
-            while not self._is_stopping.is_set():
+            while not self.is_stopping:
                 block, = self.pick(1)
                 data = self.ledger.issue(block)
                 write = self.ledger.issued[block]
@@ -282,24 +300,17 @@ class LibraryWriter(Writer):
                 self.ledger.acknowledge(block, write, self.fua)
 
 
-def read_by_library(cluster, name, sheep=None):
-    """A function of offset and length, for ``Ledger.check``."""
-    client = cluster.client(*([sheep] if sheep else []))
-    volume = client.open(name, read_only=True)
-    return volume.read
+def check_everywhere(cluster, records):
+    """What each running sheep answers against what was acknowledged.
 
-
-def check_everywhere(cluster, ledgers, promised='acknowledged'):
-    """Each VDI's ledger against what each running sheep answers.
-
-    :param ledgers: by the VDI's name
+    :param records: of the writers, by the VDI's name
     """
     for sheep in cluster.running:
         with sheep.client() as client:
-            for name, ledger in ledgers.items():
+            for name, record in records.items():
                 with client.open(name, read_only=True) as volume:
                     try:
-                        ledger.check(volume.read, getattr(ledger, promised))
+                        record.check(volume.read)
                     except Loss as exc:
                         raise Loss('%s through %r: %s' % (
                             name, sheep, exc)) from None
