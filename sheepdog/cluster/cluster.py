@@ -55,6 +55,7 @@ class Cluster:
                  ttl: float = TTL_SECONDS):
         self._world = world
         self._membership = membership
+        self._lease_valid = membership.lease_valid
         self._courier = courier
         self._meta = meta
         self._info = info
@@ -113,9 +114,8 @@ class Cluster:
     def serving(self) -> bool:
         """Asked before each I/O and again before its answer."""
         follower = self._follower
-        return (follower is not None and
-                follower.status is api.Status.OK and
-                self._membership.lease_valid())
+        return (follower is not None and follower.is_serving and
+                self._lease_valid())
 
     def explain(self) -> dict:
         """Why this sheep serves, or does not."""

@@ -34,8 +34,8 @@ LOG = logging.getLogger(__name__)
 
 
 class Follower:
-    """``status``, ``reason`` and ``missing`` are for people and for
-    ``Cluster.serving``.
+    """``status``, ``reason`` and ``missing`` are for people;
+    ``is_serving``: the status is OK.
 
     :param depose: called (and awaited) with a newly promised term, before
         the promise is answered: a leader of ours with a lower one must be
@@ -59,6 +59,7 @@ class Follower:
         self.reason = 'no answer from coordination yet'
         self.missing: list = []
         self.standing = False
+        self.is_serving = False
         self.clean_start = False
 
     async def handle(self, sender: str, message: dict) -> dict:
@@ -304,6 +305,7 @@ class Follower:
             LOG.info('status: %s%s', status.value,
                      ' (%s)' % reason if reason else '')
         self.status, self.reason = status, reason
+        self.is_serving = status is api.Status.OK
 
     def _tell(self, method: str, *arguments) -> None:
         for listener in self.listeners:

@@ -20,6 +20,7 @@ than its lease.
 
 import asyncio
 import collections
+import dataclasses
 import logging
 from typing import Any, Callable, Optional, Protocol
 
@@ -36,6 +37,18 @@ def margin_seconds(ttl: float) -> float:
     return max(0.3, ttl / 10)
 
 
+def member_info(capabilities: Optional[dict]) -> Optional[api.MemberInfo]:
+    """What a member tells of itself under ``info``; of another version's,
+    as much as we know. None if that is too little."""
+    fields = (capabilities or {}).get('info') or {}
+    names = {field.name for field in dataclasses.fields(api.MemberInfo)}
+    try:
+        return api.MemberInfo(**{name: value for name, value
+                                 in fields.items() if name in names})
+    except TypeError:
+        return None
+
+
 class Identity:
     """One incarnation. The heart moves ``lease_until``, and only forwards,
     or to zero; the loop alone sets ``is_dead``."""
@@ -46,6 +59,9 @@ class Identity:
         self.incarnation = incarnation
         self.lease_until = lease_until
         self.is_dead = False
+
+
+NO_LEASE = Identity('', 0.0)
 
 
 class Heart(Protocol):
@@ -79,6 +95,7 @@ class LeasedMembership:
         self._listener: Any = None
         self._heart: Any = None
         self._identity: Optional[Identity] = None
+        self._lease = NO_LEASE
         self._term = 0
         self._watching: Optional[asyncio.TimerHandle] = None
         self._has_stopped = False
@@ -102,6 +119,7 @@ class LeasedMembership:
         if self._watching is not None:
             self._watching.cancel()
         identity, self._identity = self._identity, None
+        self._lease = NO_LEASE
         if identity is not None:
             identity.is_dead = True
         if self._heart is None:
@@ -114,9 +132,7 @@ class LeasedMembership:
         LOG.warning('coordination does not answer: left without a word')
 
     def lease_valid(self) -> bool:
-        identity = self._identity
-        return (identity is not None and not identity.is_dead and
-                self._now() < identity.lease_until)
+        return self._now() < self._lease.lease_until
 
     def note_term(self, term: int) -> None:
         heart = self._heart
@@ -146,7 +162,7 @@ class LeasedMembership:
         if self._has_stopped:
             return
         LOG.info('identity %s', identity.incarnation)
-        self._identity = identity
+        self._identity = self._lease = identity
         self.incarnation = identity.incarnation
 
     def snapshot(self, identity: Identity, members: dict,
@@ -175,6 +191,7 @@ class LeasedMembership:
         if identity is not self._identity or identity.is_dead:
             return
         identity.is_dead = True
+        self._lease = NO_LEASE
         self.deposed(self._term)
         self._listener.on_lapse(reason)
 

@@ -48,6 +48,7 @@ from sheepdog.cluster import address as address_module
 from sheepdog.cluster import api
 from sheepdog.cluster import incarnations
 from sheepdog.cluster import membership
+from sheepdog.world import processes
 
 LOG = logging.getLogger(__name__)
 
@@ -89,41 +90,6 @@ class CoordinationRefused(Exception):
 
 class Lapsed(Exception):
     """The identity of now has ended."""
-
-
-# -- processes of this machine ---------------------------------------------
-
-def _process_token() -> dict:
-    """What names this process for ever, to the others on this machine."""
-    with open('/proc/sys/kernel/random/boot_id') as file:
-        boot = file.read().strip()
-    return {'pid': os.getpid(), 'start': _start_of(os.getpid()),
-            'boot': boot, 'space': os.readlink('/proc/self/ns/pid')}
-
-
-def _start_of(pid: int) -> str:
-    """Start time of a live process; '' if there is none."""
-    try:
-        with open('/proc/%d/stat' % pid) as file:
-            fields = file.read().rpartition(')')[2].split()
-    except OSError:
-        return ''
-    return '' if fields[0] in 'ZX' else fields[19]
-
-
-class _Witness:
-    """Sees which processes of this machine are gone: with the file driver
-    all members are here, and none has to be waited for."""
-
-    def __init__(self):
-        self._own = _process_token()
-
-    def is_dead(self, token: Optional[dict]) -> bool:
-        """Certainly dead. In doubt the TTL decides."""
-        if not token or token['space'] != self._own['space']:
-            return False
-        return (token['boot'] != self._own['boot'] or
-                _start_of(token['pid']) != token['start'])
 
 
 # -- tooz, in its own thread -----------------------------------------------
@@ -316,17 +282,6 @@ def _unlink(path: str) -> None:
         os.unlink(path)
 
 
-def _info(capabilities: Optional[dict]) -> Optional[api.MemberInfo]:
-    """What a member tells; of another version, as much as we know."""
-    fields = (capabilities or {}).get('info') or {}
-    names = {field.name for field in dataclasses.fields(api.MemberInfo)}
-    try:
-        return api.MemberInfo(**{name: value for name, value
-                                 in fields.items() if name in names})
-    except TypeError:
-        return None
-
-
 def _text(name) -> str:
     return name.decode() if isinstance(name, bytes) else name
 
@@ -342,7 +297,7 @@ class _Heart(threading.Thread):
         self._ttl = face.address.ttl
         self._margin = membership.margin_seconds(self._ttl)
         self._is_file = face.address.driver == 'file'
-        self._witness = _Witness() if self._is_file else None
+        self._witness = processes.Witness() if self._is_file else None
         self._poll = (FILE_POLL_SECONDS if self._is_file
                       else min(0.5, self._ttl / 8))
         self._urls = itertools.cycle(face.address.urls)
@@ -357,7 +312,7 @@ class _Heart(threading.Thread):
         self._is_term_told = False
         self._vacant = 0
         self._leaving: list = []
-        self._is_loop_stuck = False
+        self._was_stuck = False
         self.loop_seen = now()
         self.to_fence = collections.deque()
         self.min_term = 0
@@ -373,6 +328,10 @@ class _Heart(threading.Thread):
     def run(self) -> None:
         pause = RECONNECT_SECONDS
         while not self._has_stopped.is_set():
+            if self._is_stuck():
+                # A new identity would not live either.
+                self._has_stopped.wait(self._poll)
+                continue
             try:
                 self._begin()
             except Exception as error:
@@ -385,6 +344,15 @@ class _Heart(threading.Thread):
             pause = RECONNECT_SECONDS
             self._live()
             self._drop()
+
+    def _is_stuck(self) -> bool:
+        """Whether the loop has not answered for long. Asks it, too."""
+        self._tell(self._face.ping)
+        is_stuck = now() - self.loop_seen > self._ttl / 2
+        if is_stuck and not self._was_stuck:
+            LOG.warning('the event loop is stuck: no heartbeat')
+        self._was_stuck = is_stuck
+        return is_stuck
 
     def _tell(self, function, *arguments) -> None:
         try:
@@ -423,7 +391,7 @@ class _Heart(threading.Thread):
 
     def _capabilities(self, **fields) -> dict:
         if self._is_file:
-            fields['process'] = _process_token()
+            fields['process'] = processes.token()
         return fields
 
     def _drop(self) -> None:
@@ -460,13 +428,8 @@ class _Heart(threading.Thread):
         begun = now()
         if begun >= identity.lease_until:
             raise Lapsed('no heartbeat in time')
-        self._tell(self._face.ping)
-        if begun - self.loop_seen > self._ttl / 2:
-            if not self._is_loop_stuck:
-                LOG.warning('the event loop is stuck: no heartbeat')
-            self._is_loop_stuck = True
+        if self._is_stuck():
             return
-        self._is_loop_stuck = False
         groups = self._groups
         groups.heartbeat()
         if groups.exists('fence.' + identity.incarnation):
@@ -492,7 +455,7 @@ class _Heart(threading.Thread):
             found = {one: self._groups.capabilities('members', one)
                      for one in unknown}
         for one in unknown:
-            info = _info(found.get(one))
+            info = membership.member_info(found.get(one))
             if info is not None:
                 self._known[one] = info, found[one].get('process')
         listed = set(listed)
@@ -647,8 +610,8 @@ class ToozMembership(membership.LeasedMembership):
                 listed = groups.all_capabilities('members')
             except coordination.GroupNotCreated:
                 listed = {}
-            return [info for info in map(_info, listed.values())
-                    if info is not None]
+            infos = map(membership.member_info, listed.values())
+            return [info for info in infos if info is not None]
         except CoordinationRefused:
             raise
         except Exception as error:
