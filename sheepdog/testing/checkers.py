@@ -41,6 +41,10 @@ READ = 'read'
 ZERO = 0
 """The value that several writes may make (a discard, a fresh block)."""
 
+STATES_MAX = 300_000
+"""What the search for an order tries before it gives up: zeroes, which many
+writes may make, can make it long."""
+
 TORN = -1
 """What a read returns that saw parts of several writes."""
 
@@ -143,47 +147,72 @@ def _compare_zones(writes, reads, initial) -> Optional[Violation]:
 
 def _search(operations, initial) -> Optional[Violation]:
     """Try orders, one operation after the other (Wing and Gong), never the
-    same set with the same value twice (Lowe)."""
-    operations = sorted(operations, key=lambda o: o.begin)
-    count = len(operations)
-    wanted = sum(1 << i for i, operation in enumerate(operations)
-                 if operation.end != NEVER)
+    same set with the same value twice (Lowe).
+
+    Two things keep it short. A read that fits is taken at once: it changes
+    nothing. A write without an end is of use only directly before a read of
+    its value, so it is taken only then, the oldest of its value first.
+    """
+    ended = sorted((operation for operation in operations
+                    if operation.end != NEVER), key=lambda o: o.begin)
+    open_writes = collections.defaultdict(list)
+    for operation in sorted(operations, key=lambda o: o.begin):
+        if operation.end == NEVER:
+            open_writes[operation.value].append(operation)
+    numbers = {value: number for number, value in enumerate(open_writes)}
+    everything = (1 << len(ended)) - 1
     seen = set()
-    stack = [(0, initial)]
+    stack = [(0, (0,) * len(numbers), initial)]
     most_done, stuck_at = -1, ()
     while stack:
         state = stack.pop()
         if state in seen:
             continue
         seen.add(state)
-        done, value = state
-        if done & wanted == wanted:
+        done, used, value = state
+        if done == everything:
             return None
-        # Whatever comes next begins before all others that are left end.
-        limit = NEVER
-        candidates = []
-        for i in range(count):
-            if done >> i & 1:
-                continue
-            operation = operations[i]
-            if operation.begin > limit:
-                break
-            limit = min(limit, operation.end)
-            candidates.append(i)
+        candidates, limit = _candidates(ended, done)
+        if done.bit_count() > most_done:
+            most_done = done.bit_count()
+            stuck_at = tuple(ended[i] for i in candidates)
         for i in candidates:
-            operation = operations[i]
-            if operation.begin > limit:
-                continue
-            if operation.kind == WRITE:
-                stack.append((done | 1 << i, operation.value))
-            elif operation.value == value:
-                # A read that fits now may as well be now.
-                stack.append((done | 1 << i, value))
-        progress = (done & wanted).bit_count()
-        if progress > most_done:
-            most_done = progress
-            stuck_at = tuple(operations[i] for i in candidates)
+            if ended[i].kind == READ and ended[i].value == value:
+                stack.append((done | 1 << i, used, value))
+                break
+        else:
+            for i in candidates:
+                operation = ended[i]
+                if operation.kind == WRITE:
+                    stack.append((done | 1 << i, used, operation.value))
+                    continue
+                number = numbers.get(operation.value)
+                if number is None:
+                    continue
+                writes = open_writes[operation.value]
+                count = used[number]
+                if count < len(writes) and writes[count].begin < limit:
+                    stack.append((
+                        done | 1 << i,
+                        used[:number] + (count + 1,) + used[number + 1:],
+                        operation.value))
     return Violation('no order fits these and what came before', stuck_at)
+
+
+def _candidates(ended: list, done: int) -> tuple:
+    """Which may come next: those that begin before all others that are
+    left end. Their indexes, and the earliest end."""
+    limit = NEVER
+    candidates = []
+    for i in range((~done & (done + 1)).bit_length() - 1, len(ended)):
+        if done >> i & 1:
+            continue
+        operation = ended[i]
+        if operation.begin > limit:
+            break
+        limit = min(limit, operation.end)
+        candidates.append(i)
+    return [i for i in candidates if ended[i].begin <= limit], limit
 
 
 def first_violation_with_cuts(operations: Iterable[Operation],

@@ -225,6 +225,26 @@ class LinearizabilityTest(unittest.TestCase):
                           write(0, 9, 10), read(0, 11, 12))
 
 
+class ManyZeroesTest(unittest.TestCase):
+    """Zeroes make the search for an order long, but not without end."""
+
+    def test_zeroes_of_unknown_outcome(self):
+        operations = [write(0, time) for time in range(1, 400, 10)]
+        operations += [write(7, 401, 402), read(0, 403, 404),
+                       write(8, 405, 406), read(8, 407, 408)]
+        self.assertIsNone(checkers.first_violation(operations))
+        self.assertIsNotNone(checkers.first_violation(
+            operations + [read(7, 409, 410)]))
+
+    def test_writes_of_unknown_outcome_that_nobody_saw(self):
+        operations = [write(value, value) for value in range(10, 200)]
+        operations += [write(0, 301, 302), write(0, 303, 304),
+                       read(0, 305, 306)]
+        self.assertIsNone(checkers.first_violation(operations))
+        self.assertIsNotNone(checkers.first_violation(
+            operations + [write(1, 307, 308), read(2, 309, 310)]))
+
+
 class CutsTest(unittest.TestCase):
 
     def check(self, operations, *cuts):
