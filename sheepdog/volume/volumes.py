@@ -41,6 +41,7 @@ class Volumes:
         self._reading = {}
         self._claims = {}
         self._turns = {}
+        self._resizes = {}
 
     async def open(self, name, tag='', snap_id=0, read_only=False,
                    shared=False):
@@ -79,6 +80,7 @@ class Volumes:
         await self._lock(entry.vdi_id, mode)
         try:
             volume = await self._make(entry, False, mode == EXCLUSIVE)
+            self._check_held(entry.vdi_id)
         except BaseException:
             await self._unlock(entry.vdi_id)
             raise
@@ -87,10 +89,14 @@ class Volumes:
         return volume
 
     async def _make(self, entry, read_only, is_alone):
-        head = await self.catalogue.head(entry.vdi_id)
-        volume = volume_module.Volume(self.gateway, entry, head, read_only,
-                                      is_alone, self._close)
-        await volume.load()
+        resizes = None
+        while resizes != self._resizes.get(entry.vdi_id, 0):
+            # Whoever grew meanwhile was not told: look again.
+            resizes = self._resizes.get(entry.vdi_id, 0)
+            head = await self.catalogue.head(entry.vdi_id)
+            volume = volume_module.Volume(self.gateway, entry, head,
+                                          read_only, is_alone, self._close)
+            await volume.load()
         return volume
 
     async def _close(self, volume):
@@ -124,10 +130,11 @@ class Volumes:
         :raises VdiLocked: another sheep, or a volume open here, has it
         """
         async with self._turn(vdi_id):
-            if vdi_id in self._writing:
+            if self._is_open(vdi_id):
                 raise errors.VdiLocked('VDI %06x is open here' % vdi_id)
             if vdi_id not in self._claims:
                 await self._lock(vdi_id, SHARED if shared else EXCLUSIVE)
+                self._check_held(vdi_id)
                 self._claims[vdi_id] = None
 
     async def release(self, vdi_id):
@@ -149,11 +156,15 @@ class Volumes:
     def may_write(self, vdi_id):
         """Whether a native client of this sheep may change the VDI's
         objects: not while another sheep, or a volume open here, has it."""
-        if vdi_id in self._writing:
+        if self._is_open(vdi_id):
             return False
         lock = self.cluster.state.locks.get(vdi_id)
         return (lock is None or not lock.owners or lock.mode == SHARED
                 or self.cluster.incarnation in lock.owners)
+
+    def _is_open(self, vdi_id):
+        volume = self._writing.get(vdi_id)
+        return volume is not None and volume.valid
 
     # -- locks ----------------------------------------------------------
 
@@ -170,6 +181,16 @@ class Volumes:
                      'owner': self.cluster.incarnation})
         self.gateway.unflushed.note_everyone(vdi_id)
 
+    def _holds(self, vdi_id):
+        lock = self.cluster.state.locks.get(vdi_id)
+        return lock is not None and self.cluster.incarnation in lock.owners
+
+    def _check_held(self, vdi_id):
+        """:raises NotServing: nobody could be told yet that it was lost"""
+        if not self._holds(vdi_id):
+            raise errors.NotServing('the lock of VDI %06x was lost while it '
+                                    'was opened' % vdi_id)
+
     async def _unlock(self, vdi_id):
         try:
             await self.cluster.execute(
@@ -184,6 +205,8 @@ class Volumes:
     def on_event(self, event):
         kind = event['kind']
         if kind == 'vdi-resize':
+            self._resizes[event['vdi_id']] = 1 + self._resizes.get(
+                event['vdi_id'], 0)
             for volume in self._all():
                 if volume.vdi_id == event['vdi_id']:
                     volume.resized(event['size'])
@@ -200,8 +223,7 @@ class Volumes:
         return list(self._writing.values()) + list(self._reading)
 
     def _check_lock(self, vdi_id):
-        lock = self.cluster.state.locks.get(vdi_id)
-        if lock is not None and self.cluster.incarnation in lock.owners:
+        if self._holds(vdi_id):
             return
         volume = self._writing.get(vdi_id)
         if volume is not None:
