@@ -18,6 +18,7 @@ from unittest import mock
 
 from sheepdog.recovery import recovery
 from sheepdog.tests.unit import flock
+from sheepdog.wire import peer as wire
 
 BLOCK = flock.BLOCK
 VDI = 1
@@ -48,7 +49,7 @@ class FlockCase(unittest.IsolatedAsyncioTestCase):
         for one in self.flock.alive():
             for member in one.cluster.view.members:
                 if member.incarnation != one.cluster.incarnation:
-                    await one.links.data(member).call(flock.wire.PING)
+                    await one.links.data(member).call(wire.PING)
 
     async def asyncTearDown(self):
         self.assertEqual(await self.flock.close(), [])
