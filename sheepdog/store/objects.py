@@ -259,10 +259,10 @@ class Objects:
             self.versions[oid] = version
         return version
 
-    def make_room(self, batch: int) -> list:
+    def make_room(self, newest: Object, batch: int) -> list:
         """Close what was not used lately, until the limit is kept, but
-        nothing that ``batch`` writes to; returns objects that must be synced
-        before they can be closed."""
+        not ``newest`` nor what ``batch`` writes to; returns objects that
+        must be synced before they can be closed."""
         unsynced = []
         tries = 2 * len(self.open)
         while len(self.open) > self._limit and tries:
@@ -271,7 +271,7 @@ class Objects:
             obj = self.open.pop(oid)
             if obj.is_touched or obj.is_busy or obj.parked \
                     or obj.is_syncing or obj.is_unsynced \
-                    or obj.batch == batch:
+                    or obj.batch == batch or obj is newest:
                 # A second chance, at the end of the queue.
                 obj.is_touched = False
                 self.open[oid] = obj

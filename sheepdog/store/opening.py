@@ -77,7 +77,8 @@ class Opener:
     def _add(self, obj) -> None:
         self._objects.open[obj.oid] = obj
         self._counters.opened += 1
-        for other in self._objects.make_room(self._writer.batch_number):
+        for other in self._objects.make_room(
+                obj, self._writer.batch_number):
             self._syncs.object(other, _ignore)
 
     def _load(self, obj) -> None:

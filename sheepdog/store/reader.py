@@ -104,7 +104,13 @@ class Reader:
             return
         if obj.batch == self._writer.batch_number:
             self._writer.flush()
-            if not obj.exists or obj.is_busy:
+            # Its answers may have led to anything.
+            oid = obj.oid
+            obj = self._opener.get(oid)
+            if obj is None:
+                done(errors.NoObject('object %016x' % oid), None)
+                return
+            if obj.is_busy or obj.parked or obj.damage:
                 self._read(obj, request)
                 return
         first = offset // _BLOCK

@@ -291,10 +291,10 @@ class Store:
     async def _take(self, oid: int):
         """The object when all before is applied, for us alone; or None.
         """
+        self._writer.flush()
         obj = self._opener.get(oid)
         if obj is None:
             return None
-        self._writer.flush()
         await self._turns.take(obj)
         if not obj.exists:
             self._turns.give_back(obj)

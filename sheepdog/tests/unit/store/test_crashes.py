@@ -51,6 +51,7 @@ class Run:
     """One seed: several lives of one store."""
 
     drivers = 3
+    chain_chance = 0.3
     reserve = 0
 
     def __init__(self, seed: int, nosync: bool = False, skip: bool = False):
@@ -68,6 +69,7 @@ class Run:
         self.is_cut = False
         self.stamp = 0
         self.done = set()
+        self.is_closing = False
         self.adopting = {}
         self.host.faults.cold_chance = self.random.choice((0.0, 0.05, 0.5))
         self.counters = {}
@@ -89,6 +91,7 @@ class Run:
                 self.random.randrange(1, 1 + self.random.choice(
                     (30, 300, 1500))))
         self.is_cut = False
+        self.is_closing = False
         self.adopting = {}
         task = world.spawn(self.work(world, self.random.choice(
             (5, 50, 300))))
@@ -127,6 +130,7 @@ class Run:
         for task in tasks:
             task.result()
         if self.random.random() < 0.3:
+            self.is_closing = True
             await self.store.close()
 
     async def drive(self, left: list) -> None:
@@ -256,8 +260,19 @@ class Run:
                 history.kept_after_cut.add(index)
             if creates:
                 history.kept_after_cut.add(index - 1)
+            self.go_on()
 
         return done
+
+    def go_on(self) -> None:
+        """An answer may lead to the next request at once."""
+        if self.random.random() < self.chain_chance \
+                and not self.is_closing:
+            oid = self.random.choice(OIDS)
+            if self.random.random() < 0.5:
+                self.write(self.random, oid)
+            else:
+                self.read(self.random, oid)
 
     def read(self, rnd, oid) -> None:
         offset, size = self.range(rnd)

@@ -35,6 +35,7 @@ class FaultyRun(test_crashes.Run):
     """As the random work, but each operation waits for its end."""
 
     drivers = 1
+    chain_chance = 0.0
     expected = errors.StorageError
 
     def __init__(self, seed: int, **settings):
