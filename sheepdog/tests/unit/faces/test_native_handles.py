@@ -1,0 +1,127 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Tests of sheepdog.faces.native.handles."""
+
+from sheepdog.faces.native import handles
+from sheepdog.model import errors
+from sheepdog.tests.unit.faces import native_case
+from sheepdog.tests.unit import flock
+from sheepdog.tests.unit.volume import case
+from sheepdog.wire import peer as wire
+
+INVALID = errors.InvalidParameters.result
+
+
+class HandlesTest(native_case.NativeCase):
+
+    async def asyncSetUp(self):
+        await super().asyncSetUp()
+        self.vdi_id = await self.create('vm')
+        self.tool = self.connect_tool()
+
+    async def open(self, tool=None, **options):
+        result, message = await self.method(
+            tool or self.tool, 'volume.open', name='vm', **options)
+        self.assertEqual(result, 0, message)
+        return message['result']
+
+    async def test_open_says_what_it_is(self):
+        opened = await self.open()
+        self.assertEqual(opened, {
+            'handle': opened['handle'], 'size': 4 * case.OBJECT,
+            'vdi_id': self.vdi_id, 'object_bytes': case.OBJECT,
+            'read_only': False})
+
+    async def test_all_that_can_be_asked(self):
+        handle = (await self.open())['handle']
+        offset = case.OBJECT - 2
+        for opcode, payload, fields, answer in (
+                (wire.VOLUME_WRITE, b'1234', {}, b''),
+                (wire.VOLUME_READ, b'', {'aux': 4}, b'1234'),
+                (wire.VOLUME_ZERO, b'', {'aux': 2, 'flags': 2}, b''),
+                (wire.VOLUME_FLUSH, b'', {}, b''),
+                (wire.VOLUME_READ, b'', {'aux': 4}, b'\0\x0034')):
+            self.assertEqual(
+                await self.call(self.tool, opcode, payload, oid=handle,
+                                token=offset, **fields), (0, answer))
+        result, _ = await self.method(self.tool, 'volume.close',
+                                      handle=handle)
+        self.assertEqual(result, 0)
+        self.assertEqual(self.owners(self.vdi_id), [])
+
+    async def test_handles_that_are_not_ours(self):
+        handle = (await self.open())['handle']
+        other = self.connect_tool()
+        for opcode in (wire.VOLUME_READ, wire.VOLUME_WRITE,
+                       wire.VOLUME_ZERO, wire.VOLUME_FLUSH):
+            for tool, number in ((other, handle), (self.tool, handle + 1)):
+                result, _ = await self.call(tool, opcode, oid=number)
+                self.assertEqual(result, INVALID)
+        result, _ = await self.method(other, 'volume.close', handle=handle)
+        self.assertEqual(result, INVALID)
+
+    async def test_errors_are_told(self):
+        handle = (await self.open(read_only=True))['handle']
+        result, _ = await self.call(self.tool, wire.VOLUME_WRITE, b'x',
+                                    oid=handle)
+        self.assertEqual(result, errors.ReadOnly.result)
+        result, _ = await self.call(self.tool, wire.VOLUME_ZERO, aux=1,
+                                    oid=handle)
+        self.assertEqual(result, errors.ReadOnly.result)
+        for offset, length in ((4 * case.OBJECT, 1),
+                               (0, handles.REQUEST_MAX_BYTES + 1)):
+            result, _ = await self.call(self.tool, wire.VOLUME_READ,
+                                        oid=handle, token=offset, aux=length)
+            self.assertEqual(result, INVALID)
+        result, _ = await self.method(self.tool, 'volume.open', name='no')
+        self.assertEqual(result, errors.NoVdi.result)
+
+    async def test_they_die_with_their_connection(self):
+        other = self.connect_tool()
+        await self.open(other)
+        mine = (await self.open())['handle']
+        await self.open(read_only=True)
+        self.tool.session.disconnected(None)
+        await flock.turns()
+        self.assertEqual(self.owners(self.vdi_id),
+                         [self.a.cluster.incarnation])
+        other.session.disconnected(None)
+        await flock.until(lambda: not self.owners(self.vdi_id))
+        self.assertEqual(self.handles._by_session, {})
+        self.assertGreater(mine, 0)
+
+    async def test_opened_for_a_connection_that_is_gone(self):
+        self.tool.feed(*wire.pack_request(
+            wire.ADMIN, 0, 0, 9, tag=self.tool.tag, payload=wire.pack_json(
+                {'method': 'volume.open', 'arguments': {'name': 'vm'}})))
+        self.tool.session.disconnected(None)
+        await flock.until(lambda: self.tool.sent)
+        self.assertEqual(self.owners(self.vdi_id), [])
+        self.assertEqual(self.handles._by_session, {})
+
+    async def test_unlocked_by_force(self):
+        handle = (await self.open())['handle']
+        await self.method(self.tool, 'vdi.unlock', name='vm')
+        result, _ = await self.call(self.tool, wire.VOLUME_READ, oid=handle,
+                                    aux=1)
+        self.assertEqual(result, errors.VdiNotLocked.result)
+        self.assertFalse(self.tool.is_closed)
+
+    async def test_lost_with_our_identity_ends_the_connection(self):
+        handle = (await self.open())['handle']
+        self.a.volumes.on_lapse()
+        self.tool.feed(*wire.pack_request(
+            wire.VOLUME_READ, 0, 0, 9, oid=handle, aux=1,
+            tag=self.tool.tag))
+        self.assertTrue(self.tool.is_closed)
+        self.assertEqual(self.tool.sent, b'')

@@ -1,0 +1,150 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Tests of sheepdog.faces.native.port."""
+
+import asyncio
+
+from sheepdog.model import errors
+from sheepdog.model import ids
+from sheepdog.model import limits
+from sheepdog.tests.unit.faces import native_case
+from sheepdog.tests.unit import flock
+from sheepdog.wire import native
+from sheepdog.wire import peer as wire
+
+INVALID = errors.InvalidParameters.result
+
+
+class PortTest(native_case.NativeCase):
+
+    async def test_public_requests_are_answered(self):
+        vdi_id = await self.create('vm')
+        result, fields, _ = await self.ask(
+            self.connect(), native.pack_get_vdi_info(5, 'vm'))
+        self.assertEqual(result, 0)
+        self.assertEqual(fields[native.ID], 5)
+        self.assertEqual(native.read_vdi_answer(fields).vdi_id, vdi_id)
+
+    async def test_opcodes_of_sheep_and_tools_are_refused(self):
+        connection = self.connect()
+        for opcode in (wire.MESSAGE, wire.ADMIN, wire.PING, wire.WRITE,
+                       wire.READ, wire.ORDER_WRITE, wire.VOLUME_READ, 0xFF):
+            result, fields, _ = await self.ask(connection, wire.pack_request(
+                opcode, 0, 0, 3, payload=b'{}'))
+            self.assertEqual((result, fields[native.ID]), (INVALID, 3))
+        self.assertFalse(connection.is_closed)
+        await self.create('vm')
+        result, _, _ = await self.ask(connection,
+                                      native.pack_get_vdi_info(5, 'vm'))
+        self.assertEqual(result, 0)
+
+    async def test_a_message_in_pieces(self):
+        await self.create('vm')
+        connection = self.connect()
+        data = b''.join(native.pack_get_vdi_info(5, 'vm'))
+        self.assertEqual(connection.feed(data[:20]), 0)
+        self.assertEqual(connection.feed(data[:100]), 0)
+        self.assertEqual(connection.session.room_bytes, len(data))
+        self.assertEqual(connection.feed(data), len(data))
+        await flock.until(lambda: connection.sent)
+
+    async def test_what_cannot_be_framed_closes(self):
+        header = native.REQUEST.pack(
+            1, native.WRITE_OBJ, native.FLAG_WRITE, 0, 1,
+            limits.FRAME_PAYLOAD_MAX_BYTES + 1, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+        with self.assertRaises(errors.InvalidParameters):
+            self.connect().feed(header)
+
+    async def test_a_tool_is_let_in(self):
+        connection = self.connect_tool()
+        self.assertEqual(await self.call(connection, wire.PING), (0, b''))
+
+    async def test_hello_refused(self):
+        ours = self.a.cluster.incarnation
+        for result, role, changes in (
+                (errors.VersionMismatch.result, 'tool', {'protocol': 0x10}),
+                (errors.VersionMismatch.result, 'tool', {'protocol': None}),
+                (errors.NotServing.result, 'peer', {'for': 'other.1'}),
+                (errors.NotServing.result, 'peer', {}),
+                (INVALID, 'king', {'for': ours})):
+            with self.subTest(role=role, **changes):
+                connection = self.connect()
+                answer = self.hello(connection, role, **changes)
+                self.assertEqual(answer[0], result)
+                self.assertTrue(answer[1]['error'])
+                self.assertTrue(connection.is_closed)
+        result, answer = self.hello(self.connect(), 'peer', incarnation='x',
+                                    **{'for': ours})
+        self.assertEqual((result, answer['incarnation']), (0, ours))
+
+    async def test_hello_that_is_no_json(self):
+        connection = self.connect()
+        connection.feed(*wire.pack_request(wire.HELLO, 0, 0, 1,
+                                           payload=b'\xff'))
+        (fields, _), = connection.frames()
+        self.assertEqual(fields[8], INVALID)
+        self.assertTrue(connection.is_closed)
+
+    async def test_too_many_requests_pause_it(self):
+        vdi_id = await self.create('vm')
+        oid = ids.vdi_oid(vdi_id)
+        connection = self.connect()
+        waiting = []
+        self.a.recorder.read = lambda oid, offset, size, done: (
+            waiting.append(done))
+        count = limits.CONNECTION_INFLIGHT_MAX + 5
+        requests = b''.join(native.pack_read(n, oid, 0, 8)[0]
+                            for n in range(count))
+        connection.feed(requests)
+        self.assertEqual(len(waiting), count)
+        self.assertEqual(connection.pauses, 1)
+        for done in waiting[:count // 2]:
+            done(None, bytes(8))
+        self.assertEqual(connection.pauses, 1)
+        for done in waiting[count // 2:]:
+            done(None, bytes(8))
+        self.assertEqual(connection.pauses, 0)
+        self.assertEqual(connection.session.inflight, 0)
+        self.assertEqual(len(connection.public()), count)
+
+    async def test_not_open_yet(self):
+        self.port.is_open = False
+        self.assertTrue(self.connect().is_closed)
+
+    async def test_the_end(self):
+        connections = [self.connect() for _ in range(2)]
+        connections[0].session.disconnected(None)
+        self.port.abort_all()
+        self.assertEqual([c.is_closed for c in connections], [False, True])
+
+    async def test_listens_at_all_or_none(self):
+        asked, closed = [], []
+
+        class Listener:
+            async def close(self):
+                closed.append(self)
+
+        class Network:
+            async def listen(self, factory, **where):
+                asked.append(where)
+                if 'path' in where:
+                    raise OSError('in use')
+                return Listener()
+
+        self.port.world = type('World', (), {'network': Network()})()
+        with self.assertRaises(OSError):
+            await self.port.listen('h', 1, '/s', 'd', 2)
+        self.assertEqual(asked, [{'host': 'h', 'port': 1},
+                                 {'host': 'd', 'port': 2}, {'path': '/s'}])
+        self.assertEqual(len(closed), 2)
+        await asyncio.sleep(0)
