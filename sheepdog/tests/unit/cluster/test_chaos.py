@@ -288,3 +288,45 @@ class EveryFormatTest(unittest.TestCase):
         played = [self.play(steps) for steps in range(1, self.STEPS)]
         self.assertIn((True, True), played)
         self.assertIn((True, False), played)
+
+
+class EveryStrangerTest(unittest.TestCase):
+    """A newcomer leads, and the only member dies at some point of its start
+    and of the newcomer's joining. The newcomer must not go on alone: what
+    the cluster has is on the other's disk."""
+
+    STEPS = 50
+
+    def play(self, steps):
+        with harness.Net(steps, 2) as net:
+            member, stranger = net.nodes['n0'], net.nodes.pop('n1')
+            net.formed()
+            net.result(member, 'create', {'name': 'a'})
+            member.host.kill()
+            net.nodes['n1'] = stranger
+            stranger.start()
+            net.run_until(lambda: net.leader() is stranger)
+            member.start()
+            member.host.process.kill_after(steps)
+            net.run_for(1)
+            is_dead = not member.is_running
+            has_joined = any(life.name == 'n1' for life in net.lives)
+            if is_dead:
+                net.run_for(2 * net.ttl)
+                if stranger.cluster.serving():
+                    self.assertTrue(has_joined)
+                    self.assertIsNotNone(
+                        stranger.cluster.state.lookup('a'))
+                member.start()
+            else:
+                member.host.process.kill_after(0)
+            net.run_until(net.is_settled, what='both')
+            for node in net.nodes.values():
+                self.assertIsNotNone(node.cluster.state.lookup('a'))
+            net.check()
+            return is_dead, has_joined
+
+    def test_the_only_member_dies(self):
+        played = [self.play(steps) for steps in range(15, self.STEPS)]
+        self.assertIn((True, False), played)
+        self.assertIn((False, True), played)
