@@ -79,16 +79,29 @@ class Admin:
                                      message.get('arguments') or {})
         except errors.SheepdogError as exc:
             request(exc)
+        except AssertionError:
+            raise
+        except Exception as exc:
+            # Whoever asked would wait for ever.
+            LOG.exception('a request of a tool failed')
+            request(errors.SystemFailure('%r: see the log of this sheep'
+                                         % exc))
         else:
             request.answer_json({'result': result})
 
     async def call(self, session, method, arguments):
         """:raises SheepdogError: unknown method, wrong arguments, or what
         the method raises"""
-        function = self.methods.get(method)
+        function = (self.methods.get(method) if isinstance(method, str)
+                    else None)
         if function is None:
             raise errors.InvalidParameters('this sheep has no method %r'
                                            % (method,))
+        if not isinstance(arguments, dict) or any(
+                isinstance(value, (list, dict))
+                for value in arguments.values()):
+            raise errors.InvalidParameters(
+                '%s: arguments are names and plain values' % method)
         if 'session' in inspect.signature(function).parameters:
             arguments = dict(arguments, session=session)
         try:

@@ -1,0 +1,281 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Tests of sheepdog.faces.native.admin."""
+
+import types
+from unittest import mock
+
+from sheepdog.faces.native import admin
+from sheepdog.model import errors
+from sheepdog.tests.unit.faces import native_case
+from sheepdog.tests.unit import flock
+from sheepdog.tests.unit.volume import case
+from sheepdog.wire import peer as wire
+
+INVALID = errors.InvalidParameters.result
+OBJECT = case.OBJECT
+
+
+class LogControl:
+    def __init__(self):
+        self.now = 'info'
+
+    def levels(self):
+        return ['debug', 'info']
+
+    def level(self):
+        return self.now
+
+    def set_level(self, name):
+        if name not in self.levels():
+            raise KeyError(name)
+        self.now = name
+
+
+class AdminTest(native_case.NativeCase):
+
+    async def asyncSetUp(self):
+        await super().asyncSetUp()
+        self.stopped = []
+        for one in self.sheep:
+            self.complete(one)
+        for one in (self.b, self.c):
+            one.server.register(admin.Admin(one.world, one,
+                                            None).handlers())
+        self.tool = self.connect_tool()
+
+    def complete(self, one):
+        """What a whole sheep has, and one of the flock has not."""
+        async def used_bytes():
+            return 10
+
+        one.version = '1.2'
+        one.log_control = LogControl()
+        one.stop_soon = lambda: self.stopped.append(one.name)
+        one.nbd_address = lambda: '127.0.0.1:10809'
+        one.settings = types.SimpleNamespace(advertised_host=one.name,
+                                             port=flock.PORT)
+        one.store.node_id = one.name
+        one.store.used_bytes = used_bytes
+        one.store.space = lambda: types.SimpleNamespace(total=100, free=30)
+        one.cluster.explain = lambda: {
+            'status': one.cluster.status.value, 'reason': '', 'missing': [],
+            'leader': {'host': '10.0.0.1', 'port': flock.PORT}}
+
+    async def ok(self, method, **arguments):
+        result, message = await self.method(self.tool, method, **arguments)
+        self.assertEqual(result, 0, message)
+        return message['result']
+
+    async def refused(self, method, error=errors.InvalidParameters,
+                      **arguments):
+        result, message = await self.method(self.tool, method, **arguments)
+        self.assertEqual(result, error.result, message)
+        self.assertTrue(message['error'])
+
+    # What is no method.
+
+    async def test_what_cannot_be_asked(self):
+        for payload in (
+                b'', b'\xff', b'[]', b'{}', b'{"method": "vdi.paint"}',
+                b'{"method": ["vdi.list"]}', b'{"method": {}}',
+                b'{"method": "vdi.list", "arguments": [1]}',
+                b'{"method": "vdi.list", "arguments": "x"}',
+                b'{"method": "volume.open", "arguments": [1]}',
+                b'{"method": "vdi.list", "arguments": {"colour": 1}}',
+                b'{"method": "vdi.list", "arguments": {"session": 1}}',
+                b'{"method": "vdi.create", "arguments": {"size": 1}}',
+                b'{"method": "vdi.unlock", "arguments": {"name": []}}',
+                b'{"method": "vdi.unlock", "arguments": {"name": {}}}',
+                b'{"method": "volume.close", "arguments": {"handle": []}}'):
+            with self.subTest(payload):
+                result, answer = await self.call(self.tool, wire.ADMIN,
+                                                 payload)
+                self.assertEqual(result, INVALID)
+                self.assertTrue(wire.unpack_json(answer)['error'])
+        self.assertEqual(await self.ok('vdi.list'), [])
+
+    async def test_a_broken_invariant_is_not_hidden(self):
+        async def broken():
+            raise AssertionError('it cannot be')
+
+        self.admin.methods['vdi.list'] = broken
+        self.tool.feed(*wire.pack_request(
+            wire.ADMIN, 0, 0, 9, tag=self.tool.tag,
+            payload=b'{"method": "vdi.list"}'))
+        await flock.turns()
+        failures, self.a.world.failures = self.a.world.failures, []
+        self.assertEqual([type(f) for f in failures], [AssertionError])
+
+    async def test_a_method_that_breaks_is_answered(self):
+        async def broken():
+            return {}['x']
+
+        self.admin.methods['vdi.list'] = broken
+        with self.assertLogs('sheepdog.faces.native.admin', 'ERROR'):
+            await self.refused('vdi.list', errors.SystemFailure)
+
+    # The cluster.
+
+    async def test_cluster_info(self):
+        info = await self.ok('cluster.info')
+        self.assertEqual(
+            (info['status'], info['version'], info['missing'],
+             info['leader']['host']), ('ok', '1.2', [], '10.0.0.1'))
+        self.assertEqual(info['settings']['copies'], 3)
+        self.flock.change_view()
+        await self.flock.settled()
+        info = await self.ok('cluster.info')
+        self.assertEqual([e['epoch'] for e in info['epochs']], [2, 1])
+        self.assertEqual(info['epochs'][0]['members'][2], {
+            'host': '10.0.0.3', 'port': flock.PORT, 'vnodes': 16, 'zone': 3})
+
+    async def test_cluster_changes(self):
+        asked = []
+
+        async def execute(kind, arguments, operation_id=''):
+            if kind != 'recovered':
+                asked.append((kind, arguments, operation_id))
+
+        with mock.patch.object(self.a.cluster, 'execute', execute):
+            await self.ok('cluster.format', copies=2, store='', force=True,
+                          operation_id='o')
+            await self.ok('cluster.recover', action='force')
+            await self.ok('cluster.shutdown')
+            for wrong in ({'colour': 1}, {'copy_policy': 1},
+                          {'strict': True}, {'avoid_full': True},
+                          {'recycle_ids': True}):
+                await self.refused('cluster.format', **wrong)
+            await self.refused('cluster.recover', action='gently')
+        self.assertEqual(asked, [
+            ('format', {'copies': 2, 'force': True}, 'o'),
+            ('recover-force', {}, ''), ('shutdown', {}, '')])
+
+    # Nodes.
+
+    async def test_node_list(self):
+        self.assertEqual(
+            [(n['id'], n['host'], n['incarnation'], n['zone'])
+             for n in await self.ok('node.list')],
+            [(i, s.name, s.cluster.incarnation, i + 1)
+             for i, s in enumerate(self.sheep)])
+
+    async def test_node_info(self):
+        await self.create('vm', 3 * OBJECT)
+        with mock.patch.object(admin, 'NODE_SECONDS', 0.2):
+            self.flock.fabric.sever(self.c.name)
+            self.flock.fabric.cut.add((self.a.name, self.c.name))
+            info = await self.ok('node.info')
+        self.assertEqual(info['virtual_bytes'], 3 * OBJECT)
+        self.assertEqual(
+            [(n['id'], n['total'], n['used'], n['free'], 'error' in n)
+             for n in info['nodes']],
+            [(0, 40, 10, 30, False), (1, 40, 10, 30, False),
+             (2, 0, 0, 0, True)])
+
+    async def test_node_stat(self):
+        vdi_id = await self.create('vm')
+        before = await self.ok('node.stat')
+        await self.a.gateway.write_wait(vdi_id << 32, 0, b'12345678',
+                                        create=True)
+        stat = await self.ok('node.stat')
+        client = {key: stat['client'][key] - before['client'][key]
+                  for key in stat['client']}
+        self.assertEqual(client, {
+            'write': 1, 'read': 0, 'remove': 0, 'flush': 0,
+            'bytes_written': 8, 'bytes_read': 0, 'active': 0, 'total': 1})
+        self.assertEqual(stat['peer']['active'], 1)
+
+    async def test_node_recovery(self):
+        self.assertEqual(await self.ok('node.recovery'), [])
+        self.assertEqual(await self.ok('node.progress'), {
+            'is_running': False, 'done': self.a.recovery.done,
+            'total': self.a.recovery.total})
+
+        async def progress():
+            return {'is_running': True, 'done': 3, 'total': 9}
+
+        self.admin.methods['node.progress'] = progress
+        self.assertEqual(await self.ok('node.recovery'), [
+            {'id': 0, 'host': '10.0.0.1', 'port': flock.PORT, 'vnodes': 16,
+             'zone': 1, 'done': 3, 'total': 9}])
+
+    async def test_node_kill(self):
+        await self.ok('node.kill', id=1)
+        await self.ok('node.kill', local=True)
+        self.assertEqual(self.stopped, [self.b.name, self.a.name])
+        for wrong in (3, -1, '1', None):
+            await self.refused('node.kill', id=wrong)
+        self.assertEqual(len(self.stopped), 2)
+
+    async def test_node_log(self):
+        self.assertEqual(await self.ok('node.log', action='list'),
+                         {'levels': ['debug', 'info']})
+        self.assertEqual(await self.ok('node.log', action='set',
+                                       level='debug'), {'level': 'debug'})
+        self.assertEqual(await self.ok('node.log', action='get'),
+                         {'level': 'debug'})
+        await self.refused('node.log', action='set', level='loud')
+        await self.refused('node.log', action='eat')
+
+    async def test_node_status(self):
+        status = await self.ok('node.status')
+        self.assertEqual(
+            {key: status[key] for key in ('status', 'node', 'version',
+                                          'address', 'nbd', 'bad_objects',
+                                          'store')},
+            {'status': 'ok', 'node': self.a.name, 'version': '1.2',
+             'address': '10.0.0.1:7000', 'nbd': '127.0.0.1:10809',
+             'bad_objects': 0,
+             'store': {'total': 40, 'free': 30, 'used': 10}})
+
+    async def test_node_quiesce(self):
+        vdi_id = await self.create('vm')
+        volume = await self.a.volumes.open('vm')
+        await volume.write(0, b'old', fua=True)
+        await volume.write(0, b'new')
+        await self.ok('node.quiesce')
+        for one in self.flock.targets(vdi_id << 32):
+            self.assertEqual(one.store.durable[vdi_id << 32][1][:3], b'new')
+
+    # VDIs.
+
+    async def test_vdis(self):
+        made = await self.ok('vdi.create', name='vm', size=2 * OBJECT)
+        self.assertEqual((made['name'], made['size'], made['used']),
+                         ('vm', 2 * OBJECT, 0))
+        await self.refused('vdi.create', errors.VdiExists, name='vm', size=1)
+        await self.refused('vdi.create', name='no', size=1, preallocate=True)
+        await self.refused('vdi.create', name='no', size='1')
+        await self.ok('vdi.resize', name='vm', size=3 * OBJECT)
+        await self.refused('vdi.resize', name='vm', size=OBJECT)
+        self.assertEqual([v['size'] for v in await self.ok(
+            'vdi.list', name='vm')], [3 * OBJECT])
+        await self.ok('vdi.delete', name='vm')
+        await self.refused('vdi.delete', errors.NoVdi, name='vm')
+        self.assertEqual(await self.ok('vdi.list'), [])
+
+    async def test_locks(self):
+        vdi_id = await self.create('vm')
+        self.assertEqual(await self.ok('vdi.locks'), [])
+        volume = await self.b.volumes.open('vm')
+        self.assertEqual(await self.ok('vdi.locks'), [{
+            'name': 'vm', 'tag': '', 'snap_id': 0, 'vdi_id': vdi_id,
+            'mode': 'exclusive', 'owners': [{
+                'host': self.b.name, 'port': flock.PORT,
+                'incarnation': self.b.cluster.incarnation}]}])
+        await self.ok('vdi.unlock', name='vm')
+        self.assertFalse(volume.valid)
+        self.assertEqual(await self.ok('vdi.locks'), [])
+        await self.refused('vdi.unlock', errors.VdiNotLocked, name='vm')
+        await self.refused('vdi.unlock', errors.NoVdi, name='other')
