@@ -45,7 +45,7 @@ END_SECONDS = 60.0
 """…and every request answered within this."""
 
 
-PROCESSOR_SECONDS = 120
+PROCESSOR_SECONDS = 60
 """More for one seed is an endless loop; a few are usual."""
 
 
