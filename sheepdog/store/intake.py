@@ -149,7 +149,7 @@ class Intake:
             return
         if obj.batch == self._writer.batch_number:
             # The content that counts is not in the file yet.
-            self._writer.settle_down(obj)
+            self._writer.apply_taken()
             self._turns.park_first(obj, self._begin, [op])
             self._turns.go_on(obj)
             return

@@ -25,6 +25,7 @@ sync, then is applied; so are creation, removal and adoption always. Until
 then the object is occupied (see ``turns``).
 """
 
+import collections
 import logging
 from typing import Callable, Optional
 
@@ -98,6 +99,8 @@ class Writer:
         self._stalled = []
         self._full_error = None
         self._settling = 0
+        self._answers = []
+        self._to_release = collections.deque()
 
     # The straight way.
 
@@ -147,7 +150,7 @@ class Writer:
                 and self._journal is not None:
             if obj.batch == self.batch_number:
                 # What the batch writes is not marked as fresh yet.
-                self.settle_down(obj)
+                self.apply_taken()
                 self._turns.park_first(obj, self.submit, [op])
                 self._turns.go_on(obj)
                 return
@@ -182,16 +185,18 @@ class Writer:
             self._turns.park(obj, flush.passed, None, obj.low, obj.high)
         flush.passed(None, None)
 
-    def settle_down(self, obj: store_objects.Object) -> None:
-        """Apply what was taken for the object. What comes meanwhile is
-        parked: ``Turns.go_on`` must follow when the caller's own operation
-        is submitted."""
-        self._turns.occupy(obj)
-        self.flush()
-        obj.is_busy = False
-
     def flush(self) -> None:
-        """Write out the batch's records, then apply what may be."""
+        """Write out what was taken, apply what may be, answer."""
+        self._write_batch()
+        self._conclude()
+
+    def apply_taken(self) -> None:
+        """As ``flush``, but the answers come later: nothing new is taken
+        meanwhile."""
+        self._write_batch()
+        self._world.call_batched(self._conclude)
+
+    def _write_batch(self) -> None:
         batch = self._batch
         if not batch:
             return
@@ -205,8 +210,8 @@ class Writer:
             self._give_up(batch, store_state.typed(error, 'the journal'))
             return
         waiting = self._waiting
+        answers = self._answers
         apply = self._applier.apply
-        answers = []
         for op in batch:
             if op.segment is not None:
                 waiting.append(op)
@@ -246,10 +251,19 @@ class Writer:
                 answers.append(op)
         if not journal.has_pending:
             journal.applied_sequence = journal.written_sequence
-        if waiting and not self._is_syncing:
+
+    def _conclude(self) -> None:
+        """Start the sync that is waited for; let go of what failed; answer.
+        Anything may happen in the answers."""
+        if self._waiting and not self._is_syncing:
             self._sync()
-        for op in answers:
-            op.done(None)
+        while self._to_release:
+            self._turns.release(self._to_release.popleft())
+        answers = self._answers
+        if answers:
+            self._answers = []
+            for op in answers:
+                op.done(op.error)
 
     def resume(self) -> None:
         """A segment of the journal became free."""
@@ -346,10 +360,8 @@ class Writer:
             self._turns.occupy(obj, *_range(op))
             self._stalled.append(op)
             return False
-        self.settle_down(obj)
-        if not journal.has_room(size, is_removal) and journal.can_switch:
-            # (The answers of the flush may have brought the switch.)
-            self.on_full(journal.switch())
+        self.apply_taken()
+        self.on_full(journal.switch())
         self._turns.park_first(obj, self.start, [op])
         self._turns.go_on(obj)
         return False
@@ -410,6 +422,7 @@ class Writer:
             typed = store_state.typed(error, 'sync of the journal')
             self.fail(typed)
             self._give_up(ops, typed)
+            self._conclude()
             return
         answers = []
         landed = []
@@ -451,13 +464,12 @@ class Writer:
         """What was not applied will not be."""
         self._counters.errors += 1
         LOG.error('%d operations failed: %s', len(ops), error)
-        late = [op for op in ops if op.segment is not None]
-        for op in late:
-            op.segment.applied()
-        for op in late:
-            self._turns.release(op.obj)
         for op in ops:
-            op.done(error)
+            op.error = error
+            self._answers.append(op)
+            if op.segment is not None:
+                op.segment.applied()
+                self._to_release.append(op.obj)
 
     def _failed_half_way(self, op: operations.Operation,
                          error: OSError) -> None:
