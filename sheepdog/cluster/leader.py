@@ -392,6 +392,12 @@ class Leader:
         """Format or forced recovery, asked for while the cluster runs."""
         request = self._opening.request
         state = self._sequencer.state
+        done = state.operations.get(request.operation)
+        if done is not None:
+            # Its answer was lost with the members that gave it.
+            self._opening.request = None
+            request.succeed(done.result)
+            return
         try:
             if request.kind != 'format':
                 raise errors.InvalidParameters('the cluster runs')

@@ -177,6 +177,8 @@ class Opening:
             for answer in found.standing
             if answer.position < state.position})
         if prepared is not None:
+            await self._sequencer.prepare_again(prepared.view,
+                                                state.created)
             await self._sequencer.announce([self._sequencer.add(
                 {'kind': 'epoch', 'view': prepared.view.to_dict()})])
         return True

@@ -109,27 +109,49 @@ class Sequencer:
     async def prepare(self, view: view_model.View, created: int) -> list:
         """Freeze the members of a next view. Returns who did not agree; if
         nobody, then the view may be decided."""
+        message = self._prepare_message(view, created)
+        joining = {member.incarnation: message for member in view.members
+                   if member.incarnation not in self.standing}
+        # Joiners first, and not for long: if one fails, nobody was frozen.
+        failed = _failed(await self._delivery.reach_all(
+            joining, self._pace.call))
+        if not failed:
+            self.is_prepared = True
+            failed = await self._freeze(message, [
+                member.incarnation for member in view.members
+                if member.incarnation in self.standing])
+        return failed
+
+    async def prepare_again(self, view: view_model.View,
+                            created: int) -> None:
+        """Freeze all who stand, for a view that an earlier leader prepared
+        and perhaps not with everybody: nobody may serve the old one when
+        the first begins with this.
+
+        :raises LostMembers: nobody is left to be frozen
+        """
+        self.is_prepared = True
+        message = self._prepare_message(view, created)
+        self.standing.difference_update(
+            await self._freeze(message, sorted(self.standing)))
+        if not self.standing:
+            raise LostMembers()
+
+    def _prepare_message(self, view: view_model.View,
+                         created: int) -> dict:
         self._attempt += 1
-        message = {'kind': 'prepare', 'prepared': messages.Prepared(
+        return {'kind': 'prepare', 'prepared': messages.Prepared(
             epoch=view.epoch, term=self._term, attempt=self._attempt,
             sequence=self.state.sequence + 1, created=created,
             view=view).to_dict()}
-        incarnations = [member.incarnation for member in view.members]
-        staying = {one: message for one in incarnations
-                   if one in self.standing}
-        joining = {one: message for one in incarnations
-                   if one not in self.standing}
-        # Joiners first, and not for long: if one fails, nobody was frozen.
-        outcomes = await self._delivery.reach_all(joining, self._pace.call)
-        failed = _failed(outcomes)
-        if not failed:
-            self.is_prepared = True
-            outcomes = await self._delivery.reach_all(staying)
-            failed = _failed(outcomes)
-            for incarnation in failed:
-                if outcomes[incarnation] is delivery_module.Outcome.REFUSED:
-                    self._delivery.fence(incarnation, 'its history differs')
-        return failed
+
+    async def _freeze(self, message: dict, incarnations: list) -> list:
+        outcomes = await self._delivery.reach_all(
+            {incarnation: message for incarnation in incarnations})
+        for incarnation, outcome in outcomes.items():
+            if outcome is delivery_module.Outcome.REFUSED:
+                self._delivery.fence(incarnation, 'its history differs')
+        return _failed(outcomes)
 
     async def sync(self, incarnations: Iterable[str], cold: bool = False,
                    clean: bool = False) -> list:
