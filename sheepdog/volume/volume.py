@@ -241,12 +241,10 @@ class Volume:
         if owner != self.vdi_id:
             await self._first_write(index, start, bytes(size), fua)
             return
-        try:
-            await self.gateway.zero_wait(ids.data_oid(owner, index), start,
-                                         size, fua)
-        except errors.NoObject:
-            # Never was, or is gone already: that reads as zero.
-            pass
+        # An object that the inode names and nobody has is damage: no
+        # answer may make it look well.
+        await self.gateway.zero_wait(ids.data_oid(owner, index), start, size,
+                                     fua)
 
     async def flush(self):
         """All writes acknowledged before are durable on all copies.
@@ -273,11 +271,7 @@ class Volume:
             if owner == 0:
                 _append(covering, size, False)
                 continue
-            try:
-                written = await self.gateway.extents(
-                    ids.data_oid(owner, index))
-            except errors.NoObject:
-                written = []
+            written = await self.gateway.extents(ids.data_oid(owner, index))
             position, end = start, start + size
             for low, count in written:
                 low, high = max(low, position), min(low + count, end)

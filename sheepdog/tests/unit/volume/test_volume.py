@@ -109,6 +109,15 @@ class VolumeTest(case.VolumeCase):
         self.assertEqual(await self.volume.extents(0, 4 * OBJECT),
                          [(4 * OBJECT, False)])
 
+    async def test_an_object_that_is_lost_is_never_zero(self):
+        # The inode names it: then it is damage, and nothing hides that.
+        await self.volume.write(0, b'x' * BLOCK)
+        await self.gateway.remove_wait(self.first)
+        for call in (self.volume.read(0, 1), self.volume.extents(0, BLOCK),
+                     self.volume.zero(0, BLOCK)):
+            with self.assertRaises(errors.NoObject):
+                await call
+
     async def test_zeroes_wait_for_an_object_that_is_made(self):
         gate = self.gateway.gates['write', self.first] = asyncio.Event()
         writing = asyncio.ensure_future(
