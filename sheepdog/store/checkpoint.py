@@ -55,6 +55,16 @@ class Checkpoint:
         self._task = self._world.spawn(self._run(segment),
                                        'store: checkpoint')
 
+    async def run_regularly(self, seconds: float) -> None:
+        """Also where little is written, nothing stays in the journal for
+        much longer than twice this."""
+        generation = self._journal.generation
+        while not self._is_last:
+            await asyncio.sleep(seconds)
+            if self._journal.generation == generation and not self._is_last:
+                self._writer.change_segments()
+            generation = self._journal.generation
+
     async def free_all(self) -> None:
         """Free the whole journal, where nothing is written any more.
 

@@ -106,6 +106,11 @@ class Journal:
         return self._written_sequence
 
     @property
+    def has_records(self) -> bool:
+        """The current segment is not empty."""
+        return self.tail > PAGE_BYTES
+
+    @property
     def has_pending(self) -> bool:
         """Some records are not applied yet."""
         return bool(self.current.pending or self.other.pending)

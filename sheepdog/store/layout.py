@@ -241,9 +241,9 @@ def _check_room(disk, settings: store_settings.StoreSettings,
                 file.close()
     if free < settings.journal_bytes:
         raise _REFUSED(
-            '%s has room for %d bytes, the journal needs %d: give back '
-            'space, or ask for a smaller journal'
-            % (where, free, settings.journal_bytes), EXIT_FULL)
+            'there is room for %d bytes at %s, its journal needs %d: give '
+            'back space, or ask for a smaller journal'
+            % (free, journal_dir, settings.journal_bytes), EXIT_FULL)
 
 
 def _unwritable(path: str, error: OSError) -> store_settings.StoreRefused:

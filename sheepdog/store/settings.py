@@ -59,6 +59,8 @@ class StoreSettings:
         if self.directio:
             raise StoreRefused('object files cannot bypass the page cache '
                                'in this version: leave directio out')
+        if self.checkpoint_seconds <= 0:
+            raise StoreRefused('checkpoint_seconds must be above 0')
         if self.open_objects_max < 1:
             raise StoreRefused('open_objects_max must be at least 1')
 

@@ -103,10 +103,14 @@ class Store:
             world.disk, objects, opener, turns, writer, syncs, self._bad,
             reserve, started.take_number)
         self._checkpoint = None
+        self._regular = None
         if journal is not None:
             self._checkpoint = store_checkpoint.Checkpoint(
                 world, world.disk, objects, journal, writer, syncs, counters)
             writer.on_full = self._checkpoint.start
+            self._regular = world.spawn(
+                self._checkpoint.run_regularly(settings.checkpoint_seconds),
+                'store: regular checkpoints')
 
     @classmethod
     async def open(cls, world,
@@ -120,6 +124,8 @@ class Store:
     async def close(self) -> None:
         """Bring everything to disk and leave a mark that it is."""
         self._is_closing = True
+        if self._regular is not None:
+            self._regular.cancel()
         await self._synced()
         try:
             if self._checkpoint is not None and self._writer.failed is None:

@@ -265,6 +265,15 @@ class Writer:
             for op in answers:
                 op.done(op.error)
 
+    def change_segments(self) -> None:
+        """Go on in the other segment before this one is full, if it can be
+        done now: a replay has less to do then."""
+        self.flush()
+        journal = self._journal
+        if self.failed is None and journal.can_switch \
+                and journal.has_records and not self._batch:
+            self.on_full(journal.switch())
+
     def resume(self) -> None:
         """A segment of the journal became free."""
         self._full_error = None
