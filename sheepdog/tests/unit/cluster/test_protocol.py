@@ -204,6 +204,25 @@ class DeathTest(ProtocolTest):
             net.run_until(task.done)
             self.assertEqual({'vdi_id': number + 1}, task.result())
 
+    def test_the_leader_dies_with_an_epoch_prepared_on_some(self):
+        """The next leader goes on with that epoch, and freezes who had not
+        heard of it before anybody serves it."""
+        for seed in range(8):
+            net = self.formed(4, seed)
+            leader = net.leader()
+            deaf, other, victim = self.others(net, leader)
+            net.mail.blocked.add((leader.name, deaf.name))
+            victim.host.kill()
+            net.run_until(lambda: other.cluster.status is Status.FROZEN)
+            self.assertIs(Status.OK, deaf.cluster.status)
+            leader.host.kill()
+            # Slow enough to be seen in between.
+            net.mail.delay = 0.05
+            net.run_until(lambda: net.is_settled([deaf.name, other.name]))
+            self.assertEqual([1, 2, 3], [view.epoch for view
+                                         in deaf.cluster.views])
+            net.check()
+
     def test_a_restart_waits_for_no_timeout(self):
         net = self.formed(notices_kills=False)
         node = self.others(net, net.leader())[0]
