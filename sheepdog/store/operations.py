@@ -14,7 +14,11 @@
 
 from typing import Callable, Optional
 
+from sheepdog.store import records
 from sheepdog.store import state as store_state
+
+EVERYTHING = 1 << 62
+"""Beyond the end of any object."""
 
 
 class Operation:
@@ -102,3 +106,21 @@ class Flush:
             self._ready(self)
 
     part_done = Operation.part_done
+
+
+def span(op: Operation) -> tuple:
+    """The bytes, from and to, whose reads must wait for an operation."""
+    if op.kind >= records.REMOVE or op.flags:
+        return 0, EVERYTHING
+    return op.offset, op.offset + op.size
+
+
+def split(op: Operation, piece_bytes: int) -> list:
+    """The same as several writes, each with a record of its own."""
+    starts = range(0, op.size, piece_bytes)
+    parts = Parts(len(starts), op.done)
+    data = memoryview(op.data)
+    return [Operation(
+        records.WRITE, op.obj, op.version, op.offset + start,
+        min(piece_bytes, op.size - start), data[start:start + piece_bytes],
+        parts.part_done, op.is_durable, op.capacity) for start in starts]

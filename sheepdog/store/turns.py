@@ -26,9 +26,9 @@ import collections
 from typing import Any, Callable
 
 from sheepdog.store import objects as store_objects
+from sheepdog.store import operations
 
-EVERYTHING = 1 << 62
-"""Beyond the end of any object."""
+EVERYTHING = operations.EVERYTHING
 
 
 class Turns:

@@ -159,7 +159,7 @@ class Writer:
                     first, first + op.size // _BLOCK):
                 op.kind = _INTENT
             elif op.size > WRITE_CHUNK_BYTES:
-                self.submit_parts(obj, _split(op))
+                self.submit_parts(obj, operations.split(op, WRITE_CHUNK_BYTES))
                 return
         self.start(obj, op)
 
@@ -347,7 +347,7 @@ class Writer:
             segment = op.segment = journal.current
             segment.pending += 1
             segment.named.setdefault(obj.oid, False)
-            self._turns.occupy(obj, *_range(op))
+            self._turns.occupy(obj, *operations.span(op))
         obj.batch = self.batch_number
         if not self._batch:
             self._world.call_batched(self.flush)
@@ -366,7 +366,7 @@ class Writer:
                 op.done(self._full_error)
                 return False
             self._counters.stalls += 1
-            self._turns.occupy(obj, *_range(op))
+            self._turns.occupy(obj, *operations.span(op))
             self._stalled.append(op)
             return False
         self.apply_taken()
@@ -525,22 +525,3 @@ class Writer:
         self._turns.park_first(obj, self.start, [removal])
         op.segment.applied()
         self._turns.release(obj)
-
-
-def _range(op: operations.Operation) -> tuple:
-    """What reads must wait for the operation."""
-    if op.kind >= records.REMOVE or op.flags:
-        return 0, store_turns.EVERYTHING
-    return op.offset, op.offset + op.size
-
-
-def _split(op: operations.Operation) -> list:
-    """The same as several writes, each with a record of its own."""
-    starts = range(0, op.size, WRITE_CHUNK_BYTES)
-    parts = operations.Parts(len(starts), op.done)
-    data = memoryview(op.data)
-    return [operations.Operation(
-        _WRITE, op.obj, op.version, op.offset + start,
-        min(WRITE_CHUNK_BYTES, op.size - start),
-        data[start:start + WRITE_CHUNK_BYTES], parts.part_done,
-        op.is_durable, op.capacity) for start in starts]
