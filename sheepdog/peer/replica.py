@@ -53,6 +53,13 @@ class Guard(Protocol):
         :raises SheepdogError: NotRecovered: not possible just now
         """
 
+    async def align(self, oid: int, settler: str) -> None:
+        """Make it equal to the copy of the incarnation that settles what
+        all copies follow; it is not whole by that.
+
+        :raises SheepdogError: not possible just now
+        """
+
     def hasten(self, oid: int) -> None:
         """Somebody waits for it: start now, do not wait."""
 
@@ -242,6 +249,7 @@ class Replica:
             wire.TABLE: self._slow(self._on_table),
             wire.LIST: self._on_list,
             wire.RECOVER: self._slow(self._on_recover),
+            wire.ALIGN: self._slow(self._on_align),
             wire.EXTENTS: self._slow(self._on_extents),
             wire.DOUBT: self._on_doubt,
         }
@@ -321,6 +329,10 @@ class Replica:
 
     async def _on_recover(self, request):
         await self.guard.ensure(request.oid)
+        return b''
+
+    async def _on_align(self, request):
+        await self.guard.align(request.oid, request.session.incarnation)
         return b''
 
     async def _on_extents(self, request):

@@ -33,6 +33,7 @@ LOG = logging.getLogger(__name__)
 
 PIECE_BYTES = 1 << 20
 CALL_SECONDS = 10.0
+ALIGN_SECONDS = 30.0
 ROUNDS = 3
 
 
@@ -151,11 +152,46 @@ class Mover:
             await self._drop(oid)
         elif best.incarnation != ours:
             member = view.member(best.incarnation)
-            return await self._follow(
-                oid, view, [(member, states[best.incarnation])],
-                [m for m in others + rest if m is not member])
+            if not await self._follow(
+                    oid, view, [(member, states[best.incarnation])],
+                    [m for m in others + rest if m is not member]):
+                return False
         self._note_damage(oid)
+        if targets and targets[0].incarnation == ours:
+            await self._align_all(oid, view, others)
         return True
+
+    async def _align_all(self, oid, view, others):
+        """What was chosen may hold a write that was never acknowledged. A
+        read that shows it binds all copies, so it must be on all of them
+        before there is one: who is left alone later decides by its own.
+
+        :raises SheepdogError: one of them cannot, just now
+        """
+        answers = await asyncio.gather(
+            *(self.links.data(m).call(wire.ALIGN, epoch=view.epoch, oid=oid,
+                                      timeout=ALIGN_SECONDS)
+              for m in others), return_exceptions=True)
+        _checked(answers)
+        self._check(view)
+
+    async def align(self, oid, settler):
+        """Make our copy equal to the settler's, without trusting it yet.
+
+        :raises SheepdogError: not possible just now
+        """
+        view = self.cluster.view
+        self._check(view)
+        member = view.member(settler)
+        if member is None or self.standing.is_clean(oid):
+            # Who settles has not heard of all; it will ask again.
+            raise errors.NotRecovered('object %s: nothing to align with'
+                                      % ids.hex_oid(oid))
+        states = await self._ask([member], oid, view.epoch)
+        self._check(view)
+        if not await self._follow(oid, view, [(member, states[0])], []):
+            raise errors.NotRecovered('object %s changed meanwhile'
+                                      % ids.hex_oid(oid))
 
     async def _ask(self, members, oid, epoch):
         """STATE of each.

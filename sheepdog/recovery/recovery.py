@@ -106,6 +106,9 @@ class Recovery:
             del self._running[oid]
             running.set_result(error)
 
+    async def align(self, oid, settler):
+        await self.mover.align(oid, settler)
+
     def hasten(self, oid):
         if oid not in self._running:
             self.world.spawn(self._hasten(oid), 'recover an object')

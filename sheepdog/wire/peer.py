@@ -94,6 +94,9 @@ RECOVER = 0x99
 """Make your replica of this object whole now, then answer."""
 EXTENTS = 0x9A
 """→ u32 pairs (offset, length) of blocks that are not zero."""
+ALIGN = 0x9C
+"""Make your copy equal to mine, who settles what all follow; answer when it
+is, durably. It is not read before all are."""
 DOUBT = 0x9B
 """This replica took a write that others refused: make it like theirs before
 it is read again."""

@@ -292,6 +292,32 @@ class TestPowerCuts(FlockCase):
             await self.assert_same_everywhere(oid, data)
 
 
+class TestFirstReads(FlockCase):
+    """A write that nobody acknowledged is on some copies when all die. If
+    the next read shows it, it must be on all copies by then: any of them
+    may be the only one tomorrow."""
+
+    async def test_what_a_read_shows_is_on_all_copies(self):
+        a, b, c = self.flock.alive()
+        oid = self.flock.oid_held_by(a, b, c)
+        await self.write(oid, b'1' * BLOCK)
+        for has_it in ((1,), (2,), (3,), (1, 2), (1, 3), (2, 3)):
+            data = bytes([has_it[0], has_it[-1]]) * (BLOCK // 2)
+            for number in has_it:
+                store = self.flock[number].store
+                store.write(oid, store.version(oid), 0, data,
+                            lambda error: self.assertIsNone(error))
+            for number in (1, 2, 3):
+                self.flock.kill(number)
+            for old in list(self.flock.retired):
+                self.flock.restart(old)
+            self.flock.change_view(cold=True)
+            shown = await self.read(oid)
+            self.assertEqual([copy[:BLOCK] for copy
+                              in self.flock.copies_of(oid)], [shown])
+            await self.flock.settled()
+
+
 class TestStarts(FlockCase):
 
     async def stop_all(self):
