@@ -199,9 +199,13 @@ class Sheep:
     async def _is_clean(self):
         """The cluster was shut down, and our copies are equal to all
         others, on disk."""
-        if (self.cluster.status is not api.Status.SHUTDOWN
-                or self.recovery.active
-                or self.replica.marks.unstable_objects()):
+        if self.cluster.status is not api.Status.SHUTDOWN:
+            return False
+        unstable = self.replica.marks.unstable_objects()
+        if self.recovery.active or unstable:
+            LOG.info('the next start will compare copies: %s',
+                     'recovery runs' if self.recovery.active
+                     else '%d objects are in doubt' % len(unstable))
             return False
         future, done = operation.future()
         self.store.sync(done)

@@ -214,11 +214,19 @@ class Gateway:
     async def declare_now(self):
         """As ``declare_forever``; returns when all replicas have heard it.
         Before a lock is freed, so that nothing complete is doubted."""
+        # Those we never spoke to have writes of ours from who orders them.
+        await self._knock([link for link in self.links.made()
+                           if not link.is_ready])
+        # Once more: it may have come when a replica was at another epoch.
+        self._declared = None
         self._declare()
         # Behind the declaration on the same links; asks for nothing else.
+        await self._knock(self.links.ready())
+
+    async def _knock(self, links):
         await asyncio.gather(*(
             link.call(wire.FLUSH, timeout=DECLARE_SECONDS)
-            for link in self.links.ready()), return_exceptions=True)
+            for link in links), return_exceptions=True)
 
     @property
     def inflight(self):

@@ -47,6 +47,11 @@ class Links:
                 (member.host, member.port))
         return link
 
+    def made(self):
+        """All data links, connected or not: to each replica of what we have
+        asked for, also where another sheep has passed it on."""
+        return [link for link in self._data.values() if not link.closed]
+
     def ready(self):
         """The data links that are connected."""
         return [link for link in self._data.values() if link.is_ready]

@@ -155,20 +155,27 @@ class TestStores(RefusalCase):
         sheep.wait_answering()
         other = self.new_sheep()
         self.assertEqual(other.meta, sheep.meta)
-        places = [path for path in sheep.meta.iterdir()
-                  if path.name not in ('sheep.log', 'sock')]
-        before = [mounts.picture(place) for place in places]
+        harness.wait_until(lambda: sheep.status == 'ok', 30, 'it to serve')
+        # The one that has it goes on writing the rest.
+        before = self.outlines(sheep.meta)
         for line in other.command(), other.command()[:1] + [
                 word for word in other.command()[1:] if word != '-f']:
             done = harness.run(*line, expect=SYSTEM, seconds=SECONDS)
             self.assertIn(str(sheep.meta), done.stderr)
             self.assertIn('another sheep', done.stderr)
-        self.assertEqual(before, [mounts.picture(place)
-                                  for place in places])
+        self.assertEqual(before, self.outlines(sheep.meta))
         # Its socket is still the one that has the store.
         with harness.client_module.Client(
                 [str(sheep.meta / 'sock')]) as client:
             self.assertEqual(client.cluster.info()['status'], 'ok')
+
+    def outlines(self, meta):
+        """Who it is, whose it is, and which files there are."""
+        return (sorted(path.name for path in meta.iterdir()),
+                sorted(path.name for path in (meta / 'obj').iterdir()),
+                sorted(path.name for path in (meta / 'journal').iterdir()),
+                (meta / 'store').read_text(), (meta / 'config').read_text(),
+                (meta / 'sock').stat().st_ino)
 
     def test_not_a_directory(self):
         sheep = self.new_sheep()

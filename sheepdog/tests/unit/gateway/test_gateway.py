@@ -59,6 +59,27 @@ class TestGateway(case.FlockCase):
         for sheep in self.flock.alive():
             self.assertEqual(sheep.replica.marks.unstable_objects(), [])
 
+    async def test_a_replica_that_we_never_spoke_to_hears_it_too(self):
+        await self.must_write(self.b, b'x')
+        # Ordered by another, so nothing of ours need ever have gone there.
+        link = self.b.links.data(self.c.member)
+        link.close()
+        self.assertFalse(self.b.links.data(self.c.member).is_ready)
+        self.assertEqual(self.c.replica.marks.unstable_objects(), [self.oid])
+        await self.b.gateway.declare_now()
+        self.assertEqual(self.c.replica.marks.unstable_objects(), [])
+
+    async def test_what_was_declared_in_vain_is_declared_again(self):
+        await self.must_write(self.a, b'x')
+        gateway = self.a.gateway
+        # As if it had come while the others were at another epoch.
+        gateway._declared = (gateway.replica.epoch,
+                             gateway.changes.complete_below()[1])
+        gateway._declare()
+        self.assertEqual(self.c.replica.marks.unstable_objects(), [self.oid])
+        await gateway.declare_now()
+        self.assertEqual(self.c.replica.marks.unstable_objects(), [])
+
     async def test_what_is_under_way_is_not_declared(self):
         self.hold(self.a, self.c)
         answers = self.write(self.a, b'x')
