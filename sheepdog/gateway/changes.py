@@ -30,7 +30,6 @@ LOG = logging.getLogger(__name__)
 ORDER_OF = {wire.WRITE: wire.ORDER_WRITE, wire.ZERO: wire.ORDER_ZERO,
             wire.REMOVE: wire.ORDER_REMOVE}
 
-
 GIVEN_UP_SECONDS = 30.0
 """Longer than any member of the view may take to hear of an event."""
 
@@ -239,6 +238,7 @@ class Changes:
     def _later(self, change):
         """Try again; what has a place among the turns keeps it."""
         self.counters['retries'] += 1
+        self.routes.forget(change.oid)
         change.attempts += 1
         self.world.spawn(self._again(change), 'try a change again')
 

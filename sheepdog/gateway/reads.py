@@ -122,6 +122,7 @@ class Reads:
 
     def _later(self, read):
         self.turns.leave(read)
+        self.routes.forget(read.oid)
         read.attempts += 1
         read.unsure = False
         self.counters['retries'] += 1

@@ -115,6 +115,10 @@ class Routes:
                 and self.cluster.serving()
                 and route.serial == self.order.serial(route.vdi_id))
 
+    def forget(self, oid):
+        """Work its route out anew: what was known did not lead there."""
+        self.known.pop(oid, None)
+
     def change(self):
         """The view or a lock has changed: forget all, wake who waits."""
         self.known.clear()

@@ -44,14 +44,14 @@ class Link:
     """
 
     def __init__(self, world, ours, meant, address):
-        """``ours`` is called for our incarnation when the link connects;
-        ``meant`` is the incarnation that must answer at ``address``."""
+        """``ours`` is our incarnation, for which the link speaks; ``meant``
+        the one that must answer at ``address``."""
         self.world = world
+        self.ours = ours
         self.meant = meant
         self.address = address
         self.closed = False
         self.room_bytes = 0
-        self._ours = ours
         self._connection = None
         self._ready = False
         self._tag = 0
@@ -202,7 +202,7 @@ class Link:
         self._pending[request_id] = (answered, wire.HELLO, 0)
         self._connection.send(*wire.pack_request(
             wire.HELLO, 0, 0, request_id,
-            payload=wire.Hello.request('peer', self._ours(), self.meant)))
+            payload=wire.Hello.request('peer', self.ours, self.meant)))
         answer = wire.unpack_json(await future)
         if answer.get('incarnation') != self.meant:
             raise errors.Unreachable('%s:%s is another incarnation now'

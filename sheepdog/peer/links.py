@@ -31,20 +31,22 @@ class Links:
 
     def data(self, member):
         """The data link to a ``Member``."""
-        link = self._data.get(member.incarnation)
-        if link is None or link.closed:
-            link = self._data[member.incarnation] = link_module.Link(
-                self.world, self._ours, member.incarnation,
-                member.data_address)
-        return link
+        return self._link(self._data, member, member.data_address)
 
     def control(self, member):
         """The control link to a ``Member`` or ``MemberInfo``."""
-        link = self._control.get(member.incarnation)
+        return self._link(self._control, member, (member.host, member.port))
+
+    def _link(self, links, member, address):
+        ours = self._ours()
+        link = links.get(member.incarnation)
+        if link is not None and link.ours != ours:
+            # It speaks for a life of ours that is over: what it asked for
+            # would be refused for ever.
+            link.close()
         if link is None or link.closed:
-            link = self._control[member.incarnation] = link_module.Link(
-                self.world, self._ours, member.incarnation,
-                (member.host, member.port))
+            link = links[member.incarnation] = link_module.Link(
+                self.world, ours, member.incarnation, address)
         return link
 
     def made(self):
@@ -66,12 +68,14 @@ class Links:
             raise errors.Unreachable(str(exc)) from None
 
     def keep_only(self, incarnations):
-        """Close the data links to all others (a view has begun); control
-        links go too, but for incarnations younger than the view's, which
-        the next call makes anew anyway."""
+        """Close the links to all others, and those of an earlier life of
+        ours (a view has begun). The next call makes anew what it needs."""
+        ours = self._ours()
         for links in (self._data, self._control):
-            for incarnation in [i for i in links if i not in incarnations]:
-                links.pop(incarnation).close()
+            for incarnation, link in list(links.items()):
+                if incarnation not in incarnations or link.ours != ours:
+                    del links[incarnation]
+                    link.close()
 
     def close(self):
         self.keep_only(())

@@ -186,7 +186,6 @@ class SimMembership:
         self._info = info
         self._listener = listener
         self._min_term = min_term
-        self._rename()
         self._world.spawn(self._run(), 'membership')
 
     async def stop(self) -> None:
@@ -224,6 +223,7 @@ class SimMembership:
         await self._reach()
         if self._has_stopped:
             return
+        self._rename()
         self._service.join(self._info, self._process)
         self._extend(begun)
         reason = ''
@@ -239,7 +239,7 @@ class SimMembership:
                                reason)
         self._lead_no_more()
         dead = self.incarnation
-        self._rename()
+        # As the real one: the dead identity is ours until there is another.
         self._listener.on_lapse(reason)
         await self._reach()
         self._service.leave(dead)

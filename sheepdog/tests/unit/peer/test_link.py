@@ -85,7 +85,7 @@ class LinkCase(unittest.IsolatedAsyncioTestCase):
         self.peers = []
         self.make_peer = Peer
         self.other.listen(self._accept)
-        self.link = link_module.Link(self.world, lambda: OURS, THEIRS,
+        self.link = link_module.Link(self.world, OURS, THEIRS,
                                      (HOST, flock.PORT))
 
     async def asyncTearDown(self):
@@ -294,7 +294,7 @@ class TestTrouble(LinkCase):
                          b'{"incarnation": "server.7", "tag": null}',
                          b'[]', b''):
             with self.subTest(nonsense):
-                link = link_module.Link(self.world, lambda: OURS, THEIRS,
+                link = link_module.Link(self.world, OURS, THEIRS,
                                         (HOST, flock.PORT))
                 self.make_peer = lambda: Peer(
                     hello=lambda peer, request_id: peer.connection.send(
@@ -489,7 +489,7 @@ class TestRealLoopback(unittest.IsolatedAsyncioTestCase):
             return peers[-1]
 
         listener = await world.network.listen(accept, host='127.0.0.1')
-        link = link_module.Link(world, lambda: OURS, THEIRS,
+        link = link_module.Link(world, OURS, THEIRS,
                                 tuple(listener.address))
         call = asyncio.ensure_future(link.call(OPCODE, oid=1))
         await flock.until(lambda: peers and peers[0].requests)

@@ -42,7 +42,8 @@ class TestLinks(unittest.IsolatedAsyncioTestCase):
     async def asyncSetUp(self):
         self.fabric = flock.Fabric()
         self.world = flock.World('10.0.0.1', self.fabric)
-        self.links = links_module.Links(self.world, lambda: 'n1.1')
+        self.ours = 'n1.1'
+        self.links = links_module.Links(self.world, lambda: self.ours)
         self.others = {}
         self.members = [self.add(n) for n in (2, 3)]
 
@@ -124,3 +125,35 @@ class TestLinks(unittest.IsolatedAsyncioTestCase):
         again = self.links.data(two)
         self.assertIsNot(again, gone)
         await again.call(wire.PING)
+
+    async def heard_by(self, member):
+        """The incarnation of ours that a member takes a data link for."""
+        await self.links.data(member).call(wire.PING)
+        server = self.others[member.incarnation][1]
+        session, = server._sessions.values()
+        return session.incarnation
+
+    async def test_a_new_life_has_links_of_its_own(self):
+        """Also where the other side stayed the same, and between two lives
+        somebody went on asking."""
+        one = self.members[0]
+        self.assertEqual(await self.heard_by(one), 'n1.1')
+        self.links.keep_only(())
+        await flock.turns()
+        self.assertEqual(await self.heard_by(one), 'n1.1')
+        before = self.links.data(one)
+        self.ours = 'n1.2'
+        self.links.keep_only({one.incarnation})
+        self.assertTrue(before.closed)
+        await flock.turns()
+        self.assertEqual(await self.heard_by(one), 'n1.2')
+
+    async def test_nobody_asks_in_the_name_of_an_earlier_life(self):
+        one = self.members[0]
+        before = self.links.data(one)
+        await before.call(wire.PING)
+        self.ours = 'n1.2'
+        self.assertIsNot(self.links.data(one), before)
+        self.assertTrue(before.closed)
+        await flock.turns()
+        self.assertEqual(await self.heard_by(one), 'n1.2')
