@@ -237,7 +237,7 @@ class RemoteVolume:
                 self._client.attempt_seconds(patience))
         except BaseException as exc:
             connection.close()
-            if isinstance(exc, errors.Transient):
+            if isinstance(exc, (errors.Transient, errors.WaitForJoin)):
                 self._client.avoid(connection)
             raise
         return _Session(connection, fields)
@@ -324,9 +324,11 @@ class RemoteVolume:
                 try:
                     session = self._open(patience)
                     break
-                except (errors.Transient, errors.VdiLocked) as exc:
+                except (errors.Transient, errors.VdiLocked,
+                        errors.WaitForJoin) as exc:
                     # The lock of a sheep that died is free when the cluster
-                    # has gone on without it.
+                    # has gone on without it. A sheep that has just come
+                    # back is let in; a cluster waits for one that is away.
                     patience.pause(exc)
             if session.fields['vdi_id'] != self.vdi_id:
                 session.connection.close()

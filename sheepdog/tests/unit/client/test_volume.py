@@ -198,6 +198,26 @@ class VolumeTest(VolumeCase):
         self.assertEqual(bytes(10), self.volume.read(0, 10))
         timer.join()
 
+    def test_waits_for_a_sheep_that_is_not_let_in_yet(self):
+        answers = [errors.WaitForJoin('waiting for the leader')] * 3
+
+        def opened(arguments):
+            if answers:
+                raise answers.pop()
+            self.cluster.answers.clear()
+            return self.cluster.call(self.sheep[1], 'volume.open', arguments)
+
+        self.cluster.answers['volume.open'] = opened
+        self.sheep[0].stop()
+        self.assertEqual(bytes(10), self.volume.read(0, 10))
+        self.assertEqual([], answers)
+
+    def test_says_at_once_that_the_cluster_waits(self):
+        self.cluster.answers['volume.open'] = errors.WaitForJoin('for b')
+        begin = time.monotonic()
+        self.assertRaises(errors.WaitForJoin, self.client.open, 'v')
+        self.assertLess(time.monotonic() - begin, 5)
+
     def test_transient_answer_is_tried_again(self):
         answers = [errors.NotServing('epoch changes')] * 3
 
