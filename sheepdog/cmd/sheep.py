@@ -25,6 +25,7 @@ import sys
 
 from sheepdog.cmd import background
 from sheepdog.cmd import exits
+from sheepdog.cmd import lean
 from sheepdog.cmd import logs as logs_module
 from sheepdog.cmd import options
 from sheepdog.cmd import pidfile as pidfile_module
@@ -202,6 +203,7 @@ def _serve(settings, build, report, pidfile) -> int:
     try:
         # Here and not above, since a fork comes before what they bring.
         import uvloop
+        lean.import_without_eventlet('futurist')
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(Daemon(settings, build, report, logs).run())
     except Exception as exc:
