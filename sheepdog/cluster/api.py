@@ -128,7 +128,12 @@ class Operations(Protocol):
 
 
 class ClusterListener(Protocol):
-    """Called in the loop, synchronously, in the total order."""
+    """Called in the loop, synchronously, in the total order.
+
+    Listeners hear in the order in which they were added, lower rooms first;
+    of a lapse and a shutdown in the opposite order: who uses a room must
+    know before that room ends what it has under way.
+    """
 
     def on_freeze(self) -> None:
         """Serving stops: an epoch is prepared, or the lease is gone."""

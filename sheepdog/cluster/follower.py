@@ -308,5 +308,10 @@ class Follower:
         self.is_serving = status is api.Status.OK
 
     def _tell(self, method: str, *arguments) -> None:
-        for listener in self.listeners:
+        listeners = self.listeners
+        if method in ('on_lapse', 'on_shutdown'):
+            # What stands on others must not go on using them while they
+            # end what they have under way.
+            listeners = reversed(listeners)
+        for listener in listeners:
             getattr(listener, method)(*arguments)

@@ -32,6 +32,7 @@ SPAN_BYTES = 64 << 10
 class ObjectMap:
     """``owners[i]``: the VDI id that owns object i, 0 where there is none.
 
+    :param gateway: an ``access.Access``
     :param is_alone: nobody else changes the inode while we hold it open
         (exclusive lock); else entries that are 0 are looked up again
     """

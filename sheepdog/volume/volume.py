@@ -23,6 +23,7 @@ import asyncio
 from sheepdog.gateway import operation
 from sheepdog.model import errors
 from sheepdog.model import ids
+from sheepdog.volume import access
 from sheepdog.volume import cow
 from sheepdog.volume import object_map
 from sheepdog.volume import pieces
@@ -50,7 +51,8 @@ class Volume:
         self.can_reopen = False
         self.users = 0
         self.on_resize = []
-        self.map = object_map.ObjectMap(gateway, entry.vdi_id, is_alone)
+        self.access = access.Access(gateway, self._refusal_when_lost)
+        self.map = object_map.ObjectMap(self.access, entry.vdi_id, is_alone)
         self._release = release
         self._creating = {}
 
@@ -175,19 +177,19 @@ class Volume:
         oid = ids.data_oid(self.vdi_id, index)
         owner = self.map.owners[index]
         if owner == self.vdi_id:
-            await self.gateway.write_wait(oid, start, data, fua)
+            await self.access.write_wait(oid, start, data, fua)
             return
         creating = self._creating[index] = (
             asyncio.get_running_loop().create_future())
         try:
             owner = await self.map.refresh(index)
             if owner not in (0, self.vdi_id):
-                await cow.create_from(self.gateway,
+                await cow.create_from(self.access,
                                       ids.data_oid(owner, index), oid, start,
                                       data, fua)
             else:
-                await self.gateway.write_wait(oid, start, data, fua,
-                                              create=True)
+                await self.access.write_wait(oid, start, data, fua,
+                                             create=True)
             await self.map.own(index)
         finally:
             del self._creating[index]
@@ -237,14 +239,15 @@ class Volume:
             creating = self._creating.get(index)
         owner = await self.map.refresh(index)
         if owner == 0:
+            self.access.check()
             return
         if owner != self.vdi_id:
             await self._first_write(index, start, bytes(size), fua)
             return
         # An object that the inode names and nobody has is damage: no
         # answer may make it look well.
-        await self.gateway.zero_wait(ids.data_oid(owner, index), start, size,
-                                     fua)
+        await self.access.zero_wait(ids.data_oid(owner, index), start, size,
+                                    fua)
 
     async def flush(self):
         """All writes acknowledged before are durable on all copies.
@@ -271,7 +274,7 @@ class Volume:
             if owner == 0:
                 _append(covering, size, False)
                 continue
-            written = await self.gateway.extents(ids.data_oid(owner, index))
+            written = await self.access.extents(ids.data_oid(owner, index))
             position, end = start, start + size
             for low, count in written:
                 low, high = max(low, position), min(low + count, end)
@@ -301,6 +304,9 @@ class Volume:
         if self.valid:
             self.valid = False
             self.can_reopen = can_reopen
+
+    def _refusal_when_lost(self):
+        return None if self.valid else self._lost()
 
     def _lost(self):
         if self.can_reopen:

@@ -22,6 +22,7 @@ import logging
 from sheepdog.faces.native import claims
 from sheepdog.model import errors
 from sheepdog.model import ids
+from sheepdog.volume import access
 from sheepdog.volume import catalogue as catalogue_module
 from sheepdog.volume import cow
 from sheepdog.wire import native
@@ -112,16 +113,21 @@ class Public:
             size = fields[native.DATA_LENGTH]
         else:
             size = len(payload)
-            if opcode != native.FLUSH_VDI and not self.volumes.may_write(
-                    vdi_id):
-                raise errors.VdiLocked('VDI %06x is locked elsewhere'
-                                       % vdi_id)
+            if opcode != native.FLUSH_VDI:
+                error = self._refusal_to_write(vdi_id)
+                if error is not None:
+                    raise error
         if fields[native.OFFSET] + size > ids.capacity_of(
                 oid, entry.block_size_shift):
             raise errors.InvalidParameters(
                 'bytes %d to %d are beyond object %s'
                 % (fields[native.OFFSET], fields[native.OFFSET] + size,
                    ids.hex_oid(oid)))
+
+    def _refusal_to_write(self, vdi_id):
+        if self.volumes.may_write(vdi_id):
+            return None
+        return errors.VdiLocked('VDI %06x is locked elsewhere' % vdi_id)
 
     def _read(self, session, fields, payload):
         self.gateway.read(fields[native.OID], fields[native.OFFSET],
@@ -144,9 +150,12 @@ class Public:
 
     async def _copy_on_write(self, session, fields, payload):
         answer = _Answer(session, fields)
+        vdi_id = ids.vdi_of(fields[native.OID])
         try:
             await cow.create_from(
-                self.gateway, fields[native.COW_OID], fields[native.OID],
+                access.Access(self.gateway,
+                              lambda: self._refusal_to_write(vdi_id)),
+                fields[native.COW_OID], fields[native.OID],
                 fields[native.OFFSET], payload, is_durable(fields))
         except errors.SheepdogError as exc:
             answer(exc)

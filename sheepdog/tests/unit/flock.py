@@ -68,7 +68,10 @@ class Cluster:
         return await self.flock.execute(self, kind, arguments)
 
     def tell(self, method, *arguments):
-        for listener in self.listeners:
+        listeners = self.listeners
+        if method in ('on_lapse', 'on_shutdown'):
+            listeners = reversed(listeners)
+        for listener in listeners:
             getattr(listener, method)(*arguments)
 
     def apply(self, record):

@@ -262,6 +262,20 @@ class DeathTest(ProtocolTest):
         net.run_until(net.is_settled)
         self.assertEqual('on_view', told[-1])
 
+    def test_upper_rooms_hear_of_a_lapse_first(self):
+        """Whoever is told later may still use what stands below."""
+        net = self.formed()
+        node = self.others(net, net.leader())[0]
+        told = []
+        for name in ('lower', 'upper'):
+            node.cluster.add_listener(
+                Recorder(told, lambda method, n=name: (n, method)))
+        net.simulation.coordination.block(node.name)
+        net.run_until(lambda: node.cluster.status is Status.LAPSED)
+        self.assertEqual([('lower', 'on_freeze'), ('upper', 'on_freeze'),
+                          ('upper', 'on_lapse'), ('lower', 'on_lapse')],
+                         told)
+
     def test_an_operation_of_one_that_lapses(self):
         net = self.formed()
         node = self.others(net, net.leader())[0]
@@ -316,11 +330,12 @@ class DeathTest(ProtocolTest):
 
 
 class Recorder:
-    def __init__(self, told):
+    def __init__(self, told, form=lambda name: name):
         self._told = told
+        self._form = form
 
     def __getattr__(self, name):
-        return lambda *arguments: self._told.append(name)
+        return lambda *arguments: self._told.append(self._form(name))
 
 
 class ReachTest(ProtocolTest):

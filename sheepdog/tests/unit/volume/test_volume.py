@@ -69,6 +69,41 @@ class VolumeTest(case.VolumeCase):
         await self.volume.write(9, b'z')
         self.assertEqual(await self.volume.read(8, 3), b'\0z\0')
 
+    async def test_no_zeroes_are_begun_once_the_lock_is_lost(self):
+        await self.volume.write(0, b'x')
+        self.gateway.log = []
+        zeroing = asyncio.ensure_future(self.volume.zero(0, 2 * OBJECT))
+        # It was let in, and its pieces are to begin at once.
+        await asyncio.sleep(0)
+        self.volume.invalidate(can_reopen=True)
+        with self.assertRaises(errors.NotServing):
+            await zeroing
+        self.assertEqual(self.gateway.log, [])
+
+    async def test_no_entry_is_written_once_the_lock_is_lost(self):
+        gate = self.gateway.gates['write', self.first] = asyncio.Event()
+        writing = asyncio.ensure_future(self.volume.write(0, b'x'))
+        await flock.turns()
+        self.volume.invalidate()
+        gate.set()
+        with self.assertRaises(errors.VdiNotLocked):
+            await case.within(writing)
+        self.assertEqual(self.gateway.writes(self.inode), [])
+
+    async def test_who_waits_for_a_new_object_begins_nothing(self):
+        gate = self.gateway.gates['write', self.first] = asyncio.Event()
+        writes = [asyncio.ensure_future(self.volume.write(n, b'x'))
+                  for n in range(2)]
+        zeroing = asyncio.ensure_future(self.volume.zero(0, 10))
+        await flock.turns()
+        self.volume.invalidate()
+        self.gateway.log = []
+        gate.set()
+        for waiting in *writes, zeroing:
+            with self.assertRaises(errors.VdiNotLocked):
+                await case.within(waiting)
+        self.assertEqual(self.gateway.log, [])
+
     async def test_a_piece_that_fails_fails_the_write(self):
         self.gateway.refuse = lambda verb, oid: (
             errors.NoSpace('full') if oid == self.first + 1 else None)
