@@ -57,6 +57,9 @@ class Fabric:
         self.trace = trace
         self.settings = settings or NetworkSettings()
         self.listeners = {}
+        self.on_send = None
+        """Called with ``(connection, buffers)`` before what a process sends
+        is taken over: a play waits there for its cues."""
         self._blocked = {}
         self._off = {}
         self._slow = {}

@@ -93,6 +93,13 @@ class Coordination:
         go on while its lease still holds."""
         self._end(incarnation, 'expired')
 
+    def forget(self) -> None:
+        """Lose everything, as a service whose disk was wiped."""
+        for incarnation in list(self._records):
+            self._end(incarnation, 'expired')
+        self._terms = {}
+        self._fences = {}
+
     # The service.
 
     def is_blocked(self, host: str) -> bool:

@@ -43,7 +43,7 @@ class SimConnection:
         self.pipe = None
         self._fabric = network.fabric
         self._turn = network.turn
-        self._is_server = is_server
+        self.is_server = is_server
         self._out = []
         self._pending = []
         self._pending_bytes = 0
@@ -68,6 +68,8 @@ class SimConnection:
         self.process.operation()
         if self._is_gone:
             return
+        if self._fabric.on_send is not None:
+            self._fabric.on_send(self, buffers)
         if not self._out:
             self._turn.flush_later(self._flush)
         self._out += buffers
@@ -125,7 +127,7 @@ class SimConnection:
                 self._fabric.settings.window_bytes):
             self._pending += out
             self._pending_bytes += sum(map(len, out))
-            if (self._is_server and not self._is_output_full and
+            if (self.is_server and not self._is_output_full and
                     self._pending_bytes > transport.OUTPUT_HIGH_BYTES):
                 self._is_output_full = True
                 self.pause_reading()

@@ -29,6 +29,8 @@ class Trace:
         self._loop = loop
         self._hash = hashlib.blake2b(digest_size=16)
         self.count = 0
+        self.on_note = None
+        """Called as ``note``, where somebody wants to know at once."""
         self.last = collections.deque(maxlen=kept)
 
     def note(self, who: str, what: str, *details) -> None:
@@ -37,6 +39,8 @@ class Trace:
         self._hash.update(repr(event).encode())
         self.count += 1
         self.last.append(event)
+        if self.on_note is not None:
+            self.on_note(who, what, details)
 
     def digest(self) -> str:
         return self._hash.hexdigest()

@@ -1,0 +1,194 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""What clients ask of the sheep of a play, and what they are told."""
+
+import re
+
+from sheepdog.model import errors
+from sheepdog.testing import checkers
+from sheepdog.testing import workload
+
+VOLUME_BYTES = 4 << 20
+OBJECT_BYTES = 1 << 20
+WAITS = 'waits'
+LOST = 'lost'
+"""Its sheep died before it answered."""
+
+
+class Request:
+    """``answer`` is '' until there is one."""
+
+    def __init__(self, who: str, text: str, process, operation: str):
+        self.who = who
+        self.text = text
+        self.process = process
+        self.operation = operation
+        self.answer = ''
+
+    def outcome(self) -> str:
+        if self.answer:
+            return self.answer
+        return WAITS if self.process.is_alive else LOST
+
+
+class Actors:
+    """All requests of a play, the newest of each text last."""
+
+    def __init__(self, stage):
+        self._stage = stage
+        self._requests = []
+        self._opened = {}
+
+    def outcome(self, who: str, text: str) -> str:
+        for request in reversed(self._requests):
+            if (request.who, request.text) == (who, text):
+                return request.outcome()
+        return 'was not asked'
+
+    @staticmethod
+    def is_known(text: str) -> bool:
+        return any(pattern.fullmatch(text) for pattern, _ in _REQUESTS)
+
+    def ask(self, who: str, text: str) -> None:
+        """Let it begin; ``… again`` is a try of the last one of this text
+        with the same operation id, at whichever sheep."""
+        text, is_again = re.subn(' again$', '', text)
+        operation = ''
+        if is_again:
+            operation = next(request.operation for request
+                             in reversed(self._requests)
+                             if request.text == text)
+        node = self._stage.nodes[who]
+        world = node.host.world
+        request = Request(who, text, world.process, operation or
+                          world.random.token(12).hex())
+        self._requests.append(request)
+        for pattern, function in _REQUESTS:
+            match = pattern.fullmatch(text)
+            if match:
+                world.spawn(self._answer(request, function(
+                    self, node.sheep, request, *match.groups())),
+                    '%s: %s' % (who, text))
+                return
+        raise ValueError('nobody can be asked to %r' % text)
+
+    async def _answer(self, request: Request, coroutine) -> None:
+        try:
+            request.answer = await coroutine or 'done'
+        except errors.SheepdogError as error:
+            request.answer = 'refused: %s' % type(error).__name__
+        self._stage.say('%s: %s: %s' % (request.who, request.text,
+                                        request.answer))
+
+    # The catalogue.
+
+    async def _format(self, sheep, request):
+        await sheep.cluster.execute('format', {
+            'copies': self._stage.settings.copies, 'block_size_shift': 20},
+            request.operation)
+
+    async def _force(self, sheep, request):
+        await sheep.cluster.execute('recover-force', {}, request.operation)
+
+    async def _shut_down(self, sheep, request):
+        await sheep.cluster.execute('shutdown', {}, request.operation)
+
+    async def _create(self, sheep, request, name):
+        await sheep.catalogue.create(name, VOLUME_BYTES,
+                                     operation_id=request.operation)
+
+    async def _delete(self, sheep, request, name):
+        await sheep.catalogue.delete(name, operation_id=request.operation)
+
+    async def _resize(self, sheep, request, name, size):
+        await sheep.catalogue.resize(name, int(size) << 20,
+                                     operation_id=request.operation)
+
+    async def _break_lock(self, sheep, request, name):
+        await sheep.cluster.execute('unlock', {
+            'vdi_id': sheep.catalogue.find(name).vdi_id, 'force': True},
+            request.operation)
+
+    # Volumes.
+
+    async def _open(self, sheep, request, name, how):
+        self._opened[request.who, name] = await sheep.volumes.open(
+            name, shared=how == ' shared')
+
+    async def _close(self, sheep, request, name):
+        await self._opened.pop((request.who, name)).close()
+
+    async def _write(self, sheep, request, value, name, place, cached):
+        history = self._stage.history
+        volume = self._volume(request, name)
+        place = int(place or 0)
+        begun = history.begin_write(request.who, [(name, place)],
+                                    int(value))
+        await volume.write(
+            place * OBJECT_BYTES,
+            workload.fill(int(value), _unit(place)), fua=not cached)
+        history.end_write(begun, volume, not cached)
+
+    async def _flush(self, sheep, request, name):
+        history = self._stage.history
+        volume = self._volume(request, name)
+        begun = history.begin_flush(volume)
+        await volume.flush()
+        history.end_flush(volume, begun)
+
+    async def _read(self, sheep, request, name, place):
+        place = int(place or 0)
+        volume = self._opened.get((request.who, name))
+        if volume is not None and volume.valid:
+            return await self._read_volume(request, volume, name, place)
+        volume = await sheep.volumes.open(name, read_only=True)
+        try:
+            return await self._read_volume(request, volume, name, place)
+        finally:
+            await volume.close()
+
+    async def _read_volume(self, request, volume, name, place):
+        history = self._stage.history
+        begun = history.begin_read(request.who, [(name, place)])
+        data = await volume.read(place * OBJECT_BYTES, workload.UNIT_BYTES)
+        value = workload.value_of(data, _unit(place)) if any(data) \
+            else checkers.ZERO
+        history.end_read(begun, [value])
+        return str(value)
+
+    def _volume(self, request, name):
+        volume = self._opened.get((request.who, name))
+        if volume is None:
+            raise errors.VdiNotLocked('%s is not open at %s'
+                                      % (name, request.who))
+        return volume
+
+
+def _unit(place: int) -> int:
+    return place * OBJECT_BYTES // workload.UNIT_BYTES
+
+
+_REQUESTS = [(re.compile(pattern), function) for pattern, function in (
+    ('format', Actors._format),
+    ('recover by force', Actors._force),
+    ('shut down', Actors._shut_down),
+    (r'create (\w+)', Actors._create),
+    (r'delete (\w+)', Actors._delete),
+    (r'resize (\w+) to (\d+) MiB', Actors._resize),
+    (r'break the lock of (\w+)', Actors._break_lock),
+    (r'open (\w+)( shared)?', Actors._open),
+    (r'close (\w+)', Actors._close),
+    (r'write (\d+) to (\w+?)(?: at (\d))?( cached)?', Actors._write),
+    (r'flush (\w+)', Actors._flush),
+    (r'read (\w+?)(?: at (\d))?', Actors._read))]
