@@ -38,6 +38,7 @@ class SimConnection:
         self.host = network.host
         self.peername = peername
         self.is_local = is_local
+        self.is_encrypted = False
         self.session = session
         self.peer = None
         self.pipe = None
@@ -295,7 +296,9 @@ class SimNetwork:
 
     async def listen(self, factory: Callable[[], api.Session],
                      host: str = '', port: int = 0,
-                     path: str = '', mode: int = 0o600) -> SimListener:
+                     path: str = '', mode: int = 0o600,
+                     tls=None) -> SimListener:
+        assert tls is None, 'there is no TLS in virtual time'
         self.process.operation()
         listeners = self.fabric.listeners
         if path:
@@ -317,7 +320,9 @@ class SimNetwork:
         return listeners[key]
 
     async def connect(self, factory: Callable[[], api.Session],
-                      host: str, port: int, timeout: float) -> api.Session:
+                      host: str, port: int, timeout: float,
+                      tls=None) -> api.Session:
+        assert tls is None, 'there is no TLS in virtual time'
         return await self._connect(factory, host, (host, port), timeout)
 
     async def connect_local(self, factory: Callable[[], api.Session],

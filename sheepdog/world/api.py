@@ -30,6 +30,27 @@ class Clock(Protocol):
         """Seconds since 1970; may jump."""
 
 
+class TlsFiles(typing.NamedTuple):
+    """Paths of PEM files, and what they are for."""
+
+    certificate: str
+    """Our own, with those between it and the authority."""
+    key: str
+    """Of the certificate; without a password."""
+    authorities: str = ''
+    """Whose certificates are believed; '' where nobody's is asked for."""
+    verify_clients: bool = False
+    """Only who has a certificate of the authorities' may connect."""
+
+
+class Tls(Protocol):
+    """Files that were read, for any number of connections. Read again for
+    the next connection when they have changed; if they cannot be used then,
+    the old ones go on serving, and it is logged."""
+
+    files: TlsFiles
+
+
 class Connection(Protocol):
     """One connected byte stream, as the session on top of it sees it.
 
@@ -44,6 +65,10 @@ class Connection(Protocol):
     is_local: bool
     """True on a unix socket."""
 
+    is_encrypted: bool
+    """True once TLS is in force: from the first byte on that ``received``
+    is given, or from where ``start_tls`` was called."""
+
     def send(self, *buffers) -> None:
         """Queue buffers, in order. A no-op once the connection is lost."""
 
@@ -55,6 +80,16 @@ class Connection(Protocol):
         """Stop calling ``received``; calls nest with ``resume_reading``."""
 
     def resume_reading(self) -> None: ...
+
+    def start_tls(self, tls: Tls) -> None:
+        """Go on under TLS, as its server, behind what was sent so far.
+
+        What is sent from now on is held until the handshake is done. Bytes
+        that came in clear and were not used yet end the connection: who
+        sits in the middle could have put them there. So does a handshake
+        that fails or takes too long, and a stream that ends without TLS's
+        own word for the end.
+        """
 
     def close(self) -> None:
         """Send what is queued, then close. ``disconnected`` follows."""
@@ -97,19 +132,28 @@ class Listener(Protocol):
 
 
 class Network(Protocol):
+    def tls(self, files: TlsFiles) -> Tls:
+        """:raises TlsRefused: the files cannot be used; it says which"""
+
     async def listen(self, factory: Callable[[], Session],
                      host: str = '', port: int = 0,
-                     path: str = '', mode: int = 0o600) -> Listener:
+                     path: str = '', mode: int = 0o600,
+                     tls: Optional[Tls] = None) -> Listener:
         """Accept on ``host:port``, or on the unix socket ``path``.
 
+        :param tls: a client whose first byte begins a TLS handshake gets
+            it (over TCP); others stay in clear
         :raises OSError: the address is in use or not ours
         """
 
     async def connect(self, factory: Callable[[], Session],
-                      host: str, port: int, timeout: float) -> Session:
+                      host: str, port: int, timeout: float,
+                      tls: Optional[Tls] = None) -> Session:
         """Connect over TCP; the session's ``connected`` has been called.
 
-        :raises OSError: refused, unreachable, timed out
+        :param tls: speak TLS, and believe its authorities only. Which host
+            a certificate names is not looked at.
+        :raises OSError: refused, unreachable, timed out, no TLS
         """
 
 

@@ -24,7 +24,7 @@ from typing import Any, Callable, Coroutine
 import uvloop
 
 from sheepdog.world import disk
-from sheepdog.world import transport
+from sheepdog.world import network
 from sheepdog.world import turn
 
 LOG = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class RealWorld:
         self._tasks = set()
         self.clock = RealClock()
         self.random = RealRandom()
-        self.network = transport.StreamNetwork(self._turn)
+        self.network = network.StreamNetwork(self._turn)
         self.disk = disk.OsDisk(loop)
         self.call_batched = self._turn.call_batched
         """See ``api.World``; the turn's own, to save a frame."""

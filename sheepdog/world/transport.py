@@ -22,15 +22,14 @@ both ends waited for their output to drain, nobody would drain it.)
 
 import asyncio
 import logging
-import os
 import socket
-import stat
 import struct
-from typing import Callable
+from typing import Optional
 
 from sheepdog.model import limits
 from sheepdog.world import api
-from sheepdog.world import turn as turn_module
+from sheepdog.world import tls as tls_module
+from sheepdog.world import tls_layer
 
 LOG = logging.getLogger(__name__)
 
@@ -49,29 +48,34 @@ JOIN_MAX_BYTES = 1024
 CLOSE_SECONDS = 10.0
 """How long a peer may take to read the rest after we closed."""
 
-BACKLOG = 1024
-
 _PEERCRED = struct.Struct('3i')
 
 
 class StreamConnection(asyncio.BufferedProtocol):
     """One connection: the transport's protocol below, ``api.Connection``
-    above. Made by ``StreamNetwork`` only."""
+    above. Made by ``network.StreamNetwork`` only."""
 
-    __slots__ = ('peername', 'is_local', '_session', '_transport', '_turn',
-                 '_loop', '_is_server', '_buffer', '_view', '_start', '_end',
-                 '_out', '_paused', '_is_output_full', '_is_closing',
-                 '_error', '_shrink_timer', '_close_timer', '_was_large',
-                 '_on_lost')
+    __slots__ = ('peername', 'is_local', 'is_encrypted', 'when_secured',
+                 '_session', '_transport', '_turn', '_loop', '_is_server',
+                 '_buffer', '_view', '_start', '_end', '_out', '_paused',
+                 '_is_output_full', '_is_closing', '_error',
+                 '_shrink_timer', '_close_timer', '_was_large', '_on_lost',
+                 '_scratch', '_tls')
 
-    def __init__(self, session: api.Session, turn: turn_module.Turn,
-                 is_server: bool, on_lost: Callable):
+    def __init__(self, session: api.Session, network,
+                 is_server: bool, tls: Optional[tls_module.Tls]):
         self.peername = ''
         self.is_local = False
+        self.is_encrypted = False
         self._session = session
-        self._turn = turn
+        self._turn = network.turn
+        self._scratch = network.scratch
         self._is_server = is_server
-        self._on_lost = on_lost
+        self._on_lost = network.forget
+        self._tls = tls
+        self.when_secured = None
+        """A future, where we connect under TLS: the session hears of the
+        connection only when the handshake is done."""
         self._transport = None
         self._loop = None
         self._start = 0
@@ -115,6 +119,15 @@ class StreamConnection(asyncio.BufferedProtocol):
             # Not from here: the session may be in the middle of something.
             self._loop.call_soon(self._resume)
 
+    def start_tls(self, tls: tls_module.Tls) -> None:
+        if self._is_closing:
+            return
+        self._flush()
+        self.pause_reading()
+        layer = self._begin_tls(tls.server_context())
+        # When the session has said how far it used what is there.
+        self._loop.call_soon(self._start_tls, layer)
+
     def close(self) -> None:
         if self._is_closing:
             return
@@ -138,6 +151,17 @@ class StreamConnection(asyncio.BufferedProtocol):
         transport.set_write_buffer_limits(high=OUTPUT_HIGH_BYTES,
                                           low=OUTPUT_LOW_BYTES)
         self._describe(transport)
+        tls = self._tls
+        if tls is not None:
+            if not self._is_server:
+                self.when_secured = self._loop.create_future()
+                self._begin_tls(tls.client_context()).start()
+                return
+            transport.set_protocol(tls_layer.Sniffer(
+                self, transport, self._scratch, self._sniffed_tls))
+        self._tell_connected()
+
+    def _tell_connected(self) -> None:
         try:
             self._session.connected(self)
         except Exception as error:
@@ -194,10 +218,50 @@ class StreamConnection(asyncio.BufferedProtocol):
             if timer is not None:
                 timer.cancel()
         self._on_lost(self)
+        error = self._error or exc
+        if self.when_secured is not None and not self.is_encrypted:
+            if not self.when_secured.done():
+                self.when_secured.set_exception(
+                    error or ConnectionResetError('closed'))
+            return
         try:
-            self._session.disconnected(self._error or exc)
+            self._session.disconnected(error)
         except Exception as error:
             self._report('a session failed to end', error)
+
+    # TLS.
+
+    def _begin_tls(self, context) -> tls_layer.Layer:
+        layer = tls_layer.Layer(self, self._transport, context,
+                                self._is_server, self._paused > 0,
+                                self._scratch)
+        self._transport = layer
+        return layer
+
+    def _start_tls(self, layer: tls_layer.Layer) -> None:
+        if self._is_closing:
+            return
+        if self._end > self._start:
+            # Not worth a line in the log, and anybody can cause it.
+            self._error = ValueError('bytes in clear where TLS should begin')
+            self.abort()
+            return
+        layer.start()
+        self.resume_reading()
+
+    def _sniffed_tls(self) -> tls_layer.Layer:
+        layer = self._begin_tls(self._tls.server_context())
+        layer.start()
+        return layer
+
+    def secured(self) -> None:
+        """The layer below has shaken hands."""
+        self.is_encrypted = True
+        secured = self.when_secured
+        if secured is not None:
+            self._tell_connected()
+            if not secured.done():
+                secured.set_result(None)
 
     # Input.
 
@@ -308,82 +372,3 @@ class StreamConnection(asyncio.BufferedProtocol):
 
     def _report(self, what: str, error: BaseException) -> None:
         LOG.error('%s: %s: %s', self.peername, what, error, exc_info=error)
-
-
-class StreamListener:
-    """See ``api.Listener``."""
-
-    def __init__(self, server: asyncio.AbstractServer, address, inode=None):
-        self._server = server
-        self._inode = inode
-        self.address = address
-
-    async def close(self) -> None:
-        self._server.close()
-        if self._inode is not None and self._inode == _inode(self.address):
-            os.unlink(self.address)
-        # The loop closes the descriptors in its next turn.
-        await asyncio.sleep(0)
-
-
-def _inode(path: str):
-    try:
-        status = os.lstat(path)
-    except FileNotFoundError:
-        return None
-    if not stat.S_ISSOCK(status.st_mode):
-        return None
-    return status.st_dev, status.st_ino
-
-
-class StreamNetwork:
-    """See ``api.Network``."""
-
-    def __init__(self, turn: turn_module.Turn):
-        self._turn = turn
-        self._connections = set()
-
-    def _connection(self, factory: Callable[[], api.Session],
-                    is_server: bool) -> StreamConnection:
-        connection = StreamConnection(factory(), self._turn, is_server,
-                                      self._connections.discard)
-        self._connections.add(connection)
-        return connection
-
-    async def listen(self, factory: Callable[[], api.Session],
-                     host: str = '', port: int = 0,
-                     path: str = '', mode: int = 0o600) -> StreamListener:
-        loop = asyncio.get_running_loop()
-
-        def accept():
-            return self._connection(factory, True)
-
-        if not path:
-            server = await loop.create_server(
-                accept, host or None, port, backlog=BACKLOG)
-            return StreamListener(
-                server, server.sockets[0].getsockname()[:2])
-        # Bound but not listening yet, nobody can connect before the mode
-        # is right.
-        server = await loop.create_unix_server(
-            accept, path, backlog=BACKLOG, start_serving=False)
-        os.chmod(path, mode)
-        await server.start_serving()
-        return StreamListener(server, path, _inode(path))
-
-    async def connect(self, factory: Callable[[], api.Session],
-                      host: str, port: int, timeout: float) -> api.Session:
-        loop = asyncio.get_running_loop()
-        connection = self._connection(factory, False)
-        try:
-            async with asyncio.timeout(timeout):
-                await loop.create_connection(lambda: connection, host, port)
-        except BaseException:
-            self._connections.discard(connection)
-            raise
-        return connection._session
-
-    def abort_all(self) -> None:
-        """Drop every connection, at the end of an orderly stop."""
-        for connection in list(self._connections):
-            connection.abort()

@@ -18,6 +18,7 @@ import struct
 import tempfile
 import unittest
 
+from sheepdog.world import network
 from sheepdog.world import transport
 from sheepdog.world import turn
 
@@ -76,7 +77,7 @@ class TransportTest(unittest.IsolatedAsyncioTestCase):
 
     async def asyncSetUp(self):
         self.loop = asyncio.get_running_loop()
-        self.network = transport.StreamNetwork(turn.Turn(self.loop))
+        self.network = network.StreamNetwork(turn.Turn(self.loop))
         self.accepted = []
         self.addCleanup(self.network.abort_all)
 
