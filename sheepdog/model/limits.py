@@ -57,3 +57,7 @@ CONNECTION_OUTPUT_MAX_BYTES = 16 << 20
 
 CONNECTION_INFLIGHT_MAX = 1024
 """Requests of one client connection under way before reading is paused."""
+
+CONNECTION_INFLIGHT_MAX_BYTES = 8 << 20
+"""The same in bytes that they bring or ask for; one request may go beyond.
+Long requests are no faster for being more, only their memory grows."""

@@ -123,8 +123,14 @@ class Unframeable(Exception):
 
 # --- framing -----------------------------------------------------------------
 
-def split_requests(buffer, start: int, end: int) -> tuple:
+_UNLIMITED = 1 << 62
+
+
+def split_requests(buffer, start: int, end: int,
+                   budget: int = _UNLIMITED) -> tuple:
     """The whole requests in ``buffer[start:end]``: (requests, used, room).
+
+    No more than bring or ask for ``budget`` bytes, but at least one.
 
     Each request is (``fields``, payload); payloads are copies, ``b''``
     where there is none. ``used`` is the position behind the last whole
@@ -133,15 +139,16 @@ def split_requests(buffer, start: int, end: int) -> tuple:
 
     :raises Unframeable: a payload would be over the limit
     """
-    return _split(REQUEST.unpack_from, 0, buffer, start, end)
+    return _split(REQUEST.unpack_from, 0, buffer, start, end, budget)
 
 
 def split_responses(buffer, start: int, end: int) -> tuple:
     """As ``split_requests``, with the fields of ``RESPONSE``."""
-    return _split(RESPONSE.unpack_from, FLAG_WRITE, buffer, start, end)
+    return _split(RESPONSE.unpack_from, FLAG_WRITE, buffer, start, end,
+                  _UNLIMITED)
 
 
-def _split(unpack_from, always, buffer, start, end):
+def _split(unpack_from, always, buffer, start, end, budget):
     # ``always`` FLAG_WRITE: data_length counts whatever the flags say.
     messages = []
     room = 0
@@ -165,6 +172,9 @@ def _split(unpack_from, always, buffer, start, end):
             else:
                 messages.append((fields, b''))
             start = stop
+            budget -= fields[5]
+            if budget <= 0:
+                break
     return messages, start, room
 
 

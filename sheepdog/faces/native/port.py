@@ -16,6 +16,7 @@ A connection starts out public: the public opcodes and HELLO are all that it
 may say. After a HELLO that was accepted it is a cluster connection.
 """
 
+import asyncio
 import logging
 
 from sheepdog.model import errors
@@ -25,7 +26,10 @@ from sheepdog.wire import peer as wire
 
 LOG = logging.getLogger(__name__)
 
-INFLIGHT_RESUME = limits.CONNECTION_INFLIGHT_MAX // 2
+INFLIGHT_MAX = limits.CONNECTION_INFLIGHT_MAX
+INFLIGHT_RESUME = INFLIGHT_MAX // 2
+INFLIGHT_MAX_BYTES = limits.CONNECTION_INFLIGHT_MAX_BYTES
+INFLIGHT_RESUME_BYTES = INFLIGHT_MAX_BYTES // 2
 NOT_PUBLIC = errors.InvalidParameters('not for a public connection')
 
 
@@ -82,6 +86,7 @@ class Session:
         self.connection = None
         self.room_bytes = 0
         self.inflight = 0
+        self.inflight_bytes = 0
         self.is_throttled = False
         self.used = {}
         self._cluster_session = None
@@ -106,7 +111,7 @@ class Session:
             return used
         try:
             requests, used, self.room_bytes = native.split_requests(
-                buffer, start, end)
+                buffer, start, end, INFLIGHT_MAX_BYTES)
         except native.Unframeable as exc:
             raise errors.InvalidParameters(
                 '%s: %s' % (self.connection.peername, exc)) from None
@@ -119,20 +124,30 @@ class Session:
                 self._greet(fields, payload)
                 return used
             self.inflight += 1
+            self.inflight_bytes += fields[native.DATA_LENGTH]
             if opcode > native.PUBLIC_MAX:
-                self.answer(native.pack_error(fields, NOT_PUBLIC))
+                self.answer(fields, native.pack_error(fields, NOT_PUBLIC))
             else:
                 handle(self, fields, payload)
-        if (self.inflight > limits.CONNECTION_INFLIGHT_MAX
-                and not self.is_throttled):
-            self.is_throttled = True
-            self.connection.pause_reading()
+        if not self.is_throttled:
+            if (self.inflight > INFLIGHT_MAX
+                    or self.inflight_bytes >= INFLIGHT_MAX_BYTES):
+                self.is_throttled = True
+                self.connection.pause_reading()
+            elif end - used >= native.HEADER_BYTES and not self.room_bytes:
+                # More than one turn's worth was asked for. Should these
+                # answers pile up, the world keeps it paused.
+                self.connection.pause_reading()
+                asyncio.get_running_loop().call_soon(
+                    self.connection.resume_reading)
         return used
 
-    def answer(self, *buffers):
-        """One request less under way."""
+    def answer(self, fields, *buffers):
+        """Answer the request of these fields: one less under way."""
         self.inflight -= 1
-        if self.is_throttled and self.inflight < INFLIGHT_RESUME:
+        self.inflight_bytes -= fields[native.DATA_LENGTH]
+        if (self.is_throttled and self.inflight < INFLIGHT_RESUME
+                and self.inflight_bytes <= INFLIGHT_RESUME_BYTES):
             self.is_throttled = False
             self.connection.resume_reading()
         self.connection.send(*buffers)

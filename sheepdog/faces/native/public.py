@@ -40,13 +40,14 @@ class _Answer:
         self.fields = fields
 
     def __call__(self, error, data=b''):
+        fields = self.fields
         if error is not None:
-            self.session.answer(native.pack_error(self.fields, error))
+            self.session.answer(fields, native.pack_error(fields, error))
         elif data:
             self.session.answer(
-                native.pack_response(self.fields, length=len(data)), data)
+                fields, native.pack_response(fields, length=len(data)), data)
         else:
-            self.session.answer(native.pack_response(self.fields))
+            self.session.answer(fields, native.pack_response(fields))
 
 
 class Public:
@@ -86,7 +87,7 @@ class Public:
             native.check_object(fields, payload)
             self._check(session, fields, payload)
         except errors.SheepdogError as exc:
-            session.answer(native.pack_error(fields, exc))
+            session.answer(fields, native.pack_error(fields, exc))
             return
         function(session, fields, payload)
 
@@ -200,7 +201,7 @@ class Public:
                                                        request)
         except errors.SheepdogError as exc:
             buffers = (native.pack_error(fields, exc),)
-        session.answer(*buffers)
+        session.answer(fields, *buffers)
 
     def _vdi_answer(self, fields, entry):
         return (native.pack_vdi_response(

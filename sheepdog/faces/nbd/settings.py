@@ -49,7 +49,7 @@ class NbdSettings:
     inflight_max: int = limits.CONNECTION_INFLIGHT_MAX
     """Requests of one connection under way, before no more are read."""
 
-    inflight_bytes_max: int = 64 << 20
+    inflight_bytes_max: int = limits.CONNECTION_INFLIGHT_MAX_BYTES
     """The same in bytes of reads and writes. One request may be over it."""
 
     def __post_init__(self):

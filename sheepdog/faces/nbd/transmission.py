@@ -38,10 +38,10 @@ from sheepdog.world import api
 
 LOG = logging.getLogger(__name__)
 
-REQUEST_COST_BYTES = 64 << 10
-TURN_BYTES = 16 << 20
+REQUEST_COST_BYTES = 32 << 10
+TURN_BYTES = 8 << 20
 """What one connection may ask for before others get their turn, each
-request counting REQUEST_COST_BYTES more: 256 small ones, or 15 of 1 MiB."""
+request counting REQUEST_COST_BYTES more: 256 small ones, or 8 of 1 MiB."""
 
 STATUS_BYTES_MAX = 256 << 20
 STATUS_EXTENTS_MAX = 16 << 10

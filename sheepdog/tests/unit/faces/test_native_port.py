@@ -117,6 +117,41 @@ class PortTest(native_case.NativeCase):
         self.assertEqual(connection.session.inflight, 0)
         self.assertEqual(len(connection.public()), count)
 
+    async def read_much(self, answer):
+        """Ask for 20 times 1 MiB; (connection, how many bytes of the
+        requests were taken)."""
+        oid = ids.vdi_oid(await self.create('vm'))
+        self.a.recorder.read = answer
+        connection = self.connect()
+        return connection, connection.feed(b''.join(
+            native.pack_read(n, oid, 0, 1 << 20)[0] for n in range(20)))
+
+    async def test_too_many_bytes_pause_it(self):
+        waiting = []
+        connection, used = await self.read_much(
+            lambda oid, offset, size, done: waiting.append(done))
+        most = limits.CONNECTION_INFLIGHT_MAX_BYTES >> 20
+        self.assertEqual(len(waiting), most)
+        self.assertEqual(used, most * native.HEADER_BYTES)
+        for done in waiting:
+            self.assertEqual(connection.pauses,
+                             connection.session.inflight > most // 2)
+            done(None, bytes(1 << 20))
+        self.assertEqual(connection.session.inflight_bytes, 0)
+
+    async def test_no_more_in_a_turn_than_may_be_under_way(self):
+        sizes = []
+
+        def answer(oid, offset, size, done):
+            sizes.append(size)
+            done(None, bytes(size))
+
+        connection, used = await self.read_much(answer)
+        self.assertEqual(sum(sizes), limits.CONNECTION_INFLIGHT_MAX_BYTES)
+        self.assertEqual(connection.pauses, 1)
+        await asyncio.sleep(0)
+        self.assertEqual(connection.pauses, 0)
+
     async def test_not_open_yet(self):
         self.port.is_open = False
         self.assertTrue(self.connect().is_closed)

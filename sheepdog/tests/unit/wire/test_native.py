@@ -107,6 +107,16 @@ class FramingTest(unittest.TestCase):
                          native.split_requests(buffer, 0, len(buffer)))
         self.assertEqual(([], 0, 0), native.split_requests(buffer, 0, 47))
 
+    def test_no_more_than_the_budget(self):
+        stream = b''.join(native.pack_read(n, 1, 0, 100)[0]
+                          for n in range(5))
+        for budget, count in ((1, 1), (100, 1), (101, 2), (400, 4),
+                              (9999, 5)):
+            messages, used, room = native.split_requests(
+                stream, 0, len(stream), budget)
+            self.assertEqual((count, 48 * count, 0),
+                             (len(messages), used, room))
+
     def test_longest_payload(self):
         longest = limits.FRAME_PAYLOAD_MAX_BYTES
         good = header(flags=native.FLAG_WRITE, length=longest)
