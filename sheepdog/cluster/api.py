@@ -96,6 +96,9 @@ class Membership(Protocol):
     def lease_valid(self) -> bool:
         """Cheap: asked for every request."""
 
+    def lease_seconds(self) -> float:
+        """What is left of the lease, for monitoring; 0 without one."""
+
     def note_term(self, term: int) -> None:
         """A term seen elsewhere: never claim one as low; if we lead a lower
         one, stop leading."""

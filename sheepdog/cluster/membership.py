@@ -134,6 +134,9 @@ class LeasedMembership:
     def lease_valid(self) -> bool:
         return self._now() < self._lease.lease_until
 
+    def lease_seconds(self) -> float:
+        return max(0.0, self._lease.lease_until - self._now())
+
     def note_term(self, term: int) -> None:
         heart = self._heart
         heart.min_term = max(heart.min_term, term)

@@ -170,6 +170,9 @@ def check_ports(settings):
         check_port(settings.io_host, settings.io_port, '-i')
     if settings.nbd is not None and settings.nbd.port:
         check_port(settings.nbd.host, settings.nbd.port, '--nbd')
+    if settings.metrics is not None and settings.metrics.port:
+        check_port(settings.metrics.host, settings.metrics.port,
+                   '[metrics] listen')
 
 
 def check_port(host, port, option):

@@ -22,6 +22,7 @@ import logging
 
 from sheepdog.cluster import api
 from sheepdog.cluster import cluster as cluster_module
+from sheepdog.cmd import monitoring
 from sheepdog.faces.native import admin
 from sheepdog.faces.native import handles
 from sheepdog.faces.native import port
@@ -75,6 +76,7 @@ class Sheep:
         self.cluster = None
         self.nbd = None
         self.port = None
+        self.monitoring = None
         self.exit_code = 0
         self._stopped = asyncio.Event()
         self._is_stopping = False
@@ -103,6 +105,7 @@ class Sheep:
                 self.nbd = nbd.NbdFace(self.world, self.volumes,
                                        self.catalogue, settings.nbd)
                 await self.nbd.start()
+            await self.monitoring.start()
         except BaseException:
             await self.stop()
             raise
@@ -142,6 +145,7 @@ class Sheep:
         for listener in (self.replica, self.recovery, self.gateway,
                          self.volumes, self):
             self.cluster.add_listener(listener)
+        self.monitoring = monitoring.Monitoring(self)
         self._open_doors()
 
     def _open_doors(self):
@@ -175,6 +179,8 @@ class Sheep:
             return
         self._is_stopping = True
         try:
+            if self.monitoring is not None:
+                await self.monitoring.stop()
             if self.nbd is not None:
                 await self.nbd.stop(DRAIN_SECONDS)
             if self.cluster is not None:

@@ -18,11 +18,12 @@ from sheepdog.conf import cluster
 from sheepdog.conf import io
 from sheepdog.conf import journal
 from sheepdog.conf import log
+from sheepdog.conf import metrics
 from sheepdog.conf import nbd
 from sheepdog.conf import recovery
 from sheepdog.conf import sheep
 
-GROUPS = (sheep, cluster, io, journal, recovery, log, nbd)
+GROUPS = (sheep, cluster, io, journal, recovery, log, nbd, metrics)
 
 
 def list_opts():

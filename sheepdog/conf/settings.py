@@ -14,14 +14,19 @@
 
 import dataclasses
 import os
+import re
 from typing import Optional
 
 from sheepdog.cluster import address
 from sheepdog.conf import config
+from sheepdog.faces.metrics import settings as metrics_settings
 from sheepdog.faces.nbd import settings as nbd_settings
 from sheepdog.model import errors
 from sheepdog.model import limits
 from sheepdog.store import settings as store_settings
+
+_HOST_PORT = re.compile(
+    r'(\[(?P<bracketed>[^]]+)\]|(?P<host>[^][:\s]+)):(?P<port>\d{1,5})')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +48,8 @@ class SheepSettings:
     ``zone`` -1 are still to be found out (``cmd.place``). ``io_host`` '': no
     second network. ``vnodes`` -1: weighted by space; 0: a gateway.
     ``recovery_max`` objects at once (0: the room's own choice), then
-    ``recovery_interval_ms`` of rest. ``nbd`` is None where it is not served.
+    ``recovery_interval_ms`` of rest. ``nbd`` and ``metrics`` are None where
+    they are not served.
     """
 
     store: store_settings.StoreSettings
@@ -62,6 +68,7 @@ class SheepSettings:
     recovery_max: int = 0
     recovery_interval_ms: int = 0
     nbd: Optional[nbd_settings.NbdSettings] = None
+    metrics: Optional[metrics_settings.MetricsSettings] = None
     pidfile: str = ''
     foreground: bool = False
 
@@ -113,6 +120,7 @@ def build(conf) -> SheepSettings:
         recovery_max=conf.recovery.max,
         recovery_interval_ms=conf.recovery.interval,
         nbd=_nbd(conf) if conf.nbd.enabled else None,
+        metrics=_metrics(conf) if conf.metrics.listen else None,
         pidfile=os.path.abspath(conf.pidfile) if conf.pidfile else '',
         foreground=conf.foreground)
 
@@ -165,6 +173,16 @@ def _nbd(conf):
         connections_max=options.connections_max,
         handshake_timeout_seconds=options.handshake_timeout_seconds,
         lock_wait_seconds=options.lock_wait_seconds)
+
+
+def _metrics(conf):
+    match = _HOST_PORT.fullmatch(conf.metrics.listen)
+    if match is None or int(match['port']) > 65535:
+        raise config.ConfigRefused(
+            'metrics.listen: %r is not HOST:PORT (or [HOST]:PORT)'
+            % conf.metrics.listen)
+    return metrics_settings.MetricsSettings(
+        host=match['bracketed'] or match['host'], port=int(match['port']))
 
 
 def _port(name, value):

@@ -20,6 +20,7 @@ epochs, until all copies have it or this sheep's identity dies.
 """
 
 import asyncio
+from typing import Callable, Coroutine, Optional, Protocol
 
 from sheepdog.gateway import changes
 from sheepdog.gateway import flush
@@ -37,9 +38,21 @@ DECLARE_SECONDS = 2.0
 WHOLE_OBJECT = 1 << 32
 
 
+class Timing(Protocol):
+    """Takes the time of some requests. Each function returns what is to be
+    used in the place of what it is given."""
+
+    def of_read(self, done: Callable) -> Callable: ...
+
+    def of_write(self, done: Callable, durable: bool) -> Callable: ...
+
+    def of_flush(self, flush: Coroutine) -> Coroutine: ...
+
+
 class Gateway:
     """Also a ``ClusterListener``. ``done`` callbacks are called exactly
-    once, in the loop, perhaps before the call returns."""
+    once, in the loop, perhaps before the call returns. ``timing`` is None
+    but for moments (see ``faces.metrics.latency``)."""
 
     def __init__(self, world, cluster, replica, links, order):
         self.world = world
@@ -58,6 +71,7 @@ class Gateway:
                                        self.counters)
         self.reads = reads.Reads(world, cluster, replica, self.routes,
                                  self.turns, self.counters)
+        self.timing: Optional[Timing] = None
         self._declared = None
 
     # -- requests -------------------------------------------------------
@@ -71,6 +85,8 @@ class Gateway:
         counters = self.counters
         counters['write'] += 1
         counters['bytes_written'] += len(data)
+        if self.timing is not None:
+            done = self.timing.of_write(done, durable)
         self.changes.enter(operation.Change(
             self.changes, wire.WRITE, oid, offset, offset + len(data), data,
             durable, create, copies, done))
@@ -93,6 +109,8 @@ class Gateway:
         counters = self.counters
         counters['read'] += 1
         counters['bytes_read'] += size
+        if self.timing is not None:
+            done = self.timing.of_read(done)
         self.reads.enter(operation.Read(self.reads, oid, offset, size, done))
 
     async def flush(self, vdi_id):
@@ -100,7 +118,11 @@ class Gateway:
 
         :raises SheepdogError: NotServing: this sheep lost its place
         """
-        await self.unflushed.flush(vdi_id)
+        timing = self.timing
+        if timing is None:
+            await self.unflushed.flush(vdi_id)
+        else:
+            await timing.of_flush(self.unflushed.flush(vdi_id))
 
     async def extents(self, oid):
         """``[(offset, size), …]`` of the blocks that are not zero.

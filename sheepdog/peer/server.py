@@ -217,6 +217,13 @@ class Server:
     def inflight(self):
         return sum(s.inflight for s in self._sessions.values())
 
+    def roles(self):
+        """How many connections there are of each role."""
+        found = {}
+        for session in self._sessions.values():
+            found[session.role] = found.get(session.role, 0) + 1
+        return found
+
     def _on_message(self, request):
         if request.session.role != 'peer':
             request(errors.InvalidParameters('messages are for sheep'))

@@ -98,6 +98,7 @@ class Journal:
         self._to_sync = []
         self._sync_done = None
         self._sync_sequence = sequence
+        self._watcher = None
         self._begin()
 
     @property
@@ -118,6 +119,11 @@ class Journal:
     @property
     def can_switch(self) -> bool:
         return self.other.is_free
+
+    @property
+    def used_bytes(self) -> int:
+        """What holds records that are in force, of both segments."""
+        return self.tail + (0 if self.other.is_free else self.segment_bytes)
 
     @property
     def unwritten_bytes(self) -> int:
@@ -173,6 +179,8 @@ class Journal:
     def sync(self, done: Callable[[Optional[OSError]], None]) -> None:
         """Make durable what was written out; one call at a time."""
         assert self._sync_done is None
+        if self._watcher is not None:
+            done = self._watched(done)
         self._sync_done = done
         self._sync_sequence = self._written_sequence
         # The older segment first: a record is durable only behind all
@@ -180,6 +188,23 @@ class Journal:
         self._to_sync = [segment for segment in (self.current, self.other)
                          if segment.is_dirty]
         self._sync_next(None)
+
+    def watch(self, monotonic: Callable[[], float],
+              observe: Callable[[float, int], None]) -> None:
+        """See ``store.Store.watch_syncs``."""
+        self._watcher = monotonic, observe
+
+    def _watched(self, done):
+        monotonic, observe = self._watcher
+        began = monotonic()
+        records_synced = self._written_sequence - self.synced_sequence
+
+        def synced(error):
+            if error is None:
+                observe(monotonic() - began, records_synced)
+            done(error)
+
+        return synced
 
     def switch(self) -> Segment:
         """Go on in the other segment; returns the full one. Everything

@@ -34,6 +34,22 @@ class ObjectState(typing.NamedTuple):
     uncertain: int
 
 
+class Gauges(typing.NamedTuple):
+    """``is_full``: what takes more room is refused. ``has_failed``: a sync
+    was refused, nothing can be written any more. ``journal_used_bytes``:
+    what a start would replay, of both segments."""
+
+    objects: int
+    open_objects: int
+    bad_objects: int
+    free_bytes: int
+    is_full: bool
+    has_failed: bool
+    journal_bytes: int
+    journal_used_bytes: int
+    is_checkpointing: bool
+
+
 class Counters:
     """Plain numbers since the start."""
 

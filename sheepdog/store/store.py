@@ -81,8 +81,8 @@ class Store:
         turns = self._turns = store_turns.Turns(objects)
         syncs = self._syncs = syncing.Syncs(
             world, objects.directory, settings.nosync, counters)
-        reserve = space.Reserve(world.disk, objects.directory,
-                                settings.reserve_bytes)
+        reserve = self._reserve = space.Reserve(
+            world.disk, objects.directory, settings.reserve_bytes)
         applier = store_applier.Applier(world.disk, objects, syncs,
                                         self._bad, self._uncertain, reserve)
         writer = self._writer = store_writer.Writer(
@@ -274,6 +274,27 @@ class Store:
         """Have ``function(oid)`` called when a request finds an object with
         wrong bytes."""
         self._bad.on_damage = function
+
+    def gauges(self) -> store_state.Gauges:
+        """How it stands, for monitoring; costs next to nothing."""
+        journal = self._journal
+        return store_state.Gauges(
+            objects=len(self._objects.versions),
+            open_objects=len(self._open),
+            bad_objects=len(self._bad.blocks),
+            free_bytes=self.space().free,
+            is_full=self._reserve.is_low,
+            has_failed=self._writer.failed is not None,
+            journal_bytes=2 * journal.segment_bytes if journal else 0,
+            journal_used_bytes=journal.used_bytes if journal else 0,
+            is_checkpointing=journal is not None
+            and not journal.other.is_free)
+
+    def watch_syncs(self, observe: Callable[[float, int], None]) -> None:
+        """Have ``observe(seconds, records)`` called behind each sync of the
+        journal: what it took, how many records it made durable."""
+        if self._journal is not None:
+            self._journal.watch(self._world.clock.monotonic, observe)
 
     def space(self) -> api.Space:
         return self._world.disk.space(self._objects.directory)

@@ -207,6 +207,9 @@ class SimMembership:
     def lease_valid(self) -> bool:
         return self._world.clock.monotonic() < self._lease_end
 
+    def lease_seconds(self) -> float:
+        return max(0.0, self._lease_end - self._world.clock.monotonic())
+
     def note_term(self, term: int) -> None:
         self._min_term = max(self._min_term, term)
         if self._term and self._term < term:

@@ -113,6 +113,7 @@ class MembershipContract:
         leader, others = await self.formed('a', 'b', 'c')
         for node, membership in self.memberships.items():
             self.assertTrue(membership.lease_valid())
+            self.assertGreater(membership.lease_seconds(), 0)
             seen = self.watchers['a'].members[membership.incarnation]
             self.assertEqual(node, incarnations.node_of(
                 membership.incarnation))
@@ -176,6 +177,7 @@ class MembershipContract:
         # Half a TTL to notice, one for the last lease to run out.
         time.sleep(1.6 * TTL)
         self.assertFalse(membership.lease_valid())
+        self.assertEqual(0, membership.lease_seconds())
         await self.until(lambda: watcher.lapses, SOON, 'lapsing')
         await self.until(lambda: membership.incarnation != old and
                          membership.lease_valid(), LATE, 'coming back')

@@ -21,6 +21,7 @@ import unittest
 from sheepdog.cmd import exits
 from sheepdog.cmd import place
 from sheepdog.conf import settings as settings_module
+from sheepdog.faces.metrics import settings as metrics_settings
 from sheepdog.store import settings as store_settings
 
 
@@ -138,6 +139,18 @@ class PortTest(unittest.TestCase):
                 with self.assertRaisesRegex(exits.Stop, str(port)):
                     place.check_ports(settings(host=host, port=port))
         place.check_ports(settings(host='127.0.0.1', port=port))
+
+    def test_metrics_port(self):
+        with socket.create_server(('127.0.0.1', 0)) as sock, \
+                socket.socket() as free:
+            free.bind(('127.0.0.1', 0))
+            port = free.getsockname()[1]
+            free.close()
+            metrics = metrics_settings.MetricsSettings(
+                '127.0.0.1', sock.getsockname()[1])
+            with self.assertRaisesRegex(exits.Stop, 'metrics'):
+                place.check_ports(settings(host='127.0.0.1', port=port,
+                                           metrics=metrics))
 
     def test_data_port(self):
         with socket.create_server(('127.0.0.1', 0)) as sock, \

@@ -92,6 +92,24 @@ class SettingsTest(unittest.TestCase):
                            nbd__path='/n')
         self.assertIsNone(built.nbd.port)
 
+    def test_metrics(self):
+        self.assertIsNone(self.build().metrics)
+        for listen, host, port in (('127.0.0.1:9770', '127.0.0.1', 9770),
+                                   ('[::1]:0', '::1', 0),
+                                   ('metrics.example:80', 'metrics.example',
+                                    80)):
+            built = self.build(metrics__listen=listen).metrics
+            self.assertEqual((host, port), (built.host, built.port))
+
+    def test_metrics_refused(self):
+        for listen in ('9770', ':9770', '127.0.0.1', '127.0.0.1:',
+                       '127.0.0.1:x', '127.0.0.1:65536', '::1:9770',
+                       '[::1]', 'a b:1', 'http://h:1'):
+            with self.subTest(listen):
+                with self.assertRaisesRegex(config.ConfigRefused,
+                                            'metrics.listen'):
+                    self.build(metrics__listen=listen)
+
     def test_refused(self):
         for options, named in (
                 ({'meta': ''}, 'META'), ({'directio': 'true'}, 'directio'),

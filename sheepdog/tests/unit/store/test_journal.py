@@ -67,6 +67,50 @@ class SegmentsTest(case.StoreCase):
         self.assertEqual(0, self.store.counters.replayed_records)
         self.assertEqual(b'x' * BLOCK, self.read(1, 0, BLOCK))
 
+    def test_gauges(self):
+        before = self.store.gauges()
+        self.assertEqual((0, False, False), (
+            before.objects, before.has_failed, before.is_full))
+        self.assertEqual(1 << 20, before.journal_bytes)
+        self.write(1, 0, b'x' * BLOCK)
+        after = self.store.gauges()
+        self.assertEqual((1, 1, 0), (after.objects, after.open_objects,
+                                     after.bad_objects))
+        self.assertGreaterEqual(
+            after.journal_used_bytes - before.journal_used_bytes, BLOCK)
+        self.assertLess(0, after.free_bytes)
+        # The used part returns to nothing when a segment becomes free.
+        self.host.faults.slowness = 1e6
+        answers = [self.start(self.store.write, 1, 1, number % 64 * BLOCK,
+                              b'z' * BLOCK, durable=False)
+                   for number in range(200)]
+        self.let_pass(0.001)
+        self.assertTrue(self.store.gauges().is_checkpointing)
+        self.assertGreater(self.store.gauges().journal_used_bytes, 1 << 19)
+        self.host.faults.slowness = 1.0
+        self.simulation.run_until(
+            lambda: all(answers)
+            and not self.store.gauges().is_checkpointing, 1e5)
+        self.assertLess(self.store.gauges().journal_used_bytes, 1 << 19)
+
+    def test_syncs_are_watched(self):
+        seen = []
+        self.store.watch_syncs(lambda *sync: seen.append(sync))
+        self.write(1, 0, b'x' * BLOCK)
+        for number in range(5):
+            self.start(self.store.write, 1, 1, number * BLOCK, b'y' * BLOCK)
+        self.let_pass(1)
+        self.assertEqual(6, sum(records for _, records in seen))
+        self.assertEqual(5, seen[-1][1])
+        self.assertTrue(all(seconds > 0 for seconds, _ in seen))
+        # Of one that failed nothing is told but its error.
+        self.host.faults.fails_syncs = True
+        count = len(seen)
+        with self.assertRaises(errors.StorageError):
+            self.write(1, 0, b'y' * BLOCK)
+        self.assertEqual(count, len(seen))
+        self.assertTrue(self.store.gauges().has_failed)
+
     def test_a_failed_batch_leaves_no_trace(self):
         self.write(1, 0, b'x' * BLOCK)
         self.host.faults.fails_writes = True

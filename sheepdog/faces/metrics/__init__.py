@@ -1,0 +1,19 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What a sheep counts, for Prometheus. Off unless an address is given.
+
+``families`` and ``stores`` say what there is, each metric in one row;
+``collector`` reads the rooms' own counters when somebody asks, so that
+counting costs nothing that was not counted anyway; ``latency`` takes the
+time of a sample of the requests; ``server`` answers over HTTP.
+"""
