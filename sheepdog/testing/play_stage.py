@@ -24,6 +24,7 @@ from typing import Callable, Iterable
 
 from sheepdog.cluster import api
 from sheepdog.model import errors
+from sheepdog.testing import checkers
 from sheepdog.testing import cluster as cluster_module
 from sheepdog.testing import history as history_module
 from sheepdog.testing import membership
@@ -79,6 +80,7 @@ class Stage:
                 build, nodes=len(settings.names), copies=settings.copies))
         self.nodes = dict(zip(settings.names, self.cluster.nodes.values()))
         self.history = history_module.History()
+        self.terms = checkers.Agreement('the leader of term')
         self.cues = play_cues.Cues(
             self.simulation.fabric,
             {node.address: name for name, node in self.nodes.items()},
@@ -105,6 +107,8 @@ class Stage:
         template = _NOTES.get(what)
         if template is None:
             return
+        if what == 'term':
+            self.terms.say('the service', *details)
         if who == 'service':
             who = self.name_of(details[-1])
             what = details[0]
@@ -325,7 +329,7 @@ class Stage:
     def wrong(self) -> list:
         """What must never be, whatever the play says; a line each."""
         return (
-            self.cluster.epochs.violations +
+            self.cluster.epochs.violations + self.terms.violations +
             ['history of %s: %s' % found
              for found in self.history.check()] +
             ['%s: not handled: %s: %r' % error

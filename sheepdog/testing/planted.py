@@ -1,0 +1,147 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""Bugs to plant: each replaces one function by one that is wrong.
+
+A simulator that finds none of them would be no proof of anything. Each is a
+context manager; while it is entered, every sheep that runs has the bug.
+"""
+
+import contextlib
+from unittest import mock
+
+from sheepdog.cluster import cluster
+from sheepdog.cluster import ledger
+from sheepdog.gateway import changes
+from sheepdog.gateway import turns
+from sheepdog.peer import link
+from sheepdog.peer import replica
+from sheepdog.store import records
+from sheepdog.store import scan
+from sheepdog.testing import disk
+
+
+def acknowledge_before_sync():
+    """A write is called durable that the next power cut takes away."""
+    sync_later = disk.SimFile.sync_later
+
+    def sync_at_once(self, done):
+        sync_later(self, lambda error: None)
+        self._disk.call(done, None)
+
+    return mock.patch.object(disk.SimFile, 'sync_later', sync_at_once)
+
+
+def skip_the_lease_check():
+    """Who was cut off answers from its copies while the others write."""
+    def serving(self):
+        return self._follower is not None and self._follower.is_serving
+
+    return mock.patch.object(cluster.Cluster, 'serving', serving)
+
+
+def read_any_copy():
+    """A copy is read without a look at its epoch, nor whether it has been
+    recovered in it: what was written meanwhile is not in it."""
+    def read(self, epoch, oid, serial, offset, size, done, raw=False):
+        self.store.read(oid, offset, size, done)
+
+    return mock.patch.object(replica.Replica, 'read', read)
+
+
+def no_order():
+    """Overlapping changes run at once: copies may apply them in different
+    orders, and a read may see half of one."""
+    def take(self, entry):
+        self.table.setdefault(entry.oid, []).append(entry)
+        return True
+
+    return mock.patch.object(turns.Turns, 'take', take)
+
+
+def forget_to_retry():
+    """A change that did not get through is not tried again: whoever asked
+    waits for ever."""
+    return mock.patch.object(changes.Changes, '_later',
+                             lambda self, change: None)
+
+
+def succeed_instead_of_retrying():
+    """A change that not all copies took is acknowledged all the same."""
+    def later(self, change):
+        self._finish(change, None)
+
+    return mock.patch.object(changes.Changes, '_later', later)
+
+
+class _ByQuestion(dict):
+    """Requests under way; what answers one for an object is taken for the
+    answer to the oldest one with the same opcode and object."""
+
+    def pop(self, request_id):
+        own = self[request_id]
+        oldest = request_id
+        if own[2]:
+            oldest = next(key for key, asked in self.items()
+                          if asked[1:] == own[1:])
+        taken, self[oldest] = self[oldest], own
+        del self[request_id]
+        return taken
+
+
+def match_replies_by_question():
+    """Answers may overtake each other, so a read gets the data of another
+    one of the same object."""
+    init = link.Link.__init__
+
+    def init_by_question(self, *arguments, **keywords):
+        init(self, *arguments, **keywords)
+        self._pending = _ByQuestion()
+
+    return mock.patch.object(link.Link, '__init__', init_by_question)
+
+
+def replay_too_far():
+    """Behind the end of the journal lie records of an earlier use of its
+    file; replayed, they bring back what was overwritten since."""
+    async def scan_segment(file, size, number, header):
+        window = scan._Window(file, size)
+        data = await window.bytes(0, size)
+        entries = []
+        position = data.find(records.MAGIC_BYTES)
+        while position >= 0:
+            record = await window.record(position)
+            if record is not None:
+                entries.append(scan.Entry(record, number,
+                                          position + record.data_start))
+            position = data.find(
+                records.MAGIC_BYTES,
+                position + (record.size if record is not None else 1))
+        return entries, False
+
+    return mock.patch.object(scan, '_scan_segment', scan_segment)
+
+
+def promise_from_memory():
+    """A promised term that is not on disk is forgotten with the process,
+    and one that is lower, or claimed twice, is obeyed."""
+    async def promise_term(self, term, leader):
+        self.promise = (term, leader)
+
+    return mock.patch.object(ledger.Ledger, 'promise_term', promise_term)
+
+
+@contextlib.contextmanager
+def nothing():
+    """No bug: all must be well then."""
+    yield

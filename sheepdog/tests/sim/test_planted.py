@@ -1,0 +1,185 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""The simulator bites: each planted bug is found, by the checker that is
+there for it, and only with the bug."""
+
+import logging
+import pathlib
+import unittest
+
+from sheepdog.cmd import wiring
+from sheepdog.testing import membership
+from sheepdog.testing import planted
+from sheepdog.testing import play
+from sheepdog.testing import scenario
+
+SEEDS = range(5000, 5012)
+PLAYS = pathlib.Path(__file__).parent / 'plays'
+
+# How the findings of each checker begin.
+ORDER = 'history of'
+DURABLE = 'after the power cut'
+LIVENESS = 'requests without an answer'
+
+
+def setUpModule():
+    logging.disable(logging.CRITICAL)
+
+
+def tearDownModule():
+    logging.disable(logging.NOTSET)
+
+
+class CarelessMembership(membership.SimMembership):
+    """Believes in its lease whatever the time is."""
+
+    def lease_valid(self):
+        return True
+
+
+def make_careless(sim_world):
+    return CarelessMembership(sim_world.host.simulation.coordination,
+                              sim_world, sim_world.host.name)
+
+
+class SeedsTest(unittest.TestCase):
+    """Clients and a nemesis, which is told what to do most of."""
+
+    def assert_found(self, bug, change, *checkers, plant=None):
+        """By each of the checkers, in the first seed that shows the bug."""
+        def change_and_plant(changed):
+            change(changed)
+            if plant is not None:
+                plant(changed)
+
+        for seed in SEEDS:
+            with bug():
+                failures = scenario.run_seed(
+                    seed, wiring.build_sheep, change_and_plant).failures
+            if all(any(checker in failure for failure in failures)
+                   for checker in checkers):
+                break
+        else:
+            self.fail('%d seeds did not find it' % len(SEEDS))
+        sound = scenario.run_seed(seed, wiring.build_sheep, change)
+        self.assertEqual([], sound.failures, str(sound))
+
+    def test_acknowledge_before_sync(self):
+        def change(changed):
+            changed.workload.fua_share = 0.9
+            changed.cluster.disk.sync_seconds = 0.02
+            changed.nemesis.pause_seconds = 3.0
+            changed.nemesis.down_seconds = 0.5
+            changed.nemesis.weights = {'power_cut_all': 1}
+
+        self.assert_found(planted.acknowledge_before_sync, change, ORDER,
+                          DURABLE)
+
+    def test_a_lease_without_end(self):
+        def change(changed):
+            changed.trouble_seconds = 40.0
+            changed.workload.session_operations = 300
+            changed.nemesis.pause_seconds = 8.0
+            changed.nemesis.fault_seconds = 10.0
+            changed.nemesis.weights = {'vanish': 1}
+
+        def plant(changed):
+            changed.cluster.make_membership = make_careless
+
+        self.assert_found(planted.nothing, change, ORDER, plant=plant)
+
+    def test_read_any_copy(self):
+        def change(changed):
+            changed.nemesis.pause_seconds = 2.0
+            changed.nemesis.weights = {'kill': 1, 'stop': 1}
+
+        self.assert_found(planted.read_any_copy, change, ORDER)
+
+    def test_no_order(self):
+        def change(changed):
+            _contend(changed)
+            changed.trouble_seconds = 15.0
+            changed.workload.hot_units = 3
+            changed.nemesis.pause_seconds = 0.5
+            changed.nemesis.down_seconds = 1.0
+            changed.nemesis.fault_seconds = 1.0
+            changed.nemesis.weights = {'reset': 3, 'kill': 1, 'cut_link': 1}
+
+        self.assert_found(planted.no_order, change, ORDER)
+
+    def test_forget_to_retry(self):
+        def change(changed):
+            changed.trouble_seconds = 10.0
+            changed.nemesis.pause_seconds = 1.0
+            changed.nemesis.weights = {'kill': 1, 'stop': 1}
+
+        self.assert_found(planted.forget_to_retry, change, LIVENESS)
+
+    def test_succeed_instead_of_retrying(self):
+        def change(changed):
+            changed.nemesis.pause_seconds = 2.0
+            changed.nemesis.weights = {'kill': 1, 'stop': 1}
+
+        self.assert_found(planted.succeed_instead_of_retrying, change,
+                          ORDER)
+
+    def test_match_replies_by_question(self):
+        def change(changed):
+            _contend(changed)
+            changed.trouble_seconds = 6.0
+            changed.workload.volume_bytes = 2 << 20
+            changed.nemesis.weights = {'slow_link': 1}
+
+        self.assert_found(planted.match_replies_by_question, change, ORDER)
+
+    def test_replay_too_far(self):
+        def change(changed):
+            changed.cluster.journal_bytes = 1 << 20
+            changed.cluster.checkpoint_seconds = 2.0
+            changed.workload.fua_share = 0.9
+            changed.nemesis.pause_seconds = 3.0
+            changed.nemesis.down_seconds = 0.5
+            changed.nemesis.weights = {'power_cut_all': 1, 'kill_all': 1}
+
+        self.assert_found(planted.replay_too_far, change, ORDER)
+
+
+def _contend(changed):
+    """Many requests for few places, on slow links."""
+    changed.network.delay_mean = 0.003
+    changed.workload.think_seconds = 0.005
+    changed.workload.session_operations = 300
+    changed.workload.read_share = 0.3
+
+
+class PlaysTest(unittest.TestCase):
+    """What only one chain of events brings to light has its play. (They all
+    pass without a bug: ``test_plays``.)"""
+
+    def assert_found(self, bug, name, *findings):
+        with bug():
+            outcome = play.run((PLAYS / (name + '.play')).read_text(),
+                               wiring.build_sheep)
+        for finding in findings:
+            self.assertIn(finding, outcome.diff())
+
+    def test_skip_the_lease_check(self):
+        self.assert_found(
+            planted.skip_the_lease_check, 'stale_gateway',
+            "+history of ('v', 0): a read went back in time")
+
+    def test_promise_from_memory(self):
+        self.assert_found(
+            planted.promise_from_memory, 'terms_are_remembered',
+            '+the leader of term 2 is')
