@@ -348,6 +348,12 @@ class Changes:
                         oid, entry.copies) != ours:
                     entry.has_lost = True
 
+    def is_changing(self, vdi_id):
+        """One of our clients' changes of that VDI has not ended."""
+        return any(ids.vdi_of(change.oid) == vdi_id
+                   for change in self.mine.values()
+                   if change.done is not None)
+
     def abandon_vdi(self, vdi_id, error):
         """The lock of a VDI was taken from us: end what our clients have
         under way there. Whoever gets the lock must not see it come later.

@@ -35,6 +35,7 @@ from sheepdog.wire import peer as wire
 
 STABLE_SECONDS = 0.1
 DECLARE_SECONDS = 2.0
+FINISH_PAUSE_SECONDS = 0.01
 WHOLE_OBJECT = 1 << 32
 
 
@@ -123,6 +124,13 @@ class Gateway:
             await self.unflushed.flush(vdi_id)
         else:
             await timing.of_flush(self.unflushed.flush(vdi_id))
+
+    async def finish(self, vdi_id):
+        """Returns when none of our clients' changes of a VDI is under way
+        any more. Before its lock is freed: one that came to its end after
+        that would come over what the next owner writes."""
+        while self.changes.is_changing(vdi_id):
+            await asyncio.sleep(FINISH_PAUSE_SECONDS)
 
     async def extents(self, oid):
         """``[(offset, size), …]`` of the blocks that are not zero.

@@ -109,17 +109,25 @@ class Volumes:
             if volume.users or self._writing.get(
                     volume.vdi_id) is not volume:
                 return
+            was_valid = volume.valid
+            # Nothing new is begun; what is under way comes to its end.
+            volume.invalidate()
             try:
-                if volume.valid:
-                    await volume.flush()
-                    await self.gateway.declare_now()
-            finally:
-                was_valid = volume.valid
-                volume.invalidate()
-                if self._writing.get(volume.vdi_id) is volume:
-                    del self._writing[volume.vdi_id]
                 if was_valid:
-                    await self._unlock(volume.vdi_id)
+                    await self._settle(volume.vdi_id)
+            finally:
+                if self._writing.get(volume.vdi_id) is volume:
+                    # (Else the lock was lost meanwhile.)
+                    del self._writing[volume.vdi_id]
+                    if was_valid:
+                        await self._unlock(volume.vdi_id)
+
+    async def _settle(self, vdi_id):
+        """All that was written here is on all copies, durably, and the
+        replicas know that it is."""
+        await self.gateway.finish(vdi_id)
+        await self.gateway.flush(vdi_id)
+        await self.gateway.declare_now()
 
     # -- native clients, which keep the inode themselves ------------------
 
@@ -146,7 +154,10 @@ class Volumes:
             if vdi_id not in self._claims:
                 raise errors.VdiNotLocked('VDI %06x is not locked here by a '
                                           'native client' % vdi_id)
-            del self._claims[vdi_id]
+            await self.gateway.finish(vdi_id)
+            if self._claims.pop(vdi_id, self) is self:
+                # Lost meanwhile: by force, or with our identity.
+                return
             await self.gateway.declare_now()
             await self._unlock(vdi_id)
 

@@ -152,6 +152,9 @@ class MemoryGateway:
 
         await self._run('flush', vdi_id, persist)
 
+    async def finish(self, vdi_id):
+        pass
+
     async def declare_now(self):
         self.declared += 1
 

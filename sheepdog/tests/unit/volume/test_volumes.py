@@ -93,6 +93,53 @@ class VolumesTest(case.VolumeCase):
         self.assertEqual(await self.entry_on_disk(self.vdi_id, 0),
                          self.vdi_id)
 
+    async def hold_writes(self, sheep):
+        """Of one replica: returns what lets them go on."""
+        held = []
+        write, sheep.replica.write = sheep.replica.write, (
+            lambda *request: held.append(request))
+
+        def go_on():
+            sheep.replica.write = write
+            for request in held:
+                write(*request)
+
+        return go_on
+
+    async def test_no_write_outlives_the_lock(self):
+        volume = await self.a.volumes.open('vm')
+        await volume.write(0, b'x')
+        go_on = await self.hold_writes(self.b)
+        writing = asyncio.ensure_future(volume.write(0, b'y'))
+        closing = asyncio.ensure_future(volume.close())
+        await asyncio.sleep(0.1)
+        owners = self.owners(self.vdi_id)
+        go_on()
+        self.assertEqual(owners, [self.a.cluster.incarnation])
+        with self.assertRaises(errors.VdiNotLocked):
+            await volume.write(0, b'z')
+        await case.within(writing)
+        await case.within(closing)
+        self.assertEqual(self.owners(self.vdi_id), [])
+
+    async def test_no_native_write_outlives_the_claim(self):
+        volume = await self.a.volumes.open('vm')
+        await volume.write(0, b'x')
+        await volume.close()
+        await self.a.volumes.claim(self.vdi_id, False)
+        go_on = await self.hold_writes(self.b)
+        writing = asyncio.ensure_future(self.a.gateway.write_wait(
+            ids.data_oid(self.vdi_id, 0), 0, b'y'))
+        releasing = asyncio.ensure_future(
+            self.a.volumes.release(self.vdi_id))
+        await asyncio.sleep(0.1)
+        owners = self.owners(self.vdi_id)
+        go_on()
+        self.assertEqual(owners, [self.a.cluster.incarnation])
+        await case.within(writing)
+        await case.within(releasing)
+        self.assertEqual(self.owners(self.vdi_id), [])
+
     async def test_a_close_that_cannot_flush(self):
         volume = await self.a.volumes.open('vm')
         self.a.recorder.refuse = lambda verb, oid: (
