@@ -25,6 +25,7 @@ import urllib.parse
 
 from sheepdog.cluster import address as address_module
 from sheepdog.cmd import exits
+from sheepdog.world import tls
 
 _ENDPOINT = re.compile(r'(\[[0-9a-fA-F:.]+\]|[^:\[\]]+)(?::([0-9]+))?')
 _PORTS = {'zookeeper': 2181, 'etcd': 2379, 'redis': 6379}
@@ -147,6 +148,18 @@ def check_directories(settings):
     if settings.nbd is not None and settings.nbd.unix_path:
         _check_directory(os.path.dirname(settings.nbd.unix_path),
                          'the socket of NBD', '--nbd')
+
+
+def check_certificates(settings):
+    """:raises Stop: TLS is asked for, with files that cannot be used"""
+    for section, files in (
+            ('nbd', settings.nbd and settings.nbd.tls_files),):
+        if files:
+            try:
+                tls.Tls(files)
+            except tls.TlsRefused as exc:
+                raise exits.Stop('[%s] %s' % (section, exc),
+                                 exits.USAGE) from None
 
 
 def _check_directory(path, what, option):

@@ -177,6 +177,7 @@ def launch(settings, build=None) -> int:
             pidfile = pidfile_module.Pidfile(settings.pidfile)
         place.check_ports(settings)
         place.check_directories(settings)
+        place.check_certificates(settings)
         place.check_coordination(settings)
     except exits.Stop as exc:
         print('sheep: %s' % exc, file=sys.stderr)

@@ -24,8 +24,9 @@ OPTIONS = [
         help='Serve NBD: each VDI is an export of its name.'),
     cfg.StrOpt(
         'host', default='127.0.0.1',
-        help='The address to listen on. There is no authentication: '
-             'whoever reaches it can read and write every VDI.'),
+        help='The address to listen on. Without TLS that verifies clients '
+             'there is no authentication: whoever reaches it, and is let '
+             'in by networks, can read and write every VDI.'),
     cfg.IntOpt(
         'port', default=limits.NBD_PORT_DEFAULT, min=-1, max=65535,
         help='The TCP port. -1: not over TCP. 0: any free one.'),
@@ -39,6 +40,36 @@ OPTIONS = [
     cfg.BoolOpt(
         'read_only', default=False,
         help='Let nobody write.'),
+    cfg.ListOpt(
+        'networks', default=[], sample_default=['192.0.2.0/24'],
+        help='Who may connect over TCP, besides this machine: networks or '
+             'addresses. Empty: whoever reaches the address.'),
+    cfg.ListOpt(
+        'read_only_networks', default=[],
+        help='Who may connect and only read.'),
+    cfg.StrOpt(
+        'tls', default='none',
+        choices=[('none', 'STARTTLS is refused'),
+                 ('offered', 'the client may choose'),
+                 ('required', 'nothing is told or served without; over the '
+                  'unix socket it is only offered')],
+        help='TLS over NBD.'),
+    cfg.StrOpt(
+        'tls_cert', default='',
+        help='Our certificate, PEM, with those between it and its '
+             'authority. Files that change serve the next connection, '
+             'without a restart.'),
+    cfg.StrOpt(
+        'tls_key', default='',
+        help='Its key, PEM, without a password; readable by the sheep '
+             'only.'),
+    cfg.StrOpt(
+        'tls_ca', default='',
+        help='The authorities whose clients verify_clients lets in, PEM.'),
+    cfg.BoolOpt(
+        'verify_clients', default=False,
+        help='Serve only clients that show a certificate of the '
+             'authorities in tls_ca. Needs tls = required.'),
     cfg.IntOpt(
         'connections_max', default=2000, min=1,
         help='Connections at once; one more is closed.'),

@@ -23,7 +23,10 @@ from sheepdog.faces.metrics import settings as metrics_settings
 from sheepdog.faces.nbd import settings as nbd_settings
 from sheepdog.model import errors
 from sheepdog.model import limits
+from sheepdog.model import networks
 from sheepdog.store import settings as store_settings
+from sheepdog.wire import nbd_options
+from sheepdog.world import api
 
 _HOST_PORT = re.compile(
     r'(\[(?P<bracketed>[^]]+)\]|(?P<host>[^][:\s]+)):(?P<port>\d{1,5})')
@@ -170,6 +173,11 @@ def _nbd(conf):
         unix_path=os.path.abspath(options.path) if options.path else '',
         default_export=options.default_export,
         read_only=options.read_only,
+        tls=_NBD_TLS[options.tls],
+        tls_files=_nbd_tls_files(options),
+        networks=_networks('nbd.networks', options.networks),
+        read_only_networks=_networks('nbd.read_only_networks',
+                                     options.read_only_networks),
         connections_max=options.connections_max,
         handshake_timeout_seconds=options.handshake_timeout_seconds,
         lock_wait_seconds=options.lock_wait_seconds)
@@ -183,6 +191,43 @@ def _metrics(conf):
             % conf.metrics.listen)
     return metrics_settings.MetricsSettings(
         host=match['bracketed'] or match['host'], port=int(match['port']))
+
+
+_NBD_TLS = {'none': nbd_options.Tls.NONE,
+            'offered': nbd_options.Tls.OFFERED,
+            'required': nbd_options.Tls.REQUIRED}
+
+
+def _nbd_tls_files(options):
+    if options.verify_clients and options.tls != 'required':
+        raise config.ConfigRefused(
+            'nbd.verify_clients: a client could do without TLS: set tls = '
+            'required')
+    if options.verify_clients and not options.tls_ca:
+        raise config.ConfigRefused(
+            'nbd.tls_ca: verify_clients needs the authorities')
+    if options.tls == 'none':
+        return None
+    for name in ('tls_cert', 'tls_key'):
+        if not options[name]:
+            raise config.ConfigRefused('nbd.%s: TLS needs it' % name)
+    return tls_files(options.tls_cert, options.tls_key, options.tls_ca,
+                     options.verify_clients)
+
+
+def tls_files(certificate, key, authorities, verify_clients):
+    """With absolute paths: a daemon goes elsewhere."""
+    return api.TlsFiles(
+        os.path.abspath(certificate), os.path.abspath(key),
+        os.path.abspath(authorities) if authorities else '',
+        verify_clients)
+
+
+def _networks(name, texts):
+    try:
+        return networks.parse(texts)
+    except ValueError as exc:
+        raise config.ConfigRefused('%s: %s' % (name, exc)) from None
 
 
 def _port(name, value):

@@ -37,6 +37,7 @@ class SimConnection:
         self.process = network.process
         self.host = network.host
         self.peername = peername
+        self.peer_host = '' if is_local else peername.rpartition(':')[0]
         self.is_local = is_local
         self.is_encrypted = False
         self.session = session

@@ -28,6 +28,7 @@ client's role is in ``nbd_client``.
 import enum
 import struct
 from typing import NamedTuple, Optional
+import unicodedata
 
 from sheepdog.wire import nbd
 
@@ -157,6 +158,9 @@ class Handshake:
         self.structured = False
         """The client takes structured replies."""
         self.is_encrypted = False
+        """Or will be, behind the output."""
+        self.is_tls_missing = False
+        """Something was refused for it. Whoever tells of it resets it."""
         self.room_bytes = CLIENT_FLAGS.size
         """Length of what is awaited."""
         self.reason = ''
@@ -245,6 +249,7 @@ class Handshake:
         """(reply type, text) where the header alone decides."""
         if (self._tls is Tls.REQUIRED and not self.is_encrypted and
                 option not in (OPT_STARTTLS, OPT_ABORT)):
+            self.is_tls_missing = True
             return nbd.REP_ERR_TLS_REQD, 'TLS is required here'
         if option not in _DECODERS:
             return nbd.REP_ERR_UNSUP, 'option %d is unknown' % option
@@ -437,11 +442,11 @@ def _decode_abort(option: int, payload: bytes) -> Question:
 
 
 def _decode_export_name(option: int, payload: bytes) -> Question:
-    return Question(option, _text(payload))
+    return Question(option, _name(payload))
 
 
 def _decode_info(option: int, payload: bytes) -> Question:
-    name, position = _string(payload, 0)
+    name, position = _string(payload, 0, _name)
     count = _number(_U16, payload, position)
     position += _U16.size
     if len(payload) - position != count * _U16.size:
@@ -452,7 +457,7 @@ def _decode_info(option: int, payload: bytes) -> Question:
 
 
 def _decode_contexts(option: int, payload: bytes) -> Question:
-    name, position = _string(payload, 0)
+    name, position = _string(payload, 0, _name)
     count = _number(_U32, payload, position)
     position += _U32.size
     if count * _U32.size > len(payload) - position:
@@ -485,7 +490,22 @@ def _number(layout: struct.Struct, payload: bytes, position: int) -> int:
     return layout.unpack_from(payload, position)[0]
 
 
-def _string(payload: bytes, position: int):
+def _text(encoded: bytes) -> str:
+    try:
+        return encoded.decode()
+    except UnicodeDecodeError:
+        raise _Refused(nbd.REP_ERR_INVALID, 'not UTF-8') from None
+
+
+def _name(encoded: bytes) -> str:
+    """Of an export. What no name should hold is not looked up."""
+    name = _text(encoded)
+    if any(unicodedata.category(letter) == 'Cc' for letter in name):
+        raise _Refused(nbd.REP_ERR_INVALID, 'a name of control characters')
+    return name
+
+
+def _string(payload: bytes, position: int, decode=_text):
     """A length and that many bytes: (text, position behind it)."""
     length = _number(_U32, payload, position)
     position += _U32.size
@@ -494,11 +514,4 @@ def _string(payload: bytes, position: int):
     if length > nbd.STRING_MAX_BYTES:
         raise _Refused(nbd.REP_ERR_TOO_BIG, 'a string of %d bytes is over '
                        'the limit of %d' % (length, nbd.STRING_MAX_BYTES))
-    return _text(payload[position:position + length]), position + length
-
-
-def _text(encoded: bytes) -> str:
-    try:
-        return encoded.decode()
-    except UnicodeDecodeError:
-        raise _Refused(nbd.REP_ERR_INVALID, 'not UTF-8') from None
+    return decode(payload[position:position + length]), position + length

@@ -62,6 +62,9 @@ class Connection(Protocol):
     peername: str
     """Where the other side is, for logs: ``host:port`` or ``unix:uid=N``."""
 
+    peer_host: str
+    """The other side's address, '' on a unix socket."""
+
     is_local: bool
     """True on a unix socket."""
 

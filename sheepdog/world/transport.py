@@ -55,16 +55,17 @@ class StreamConnection(asyncio.BufferedProtocol):
     """One connection: the transport's protocol below, ``api.Connection``
     above. Made by ``network.StreamNetwork`` only."""
 
-    __slots__ = ('peername', 'is_local', 'is_encrypted', 'when_secured',
-                 '_session', '_transport', '_turn', '_loop', '_is_server',
-                 '_buffer', '_view', '_start', '_end', '_out', '_paused',
-                 '_is_output_full', '_is_closing', '_error',
+    __slots__ = ('peername', 'peer_host', 'is_local', 'is_encrypted',
+                 'when_secured', '_session', '_transport', '_turn', '_loop',
+                 '_is_server', '_buffer', '_view', '_start', '_end', '_out',
+                 '_paused', '_is_output_full', '_is_closing', '_error',
                  '_shrink_timer', '_close_timer', '_was_large', '_on_lost',
                  '_scratch', '_tls')
 
     def __init__(self, session: api.Session, network,
                  is_server: bool, tls: Optional[tls_module.Tls]):
         self.peername = ''
+        self.peer_host = ''
         self.is_local = False
         self.is_encrypted = False
         self._session = session
@@ -179,6 +180,7 @@ class StreamConnection(asyncio.BufferedProtocol):
         if address:
             host = '[%s]' if ':' in address[0] else '%s'
             self.peername = (host + ':%d') % tuple(address[:2])
+            self.peer_host = address[0]
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)

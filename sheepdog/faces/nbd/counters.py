@@ -20,6 +20,9 @@ class Counters:
     connections: int = 0
     connections_active: int = 0
     connections_refused: int = 0
+    """For there were too many, or they came from a network not let in."""
+    tls_failed: int = 0
+    """Connections closed in the TLS handshake."""
     handshakes_timed_out: int = 0
     violations: int = 0
     """Connections closed for not speaking the protocol."""

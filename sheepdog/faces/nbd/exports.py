@@ -102,7 +102,8 @@ class Exports:
         name, entry = self._find(name)
         return self._export(name, entry.vdi_id, 0, entry.snapshot)
 
-    async def describe(self, name: str) -> nbd.Export:
+    async def describe(self, name: str,
+                       read_only: bool = False) -> nbd.Export:
         """An export as it would be opened, without a lock taken.
 
         :raises NoVdi, NoTag: there is none of that name
@@ -114,9 +115,9 @@ class Exports:
             raise errors.NoVdi('VDI %s has just been deleted'
                                % name) from None
         return self._export(name, entry.vdi_id, head.vdi_size,
-                            entry.snapshot)
+                            read_only or entry.snapshot)
 
-    async def open(self, name: str):
+    async def open(self, name: str, read_only: bool = False):
         """(Volume, Export). Whoever opens it closes it.
 
         :raises NoVdi, NoTag: there is none of that name
@@ -130,7 +131,8 @@ class Exports:
                 volume = await self._volumes.open(
                     entry.name, tag=entry.tag if entry.snapshot else '',
                     snap_id=entry.snap_id if entry.snapshot else 0,
-                    read_only=self._read_only or entry.snapshot)
+                    read_only=(read_only or self._read_only or
+                               entry.snapshot))
                 break
             except errors.SheepdogError as error:
                 if not (error.retry or isinstance(error, errors.VdiLocked)):

@@ -20,8 +20,10 @@ from sheepdog.faces.nbd import counters
 from sheepdog.faces.nbd import exports
 from sheepdog.faces.nbd import session as session_module
 from sheepdog.faces.nbd import settings as settings_module
+from sheepdog.model import networks
 from sheepdog.wire import nbd_options
 from sheepdog.world import api
+from sheepdog.world import complaints
 
 LOG = logging.getLogger(__name__)
 
@@ -44,9 +46,8 @@ class NbdFace:
             world, volumes, catalogue, settings.default_export,
             settings.read_only, settings.lock_wait_seconds)
         self.counters = counters.Counters()
-        self.tls = nbd_options.Tls.NONE
-        """What is made of STARTTLS. Anything else needs certificates, and
-        a world that can put TLS under a connection."""
+        self.tls: Optional[api.Tls] = None
+        """The certificates, once started."""
         self.is_stopping = False
         self._listeners: list[api.Listener] = []
         # In order of arrival, so that all worlds stop them in that order.
@@ -54,14 +55,20 @@ class NbdFace:
         self._is_empty = asyncio.Event()
         self._is_empty.set()
         self._quiet_until = 0.0
+        self._complaints = complaints.Complaints(world.clock, LOG)
         self.address: Optional[Any] = None
         """(host, port) once started, with the port that was chosen; None
         without TCP."""
 
     async def start(self) -> None:
-        """:raises OSError: an address is in use or not ours; nothing is
-        left listening then"""
+        """
+        :raises OSError: an address is in use or not ours; nothing is left
+            listening then
+        :raises TlsRefused: the certificate cannot be used
+        """
         settings = self.settings
+        if settings.tls is not nbd_options.Tls.NONE:
+            self.tls = self.world.network.tls(settings.tls_files)
         try:
             if settings.port is not None:
                 listener = await self.world.network.listen(
@@ -95,7 +102,13 @@ class NbdFace:
 
     # For the sessions.
 
-    def admit(self, session: session_module.NbdSession) -> bool:
+    def admit(self, session: session_module.NbdSession,
+              connection: api.Connection) -> bool:
+        if not self._is_let_in(connection):
+            self.counters.connections_refused += 1
+            self.complain(connection, 'NBD: refused, it is in none of the '
+                          'networks that may connect')
+            return False
         if (self.is_stopping or
                 len(self._sessions) >= self.settings.connections_max):
             self.counters.connections_refused += 1
@@ -110,6 +123,23 @@ class NbdFace:
         self.counters.connections_active = len(self._sessions)
         self._is_empty.clear()
         return True
+
+    def may_write(self, connection: api.Connection) -> bool:
+        return not networks.contain(self.settings.read_only_networks,
+                                    connection.peer_host)
+
+    def complain(self, connection: api.Connection, text: str) -> None:
+        """Say in the log, but not each time, why somebody is refused."""
+        self._complaints.note(connection.peer_host or connection.peername,
+                              text)
+
+    def _is_let_in(self, connection: api.Connection) -> bool:
+        settings = self.settings
+        host = connection.peer_host
+        return (connection.is_local or not settings.networks or
+                networks.is_loopback(host) or
+                networks.contain(settings.networks, host) or
+                networks.contain(settings.read_only_networks, host))
 
     def forget(self, session: session_module.NbdSession) -> None:
         del self._sessions[session]

@@ -35,11 +35,16 @@ class Face(Protocol):
     exports: exports_module.Exports
     settings: settings_module.NbdSettings
     counters: counters_module.Counters
-    tls: nbd_options.Tls
+    tls: Optional[api.Tls]
     is_stopping: bool
 
-    def admit(self, session: 'NbdSession') -> bool:
-        """Whether there is room for one more."""
+    def admit(self, session: 'NbdSession',
+              connection: api.Connection) -> bool:
+        """Whether there is room for one more, and for this one."""
+
+    def may_write(self, connection: api.Connection) -> bool: ...
+
+    def complain(self, connection: api.Connection, text: str) -> None: ...
 
     def forget(self, session: 'NbdSession') -> None:
         """It is over, its volume closed."""
@@ -51,7 +56,7 @@ class NbdSession:
     def __init__(self, face: Face):
         self._face = face
         self._connection: Optional[api.Connection] = None
-        self._handshake = nbd_options.Handshake(face.tls)
+        self._handshake = nbd_options.Handshake()
         self._transmission: Optional[transmission.Transmission] = None
         self._volume: Optional[exports_module.Volume] = None
         self._timer = None
@@ -63,13 +68,20 @@ class NbdSession:
 
     def connected(self, connection: api.Connection) -> None:
         self._connection = connection
-        if not self._face.admit(self):
+        if not self._face.admit(self, connection):
             # Gone before it could hold anything; see ``disconnected``.
             self._face = None
             connection.abort()
             return
+        self._handshake = nbd_options.Handshake(self._tls_here())
         self._arm()
         connection.send(*self._handshake.take_output())
+
+    def _tls_here(self) -> nbd_options.Tls:
+        tls = self._face.settings.tls
+        if tls is nbd_options.Tls.REQUIRED and self._connection.is_local:
+            return nbd_options.Tls.OFFERED
+        return tls
 
     def received(self, buffer, start: int, end: int) -> int:
         stage = self._transmission
@@ -93,6 +105,11 @@ class NbdSession:
         if self._face is None:
             return
         self._disarm()
+        if (error is not None and self._handshake.is_encrypted and
+                not self._connection.is_encrypted):
+            self._face.counters.tls_failed += 1
+            self._face.complain(self._connection,
+                                'NBD: no TLS handshake: %s' % error)
         if self._transmission is not None:
             self._transmission.disconnected()
         elif not self._is_answering:
@@ -117,6 +134,10 @@ class NbdSession:
         handshake = self._handshake
         used = handshake.receive(buffer, start, end)
         self.room_bytes = handshake.room_bytes
+        if handshake.is_tls_missing:
+            handshake.is_tls_missing = False
+            self._face.complain(
+                self._connection, 'NBD: refused, TLS is required here')
         output = handshake.take_output()
         if output:
             self._connection.send(*output)
@@ -144,6 +165,9 @@ class NbdSession:
             await self._release()
             return
         self._connection.send(*self._handshake.take_output())
+        if (self._handshake.is_encrypted and
+                question.option == nbd_options.OPT_STARTTLS):
+            self._connection.start_tls(self._face.tls)
         if self._handshake.state is nbd_options.State.CLOSED:
             self._connection.close()
         elif self._transmission is None and self._timer is None:
@@ -154,18 +178,22 @@ class NbdSession:
         face = self._face
         if face.is_stopping:
             raise errors.ShuttingDown('this sheep is stopping')
-        if question.option == nbd_options.OPT_LIST:
+        if question.option == nbd_options.OPT_STARTTLS:
+            self._handshake.start_tls()
+        elif question.option == nbd_options.OPT_LIST:
             self._handshake.list_exports(face.exports.names())
         elif question.option in (nbd_options.OPT_GO,
                                  nbd_options.OPT_EXPORT_NAME):
-            volume, export = await face.exports.open(question.name)
+            volume, export = await face.exports.open(
+                question.name, not face.may_write(self._connection))
             self._volume = volume
             self._handshake.accept(export)
             if not self._is_gone:
                 self._begin(export)
         elif question.option == nbd_options.OPT_INFO:
             self._handshake.accept(
-                await face.exports.describe(question.name))
+                await face.exports.describe(
+                    question.name, not face.may_write(self._connection)))
         else:
             self._handshake.accept(face.exports.check(question.name))
 

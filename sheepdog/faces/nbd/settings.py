@@ -16,6 +16,8 @@ import dataclasses
 from typing import Optional
 
 from sheepdog.model import limits
+from sheepdog.wire import nbd_options
+from sheepdog.world import api
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +35,17 @@ class NbdSettings:
 
     read_only: bool = False
     """Whatever is exported."""
+
+    tls: nbd_options.Tls = nbd_options.Tls.NONE
+    """Over the unix socket it is never required: its mode says who may."""
+    tls_files: Optional[api.TlsFiles] = None
+    """Needed unless ``tls`` is NONE."""
+
+    networks: tuple = ()
+    """Of ``model.networks``: whose clients may connect over TCP, besides
+    those on this machine. Empty: everybody who reaches the address."""
+    read_only_networks: tuple = ()
+    """Whose clients may only read. They may connect."""
 
     connections_max: int = 2000
     """One more is closed at once."""
@@ -57,3 +70,5 @@ class NbdSettings:
                      'handshake_timeout_seconds'):
             if getattr(self, name) <= 0:
                 raise ValueError('%s must be more than 0' % name)
+        if self.tls is not nbd_options.Tls.NONE and self.tls_files is None:
+            raise ValueError('TLS needs a certificate')

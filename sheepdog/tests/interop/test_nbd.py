@@ -69,13 +69,15 @@ class TestCase(unittest.TestCase):
     def setUp(self):
         self.directory = tempfile.mkdtemp(prefix='sheepdog-nbd-')
         self.addCleanup(shutil.rmtree, self.directory)
-        self.served = nbd_served.ServedFace(self.path('socket'),
-                                            **self.settings)
+        self.served = self.make_served(self.path('socket'))
         self.volume = self.served.volumes.create('vdi', SIZE)
         self.served.volumes.create('large', 1 << 40)
         self.served.start()
         self.addCleanup(self.served.stop)
         self.counters = self.served.face.counters
+
+    def make_served(self, unix_path, **settings):
+        return nbd_served.ServedFace(unix_path, **self.settings, **settings)
 
     def path(self, name):
         return os.path.join(self.directory, name)

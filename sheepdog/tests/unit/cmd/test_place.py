@@ -22,7 +22,10 @@ from sheepdog.cmd import exits
 from sheepdog.cmd import place
 from sheepdog.conf import settings as settings_module
 from sheepdog.faces.metrics import settings as metrics_settings
+from sheepdog.faces.nbd import settings as nbd_settings
 from sheepdog.store import settings as store_settings
+from sheepdog.testing import certificates
+from sheepdog.wire import nbd_options
 
 
 def settings(journal_dir='', **fields):
@@ -162,3 +165,24 @@ class PortTest(unittest.TestCase):
                 place.check_ports(settings(
                     host='127.0.0.1', port=port, io_host='127.0.0.1',
                     io_port=sock.getsockname()[1]))
+
+
+class CertificatesTest(unittest.TestCase):
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory(prefix='sheepdog-test-')
+        self.addCleanup(directory.cleanup)
+        self.files = certificates.Authority(directory.name).issue('sheep')
+
+    def check(self, files):
+        place.check_certificates(settings(nbd=nbd_settings.NbdSettings(
+            tls=nbd_options.Tls.OFFERED, tls_files=files)))
+
+    def test_good(self):
+        self.check(self.files)
+        place.check_certificates(settings())
+        place.check_certificates(settings(nbd=nbd_settings.NbdSettings()))
+
+    def test_a_file_that_is_not_there(self):
+        with self.assertRaisesRegex(exits.Stop, r'\[nbd\] /none') as caught:
+            self.check(self.files._replace(key='/none'))
+        self.assertEqual(exits.USAGE, caught.exception.exit_code)

@@ -17,6 +17,7 @@ import unittest
 
 from sheepdog.conf import config
 from sheepdog.conf import settings
+from sheepdog.wire import nbd_options
 
 
 class SettingsTest(unittest.TestCase):
@@ -110,6 +111,29 @@ class SettingsTest(unittest.TestCase):
                                             'metrics.listen'):
                     self.build(metrics__listen=listen)
 
+    def test_nbd_over_tls(self):
+        built = self.build(nbd__enabled='true', nbd__tls='required',
+                           nbd__tls_cert='/c', nbd__tls_key='k',
+                           nbd__tls_ca='/a', nbd__verify_clients='true')
+        self.assertEqual(nbd_options.Tls.REQUIRED, built.nbd.tls)
+        self.assertEqual(('/c', os.path.abspath('k'), '/a', True),
+                         built.nbd.tls_files)
+        built = self.build(nbd__enabled='true', nbd__tls='offered',
+                           nbd__tls_cert='/c', nbd__tls_key='/k')
+        self.assertEqual(('/c', '/k', '', False), built.nbd.tls_files)
+
+    def test_nbd_is_for_this_machine_unless_told(self):
+        built = self.build(nbd__enabled='true')
+        self.assertEqual('127.0.0.1', built.nbd.host)
+        self.assertEqual(((), ()), (built.nbd.networks,
+                                    built.nbd.read_only_networks))
+        built = self.build(nbd__enabled='true', nbd__networks='10.0.0.0/8,::1',
+                           nbd__read_only_networks='192.0.2.1')
+        self.assertEqual(['10.0.0.0/8', '::1/128'],
+                         [str(network) for network in built.nbd.networks])
+        self.assertEqual(['192.0.2.1/32'], [
+            str(network) for network in built.nbd.read_only_networks])
+
     def test_refused(self):
         for options, named in (
                 ({'meta': ''}, 'META'), ({'directio': 'true'}, 'directio'),
@@ -119,7 +143,18 @@ class SettingsTest(unittest.TestCase):
                 ({'cluster__url': 'carrier-pigeon:x'}, 'cluster.url'),
                 ({'cluster__url': 'redis:a,b'}, 'cluster.url'),
                 ({'io__host': 'x', 'io__port': '0'}, 'io.port'),
-                ({'nbd__enabled': 'true', 'nbd__port': '-1'}, 'nbd')):
+                ({'nbd__enabled': 'true', 'nbd__port': '-1'}, 'nbd'),
+                ({'nbd__enabled': 'true', 'nbd__tls': 'offered'},
+                 'nbd.tls_cert'),
+                ({'nbd__enabled': 'true', 'nbd__tls': 'offered',
+                  'nbd__tls_cert': '/c'}, 'nbd.tls_key'),
+                ({'nbd__enabled': 'true', 'nbd__verify_clients': 'true'},
+                 'nbd.verify_clients'),
+                ({'nbd__enabled': 'true', 'nbd__verify_clients': 'true',
+                  'nbd__tls': 'required', 'nbd__tls_cert': '/c',
+                  'nbd__tls_key': '/k'}, 'nbd.tls_ca'),
+                ({'nbd__enabled': 'true', 'nbd__networks': '10.0.0.1/8'},
+                 'nbd.networks.*10.0.0.1/8')):
             with self.subTest(options):
                 with self.assertRaisesRegex(config.ConfigRefused, named):
                     self.build(**options)

@@ -35,7 +35,11 @@ class Connection:
     promises as badly as it may: the buffer is garbage after each call."""
 
     peername = '127.0.0.1:1'
+    peer_host = '127.0.0.1'
     is_local = False
+    is_encrypted = False
+    tls = None
+    """What the face has upgraded it to."""
 
     def __init__(self, session):
         self.session = session
@@ -74,6 +78,11 @@ class Connection:
         self.pauses -= 1
         if not self.pauses:
             asyncio.get_running_loop().call_soon(self.deliver)
+
+    def start_tls(self, tls):
+        assert self.pauses, 'bytes in clear could come behind it'
+        self.tls = tls
+        self.is_encrypted = True
 
     def close(self):
         if not (self.is_stuck and self._queued):
@@ -139,9 +148,17 @@ class World:
         self.listeners[address] = factory
         return Listener(address, self.listeners)
 
-    def connect(self, address=None):
-        factory = self.listeners[address or next(iter(self.listeners))]
-        connection = Connection(factory())
+    def tls(self, files):
+        return 'certificates of ' + files.certificate
+
+    def connect(self, address=None, peer_host='127.0.0.1'):
+        address = address or next(iter(self.listeners))
+        connection = Connection(self.listeners[address]())
+        if isinstance(address, str):
+            connection.is_local = True
+            connection.peername = 'unix:uid=0'
+            peer_host = ''
+        connection.peer_host = peer_host
         connection.session.connected(connection)
         return Client(connection)
 

@@ -164,7 +164,7 @@ class TestStop(unittest.IsolatedAsyncioTestCase):
         await asyncio.sleep(0.01)
         self.assertEqual(self.place.world.listeners, {})
         self.assertTrue(haggling.connection.is_closed)
-        self.assertFalse(self.face.admit(None))
+        self.assertFalse(self.face.admit(None, haggling.connection))
         self.volume.release()
         await stopping
         self.assertEqual(self.volume.references, 0)

@@ -1,0 +1,43 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Warnings about whoever is refused: they must not fill the log."""
+
+import logging
+
+from sheepdog.world import api
+
+SECONDS = 60.0
+SOURCES_MAX = 1000
+
+
+class Complaints:
+    """At most one a minute for each source, and for all of them no more
+    memory than SOURCES_MAX take."""
+
+    def __init__(self, clock: api.Clock, log: logging.Logger):
+        self._clock = clock
+        self._log = log
+        self._said = {}
+
+    def note(self, source: str, text: str) -> None:
+        """:param source: without a port: each connection has another"""
+        now = self._clock.monotonic()
+        last = self._said.get(source)
+        if last is not None and now - last < SECONDS:
+            return
+        # In order of what was said last: the oldest goes.
+        self._said.pop(source, None)
+        if len(self._said) >= SOURCES_MAX:
+            del self._said[next(iter(self._said))]
+        self._said[source] = now
+        self._log.warning('%s: %s', source, text)
