@@ -16,7 +16,8 @@ Long transfers are cut into requests of at most 1 MiB, several of them under
 way at once. When the sheep dies, the volume is opened again through
 another, and what was not answered is sent once more: a write at a fixed
 place may be done twice. The lock keeps that safe, since taking it shuts out
-whatever the former sheep may still have under way.
+whatever the former sheep may still have under way; and where it is the same
+sheep, it ends the former connection of the same ``user`` first.
 
 Writes are acknowledged when all copies have them, and durable after
 ``flush`` or with ``fua``.
@@ -25,6 +26,7 @@ Writes are acknowledged when all copies have them, and durable after
 import collections
 import io
 import threading
+import uuid
 
 from sheepdog.client import connection as connection_module
 from sheepdog.client import patience as patience_module
@@ -85,6 +87,7 @@ class RemoteVolume:
         self.snap_id = snap_id
         self._wants_read_only = read_only
         self._client = client
+        self._user = uuid.uuid4().hex
         self._lock = threading.Lock()
         self._is_closed = False
         self._is_dirty = False
@@ -233,7 +236,8 @@ class RemoteVolume:
                 'volume.open', {
                     'name': self.name, 'tag': self.tag,
                     'snap_id': self.snap_id,
-                    'read_only': self._wants_read_only},
+                    'read_only': self._wants_read_only,
+                    'user': self._user},
                 self._client.attempt_seconds(patience))
         except BaseException as exc:
             connection.close()

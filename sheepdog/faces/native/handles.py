@@ -12,13 +12,19 @@
 
 """Volumes that a tool's connection has opened, and their reads and writes.
 
-A handle belongs to its connection and closes with it.
+A handle belongs to its connection and closes with it. A client that lost
+its connection opens the volume again over another and sends once more what
+was not answered; what of it still stands in the old connection must not
+come after that. So it names itself, and its old connection ends first.
 """
+
+import asyncio
 
 from sheepdog.model import errors
 from sheepdog.wire import peer as wire
 
 REQUEST_MAX_BYTES = 4 << 20
+IDLE_PAUSE_SECONDS = 0.01
 
 
 class Handles:
@@ -28,6 +34,7 @@ class Handles:
         self.world = world
         self.volumes = volumes
         self._by_session = {}
+        self._by_user = {}
         self._next = 0
 
     def handlers(self):
@@ -37,8 +44,15 @@ class Handles:
                 wire.VOLUME_ZERO: self._on_zero,
                 wire.VOLUME_FLUSH: self._on_flush}
 
-    async def open(self, session, name, tag='', snap_id=0, read_only=False):
-        """:raises SheepdogError: NoVdi, VdiLocked, …"""
+    async def open(self, session, name, tag='', snap_id=0, read_only=False,
+                   user=''):
+        """:param user: names one opener of one volume, over all its
+            connections; '' for one that never tries again
+
+        :raises SheepdogError: NoVdi, VdiLocked, …
+        """
+        if user and not read_only:
+            await self._take_over(session, user)
         volume = await self.volumes.open(name, tag, snap_id, read_only)
         handles = self._by_session.get(session)
         if handles is None:
@@ -60,6 +74,28 @@ class Handles:
             raise errors.InvalidParameters('no volume has handle %s'
                                            % (handle,))
         await volume.close()
+
+    async def _take_over(self, session, user):
+        """Returns when nothing of an earlier connection is under way."""
+        if not session.is_open:
+            raise errors.Unreachable('the connection is gone')
+        before = self._by_user.get(user)
+        self._by_user[user] = session
+        session.on_close.append(lambda: self.world.spawn(
+            self._let_go(session, user), 'end of a connection'))
+        if before is not None and before is not session:
+            if before.is_open:
+                before.connection.abort()
+            await self._idle(before)
+
+    async def _idle(self, session):
+        while session.inflight:
+            await asyncio.sleep(IDLE_PAUSE_SECONDS)
+
+    async def _let_go(self, session, user):
+        await self._idle(session)
+        if self._by_user.get(user) is session:
+            del self._by_user[user]
 
     def _forget(self, session):
         for volume in self._by_session.pop(session, {}).values():

@@ -12,6 +12,8 @@
 
 """Tests of sheepdog.faces.native.handles."""
 
+import asyncio
+
 from sheepdog.faces.native import handles
 from sheepdog.model import errors
 from sheepdog.tests.unit.faces import native_case
@@ -99,6 +101,54 @@ class HandlesTest(native_case.NativeCase):
         await flock.until(lambda: not self.owners(self.vdi_id))
         self.assertEqual(self.handles._by_session, {})
         self.assertGreater(mine, 0)
+
+    def write(self, tool, handle, payload):
+        tool.feed(*wire.pack_request(
+            wire.VOLUME_WRITE, 0, 0, 11, oid=handle, payload=payload,
+            tag=tool.tag))
+
+    async def read(self, tool, handle, length):
+        result, data = await self.call(tool, wire.VOLUME_READ, oid=handle,
+                                       aux=length)
+        self.assertEqual(result, 0)
+        return data
+
+    async def test_what_an_earlier_connection_sent_does_not_come_later(self):
+        """Its client has given it up, and sends all again by another."""
+        handle = (await self.open(user='u'))['handle']
+        self.write(self.tool, handle, b'first')
+        await flock.until(lambda: self.tool.sent)
+        held = []
+        write, self.b.replica.write = self.b.replica.write, (
+            lambda *request: held.append(request))
+        self.write(self.tool, handle, b'early')
+        await flock.until(lambda: held)
+        again = self.connect_tool()
+        opening = asyncio.ensure_future(self.open(again, user='u'))
+        await flock.until(lambda: self.tool.is_closed)
+        await flock.turns()
+        is_open = opening.done()
+        self.b.replica.write = write
+        for request in held:
+            write(*request)
+        self.assertFalse(is_open)
+        handle = (await opening)['handle']
+        self.write(again, handle, b'later')
+        await flock.until(lambda: again.sent)
+        again.sent = b''
+        self.assertEqual(await self.read(again, handle, 5), b'later')
+
+    async def test_users_are_forgotten(self):
+        await self.open(user='u')
+        await self.open(user='u')
+        self.assertFalse(self.tool.is_closed)
+        other = self.connect_tool()
+        await self.open(other, user='another')
+        self.assertFalse(self.tool.is_closed)
+        for tool in self.tool, other:
+            tool.session.disconnected(None)
+        await flock.until(lambda: not self.owners(self.vdi_id))
+        self.assertEqual(self.handles._by_user, {})
 
     async def test_opened_for_a_connection_that_is_gone(self):
         self.tool.feed(*wire.pack_request(
