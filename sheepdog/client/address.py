@@ -71,7 +71,8 @@ def parse_address(address, default_port=limits.PORT_DEFAULT) -> Address:
 
 
 def _port(text, address) -> int:
-    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65536:
+    if not (text.isascii() and text.isdigit() and len(text) < 9
+            and 0 < int(text) < 65536):
         raise errors.InvalidParameters(
             "'%s' is not an address: the port is a number from 1 to 65535"
             % (address,))

@@ -30,6 +30,7 @@ import urllib.parse
 from sheepdog.model import errors
 
 CLUSTER_DEFAULT = 'sheepdog'
+SECONDS_MAX = 1e6
 FORMS = ('local[:DIR], zookeeper:HOST:PORT[,HOST:PORT...][/CLUSTER]'
          '[,timeout=MS], etcd:HOST:PORT, redis:HOST:PORT, or a URL of tooz')
 
@@ -38,7 +39,9 @@ _DRIVERS = {'zookeeper': 'zookeeper', 'kazoo': 'zookeeper',
             'etcd3+http': 'etcd', 'etcd3+https': 'etcd', 'redis': 'redis',
             'file': 'file'}
 _CLUSTER = re.compile(r'[A-Za-z0-9][A-Za-z0-9_-]{0,63}')
-_HOST = re.compile(r'(\[[0-9A-Fa-f:.]+\]|[^:\[\]\s/,?&]+)(?::(\d+))?')
+_MILLISECONDS = re.compile(r'[0-9]{1,9}')
+_PORT = re.compile(r':([0-9]+)$')
+_HOST = re.compile(r'(\[[0-9A-Fa-f:.]+\]|[^:\[\]\s/,?&]+)(?::([0-9]+))?')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +103,7 @@ def _local(directory: str, ttl: float) -> Address:
 
 
 def _from_url(text: str, ttl: float) -> Address:
-    parts = urllib.parse.urlsplit(text)
+    parts = _split(text)
     driver = _DRIVERS.get(parts.scheme, parts.scheme)
     query = urllib.parse.parse_qsl(parts.query)
     given = dict(query)
@@ -135,8 +138,12 @@ def _url(scheme: str, netloc: str, path: str, query: list,
     given = {key for key, _ in query}
     query = query + [(key, value) for key, value in options
                      if key not in given]
-    return '%s://%s%s?%s' % (scheme, netloc, path,
-                             urllib.parse.urlencode(query))
+    url = '%s://%s%s?%s' % (scheme, netloc, path,
+                            urllib.parse.urlencode(query))
+    for place in _split(url).netloc.split(',') + [
+            value for key, value in query if key == 'hosts']:
+        _check_port(url, place)
+    return url
 
 
 def _take_timeout(kind: str, rest: str, ttl: float) -> tuple:
@@ -144,7 +151,8 @@ def _take_timeout(kind: str, rest: str, ttl: float) -> tuple:
     rest, found, milliseconds = rest.partition(',timeout=')
     if not found:
         return rest, ttl
-    if not milliseconds.isdigit() or not int(milliseconds):
+    if (not _MILLISECONDS.fullmatch(milliseconds)
+            or not int(milliseconds)):
         raise errors.InvalidParameters(
             '%s: timeout=%s: expected milliseconds' % (kind, milliseconds))
     return rest, int(milliseconds) / 1000
@@ -155,7 +163,7 @@ def _seconds(text: str, value: str) -> float:
         seconds = float(value)
     except ValueError:
         seconds = 0.0
-    if seconds <= 0:
+    if not 0 < seconds < SECONDS_MAX:
         raise errors.InvalidParameters('%s: %r are no seconds'
                                        % (text, value))
     return seconds
@@ -163,10 +171,24 @@ def _seconds(text: str, value: str) -> float:
 
 def _host(text: str, kind: str) -> str:
     match = _HOST.fullmatch(text)
-    if not match or not 0 < int(match.group(2) or 1) < 65536:
+    if not match or not 0 < int((match.group(2) or '1')[:9]) < 65536:
         raise errors.InvalidParameters(
             '%s:%s: expected HOST:PORT' % (kind, text))
     return '%s:%s' % (match.group(1), match.group(2) or _PORTS[kind])
+
+
+def _split(url: str):
+    try:
+        return urllib.parse.urlsplit(url)
+    except ValueError as exc:
+        raise errors.InvalidParameters('%.200s: %s' % (url, exc)) from None
+
+
+def _check_port(text: str, place: str) -> None:
+    port = _PORT.search(place)
+    if port and not 0 < int(port.group(1)[:9]) < 65536:
+        raise errors.InvalidParameters('%.200s: there is no port %.9s'
+                                       % (text, port.group(1)))
 
 
 def _checked_cluster(name: str) -> str:

@@ -21,6 +21,7 @@ import dataclasses
 import enum
 from typing import Any, Mapping, Optional, Protocol
 
+from sheepdog.model import shapes
 from sheepdog.model import view as view_model
 
 
@@ -64,7 +65,8 @@ class MemberInfo:
 
     @classmethod
     def from_dict(cls, fields: dict) -> 'MemberInfo':
-        return cls(**fields)
+        """:raises InvalidParameters:"""
+        return shapes.build(cls, fields)
 
 
 class MembershipListener(Protocol):

@@ -21,6 +21,7 @@ from sheepdog.cluster import api
 from sheepdog.cluster import follower as follower_module
 from sheepdog.cluster import leader as leader_module
 from sheepdog.cluster import ledger as ledger_module
+from sheepdog.cluster import messages
 from sheepdog.cluster import messenger as messenger_module
 from sheepdog.cluster import pace as pace_module
 from sheepdog.cluster import roll as roll_module
@@ -141,39 +142,6 @@ class Cluster:
                            for info in self._roll.members.values()),
         }
 
-    def circumstances(self) -> dict:
-        """More of the same, for who looks for the cause of trouble: JSON.
-        Times are seconds since 1970."""
-        now = self._world.clock.time()
-        follower, leader = self._follower, self._leader
-        prepared = self._ledger.prepared if self._ledger else None
-        if prepared is not None and not prepared.is_pending(
-                self.state.position):
-            prepared = None
-        membership = self._membership
-        problem = getattr(membership, 'problem', '')
-        return {
-            'since': follower.since if follower else now,
-            'lapsed': follower and follower.lapsed,
-            'problem': problem,
-            'problem_since': now - membership.problem_seconds
-            if problem else None,
-            'prepared': prepared and prepared.epoch,
-            'refusals': [
-                {'host': host, 'port': port, 'since': since,
-                 'reason': reason} for (host, port), (since, reason)
-                in leader.refusals.items()] if leader else [],
-        }
-
-    def acquaintances(self) -> list:
-        """Who is there according to coordination, or a member of the view:
-        each with ``node``, ``incarnation``, ``host`` and ``port``."""
-        found = {info.node: info for info in
-                 map(self._roll.members.get, self._roll.current())}
-        for member in self.view.members if self.view else ():
-            found.setdefault(member.node, member)
-        return list(found.values())
-
     # Coming and going.
 
     async def start(self) -> None:
@@ -291,7 +259,8 @@ class Cluster:
         """
         if self._follower is None:
             raise errors.NotServing('starting')
-        if message.get('kind') != 'execute':
+        messages.checked(message)
+        if message['kind'] != 'execute':
             return await self._follower.handle(sender, message)
         if self._leader is None:
             raise errors.NotServing('not the leader')

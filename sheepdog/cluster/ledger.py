@@ -36,6 +36,7 @@ from sheepdog.cluster import log as log_module
 from sheepdog.cluster import messages
 from sheepdog.cluster import state as state_module
 from sheepdog.model import errors
+from sheepdog.model import shapes
 from sheepdog.model import view as view_model
 from sheepdog.world import api as world_api
 
@@ -52,6 +53,12 @@ SNAPSHOT_LOG_BYTES = 1 << 20
 VIEWS_MAX = 1000
 VIEW_MEMBERS_MAX = 50000
 """Old views are kept up to so many, and so many members in all of them."""
+
+
+_MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError,
+              RecursionError, AssertionError, errors.SheepdogError)
+"""What comes of a file whose checksum is right and whose content is not: a
+sheep with a bug wrote it, or no sheep did."""
 
 
 class LedgerRefused(Exception):
@@ -97,12 +104,18 @@ class Ledger:
         await self._read_views()
         path = self._log_path()
         is_new = not self._disk.exists(path)
-        self._log, entries = log_module.RecordLog.open(
-            self._disk, path, self._number)
+        try:
+            self._log, entries = log_module.RecordLog.open(
+                self._disk, path, self._number)
+        except ValueError as error:
+            raise self._damaged(path, error) from None
         if is_new:
             await self._disk.sync_directory(self._directory)
-        for entry in entries:
-            self._replay(entry)
+        try:
+            for entry in entries:
+                self._replay(entry)
+        except _MALFORMED as error:
+            raise self._damaged(path, error) from None
         for name in self._disk.list(self._directory):
             if (name.startswith('log.') and
                     name != 'log.%d' % self._number):
@@ -183,20 +196,31 @@ class Ledger:
         self._snapshot_bytes = len(data)
         crc, _, payload = data.partition(b'\n')
         if crc != b'%08x' % crc32c(payload):
-            raise LedgerRefused(
-                '%s is damaged: move %s away to let this sheep join as a new '
-                'one' % (path, self._meta))
-        fields = json.loads(payload)
+            raise self._damaged(path)
+        try:
+            self._take_snapshot(json.loads(payload), path)
+        except _MALFORMED as error:
+            raise self._damaged(path, error) from None
+
+    def _take_snapshot(self, fields: dict, path: str) -> None:
         if fields['format'] > FORMAT:
             raise LedgerRefused(
                 '%s was written by a later version of sheep' % path)
+        shapes.check(fields, {'log': int}, 'snapshot')
         self._number = fields['log']
-        self.promise = tuple(fields['promise'])
+        if not 0 <= self._number < 1 << 63:
+            raise ValueError('log %d' % self._number)
+        self.promise = messages.promise(fields['promise'])
         if fields['prepared']:
             self.prepared = messages.Prepared.from_dict(fields['prepared'])
         if fields['clean']:
-            self.clean = tuple(fields['clean'])
+            self.clean = messages.position(fields['clean'])
         self.state = state_module.State.from_dict(fields['state'])
+
+    def _damaged(self, path: str, error='') -> LedgerRefused:
+        return LedgerRefused(
+            '%s is damaged%s: move %s away to let this sheep join as a new '
+            'one' % (path, ' (%.200s)' % error if error else '', self._meta))
 
     async def _read_views(self) -> None:
         for name in self._disk.list(self._directory):
@@ -205,11 +229,12 @@ class Ledger:
             path = self._directory + '/' + name
             try:
                 fields = json.loads(await self._disk.read_file(path))
-            except ValueError:
+                view = view_model.View.from_dict(fields['view'])
+                created = fields['created']
+            except _MALFORMED:
                 LOG.warning('%s is damaged; it is left out', path)
                 continue
-            view = view_model.View.from_dict(fields['view'])
-            if (fields['created'] == self.state.created and
+            if (created == self.state.created and
                     view.epoch < self.state.epoch):
                 self.views.append(view)
         if self.state.view is not None:
@@ -217,13 +242,13 @@ class Ledger:
 
     def _replay(self, entry: dict) -> None:
         if 'record' in entry:
-            self._apply(state_module.Record(*entry['record']))
+            self._apply(messages.unpack_record(entry['record']))
         elif 'prepared' in entry:
             self.prepared = messages.Prepared.from_dict(entry['prepared'])
         elif 'promise' in entry:
-            self.promise = tuple(entry['promise'])
+            self.promise = messages.promise(entry['promise'])
         elif 'clean' in entry:
-            self.clean = tuple(entry['clean'])
+            self.clean = messages.position(entry['clean'])
 
     def _apply(self, record: state_module.Record) -> None:
         created = self.state.created

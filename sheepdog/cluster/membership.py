@@ -25,6 +25,7 @@ import logging
 from typing import Any, Callable, Optional, Protocol
 
 from sheepdog.cluster import api
+from sheepdog.model import errors
 
 LOG = logging.getLogger(__name__)
 
@@ -40,12 +41,16 @@ def margin_seconds(ttl: float) -> float:
 def member_info(capabilities: Optional[dict]) -> Optional[api.MemberInfo]:
     """What a member tells of itself under ``info``; of another version's,
     as much as we know. None if that is too little."""
-    fields = (capabilities or {}).get('info') or {}
+    if not isinstance(capabilities, dict):
+        return None
+    fields = capabilities.get('info')
+    if not isinstance(fields, dict):
+        return None
     names = {field.name for field in dataclasses.fields(api.MemberInfo)}
     try:
-        return api.MemberInfo(**{name: value for name, value
-                                 in fields.items() if name in names})
-    except TypeError:
+        return api.MemberInfo.from_dict({
+            name: value for name, value in fields.items() if name in names})
+    except errors.InvalidParameters:
         return None
 
 
@@ -83,15 +88,13 @@ class Heart(Protocol):
 class LeasedMembership:
     """See ``api.Membership``. Everything here is called in the loop.
 
-    ``problem``: why coordination does not answer, '' while it does;
-    ``problem_seconds``: for how long.
+    ``problem``: why coordination does not answer, '' while it does.
     """
 
     def __init__(self, ttl: float, now: Callable[[], float]):
         self.ttl = ttl
         self.incarnation = ''
         self.problem = ''
-        self._problem_began = 0.0
         self.info: Optional[api.MemberInfo] = None
         self._now = now
         self._listener: Any = None
@@ -158,13 +161,7 @@ class LeasedMembership:
     def report(self, problem: str) -> None:
         if problem != self.problem:
             LOG.warning('coordination: %s', problem)
-        if not self.problem:
-            self._problem_began = self._now()
         self.problem = problem
-
-    @property
-    def problem_seconds(self) -> float:
-        return self._now() - self._problem_began if self.problem else 0.0
 
     def ping(self) -> None:
         self._heart.loop_seen = self._now()

@@ -34,8 +34,13 @@ Anybody → leader.
 import dataclasses
 from typing import NamedTuple, Optional
 
+from sheepdog.cluster import api
 from sheepdog.cluster import state as state_module
+from sheepdog.model import errors
+from sheepdog.model import shapes
 from sheepdog.model import view as view_model
+
+_STATUSES = frozenset(status.value for status in api.Status)
 
 REFUSED_TERM = 'term'
 """A higher term is promised (the answer's ``promised``)."""
@@ -88,9 +93,8 @@ class Prepared:
 
     @classmethod
     def from_dict(cls, fields: dict) -> 'Prepared':
-        fields = dict(fields)
-        view = fields.pop('view', None)
-        return cls(view=view and view_model.View.from_dict(view), **fields)
+        """:raises InvalidParameters:"""
+        return shapes.build(cls, _with_view(fields))
 
 
 class Answer(NamedTuple):
@@ -115,15 +119,94 @@ class Answer(NamedTuple):
 
     @classmethod
     def from_dict(cls, fields: dict) -> 'Answer':
-        return cls(**dict(
-            fields, position=tuple(fields['position']),
-            prepared=fields['prepared'] and Prepared.from_dict(
-                fields['prepared'])))
+        """:raises InvalidParameters:"""
+        return shapes.build(cls, _with_prepared(fields))
+
+
+@shapes.decoder('prepared epoch')
+def _with_view(fields: dict) -> dict:
+    view = fields.get('view')
+    return dict(fields, view=None if view is None
+                else view_model.View.from_dict(view))
+
+
+@shapes.decoder('answer')
+def _with_prepared(fields: dict) -> dict:
+    prepared = fields['prepared']
+    return dict(fields, position=position(fields['position']),
+                prepared=None if prepared is None
+                else Prepared.from_dict(prepared))
+
+
+@shapes.decoder('position')
+def position(fields: list) -> tuple:
+    """(term, sequence).
+
+    :raises InvalidParameters:
+    """
+    term, sequence = fields
+    shapes.check({'term': term, 'sequence': sequence},
+                 {'term': int, 'sequence': int}, 'position')
+    return term, sequence
+
+
+@shapes.decoder('promise')
+def promise(fields: list) -> tuple:
+    """(term, incarnation of its leader).
+
+    :raises InvalidParameters:
+    """
+    term, leader = fields
+    shapes.check({'term': term, 'leader': leader},
+                 {'term': int, 'leader': str}, 'promise')
+    return term, leader
 
 
 def pack_records(records: list) -> list:
     return [list(record) for record in records]
 
 
+@shapes.decoder('records')
 def unpack_records(fields: list) -> list:
-    return [state_module.Record(*record) for record in fields]
+    """:raises InvalidParameters:"""
+    return [unpack_record(record) for record in fields]
+
+
+@shapes.decoder('record')
+def unpack_record(fields: list) -> state_module.Record:
+    """:raises InvalidParameters:"""
+    names = state_module.Record._fields[:len(fields)]
+    return shapes.build(state_module.Record,
+                        dict(zip(names, fields, strict=True)))
+
+
+_HEADER = {'term': int, 'leader': str, 'to': str}
+_FIELDS = {
+    'survey': {}, 'fetch': {}, 'dismiss': {}, 'ping': {},
+    'prepare': {'prepared': dict},
+    'events': {'records': list},
+    'sync': {'state': dict, 'views': list, 'cold': bool, 'clean': bool},
+    'waiting': {'status': str, 'reason': str, 'missing': list},
+    'refuse': {'reason': str},
+    'execute': {'operation': str, 'name': str, 'arguments': dict},
+}
+
+
+def checked(message: dict) -> dict:
+    """A message that came in: it has the fields that its kind needs.
+
+    :raises InvalidParameters: it has not
+    """
+    kind = message.get('kind')
+    fields = _FIELDS.get(kind) if isinstance(kind, str) else None
+    if fields is None:
+        raise errors.InvalidParameters('unknown message %.40r' % (kind,))
+    if kind != 'execute':
+        shapes.check(message, _HEADER, kind)
+    shapes.check(message, fields, kind)
+    if kind == 'events' and not message['records']:
+        raise errors.InvalidParameters('events without any')
+    if kind == 'waiting' and message['status'] not in _STATUSES:
+        raise errors.InvalidParameters('unknown status %.40r'
+                                       % message['status'])
+    return message

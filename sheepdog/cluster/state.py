@@ -22,6 +22,7 @@ import dataclasses
 from typing import Any, Callable, NamedTuple, Optional
 
 from sheepdog.model import errors
+from sheepdog.model import shapes
 from sheepdog.model import view as view_model
 
 OPERATIONS_MIN = 1024
@@ -32,6 +33,8 @@ any case, of OPERATIONS_MAX at most, between them those of the last
 OPERATION_SECONDS: longer than anybody retries."""
 
 LOCK_MODES = ('exclusive', 'shared')
+
+_SCALARS = {'shutdown': bool, 'term': int, 'sequence': int}
 
 
 class Record(NamedTuple):
@@ -80,7 +83,8 @@ class VdiEntry:
 
     @classmethod
     def from_dict(cls, fields: dict) -> 'VdiEntry':
-        return cls(**fields)
+        """:raises InvalidParameters:"""
+        return shapes.build(cls, fields)
 
 
 class Lock(NamedTuple):
@@ -230,7 +234,10 @@ class State:
         }
 
     @classmethod
+    @shapes.decoder('cluster state')
     def from_dict(cls, fields: dict) -> 'State':
+        """:raises InvalidParameters:"""
+        shapes.check(fields, _SCALARS, 'cluster state')
         self = cls()
         if fields['settings']:
             self.settings = view_model.ClusterSettings.from_dict(

@@ -13,6 +13,7 @@
 """Asking every live sheep where it stands, and to promise the term."""
 
 import asyncio
+import logging
 from typing import Callable
 
 from sheepdog.cluster import incarnations
@@ -21,6 +22,8 @@ from sheepdog.cluster import messenger as messenger_module
 from sheepdog.cluster import roll as roll_module
 from sheepdog.model import errors
 from sheepdog.world import api as world_api
+
+LOG = logging.getLogger(__name__)
 
 RETRY_SECONDS = 0.2
 GREETINGS_MAX = 128
@@ -94,7 +97,12 @@ class Survey:
                 return False
         if not answer.get('ok'):
             return False
-        self.answers[incarnation] = messages.Answer.from_dict(
-            answer['answer'])
+        try:
+            self.answers[incarnation] = messages.Answer.from_dict(
+                answer.get('answer'))
+        except errors.InvalidParameters as error:
+            LOG.warning('%s answers a survey wrongly: %s', incarnation,
+                        error)
+            return False
         self._answered()
         return True

@@ -26,7 +26,7 @@ def parse(text) -> tuple:
 
     :raises InvalidParameters: neither a number of copies nor D:P
     """
-    match = re.fullmatch(r'([0-9]+)(?::([0-9]+))?', text)
+    match = re.fullmatch(r'([0-9]{1,8})(?::([0-9]{1,8}))?', text)
     if match and match.group(2) is None:
         copies = int(match.group(1))
         if 1 <= copies <= limits.COPIES_MAX:

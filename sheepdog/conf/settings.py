@@ -72,7 +72,6 @@ class SheepSettings:
     recovery_interval_ms: int = 0
     nbd: Optional[nbd_settings.NbdSettings] = None
     metrics: Optional[metrics_settings.MetricsSettings] = None
-    slow_seconds: float = 5.0
     pidfile: str = ''
     foreground: bool = False
 
@@ -92,8 +91,11 @@ def build(conf) -> SheepSettings:
     :raises ConfigRefused: a value is missing or out of its range; the text
         names the option
     """
-    for _group, _option, _value, _source in config.values(conf):
-        pass  # Each is converted, and complains, here.
+    # Each is converted, and complains, here.
+    for group, option, value, _source in config.values(conf):
+        if value is None and option.default is not None:
+            raise config.ConfigRefused('%s: there is no value' % (
+                config.shown_name(group, option.dest)))
     if not conf.meta:
         raise config.ConfigRefused(
             'no store: give its directory (META), or meta= in a '
@@ -125,7 +127,6 @@ def build(conf) -> SheepSettings:
         recovery_interval_ms=conf.recovery.interval,
         nbd=_nbd(conf) if conf.nbd.enabled else None,
         metrics=_metrics(conf) if conf.metrics.listen else None,
-        slow_seconds=conf.log.slow_seconds,
         pidfile=os.path.abspath(conf.pidfile) if conf.pidfile else '',
         foreground=conf.foreground)
 

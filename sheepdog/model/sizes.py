@@ -18,7 +18,7 @@ from sheepdog.model import errors
 
 SUFFIXES = 'BKMGTP'
 SIZE_MAX_BYTES = (1 << 63) - 1
-_SIZE = re.compile(r'([0-9]+)([%s]?)' % SUFFIXES, re.IGNORECASE)
+_SIZE = re.compile(r'([0-9]{1,20})([%s]?)' % SUFFIXES, re.IGNORECASE)
 
 
 def parse_size(text: str) -> int:
@@ -30,8 +30,8 @@ def parse_size(text: str) -> int:
     match = _SIZE.fullmatch(text.strip())
     if not match:
         raise errors.InvalidParameters(
-            "'%s' is not a size: a whole number, with B, K, M, G, T or P "
-            'behind it' % text)
+            "'%.40s' is not a size: a whole number, with B, K, M, G, T or "
+            'P behind it' % text)
     number, suffix = match.groups()
     value = int(number) << 10 * SUFFIXES.index(suffix.upper() or 'B')
     if value > SIZE_MAX_BYTES:

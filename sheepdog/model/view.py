@@ -18,6 +18,8 @@ a view may be kept, compared and used as a key.
 
 import dataclasses
 
+from sheepdog.model import shapes
+
 
 @dataclasses.dataclass(frozen=True)
 class Member:
@@ -56,7 +58,8 @@ class Member:
 
     @classmethod
     def from_dict(cls, fields: dict) -> 'Member':
-        return cls(**fields)
+        """:raises InvalidParameters:"""
+        return shapes.build(cls, fields)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +88,8 @@ class ClusterSettings:
 
     @classmethod
     def from_dict(cls, fields: dict) -> 'ClusterSettings':
-        return cls(**fields)
+        """:raises InvalidParameters:"""
+        return shapes.build(cls, fields)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,5 +121,11 @@ class View:
 
     @classmethod
     def from_dict(cls, fields: dict) -> 'View':
-        return cls(fields['epoch'], fields['term'], fields['time'],
-                   tuple(Member.from_dict(m) for m in fields['members']))
+        """:raises InvalidParameters:"""
+        return shapes.build(cls, _with_members(fields))
+
+
+@shapes.decoder('view')
+def _with_members(fields):
+    return dict(fields, members=tuple(Member.from_dict(m)
+                                      for m in fields['members']))

@@ -416,9 +416,20 @@ def pack_extents(extents):
 
 
 def unpack_extents(payload):
-    return list(_PAIR.iter_unpack(payload))
+    """:raises CorruptFrame: it is no EXTENTS answer"""
+    return _unpack_all(_PAIR, payload)
 
 
 def unpack_list(payload):
-    """The object ids of a LIST answer."""
-    return [oid for oid, in _LISTED.iter_unpack(payload)]
+    """The object ids of a LIST answer.
+
+    :raises CorruptFrame: it is none
+    """
+    return [oid for oid, in _unpack_all(_LISTED, payload)]
+
+
+def _unpack_all(layout, payload):
+    if len(payload) % layout.size:
+        raise errors.CorruptFrame('an answer of %d bytes, in pieces of %d'
+                                  % (len(payload), layout.size))
+    return list(layout.iter_unpack(payload))

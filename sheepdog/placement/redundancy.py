@@ -92,7 +92,7 @@ def losses_of(copies: int, copy_policy: int = 0) -> int:
 
 
 def _number(text):
-    if not (text.isascii() and text.isdigit()):
+    if not (text.isascii() and text.isdigit() and len(text) < 9):
         raise ValueError
     return int(text)
 

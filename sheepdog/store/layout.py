@@ -27,6 +27,8 @@ import json
 import logging
 from typing import Any, Optional
 
+from sheepdog.model import errors
+from sheepdog.model import shapes
 from sheepdog.store import objects as store_objects
 from sheepdog.store import settings as store_settings
 
@@ -57,6 +59,13 @@ class Identity:
     journal_dir: str = ''
     segment_bytes: int = 0
     format: int = FORMAT
+
+    def checked(self) -> 'Identity':
+        """:raises ValueError: a number is none that a journal can have"""
+        for number in self.sequence, self.generation, self.segment_bytes:
+            if not 0 <= number < 1 << 63:
+                raise ValueError(number)
+        return self
 
     def pack(self) -> bytes:
         return (json.dumps(dataclasses.asdict(self), indent=1) + '\n').encode()
@@ -180,8 +189,9 @@ async def _read_identity(disk, layout: Layout) -> Optional[Identity]:
         fields = json.loads(data)
         found = fields['format']
         if found == FORMAT:
-            return Identity(**fields)
-    except (ValueError, TypeError, KeyError):
+            return shapes.build(Identity, fields).checked()
+    except (ValueError, TypeError, KeyError, RecursionError,
+            errors.InvalidParameters):
         raise _REFUSED('%s is not what a sheep writes: put it back from a '
                        'backup, or name an empty directory' % path) from None
     raise _REFUSED('%s is of format %s, this sheep knows %d: run the version '

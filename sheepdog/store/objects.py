@@ -24,6 +24,7 @@ brought up by ``save_table``. Until then the journal can reproduce it.
 """
 
 import logging
+import re
 from typing import Optional
 
 from crc32c import crc32c
@@ -36,6 +37,8 @@ LOG = logging.getLogger(__name__)
 ATTRIBUTE = 'sheepdog.version'
 BLOCK_BYTES = checksums.BLOCK_BYTES
 _FILE_BLOCK_BYTES = BLOCK_BYTES + checksums.ENTRY_BYTES
+_ATTRIBUTE = re.compile(rb'[0-9a-f]{8}\.[0-9a-f]{16}\.[0-9a-f]{8}')
+_NAME = re.compile(r'[0-9a-f]{16}')
 
 UNKNOWN_VERSION = -1
 
@@ -64,11 +67,11 @@ def pack_attribute(version: int, birth: int, table) -> bytes:
 
 def unpack_attribute(value: Optional[bytes]):
     """(version, birth, crc of the table), or None where it is not ours."""
-    try:
-        version, birth, crc = value.split(b'.')
-        return int(version, 16), int(birth, 16), int(crc, 16)
-    except (AttributeError, ValueError):
+    # Just as ``pack_attribute`` writes it: int() takes signs and spaces.
+    if value is None or not _ATTRIBUTE.fullmatch(value):
         return None
+    version, birth, crc = value.split(b'.')
+    return int(version, 16), int(birth, 16), int(crc, 16)
 
 
 def name_of(oid: int) -> str:
@@ -77,12 +80,7 @@ def name_of(oid: int) -> str:
 
 def oid_of(name: str) -> Optional[int]:
     """The object of that file name, or None where it is no object's."""
-    if len(name) != 16 or name != name.lower():
-        return None
-    try:
-        return int(name, 16)
-    except ValueError:
-        return None
+    return int(name, 16) if _NAME.fullmatch(name) else None
 
 
 class Object:

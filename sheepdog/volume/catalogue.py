@@ -60,6 +60,10 @@ def check_up(cluster):
         raise error(cluster.reason or text)
 
 
+class DamagedInode(errors.StorageError):
+    """What is read back whole is no inode."""
+
+
 class Catalogue:
     """Also ``cluster.api.Operations``."""
 
@@ -140,6 +144,7 @@ class Catalogue:
 
         :raises NoObject: it was deleted meanwhile
         :raises NotServing: it is out of reach
+        :raises DamagedInode: its client wrote nonsense into it
         """
         try:
             head = await asyncio.wait_for(self.gateway.read_wait(
@@ -148,12 +153,22 @@ class Catalogue:
             raise errors.NotServing(
                 'the inode of VDI %06x is out of reach: "dog cluster info" '
                 'and the log say why' % vdi_id) from None
-        return inode.InodeHead.unpack(head)
+        try:
+            return _checked(inode.InodeHead.unpack(head))
+        except errors.InvalidParameters as error:
+            raise DamagedInode('the inode of VDI %06x is damaged: %s'
+                               % (vdi_id, error)) from None
 
     async def _describe(self, entry):
         """Sizes in bytes, ``created`` in seconds; None when it is gone."""
         try:
-            head = await self.head(entry.vdi_id)
+            try:
+                head = await self.head(entry.vdi_id)
+            except DamagedInode as error:
+                # Its owner's affair: the others want their list.
+                LOG.warning('%s', error)
+                head = inode.InodeHead(
+                    entry.name, block_size_shift=entry.block_size_shift)
             objects = -(-head.vdi_size // head.object_bytes)
             owners = await self.gateway.read_wait(
                 ids.vdi_oid(entry.vdi_id), inode.MAP_OFFSET,
@@ -280,3 +295,16 @@ def _check_size(size, shift):
         raise errors.InvalidParameters(
             'the size of a VDI with objects of 2^%d bytes is 1 to %d bytes, '
             'not %s' % (shift, largest, size))
+
+
+def _checked(head):
+    """Native clients write inodes themselves, so they may say anything.
+
+    :raises InvalidParameters: no VDI can be so
+    """
+    shift = head.block_size_shift
+    if (not limits.OBJECT_SHIFT_MIN <= shift <= limits.OBJECT_SHIFT_MAX
+            or head.vdi_size > limits.VDI_OBJECTS_MAX << shift):
+        raise errors.InvalidParameters('%d bytes in objects of 2^%d'
+                                       % (head.vdi_size, shift))
+    return head

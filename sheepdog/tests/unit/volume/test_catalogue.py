@@ -34,6 +34,33 @@ class CatalogueTest(case.VolumeCase):
     async def head(self, vdi_id):
         return await self.catalogue.head(vdi_id)
 
+    async def write_head(self, vdi_id, **changes):
+        """As a native client might."""
+        head = await self.head(vdi_id)
+        for name, value in changes.items():
+            setattr(head, name, value)
+        await self.sheep[0].gateway.write_wait(ids.vdi_oid(vdi_id), 0,
+                                               head.pack())
+
+    async def test_nonsense_in_an_inode_harms_only_its_own_vdi(self):
+        for number, changes in enumerate((
+                {'vdi_size': 1 << 62}, {'block_size_shift': 255},
+                {'block_size_shift': 0})):
+            name = 'bad%d' % number
+            made = await self.catalogue.create(name, OBJECT)
+            await self.write_head(made['vdi_id'], **changes)
+            with self.assertRaises(catalogue.DamagedInode):
+                await self.head(made['vdi_id'])
+            with self.assertRaises(errors.StorageError):
+                await self.sheep[1].volumes.open(name)
+        good = await self.catalogue.create('good', OBJECT)
+        listed = {vdi['name']: vdi for vdi in await self.catalogue.list()}
+        self.assertEqual(good, listed['good'])
+        self.assertEqual([0] * 3, [listed['bad%d' % number]['size']
+                                   for number in range(3)])
+        await self.catalogue.delete('bad0')
+        self.assertNotIn('bad0', self.catalogue.names())
+
     # Creating.
 
     async def test_created_is_found_everywhere(self):
