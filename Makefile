@@ -14,6 +14,10 @@ NBD_PORT ?=
 # How long `make soak` goes on.
 SOAK_MINUTES ?= 60
 
+# How long `make fuzz` goes on, and on which target (empty: all in turn).
+SECONDS ?= 600
+TARGET ?=
+
 # pbr takes the version from git tags, and refuses a tree without history.
 ifndef PBR_VERSION
 ifeq ($(shell git describe --tags 2>/dev/null),)
@@ -27,7 +31,7 @@ DEMO := $(BIN)/python -m tools.demo_cluster --directory $(RUN) \
 
 .PHONY: help install install-tests install-docs packages \
 	cluster stop clean-cluster \
-	test check unit contract sim functional bench soak docs config clean
+	test check unit contract sim functional bench soak fuzz docs config clean
 
 help:
 	@echo 'make install        sheep, dog and sheepdog-manage in $(BIN)'
@@ -41,6 +45,7 @@ help:
 	@echo 'make functional     real daemons, coordination servers, clients'
 	@echo 'make bench          numbers: a table, and JSON'
 	@echo 'make soak           the simulator for SOAK_MINUTES=$(SOAK_MINUTES)'
+	@echo 'make fuzz           the fuzzers for SECONDS=$(SECONDS); TARGET=one of them'
 	@echo 'make docs           doc/build/html'
 	@echo 'make config         etc/sheepdog/sheepdog.conf.sample'
 	@echo 'make clean          remove what building left'
@@ -100,6 +105,12 @@ bench: install-tests
 
 soak: install-tests
 	@$(BIN)/python -m tools.soak --minutes $(SOAK_MINUTES)
+
+fuzz: install-tests
+	@$(PYTHON) tools/make_venv.py -c $(CONSTRAINTS) \
+		-r fuzz/requirements.txt $(VENV)
+	@$(BIN)/python -m fuzz --seconds $(SECONDS) \
+		$(if $(TARGET),--target $(TARGET))
 
 docs: install-tests install-docs
 	@$(BIN)/python -m tools.run_tests docs

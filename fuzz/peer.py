@@ -1,0 +1,173 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Targets: frames between sheep, in both roles, and their answers."""
+
+import socket
+
+from crc32c import crc32c
+
+from fuzz import registry
+from fuzz import streams
+from sheepdog.client import address
+from sheepdog.client import connection
+from sheepdog.model import errors
+from sheepdog.model import ids
+from sheepdog.model import limits
+from sheepdog.peer import link
+from sheepdog.peer import replica
+from sheepdog.peer import server
+from sheepdog.wire import peer as wire
+
+OID = ids.data_oid(0xABCDEF, 7)
+TAG = 0x00050007
+OPCODES = tuple(value for name, value in sorted(vars(wire).items())
+                if name.isupper() and isinstance(value, int)
+                and 0x80 <= value <= 0xFF)
+
+
+def repair_frames(data, tag=TAG):
+    """Version, tag and checksum of each; what follows stays."""
+    data = bytearray(data)
+    start = 0
+    while start + wire.HEADER_BYTES <= len(data):
+        fields = list(wire.HEADER.unpack_from(data, start))
+        body = start + wire.HEADER_BYTES
+        fields[0] = wire.VERSION
+        if fields[5] > len(data) - body:
+            fields[5] = len(data) - body
+        payload = bytes(data[body:body + fields[5]])
+        fields[10] = crc32c(payload) if payload else 0
+        fields[11] = tag
+        wire.HEADER.pack_into(data, start, *fields)
+        start = body + fields[5]
+    return bytes(data)
+
+
+class _Session:
+    """A ``ClusterSession`` whose handlers only look at the request."""
+
+    def __init__(self):
+        self.taken = []
+        self.connection = streams.Connection()
+        self.sheep = _Server({opcode: self._take for opcode in OPCODES})
+        self.session = server.ClusterSession(
+            self.sheep, self.connection, 'peer', 'n1.5', TAG)
+
+    def _take(self, request):
+        self.taken.append((request.opcode, request.flags, request.oid,
+                           request.token, request.payload))
+        request(None, request.payload[:8])
+
+    def feed(self, data, step):
+        start, end = 0, 0
+        while end < len(data):
+            end = min(end + step, len(data))
+            start = self.session.received(bytearray(data), start, end)
+            assert self.session.room_bytes <= (
+                limits.CLUSTER_MESSAGE_MAX_BYTES + 4096)
+        return self.taken
+
+
+class _Server:
+    def __init__(self, handlers):
+        self.handlers = handlers
+
+    def epoch(self):
+        return 1
+
+
+def frame_seeds():
+    frames = []
+    for number, opcode in enumerate(OPCODES):
+        frames.append(b''.join(wire.pack_request(
+            opcode, wire.FLAG_DURABLE, 3, number, OID, 1 << 48, 4096, 22,
+            b'payload' if number % 2 else b'', TAG)))
+    yield from frames[::4]
+    yield b''.join(frames)
+
+
+@registry.target('peer-frames', (errors.CorruptFrame,
+                                 errors.InvalidParameters),
+                 ('sheepdog.wire.peer', 'sheepdog.peer.server'),
+                 frame_seeds, repair_frames)
+def run_frames(data):
+    whole = _Session().feed(data, len(data) or 1)
+    if len(data) < 400:
+        assert _Session().feed(data, 7) == whole
+
+
+def json_seeds():
+    yield wire.Hello.request('peer', 'n1.5', 'n2.6')
+    yield wire.Hello.request('tool')
+    yield wire.Hello.response('n1.5', TAG)
+    yield wire.pack_json({'error': 'text'})
+
+
+@registry.target('peer-json', (errors.InvalidParameters,),
+                 ('sheepdog.wire.peer',), json_seeds)
+def run_json(data):
+    message = wire.unpack_json(data)
+    assert isinstance(message, dict)
+    wire.unpack_json(wire.pack_json(message))
+
+
+def reply_seeds():
+    answer = wire.pack_response(wire.ADMIN, 4, 1, 0, payload=b'{}')
+    data = wire.pack_response(wire.VOLUME_READ, 4, 2, 0, 7,
+                              payload=b'd' * 64)
+    yield b''.join(answer + data)
+    yield b''.join(data + answer)
+    yield b''.join(wire.pack_response(
+        wire.ADMIN, 4, 1, 5, payload=b'{"error":"no"}', tag=0))
+
+
+@registry.target('client-replies', (errors.SheepdogError,),
+                 ('sheepdog.client.connection', 'sheepdog.wire.peer'),
+                 reply_seeds, lambda data: repair_frames(data, 0),
+                 cases=600)
+def run_replies(data):
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.settimeout(5)
+    into = memoryview(bytearray(64))
+    one = connection.Connection(ours, address.Address('h', 7000), 5.0)
+    try:
+        asked = one.submit(wire.ADMIN, payload=b'{}')
+        read = one.submit(wire.VOLUME_READ, handle=7, aux=64, into=into)
+        theirs.sendall(data[:64 << 10])
+        theirs.shutdown(socket.SHUT_WR)
+        one.wait(asked)
+        one.wait(read)
+    finally:
+        one.close()
+        theirs.close()
+
+
+def answer_seeds():
+    yield b'\0' + replica.pack_extents([(0, 4096), (8192, 4096)])
+    yield b'\1' + OID.to_bytes(8, 'little') * 3
+    yield b'\2' + wire.pack_json({'error': 'text'})
+
+
+@registry.target('peer-answers', (errors.SheepdogError,),
+                 ('sheepdog.peer.replica', 'sheepdog.peer.link'),
+                 answer_seeds)
+def run_answers(data):
+    kind, payload = data[:1], data[1:]
+    if kind == b'\0':
+        found = replica.unpack_extents(payload)
+        assert replica.pack_extents(found) == payload
+    elif kind == b'\1':
+        replica.unpack_list(payload)
+    else:
+        raise link.wire_error(data[0] if data else 1, payload)
