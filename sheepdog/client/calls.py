@@ -30,6 +30,15 @@ class ClusterCalls:
         """
         return self._client.call('cluster.info')
 
+    def facts(self) -> list:
+        """What each sheep that is known says of itself and of the others:
+        ``address``, ``node``, and ``answer`` or ``error``."""
+        return self._client.call('cluster.facts')
+
+    def copies(self) -> list:
+        """Which objects each sheep has whole; as ``facts``."""
+        return self._client.call('cluster.copies')
+
     def format(self, copies=3, copy_policy=0, block_size_shift=22,
                store='plain', strict=False, vdi_locks=True,
                fixed_vnodes=False, recycle_ids=False, avoid_full=False,

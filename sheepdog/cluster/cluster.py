@@ -142,6 +142,39 @@ class Cluster:
                            for info in self._roll.members.values()),
         }
 
+    def circumstances(self) -> dict:
+        """More of the same, for who looks for the cause of trouble: JSON.
+        Times are seconds since 1970."""
+        now = self._world.clock.time()
+        follower, leader = self._follower, self._leader
+        prepared = self._ledger.prepared if self._ledger else None
+        if prepared is not None and not prepared.is_pending(
+                self.state.position):
+            prepared = None
+        membership = self._membership
+        problem = getattr(membership, 'problem', '')
+        return {
+            'since': follower.since if follower else now,
+            'lapsed': follower and follower.lapsed,
+            'problem': problem,
+            'problem_since': now - membership.problem_seconds
+            if problem else None,
+            'prepared': prepared and prepared.epoch,
+            'refusals': [
+                {'host': host, 'port': port, 'since': since,
+                 'reason': reason} for (host, port), (since, reason)
+                in leader.refusals.items()] if leader else [],
+        }
+
+    def acquaintances(self) -> list:
+        """Who is there according to coordination, or a member of the view:
+        each with ``node``, ``incarnation``, ``host`` and ``port``."""
+        found = {info.node: info for info in
+                 map(self._roll.members.get, self._roll.current())}
+        for member in self.view.members if self.view else ():
+            found.setdefault(member.node, member)
+        return list(found.values())
+
     # Coming and going.
 
     async def start(self) -> None:

@@ -19,7 +19,7 @@ is never obeyed.
 """
 
 import logging
-from typing import Awaitable, Callable
+from typing import Awaitable, Callable, Optional
 
 from sheepdog.cluster import api
 from sheepdog.cluster import ledger as ledger_module
@@ -34,8 +34,9 @@ LOG = logging.getLogger(__name__)
 
 
 class Follower:
-    """``status``, ``reason`` and ``missing`` are for people;
-    ``is_serving``: the status is OK.
+    """``status``, ``reason`` and ``missing`` are for people, and so are
+    ``since`` (seconds since 1970, of the status) and ``lapsed``, the last
+    end of an identity: (since, reason). ``is_serving``: the status is OK.
 
     :param depose: called (and awaited) with a newly promised term, before
         the promise is answered: a leader of ours with a lower one must be
@@ -52,12 +53,15 @@ class Follower:
         self._depose = depose
         self._refused = refused
         self._turns = turnstile.Turnstile(world, 'follower')
+        self._clock = world.clock
         self._view = ledger.state.view
         self._expired = ''
         self.listeners: list = []
         self.status = api.Status.STARTING
         self.reason = 'no answer from coordination yet'
         self.missing: list = []
+        self.since = world.clock.time()
+        self.lapsed: Optional[tuple] = None
         self.standing = False
         self.is_serving = False
         self.clean_start = False
@@ -304,6 +308,9 @@ class Follower:
         if (status, reason) != (self.status, self.reason):
             LOG.info('status: %s%s', status.value,
                      ' (%s)' % reason if reason else '')
+            self.since = self._clock.time()
+            if status is api.Status.LAPSED:
+                self.lapsed = self.since, reason
         self.status, self.reason = status, reason
         self.is_serving = status is api.Status.OK
 

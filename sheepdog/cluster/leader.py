@@ -44,10 +44,12 @@ LOG = logging.getLogger(__name__)
 BATCH_RECORDS_MAX = 256
 PAUSE_SECONDS = 0.5
 POLL_SECONDS = 0.02
+REFUSALS_KEPT = 16
 
 
 class Leader:
-    """``is_leading``: it has taken over."""
+    """``is_leading``: it has taken over. ``refusals``: who was not let in,
+    for people: address → (when, in seconds since 1970, and why)."""
 
     def __init__(self, world: world_api.World, pace: pace_module.Pace,
                  membership: api.Membership, roll: roll_module.Roll,
@@ -76,6 +78,7 @@ class Leader:
         self._is_view_due = True
         self._held: dict = {}
         self._refused: dict = {}
+        self.refusals: dict = {}
         self._task: Optional[asyncio.Task] = None
         self._helpers: list = []
         self.is_leading = False
@@ -362,8 +365,16 @@ class Leader:
         if self._refused.get(incarnation) != reason:
             self._refused[incarnation] = reason
             LOG.warning('refusing %s: %s', incarnation, reason)
+            self._note_refusal(incarnation, reason)
             self._world.spawn(self._tell(
                 incarnation, {'kind': 'refuse', 'reason': reason}), 'refuse')
+
+    def _note_refusal(self, incarnation: str, reason: str) -> None:
+        info = self._roll.members[incarnation]
+        self.refusals.pop((info.host, info.port), None)
+        self.refusals[info.host, info.port] = self._clock.time(), reason
+        while len(self.refusals) > REFUSALS_KEPT:
+            del self.refusals[next(iter(self.refusals))]
 
     async def _tell(self, incarnation: str, message: dict) -> None:
         try:

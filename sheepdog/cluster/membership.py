@@ -88,13 +88,15 @@ class Heart(Protocol):
 class LeasedMembership:
     """See ``api.Membership``. Everything here is called in the loop.
 
-    ``problem``: why coordination does not answer, '' while it does.
+    ``problem``: why coordination does not answer, '' while it does;
+    ``problem_seconds``: for how long.
     """
 
     def __init__(self, ttl: float, now: Callable[[], float]):
         self.ttl = ttl
         self.incarnation = ''
         self.problem = ''
+        self._problem_began = 0.0
         self.info: Optional[api.MemberInfo] = None
         self._now = now
         self._listener: Any = None
@@ -161,7 +163,13 @@ class LeasedMembership:
     def report(self, problem: str) -> None:
         if problem != self.problem:
             LOG.warning('coordination: %s', problem)
+        if not self.problem:
+            self._problem_began = self._now()
         self.problem = problem
+
+    @property
+    def problem_seconds(self) -> float:
+        return self._now() - self._problem_began if self.problem else 0.0
 
     def ping(self) -> None:
         self._heart.loop_seen = self._now()

@@ -31,6 +31,7 @@ from sheepdog.faces.nbd import server as nbd
 from sheepdog.gateway import gateway
 from sheepdog.gateway import operation
 from sheepdog.gateway import orders
+from sheepdog.gateway import watch
 from sheepdog.model import errors
 from sheepdog.peer import links
 from sheepdog.peer import order
@@ -77,6 +78,7 @@ class Sheep:
         self.nbd = None
         self.port = None
         self.monitoring = None
+        self.watch = None
         self.exit_code = 0
         self._stopped = asyncio.Event()
         self._is_stopping = False
@@ -101,6 +103,7 @@ class Sheep:
             self.port.is_open = True
             self.world.spawn(self.gateway.declare_forever(),
                              'declarations to replicas')
+            self.world.spawn(self.watch.run(), 'watch of slow requests')
             if settings.nbd is not None:
                 self.nbd = nbd.NbdFace(self.world, self.volumes,
                                        self.catalogue, settings.nbd)
@@ -138,6 +141,10 @@ class Sheep:
                                              self.gateway)
         self.volumes = volumes.Volumes(world, self.cluster, self.gateway,
                                        self.catalogue)
+        self.watch = watch.Watch(
+            world, self.gateway, '%s:%s' % (settings.advertised_host,
+                                            settings.port),
+            settings.slow_seconds)
         self.cluster.operations = self.catalogue
         # In this order: a view is known to the replica (which takes its
         # ring) before anybody asks where objects are; recovery knows what
@@ -154,12 +161,12 @@ class Sheep:
         self.server.register(orders.Orders(self.world,
                                            self.gateway).handlers())
         self.server.register(volume_handles.handlers())
-        self.server.register(admin.Admin(self.world, self,
-                                         volume_handles).handlers())
         self.port = port.Port(
             self.world, public.Public(self.world, self.cluster, self.gateway,
                                       self.catalogue, self.volumes),
             self.server)
+        self.server.register(admin.Admin(
+            self.world, self, volume_handles, self.port).handlers())
 
     # -- the end --------------------------------------------------------
 

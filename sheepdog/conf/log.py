@@ -36,4 +36,8 @@ OPTIONS = [
         'destination', default='default', choices=DESTINATIONS,
         help='default: the file sheep.log; SIGHUP makes the sheep open it '
              'anew.'),
+    cfg.FloatOpt(
+        'slow_seconds', default=5.0, min=0,
+        help='A client\'s request that takes longer is logged, with what it '
+             'waits for. 0: never.'),
 ]

@@ -72,6 +72,7 @@ class SheepSettings:
     recovery_interval_ms: int = 0
     nbd: Optional[nbd_settings.NbdSettings] = None
     metrics: Optional[metrics_settings.MetricsSettings] = None
+    slow_seconds: float = 5.0
     pidfile: str = ''
     foreground: bool = False
 
@@ -127,6 +128,7 @@ def build(conf) -> SheepSettings:
         recovery_interval_ms=conf.recovery.interval,
         nbd=_nbd(conf) if conf.nbd.enabled else None,
         metrics=_metrics(conf) if conf.metrics.listen else None,
+        slow_seconds=conf.log.slow_seconds,
         pidfile=os.path.abspath(conf.pidfile) if conf.pidfile else '',
         foreground=conf.foreground)
 

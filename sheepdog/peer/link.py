@@ -140,6 +140,11 @@ class Link:
             return
         self._backlog.append(request)
 
+    def owed(self, callback):
+        """Ids of the requests that are still to be answered to it."""
+        return [request_id for request_id, (one, _, _)
+                in self._pending.items() if one == callback]
+
     @property
     def is_ready(self):
         return self._ready

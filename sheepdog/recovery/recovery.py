@@ -39,6 +39,9 @@ PAUSES_MAX = 10
 LOOK_BATCH = 512
 """Objects looked at before others get their turn of the loop."""
 
+UNTOLD = 'may be known only to'
+"""In a reason: missing sheep must be waited for, nothing else helps."""
+
 RINGS_MAX = 40
 LIST_SECONDS = 30.0
 
@@ -46,7 +49,9 @@ LIST_SECONDS = 30.0
 class Recovery:
     """Implements ``peer.replica.Guard`` and ``ClusterListener``.
 
-    ``done``/``total`` are the objects of the running pass, for operators.
+    ``done``/``total`` are the objects of the running pass, for operators;
+    ``waiting``: object → (since when it cannot be made whole, in seconds
+    since 1970, and why); ``obstacle``: the same of the pass, or None.
     """
 
     def __init__(self, world, cluster, replica, links, order,
@@ -66,6 +71,8 @@ class Recovery:
                                  self.standing, self._untold)
         self.done = 0
         self.total = 0
+        self.waiting = {}
+        self.obstacle = None
         self.is_running = False
         self._running = {}
         self._rings = {}
@@ -175,8 +182,9 @@ class Recovery:
         return None if view is None else self._wanting(view)
 
     def _wanting(self, view):
-        return 'what epoch %d wrote may be known only to %s' % (
-            view.epoch, ', '.join(past.missing(view, self.cluster.view)))
+        return 'what epoch %d wrote %s %s' % (
+            view.epoch, UNTOLD,
+            ', '.join(past.missing(view, self.cluster.view)))
 
     def _check_hidden(self, view):
         """:raises NotRecovered: there may be objects that nobody lists"""
@@ -253,6 +261,7 @@ class Recovery:
                     if await self._walk(view):
                         break
                 except errors.SheepdogError as exc:
+                    self._note_obstacle(str(exc))
                     if str(exc) != said:
                         said = str(exc)
                         LOG.info('recovery at epoch %d waits: %s',
@@ -263,6 +272,13 @@ class Recovery:
                         await asyncio.sleep(PAUSE_SECONDS)
         finally:
             self.is_running = False
+            self.waiting = {}
+            self.obstacle = None
+
+    def _note_obstacle(self, reason):
+        since = (self.obstacle[0] if self.obstacle
+                 else self.world.clock.time())
+        self.obstacle = since, reason
 
     async def _walk(self, view):
         """One pass; True when every object is whole."""
@@ -280,6 +296,7 @@ class Recovery:
                         return True
         self.total = len(wanted)
         self.done = 0
+        self.obstacle = None
         if wanted:
             LOG.info('recovery at epoch %d: %d objects', view.epoch,
                      len(wanted))
@@ -313,7 +330,11 @@ class Recovery:
                 await self.ensure(oid)
             except errors.SheepdogError as exc:
                 failed.append((oid, exc))
+                since = (self.waiting[oid][0] if oid in self.waiting
+                         else self.world.clock.time())
+                self.waiting[oid] = since, str(exc)
             else:
+                self.waiting.pop(oid, None)
                 self.done += 1
             if self.pause_seconds:
                 await asyncio.sleep(self.pause_seconds)

@@ -266,6 +266,16 @@ class Store:
         await self._adopter.adopt(oid, version, capacity, pieces, keep,
                                   list(zeros))
 
+    @property
+    def failure(self) -> str:
+        """Why no more is written, '' while it is."""
+        return str(self._writer.failed or '')
+
+    @property
+    def is_full(self) -> bool:
+        """Only the reserve is left: what takes more space is refused."""
+        return self._reserve.refuses()
+
     def bad_blocks(self) -> dict:
         """Object id → sorted numbers of blocks found to be wrong."""
         return {oid: self._bad.of(oid) for oid in sorted(self._bad.blocks)}

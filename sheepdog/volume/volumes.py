@@ -30,7 +30,11 @@ SHARED = 'shared'
 
 
 class Volumes:
-    """Also a ``ClusterListener``."""
+    """Also a ``ClusterListener``.
+
+    For operators, by VDI id, in seconds since 1970: ``locked_at``, since
+    when this sheep has the lock; ``refused``, when it was last refused.
+    """
 
     def __init__(self, world, cluster, gateway, catalogue):
         self.world = world
@@ -42,6 +46,8 @@ class Volumes:
         self._claims = {}
         self._turns = {}
         self._resizes = {}
+        self.locked_at = {}
+        self.refused = {}
 
     async def open(self, name, tag='', snap_id=0, read_only=False,
                    shared=False):
@@ -187,9 +193,15 @@ class Volumes:
         return turn
 
     async def _lock(self, vdi_id, mode):
-        await self.cluster.execute(
-            'lock', {'vdi_id': vdi_id, 'mode': mode,
-                     'owner': self.cluster.incarnation})
+        try:
+            await self.cluster.execute(
+                'lock', {'vdi_id': vdi_id, 'mode': mode,
+                         'owner': self.cluster.incarnation})
+        except errors.VdiLocked:
+            self.refused[vdi_id] = self.world.clock.time()
+            raise
+        self.refused.pop(vdi_id, None)
+        self.locked_at[vdi_id] = self.world.clock.time()
         self.gateway.unflushed.note_everyone(vdi_id)
 
     def _holds(self, vdi_id):
@@ -203,6 +215,7 @@ class Volumes:
                                     'was opened' % vdi_id)
 
     async def _unlock(self, vdi_id):
+        self.locked_at.pop(vdi_id, None)
         try:
             await self.cluster.execute(
                 'unlock', {'vdi_id': vdi_id,
@@ -229,6 +242,17 @@ class Volumes:
             for volume in self._all():
                 if volume.vdi_id == event['vdi_id']:
                     volume.invalidate()
+
+    def users(self):
+        """VDI id → how many have it open here, native clients as one."""
+        counts = {vdi_id: volume.users
+                  for vdi_id, volume in self._writing.items()
+                  if volume.valid}
+        for volume in self._reading:
+            counts[volume.vdi_id] = counts.get(volume.vdi_id, 0) + 1
+        for vdi_id in self._claims:
+            counts[vdi_id] = counts.get(vdi_id, 0) + 1
+        return counts
 
     def _all(self):
         return list(self._writing.values()) + list(self._reading)

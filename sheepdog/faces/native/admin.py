@@ -20,12 +20,15 @@ import asyncio
 import inspect
 import logging
 
+from sheepdog.cluster import api
+from sheepdog.faces.native import facts
 from sheepdog.model import errors
 from sheepdog.wire import peer as wire
 
 LOG = logging.getLogger(__name__)
 
 NODE_SECONDS = 5.0
+COPIES_SECONDS = 30.0
 SETTINGS = ('store', 'copies', 'copy_policy', 'block_size_shift', 'strict',
             'vdi_locks', 'fixed_vnodes', 'recycle_ids', 'avoid_full')
 
@@ -34,12 +37,15 @@ class Admin:
     """:param sheep: the whole (see ``cmd.wiring``): this room asks it for
         what it tells operators, and may stop it"""
 
-    def __init__(self, world, sheep, handles):
+    def __init__(self, world, sheep, handles, port=None):
         self.world = world
         self.sheep = sheep
         self.handles = handles
+        self.facts = facts.Facts(world, sheep, handles, port)
         self.methods = {
             'cluster.info': self._cluster_info,
+            'cluster.facts': self._cluster_facts,
+            'cluster.copies': self._cluster_copies,
             'cluster.format': self._cluster_format,
             'cluster.shutdown': self._cluster_shutdown,
             'cluster.recover': self._cluster_recover,
@@ -54,6 +60,8 @@ class Admin:
             'node.quiesce': self._node_quiesce,
             'node.log': self._node_log,
             'node.status': self._node_status,
+            'node.facts': self.facts.collect,
+            'node.copies': self.facts.copies,
             'vdi.create': self._vdi_create,
             'vdi.list': self._vdi_list,
             'vdi.resize': self._vdi_resize,
@@ -130,6 +138,38 @@ class Admin:
             'version': self.sheep.version,
         }
 
+    async def _cluster_facts(self):
+        """Of this sheep and of all others that it knows."""
+        return await self._ask_everyone('node.facts')
+
+    async def _cluster_copies(self):
+        return await self._ask_everyone('node.copies', COPIES_SECONDS)
+
+    async def _ask_everyone(self, method, timeout=NODE_SECONDS):
+        """Members, and those who are live and are none yet: each with its
+        ``address`` and ``answer``, or ``error``."""
+        others = self.sheep.cluster.acquaintances()
+        ours = self.sheep.cluster.incarnation
+        if not any(one.incarnation == ours for one in others):
+            settings = self.sheep.settings
+            others = [api.MemberInfo(
+                self.sheep.store.node_id, ours, settings.advertised_host,
+                settings.port, 0, 0)] + others
+        found = []
+        for member, result in zip(others, await asyncio.gather(
+                *(self._ask(one, method, timeout=timeout) for one in others),
+                return_exceptions=True)):
+            one = {'address': '%s:%s' % (member.host, member.port),
+                   'node': member.node}
+            if isinstance(result, errors.SheepdogError):
+                one['error'] = str(result) or type(result).__name__
+            elif isinstance(result, BaseException):
+                raise result
+            else:
+                one['answer'] = result
+            found.append(one)
+        return found
+
     async def _cluster_format(self, force=False, operation_id='',
                               **settings):
         unknown = sorted(set(settings) - set(SETTINGS))
@@ -173,12 +213,13 @@ class Admin:
                 return member
         raise errors.InvalidParameters('there is no node %s' % (number,))
 
-    async def _ask(self, member, method, arguments=None):
+    async def _ask(self, member, method, arguments=None,
+                   timeout=NODE_SECONDS):
         """Of another sheep, or of this one."""
         if member.incarnation == self.sheep.cluster.incarnation:
             return await self.call(None, method, arguments or {})
         _, _, payload = await self.sheep.links.control(member).call(
-            wire.ADMIN, timeout=NODE_SECONDS, payload=wire.pack_json(
+            wire.ADMIN, timeout=timeout, payload=wire.pack_json(
                 {'method': method, 'arguments': arguments or {}}))
         return wire.unpack_json(payload)['result']
 

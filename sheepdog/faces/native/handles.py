@@ -97,6 +97,12 @@ class Handles:
         if self._by_user.get(user) is session:
             del self._by_user[user]
 
+    def users(self):
+        """(address, VDI) of each volume that is open here."""
+        return [(session.connection.peername, volume.name)
+                for session, handles in self._by_session.items()
+                for volume in handles.values()]
+
     def _forget(self, session):
         for volume in self._by_session.pop(session, {}).values():
             self.world.spawn(self._close(volume), 'close of a volume')

@@ -100,6 +100,11 @@ class NbdFace:
             LOG.warning('NBD: %d volumes are still busy with requests',
                         len(self._sessions))
 
+    def clients(self) -> list:
+        """(client's address, VDI) of each connection on an export."""
+        return [session.described for session in self._sessions
+                if session.described]
+
     # For the sessions.
 
     def admit(self, session: session_module.NbdSession,

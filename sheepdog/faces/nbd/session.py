@@ -117,6 +117,13 @@ class NbdSession:
 
     # From the face.
 
+    @property
+    def described(self) -> Optional[tuple]:
+        """(client's address, VDI); None before it has chosen one."""
+        if self._connection is None or self._volume is None:
+            return None
+        return self._connection.peername, self._volume.name
+
     def drain(self) -> None:
         """The sheep stops: finish what is under way, then close."""
         if self._transmission is not None:

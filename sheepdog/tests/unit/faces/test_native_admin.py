@@ -12,10 +12,13 @@
 
 """Tests of sheepdog.faces.native.admin."""
 
+import base64
 import types
 from unittest import mock
 
 from sheepdog.faces.native import admin
+from sheepdog.faces.native import facts as facts_module
+from sheepdog.gateway import watch
 from sheepdog.model import errors
 from sheepdog.tests.unit.faces import native_case
 from sheepdog.tests.unit import flock
@@ -71,6 +74,13 @@ class AdminTest(native_case.NativeCase):
         one.cluster.explain = lambda: {
             'status': one.cluster.status.value, 'reason': '', 'missing': [],
             'leader': {'host': '10.0.0.1', 'port': flock.PORT}}
+        one.cluster.circumstances = lambda: {'problem': ''}
+        one.cluster.acquaintances = lambda: list(one.cluster.view.members)
+        one.store.failure = ''
+        one.store.is_full = False
+        one.watch = watch.Watch(one.world, one.gateway, one.name, 5.0)
+        one.nbd = types.SimpleNamespace(
+            clients=lambda: [('10.9.9.9:1', 'vm')])
 
     async def ok(self, method, **arguments):
         result, message = await self.method(self.tool, method, **arguments)
@@ -238,6 +248,95 @@ class AdminTest(native_case.NativeCase):
              'address': '10.0.0.1:7000', 'nbd': '127.0.0.1:10809',
              'bad_objects': 0,
              'store': {'total': 40, 'free': 30, 'used': 10}})
+
+    async def facts(self, method='cluster.facts'):
+        found = await self.ok(method)
+        self.assertEqual(['%s:7000' % one.name for one in self.sheep],
+                         [entry['address'] for entry in found])
+        return [entry.get('answer') for entry in found]
+
+    async def test_facts_of_all(self):
+        vdi_id = await self.create('vm')
+        await self.b.volumes.open('vm')
+        with self.assertRaises(errors.VdiLocked):
+            await self.a.volumes.open('vm')
+        a, b, _c = await self.facts()
+        self.assertEqual((a['status'], a['node'], a['copies'], a['problem']),
+                         ('ok', self.a.name, 3, ''))
+        self.assertEqual([m['host'] for m in a['view']['members']],
+                         [one.name for one in self.sheep])
+        self.assertIsNone(a['before'])
+        self.assertEqual({'10.0.0.2:7000': '', '10.0.0.3:7000': ''},
+                         a['peers'])
+        self.assertEqual((a['store']['total'], a['store']['failure']),
+                         (40, ''))
+        self.assertEqual(b['locks'], [{
+            'vdi_id': vdi_id, 'name': 'vm', 'users': 1, 'mode': 'exclusive',
+            'since': self.b.volumes.locked_at[vdi_id]}])
+        self.assertEqual([{'vdi_id': vdi_id, 'name': 'vm',
+                           'since': self.a.volumes.refused[vdi_id],
+                           'owners': [self.b.cluster.incarnation]}],
+                         a['refused_locks'])
+        self.assertEqual([['nbd', '10.9.9.9:1', 'vm']], b['clients'])
+
+    async def test_facts_of_one_that_is_cut_off(self):
+        with mock.patch.object(facts_module, 'PING_SECONDS', 0.2), \
+                mock.patch.object(admin, 'NODE_SECONDS', 0.5):
+            self.flock.fabric.sever(self.c.name)
+            for one in (self.a, self.b):
+                self.flock.fabric.cut.add((one.name, self.c.name))
+            a, b, c = await self.facts()
+        self.assertIsNone(c)
+        self.assertTrue(b['peers']['10.0.0.3:7000'])
+        self.assertEqual('', a['peers']['10.0.0.2:7000'])
+
+    async def test_facts_of_recovery(self):
+        oid = await self.create('vm') << 32 | 7
+        recovery = self.a.recovery
+        recovery.waiting = {
+            oid: (5.0, 'object %016x: of no use' % oid),
+            oid + 1: (4.0, 'object %016x: of no use' % (oid + 1)),
+            oid + 2: (3.0, 'epoch 1 may be known only to x')}
+        recovery.obstacle = (9.0, 'hidden')
+        a, _b, _c = await self.facts()
+        self.assertEqual([
+            {'reason': 'of no use', 'count': 2, 'since': 4.0,
+             'example': '%016x' % oid, 'is_untold': False},
+            {'reason': 'epoch 1 may be known only to x', 'count': 1,
+             'since': 3.0, 'example': '%016x' % (oid + 2),
+             'is_untold': True}], a['recovery']['waiting'])
+        self.assertEqual({'since': 9.0, 'reason': 'hidden',
+                          'is_untold': False}, a['recovery']['obstacle'])
+
+    async def test_facts_before_there_is_a_view(self):
+        """Also who is no member yet is asked, and asks."""
+        self.a.cluster.state.view = None
+        members = list(self.b.cluster.view.members)
+        self.a.cluster.acquaintances = lambda: members[1:]
+        a, b, c = await self.facts()
+        self.assertIsNone(a['view'])
+        self.assertTrue(b['view'] and c['view'])
+
+    async def test_copies(self):
+        vdi_id = await self.create('vm')
+        await self.a.gateway.write_wait(vdi_id << 32, 0, b'12345678',
+                                        create=True)
+        self.b.recovery.standing.doubt(vdi_id << 32)
+        self.b.recovery.standing.doubt = None
+        with mock.patch.object(self.b.recovery.mover, 'make_whole',
+                               side_effect=errors.NotRecovered):
+            a, b, _c = await self.facts('cluster.copies')
+        self.assertEqual((1, True, {'%06x' % vdi_id: 3}),
+                         (a['epoch'], a['is_settled'], a['vdis']))
+
+        def unpack(packing, text):
+            return list(packing.iter_unpack(base64.b64decode(text)))
+
+        self.assertIn((vdi_id << 32,), unpack(facts_module.WHOLE,
+                                              a['whole']))
+        self.assertEqual([], unpack(facts_module.PARTIAL, a['partial']))
+        self.assertEqual([(vdi_id << 32, 1)], unpack(facts_module.PARTIAL,
+                                                     b['partial']))
 
     async def test_node_quiesce(self):
         vdi_id = await self.create('vm')

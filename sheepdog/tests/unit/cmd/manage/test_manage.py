@@ -24,6 +24,7 @@ from sheepdog.model import errors
 from sheepdog.testing import fake_sheep
 from sheepdog.tests.unit.cmd.dog import test_tables as samples
 from sheepdog.tests.unit.cmd import streams
+from sheepdog.tests.unit.cmd import test_diagnosis as facts
 
 
 class ManageCase(unittest.TestCase):
@@ -97,6 +98,47 @@ class StatusTest(ManageCase):
         self.manage('status', code=2)
         self.assertEqual(1, len(self.streams.complaint.splitlines()))
         self.assertIn('cannot connect', self.streams.complaint)
+
+
+class WhyTest(ManageCase):
+    def facts(self, *changes):
+        self.cluster.answers['cluster.facts'] = facts.found(*changes)
+
+    def test_all_is_well(self):
+        self.facts()
+        self.assertEqual(
+            'well: 3 of 3 nodes serve, epoch 2, led by 10.0.0.1:7000\n',
+            self.manage('status --why'))
+        self.assertEqual(
+            {'verdict': 'well', 'serving': 3, 'known': 3, 'epoch': 2,
+             'leader': '10.0.0.1:7000', 'findings': []},
+            self.rows('status --why'))
+
+    def test_a_fault(self):
+        self.facts({'store': {'is_full': True}}, {'lapsed': [1.0, 'x']})
+        told = json.loads(self.manage('status --why -f json', code=1))
+        finding, = told['findings']
+        self.assertEqual(
+            ('disk-full', 'degraded', None, ['10.0.0.1:7000'],
+             'runbook/disk-full'),
+            tuple(finding[key] for key in (
+                'code', 'severity', 'since', 'nodes', 'page')))
+        self.assertRegex(
+            self.manage('status --why', code=1),
+            r'(?s)disk-full \(degraded\)\n    what:  the disk of '
+            r'10.0.0.1:7000 .*\n    means: .*\n    to do: .*\n'
+            r'    page:  runbook/disk-full\n')
+
+    def test_nothing_is_served(self):
+        self.facts(facts.WAITING, facts.WAITING, 'refused')
+        self.assertIn('since 1970-01-12 13:40:00',
+                      self.manage('status --why', code=2))
+
+    def test_nobody_answers(self):
+        self.sheep.stop()
+        told = json.loads(self.manage('status --why -f json', code=2))
+        self.assertEqual(['no-answer'],
+                         [one['code'] for one in told['findings']])
 
 
 class ConfigTest(ManageCase):

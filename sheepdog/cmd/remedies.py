@@ -1,0 +1,165 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What each finding means, and what to do about it. The codes are stable:
+scripts may rely on them. ``page`` is in the documentation, under runbook/.
+"""
+
+import typing
+
+NOTE = 'note'
+"""Nothing to do at once."""
+DEGRADED = 'degraded'
+"""All is served, or nearly all, but something is wrong."""
+DOWN = 'down'
+"""The cluster serves nothing."""
+
+
+class Remedy(typing.NamedTuple):
+    severity: str
+    page: str
+    means: str
+    todo: str
+
+
+REMEDIES = {
+    'no-answer': Remedy(
+        DOWN, 'no-answer',
+        'No data is served through these sheep, and none is lost: what was '
+        'acknowledged is on the disks. Perhaps the cluster was shut down.',
+        'Start the sheep on each node (systemctl start sheep); or name one '
+        'that runs with -a.'),
+    'shutting-down': Remedy(
+        DOWN, 'no-answer',
+        'Nothing is served; all data is being brought to the disks.',
+        'Wait until all sheep have ended. Start them again to go on.'),
+    'wait-format': Remedy(
+        DOWN, 'wait-format',
+        'There are no VDIs yet, so there is nothing to lose.',
+        'When all nodes are there: dog cluster format.'),
+    'wait-members': Remedy(
+        DOWN, 'wait-members',
+        'Nothing is served: who is missing may have the last writes.',
+        'Start the missing sheep. Only if one never comes back: dog cluster '
+        'recover force, which gives up what only it has.'),
+    'coordination-away': Remedy(
+        DEGRADED, 'coordination-away',
+        'A sheep that hears nothing of the others serves nothing once its '
+        'lease has run out. No data is lost.',
+        'Bring the coordination service back; the sheep go on by '
+        'themselves.'),
+    'no-leader': Remedy(
+        DEGRADED, 'no-agreement',
+        'Reads and writes go on, but nothing can be decided: no VDI is '
+        'created, locked or opened, nobody joins.',
+        'If it lasts for more than a few seconds, look for a node that '
+        'hangs, and restart its sheep.'),
+    'epoch-prepared': Remedy(
+        DEGRADED, 'no-agreement',
+        'Reads and writes wait until the next member list is decided. '
+        'Nothing is lost by that.',
+        'If it lasts for more than a few seconds, restart the sheep that '
+        'does not answer.'),
+    'joining': Remedy(
+        DEGRADED, 'no-agreement',
+        'This node serves nothing yet; the others are not disturbed.',
+        'If it lasts for more than a few seconds, look into the log of the '
+        'leader and of this node.'),
+    'node-lapsed': Remedy(
+        DEGRADED, 'node-lapsed',
+        'This node serves nothing until it has joined again, which it '
+        'tries by itself. Its disk is brought up to date then.',
+        'Find out why it was not heard of: was the machine suspended or '
+        'overloaded, or the way to the coordination service cut?'),
+    'lapsed-lately': Remedy(
+        NOTE, 'node-lapsed',
+        'It has joined again. Meanwhile it served nothing, and what it '
+        'missed was brought over from the others.',
+        'Find out why it was not heard of, lest it happens again.'),
+    'node-refused': Remedy(
+        DEGRADED, 'node-refused',
+        'This node is not in the cluster and serves nothing; the others '
+        'are not disturbed.',
+        'Mend what the reason says, and start its sheep again.'),
+    'node-unreachable': Remedy(
+        DEGRADED, 'node-unreachable',
+        'Writes to objects with a copy there wait until the cluster goes on '
+        'without it. No data is lost.',
+        'Look whether the machine and its network are up; restart its '
+        'sheep if it hangs.'),
+    'few-zones': Remedy(
+        DEGRADED, 'degraded',
+        'Everything is served, but there are fewer copies than wanted, and '
+        'fewer further failures can be borne.',
+        'Bring the missing nodes back, or add nodes in other zones.'),
+    'recovering': Remedy(
+        DEGRADED, 'degraded',
+        'Everything is served; until it is done, some objects have fewer '
+        'copies than wanted.',
+        'Wait. Stop no further node before (sheepdog-manage safe-to-stop '
+        'tells).'),
+    'recovery-waits': Remedy(
+        DEGRADED, 'degraded',
+        'These objects have fewer copies than wanted, or wait to be read.',
+        'It is tried again all the time. If it lasts, mend what the reason '
+        'says.'),
+    'objects-missing': Remedy(
+        DEGRADED, 'lost-node',
+        'Reads and writes of these objects wait: who is missing may have '
+        'their last writes, and nobody guesses.',
+        'Start the missing sheep. Only if they never come back: stop all, '
+        'start those that are left, and dog cluster recover force.'),
+    'disk-full': Remedy(
+        DEGRADED, 'disk-full',
+        'Writes that need new space are refused; reads, overwriting and '
+        'deleting go on.',
+        'Delete VDIs or discard space in them, or add nodes.'),
+    'disk-filling': Remedy(
+        DEGRADED, 'disk-full',
+        'Everything is served, but the loss of a node may fill the disks '
+        'of the others.',
+        'Delete VDIs or discard space in them, or add nodes.'),
+    'disk-failed': Remedy(
+        DEGRADED, 'disk-failing',
+        'This node takes no more writes: writes to objects with a copy '
+        'there fail. Nothing that was acknowledged is lost while the other '
+        'copies are whole.',
+        'Stop the sheep there: the others restore the redundancy. Then '
+        'replace the disk.'),
+    'damaged-blocks': Remedy(
+        NOTE, 'disk-failing',
+        'They are taken from other copies and put right when they are met.',
+        'Look after that disk: it gives back other bytes than were written.'),
+    'damage-irreparable': Remedy(
+        DEGRADED, 'disk-failing',
+        'No copy has these blocks right: reading them fails. Writing them '
+        'anew mends them.',
+        'Restore what was there from a backup, and look after the disks.'),
+    'slow-requests': Remedy(
+        DEGRADED, 'slow-requests',
+        'Clients wait for these requests. They are tried until they are '
+        'done; nothing is lost.',
+        'Look after whom or what they wait for.'),
+    'lock-contended': Remedy(
+        DEGRADED, 'locked-vdi',
+        'A client could not open this VDI, since another one has it.',
+        'If that other one is still in use, all is as it should be. If its '
+        'owner is gone for good: sheepdog-manage lock break NAME.'),
+    'lock-idle': Remedy(
+        NOTE, 'locked-vdi',
+        'Nobody uses this VDI, but no other sheep can open it.',
+        'sheepdog-manage lock break NAME, if that lasts.'),
+    'locks-held': Remedy(
+        NOTE, 'locked-vdi',
+        'They can be opened for writing through these sheep only.',
+        'Nothing, if they are in use.'),
+}
