@@ -10,11 +10,82 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import testtools
+
 from sheepdog.model import errors
+from sheepdog.store import journal
+from sheepdog.store import state
 from sheepdog.tests.unit.store import case
 
 BLOCK = case.BLOCK
 CAPACITY = case.CAPACITY
+
+
+class _File:
+    """Remembers what was written, and how much at a time."""
+
+    def __init__(self, size: int):
+        self.content = bytearray(b'old ' * (size // 4))
+        self.sizes = []
+
+    def pwritev(self, buffers, offset):
+        data = b''.join(buffers)
+        assert offset + len(data) <= len(self.content)
+        self.content[offset:offset + len(data)] = data
+        self.sizes.append(len(data))
+
+
+class AheadTest(testtools.TestCase):
+
+    SEGMENT = 1 << 20
+    PAGE = journal.PAGE_BYTES
+    AHEAD = SEGMENT // journal.AHEAD_FRACTION
+
+    def setUp(self):
+        super().setUp()
+        self.files = [_File(self.SEGMENT) for _ in range(2)]
+        self.journal = journal.Journal(self.files, self.SEGMENT, 1, 0, False,
+                                       state.Counters())
+
+    def write(self, size: int) -> int:
+        """Write one record out; the bytes that were written for it."""
+        number = self.journal.take_number()
+        data = bytes([number % 255 + 1]) * size
+        self.journal.append(number, [data], size)
+        file = self.journal.current.file
+        before = self.journal.tail - size
+        self.journal.write_out()
+        self.assertEqual(data, file.content[before:before + size])
+        return file.sizes[-1]
+
+    def test_the_first_use_is_prepared_a_piece_at_a_time(self):
+        sizes = [self.write(self.PAGE) for _ in range(21)]
+        # The first one brings the header along.
+        wanted = [2 * self.PAGE + self.AHEAD] + [self.PAGE] * 4
+        wanted += ([self.PAGE + self.AHEAD] + [self.PAGE] * 4) * 4
+        self.assertEqual(wanted[:21], sizes)
+
+    def test_nothing_goes_beyond_the_end(self):
+        count = self.SEGMENT // self.PAGE - 1
+        for _ in range(count):
+            self.write(self.PAGE)
+        self.assertFalse(self.journal.has_room(1, True))
+        self.assertNotIn(b'old ', self.files[0].content)
+
+    def test_zeroes_follow_also_where_the_last_page_is_torn(self):
+        self.write(self.PAGE // 2)
+        start, end = 3 * self.PAGE // 2, 2 * self.PAGE + self.AHEAD
+        content = self.files[0].content
+        self.assertEqual(bytes(end - start), content[start:end])
+        self.assertEqual(b'old ', content[end:end + 4])
+
+    def test_a_segment_is_prepared_once(self):
+        for _ in range(3):
+            for _ in range(self.SEGMENT // self.PAGE - 1):
+                self.write(self.PAGE)
+            self.journal.switch().is_free = True
+        again = self.files[0].sizes[self.SEGMENT // self.PAGE - 1:]
+        self.assertEqual({self.PAGE, 2 * self.PAGE}, set(again))
 
 
 class SegmentsTest(case.StoreCase):
