@@ -21,6 +21,7 @@ from sheepdog import client
 from sheepdog.cmd import exits
 from sheepdog.cmd.manage import cluster
 from sheepdog.cmd.manage import config
+from sheepdog.cmd.manage import departure
 from sheepdog.cmd.manage import node
 from sheepdog.cmd.manage import status
 from sheepdog.cmd.manage import vdi
@@ -30,6 +31,7 @@ from sheepdog.model import limits
 COMMANDS = {
     'config': config.Config,
     'status': status.Status,
+    'safe-to-stop': departure.SafeToStop,
     'cluster show': cluster.Show,
     'cluster epochs': cluster.Epochs,
     'cluster format': cluster.Format,
