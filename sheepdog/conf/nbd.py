@@ -77,6 +77,12 @@ OPTIONS = [
         'handshake_timeout_seconds', default=30.0, min=0.1,
         help='How long a client may take to choose an export.'),
     cfg.FloatOpt(
+        'request_timeout_seconds', default=300.0, min=0.0,
+        help='A connection is closed when one of its requests is not '
+             'answered in this time (or up to half of it later), so that '
+             'the client can go to another sheep, or report an error. 0: '
+             'requests wait for the cluster as long as it takes.'),
+    cfg.FloatOpt(
         'lock_wait_seconds', default=3.0, min=0.0,
         help='How long to try again where a VDI cannot be opened at once.'),
 ]

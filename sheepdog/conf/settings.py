@@ -185,6 +185,7 @@ def _nbd(conf):
                                      options.read_only_networks),
         connections_max=options.connections_max,
         handshake_timeout_seconds=options.handshake_timeout_seconds,
+        request_timeout_seconds=options.request_timeout_seconds,
         lock_wait_seconds=options.lock_wait_seconds)
 
 

@@ -59,6 +59,10 @@ class NbdSettings:
     its last user has just gone and the lock is not free yet, or the epoch
     changes."""
 
+    request_timeout_seconds: float = 300.0
+    """A connection with a request that is not answered in this time (and
+    half of it more, at most) is closed. 0: never."""
+
     inflight_max: int = limits.CONNECTION_INFLIGHT_MAX
     """Requests of one connection under way, before no more are read."""
 
@@ -70,5 +74,7 @@ class NbdSettings:
                      'handshake_timeout_seconds'):
             if getattr(self, name) <= 0:
                 raise ValueError('%s must be more than 0' % name)
+        if self.request_timeout_seconds < 0:
+            raise ValueError('request_timeout_seconds is less than 0')
         if self.tls is not nbd_options.Tls.NONE and self.tls_files is None:
             raise ValueError('TLS needs a certificate')

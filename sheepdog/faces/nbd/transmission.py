@@ -75,7 +75,8 @@ class Transmission:
                  '_counters', '_inflight', '_inflight_max',
                  '_inflight_bytes', '_inflight_bytes_max', '_budget',
                  '_is_full', '_is_ending', '_is_gone', '_on_over',
-                 '_quiet_until')
+                 '_quiet_until', '_begun', '_begun_before', '_half_bound',
+                 '_timer')
 
     def __init__(self, world: api.World, connection: api.Connection,
                  volume: exports.Volume, export: nbd.Export,
@@ -106,6 +107,14 @@ class Transmission:
         self._is_ending = False
         self._is_gone = False
         self._quiet_until = 0.0
+        self._begun = [0]
+        """How many were begun in this half of the time that a request may
+        take, and are not answered; ``_begun_before``: in those before."""
+        self._begun_before = ([0], [0])
+        self._half_bound = settings.request_timeout_seconds / 2
+        self._timer = None
+        if self._half_bound:
+            self._set_timer()
 
     # From the connection and the face.
 
@@ -125,6 +134,8 @@ class Transmission:
         self._settle()
 
     def disconnected(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         self._is_gone = True
         self._is_ending = True
         self._settle()
@@ -147,8 +158,10 @@ class Transmission:
             counters.bytes_read += length
             self._inflight += 1
             self._inflight_bytes += length
+            begun = self._begun
+            begun[0] += 1
             volume.submit_read(offset, length, functools.partial(
-                self._on_read, cookie, offset, length))
+                self._on_read, begun, cookie, offset, length))
         elif (command == _WRITE and data and
                 offset + length <= volume.size and
                 not flags & _NOT_FUA and not self._is_read_only and
@@ -158,9 +171,11 @@ class Transmission:
             counters.bytes_written += length
             self._inflight += 1
             self._inflight_bytes += length
+            begun = self._begun
+            begun[0] += 1
             volume.submit_write(offset, data, flags == _FUA,
-                                functools.partial(self._on_written, cookie,
-                                                  length))
+                                functools.partial(self._on_written, begun,
+                                                  cookie, length))
         else:
             self._take_rare(flags, command, cookie, offset, length, data)
             length = 0
@@ -171,8 +186,9 @@ class Transmission:
         self._pause()
         return False
 
-    def _on_read(self, cookie: int, offset: int, length: int, error,
-                 data) -> None:
+    def _on_read(self, begun: list, cookie: int, offset: int, length: int,
+                 error, data) -> None:
+        begun[0] -= 1
         self._inflight -= 1
         self._inflight_bytes -= length
         if error is not None:
@@ -193,7 +209,9 @@ class Transmission:
         if self._is_full or self._is_ending:
             self._settle()
 
-    def _on_written(self, cookie: int, length: int, error) -> None:
+    def _on_written(self, begun: list, cookie: int, length: int,
+                    error) -> None:
+        begun[0] -= 1
         self._inflight -= 1
         self._inflight_bytes -= length
         if error is not None:
@@ -227,6 +245,27 @@ class Transmission:
                 on_over, self._on_over = self._on_over, None
                 on_over()
 
+    # Time.
+
+    def _set_timer(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(
+            self._half_bound, self._on_half_bound)
+
+    def _on_half_bound(self) -> None:
+        newer, older = self._begun_before
+        if older[0]:
+            # Whoever waits can go elsewhere, or tell its user. What was
+            # begun is not given up: the volume stays open until it ends.
+            self._timer = None
+            LOG.warning('%s: %d requests on %s are not answered after %g s: '
+                        'closing', self._connection.peername, older[0],
+                        self._volume.name, self._half_bound * 2)
+            self._connection.abort()
+            return
+        self._begun_before = self._begun, newer
+        self._begun = [0]
+        self._set_timer()
+
     # The long way.
 
     def _take_rare(self, flags: int, command: int, cookie: int, offset: int,
@@ -246,8 +285,10 @@ class Transmission:
                 self.drain()
         elif length or command == nbd.CMD_FLUSH:
             self._inflight += 1
+            self._begun[0] += 1
             self._world.spawn(
-                self._run(flags, command, cookie, offset, length),
+                self._run(self._begun, flags, command, cookie, offset,
+                          length),
                 'nbd request')
         elif command == _READ and self._is_structured:
             self._send(wire.none_chunk(cookie))
@@ -287,13 +328,14 @@ class Transmission:
             return nbd.ENOTSUP, 'not fast without a hole'
         return 0, ''
 
-    async def _run(self, flags: int, command: int, cookie: int, offset: int,
-                   length: int) -> None:
+    async def _run(self, begun: list, flags: int, command: int, cookie: int,
+                   offset: int, length: int) -> None:
         try:
             await _RARE[command](self, flags, cookie, offset, length)
         except errors.SheepdogError as error:
             self._fail(cookie, command, error)
         finally:
+            begun[0] -= 1
             self._inflight -= 1
             self._settle()
 
