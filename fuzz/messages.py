@@ -40,6 +40,7 @@ def message_seeds():
         yield wire.pack_json(dict(message, term=1, leader=leader, to=to))
     yield wire.pack_json({'kind': 'execute', 'operation': 'o',
                           'name': 'lock', 'arguments': {'vdi_id': 1}})
+    yield wire.pack_json({'kind': 'complain', 'about': 'n1.1'})
 
 
 @registry.target('cluster-messages', (errors.InvalidParameters,),

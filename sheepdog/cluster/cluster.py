@@ -13,6 +13,7 @@
 """The cluster as one sheep sees it: the room's face to the others."""
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 from typing import Any, Mapping, Optional
@@ -283,6 +284,24 @@ class Cluster:
             raise errors.NotServing('it takes long') from None
         return answer['result']
 
+    async def complain(self, incarnation: str) -> None:
+        """Tell the leader that a member cannot be reached from here; again
+        each second while it is so, once ``patience`` seconds have gone by.
+        """
+        info = self._roll.leader
+        if self._leader is not None:
+            self._leader.complain(self.incarnation, incarnation)
+        elif info is not None and info.incarnation != self.incarnation:
+            with contextlib.suppress(errors.SheepdogError):
+                await self._courier.call(
+                    info, {'kind': 'complain', 'about': incarnation},
+                    self._pace.call)
+
+    @property
+    def patience(self) -> float:
+        """Seconds: who is dead has left the view by then."""
+        return self._pace.patience
+
     # From the other sheep.
 
     async def handle(self, sender: str, message: dict) -> dict:
@@ -293,10 +312,14 @@ class Cluster:
         if self._follower is None:
             raise errors.NotServing('starting')
         messages.checked(message)
-        if message['kind'] != 'execute':
+        kind = message['kind']
+        if kind not in messages.TO_THE_LEADER:
             return await self._follower.handle(sender, message)
         if self._leader is None:
             raise errors.NotServing('not the leader')
+        if kind == 'complain':
+            self._leader.complain(sender, message['about'])
+            return {'ok': True}
         return {'result': await self._leader.ask(
             message['operation'], message['name'], message['arguments'])}
 

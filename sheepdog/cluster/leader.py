@@ -23,6 +23,7 @@ import logging
 from typing import Any, Optional
 
 from sheepdog.cluster import api
+from sheepdog.cluster import complaints as complaints_module
 from sheepdog.cluster import decisions
 from sheepdog.cluster import delivery as delivery_module
 from sheepdog.cluster import desk as desk_module
@@ -73,12 +74,14 @@ class Leader:
             world, pace, roll, messenger, ledger, protocol, self._delivery,
             self._survey, self._sequencer, self._refresh)
         self._desk = desk_module.Desk(world, operations, self._enqueue)
+        self._complaints = complaints_module.Complaints()
         self._queue = collections.deque()
         self._is_roll_new = True
         self._is_view_due = True
         self._held: dict = {}
         self._refused: dict = {}
         self.refusals: dict = {}
+        self._kept_out: dict = {}
         self._task: Optional[asyncio.Task] = None
         self._helpers: list = []
         self.is_leading = False
@@ -125,6 +128,14 @@ class Leader:
         self._is_roll_new = True
         self._messenger.drop_gone()
         self._kicked.set()
+
+    def complain(self, accuser: str, accused: str) -> None:
+        """``accuser`` cannot reach ``accused``."""
+        if self.is_leading and accuser in self._sequencer.standing and (
+                accused in self._sequencer.standing):
+            self._complaints.note(accuser, accused, self._clock.monotonic())
+            self._is_view_due = True
+            self._kicked.set()
 
     async def ask(self, operation: str, kind: str, arguments: dict) -> Any:
         """Run an exclusive operation.
@@ -246,7 +257,7 @@ class Leader:
         self._sequencer.standing = {
             one for one in self._sequencer.standing
             if self._roll.is_current(one)}
-        for known in (self._held, self._refused):
+        for known in (self._held, self._refused, self._kept_out):
             for incarnation in [one for one in known
                                 if not self._roll.is_current(one)]:
                 del known[incarnation]
@@ -257,10 +268,25 @@ class Leader:
         """Returns whether anything was done. Looking costs something with
         thousands of members, so it is done when something may have changed.
         """
+        self._judge()
         if await self._sync_absent() or await self._change_epoch():
             return True
-        self._is_view_due = bool(self._held) or self._is_soon_more()
+        self._is_view_due = (
+            bool(self._held) or self._is_soon_more()
+            or self._complaints.is_pending(self._clock.monotonic()))
         return False
+
+    def _judge(self) -> None:
+        """Send away who cannot be reached by others."""
+        now = self._clock.monotonic()
+        missed = self._complaints.verdict(
+            [one for one in self._roll.current()
+             if one in self._sequencer.standing], self._messenger.own, now)
+        if missed is not None:
+            self._delivery.fence(missed, 'other members cannot reach it')
+            if missed != self._messenger.own:
+                LOG.warning('%s may join again in %d s', missed,
+                            self._complaints.send_away(missed, now))
 
     async def _sync_absent(self) -> bool:
         """Members of the view that have not got its state: a leader died
@@ -351,6 +377,9 @@ class Leader:
             answer = self._survey.answers.get(incarnation)
             if incarnation in self._sequencer.standing:
                 infos.append(info)
+            elif self._complaints.is_away(incarnation,
+                                          self._clock.monotonic()):
+                self._keep_out(incarnation)
             elif answer is not None and not self._is_held(incarnation):
                 reason = roster.refusal(
                     info, takeover.created_of(answer), self._protocol,
@@ -360,6 +389,15 @@ class Leader:
                 else:
                     infos.append(info)
         return infos
+
+    def _keep_out(self, incarnation: str) -> None:
+        if incarnation not in self._kept_out:
+            self._kept_out[incarnation] = None
+            self._world.spawn(self._tell(incarnation, {
+                'kind': 'waiting', 'status': api.Status.WAIT_FOR_JOIN.value,
+                'reason': 'other members could not reach this sheep: its '
+                          'network must be mended; it is tried again soon',
+                'missing': []}), 'keep out')
 
     def _refuse(self, incarnation: str, reason: str) -> None:
         if self._refused.get(incarnation) != reason:

@@ -189,7 +189,11 @@ _FIELDS = {
     'waiting': {'status': str, 'reason': str, 'missing': list},
     'refuse': {'reason': str},
     'execute': {'operation': str, 'name': str, 'arguments': dict},
+    'complain': {'about': str},
 }
+
+TO_THE_LEADER = ('execute', 'complain')
+"""All other kinds come from a leader, and name it and its term."""
 
 
 def checked(message: dict) -> dict:
@@ -201,7 +205,7 @@ def checked(message: dict) -> dict:
     fields = _FIELDS.get(kind) if isinstance(kind, str) else None
     if fields is None:
         raise errors.InvalidParameters('unknown message %.40r' % (kind,))
-    if kind != 'execute':
+    if kind not in TO_THE_LEADER:
         shapes.check(message, _HEADER, kind)
     shapes.check(message, fields, kind)
     if kind == 'events' and not message['records']:

@@ -104,6 +104,8 @@ class Sheep:
             self.world.spawn(self.gateway.declare_forever(),
                              'declarations to replicas')
             self.world.spawn(self.watch.run(), 'watch of slow requests')
+            self.world.spawn(self.links.complain_forever(self.cluster),
+                             'complaints')
             if settings.nbd is not None:
                 self.nbd = nbd.NbdFace(self.world, self.volumes,
                                        self.catalogue, settings.nbd)

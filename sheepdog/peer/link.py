@@ -31,6 +31,7 @@ LOG = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_SECONDS = 2.0
 RECONNECT_PAUSE_SECONDS = 0.1
+TRIED_SECONDS = 2 * CONNECT_TIMEOUT_SECONDS
 SILENCE_SECONDS = 6.0
 """A link with requests under way and no byte coming in is dropped. (A
 sheep that takes longer with them answers a PING.)"""
@@ -61,6 +62,8 @@ class Link:
         self._backlog_bytes = 0
         self._connecting = False
         self._not_before = 0.0
+        self._failing_since = None
+        self._failed_last = 0.0
         self._last_heard = 0.0
 
     # -- calling --------------------------------------------------------
@@ -149,6 +152,14 @@ class Link:
     def is_ready(self):
         return self._ready
 
+    def trouble_seconds(self):
+        """For how long it could not be connected; 0 when it can, or nobody
+        has tried lately."""
+        if (self._failing_since is None or self._failed_last
+                < self.world.clock.monotonic() - TRIED_SECONDS):
+            return 0.0
+        return self._failed_last - self._failing_since
+
     @property
     def queued_bytes(self):
         if self._connection is None:
@@ -178,6 +189,7 @@ class Link:
         if error is None and self._connection is not None and (
                 not self.closed):
             self._ready = True
+            self._failing_since = None
             backlog, self._backlog = self._backlog, []
             self._backlog_bytes = 0
             for (opcode, flags, epoch, _, oid, token, offset, aux, payload,
@@ -186,8 +198,10 @@ class Link:
                              payload, callback)
             self.world.spawn(self._watch(), 'watch %s:%s' % self.address)
             return
-        self._not_before = (self.world.clock.monotonic()
-                            + RECONNECT_PAUSE_SECONDS)
+        now = self._failed_last = self.world.clock.monotonic()
+        if self._failing_since is None:
+            self._failing_since = now
+        self._not_before = now + RECONNECT_PAUSE_SECONDS
         if self._connection is not None:
             self._connection.abort()
         self._fail(error or errors.Unreachable('connection lost'))

@@ -16,9 +16,13 @@ Control traffic (cluster messages) has a link of its own, so that it never
 waits behind 4 MiB of data. ``Links`` also is the cluster room's courier.
 """
 
+import asyncio
+
 from sheepdog.model import errors
 from sheepdog.peer import link as link_module
 from sheepdog.wire import peer as wire
+
+COMPLAIN_SECONDS = 1.0
 
 
 class Links:
@@ -66,6 +70,19 @@ class Links:
             return wire.unpack_json(payload)
         except errors.InvalidParameters as exc:
             raise errors.Unreachable(str(exc)) from None
+
+    def in_trouble(self, seconds):
+        """Incarnations whose data links could not be connected for so
+        long."""
+        return [incarnation for incarnation, link in self._data.items()
+                if link.trouble_seconds() >= seconds]
+
+    async def complain_forever(self, cluster):
+        """Tell the leader whom requests wait for, though they are alive."""
+        while True:
+            await asyncio.sleep(COMPLAIN_SECONDS)
+            for incarnation in self.in_trouble(cluster.patience):
+                await cluster.complain(incarnation)
 
     def keep_only(self, incarnations):
         """Close the links to all others, and those of an earlier life of

@@ -16,6 +16,7 @@ thing goes wrong. ``test_chaos`` has everything at once."""
 import unittest
 
 from sheepdog.cluster import api
+from sheepdog.cluster import incarnations
 from sheepdog.cluster import opening
 from sheepdog.model import errors
 from sheepdog.tests.unit.cluster import harness
@@ -371,6 +372,44 @@ class ReachTest(ProtocolTest):
         self.assertNotEqual(leader, net.leader())
         net.mail.blocked = set()
         net.run_until(net.is_settled, what='its coming back')
+
+    def complain(self, net, pairs, seconds):
+        for _ in range(seconds):
+            for accuser, accused in pairs:
+                accuser.host.world.spawn(accuser.cluster.complain(
+                    accused.cluster.incarnation), 'complain')
+            net.run_for(1)
+
+    def test_two_that_the_leader_reaches_miss_each_other(self):
+        net = self.formed(5)
+        leader = net.leader()
+        one, other = self.others(net, leader)[1:3]
+        self.complain(net, [(one, other), (other, one)], 3)
+        young = max((one, other), key=lambda node: incarnations.age_key(
+            node.cluster.incarnation))
+        rest = [node.name for node in self.others(net, young)]
+        net.run_until(lambda: net.is_settled(rest), what='going on')
+        self.assertFalse(young.cluster.serving())
+        self.assertIn('network', young.cluster.reason)
+        net.run_until(net.is_settled, 60, what='its coming back')
+
+    def test_the_leader_is_missed_by_most(self):
+        net = self.formed(5)
+        leader = net.leader()
+        pairs = [(node, leader) for node in self.others(net, leader)]
+        first = leader.cluster.incarnation
+        self.complain(net, pairs, 3)
+        net.run_until(lambda: net.leader() and (
+            net.leader().cluster.incarnation != first), what='another leader')
+        net.run_until(net.is_settled)
+
+    def test_a_complaint_that_is_over(self):
+        net = self.formed(5)
+        one, other = self.others(net, net.leader())[:2]
+        self.complain(net, [(one, other)], 1)
+        net.run_for(20)
+        self.assertTrue(net.is_settled())
+        self.assertEqual(1, one.cluster.view.epoch)
 
     def test_an_unreachable_joiner_disturbs_nobody(self):
         net = self.net(4)

@@ -157,3 +157,40 @@ class TestLinks(unittest.IsolatedAsyncioTestCase):
         self.assertTrue(before.closed)
         await flock.turns()
         self.assertEqual(await self.heard_by(one), 'n1.2')
+
+    async def test_who_cannot_be_reached_is_told_of(self):
+        one, two = self.members
+        self.fabric.listeners.pop((one.host, flock.PORT))
+        await self.links.data(two).call(wire.PING)
+        for _ in range(4):
+            with self.assertRaises(errors.Unreachable):
+                await self.links.data(one).call(wire.PING)
+            await asyncio.sleep(0.11)
+        self.assertEqual(self.links.in_trouble(0.2), [one.incarnation])
+        self.assertEqual(self.links.in_trouble(20), [])
+
+        class Told(list):
+            patience = 0.2
+
+            async def complain(self, incarnation):
+                self.append(incarnation)
+
+        told = Told()
+        complaining = asyncio.ensure_future(
+            self.links.complain_forever(told))
+        await asyncio.sleep(1.2)
+        complaining.cancel()
+        self.assertEqual(told, [one.incarnation])
+
+    async def test_trouble_that_is_over(self):
+        one = self.members[0]
+        world = self.others['n2.1'][2]
+        self.fabric.listeners.pop((one.host, flock.PORT))
+        for _ in range(2):
+            with self.assertRaises(errors.Unreachable):
+                await self.links.data(one).call(wire.PING)
+            await asyncio.sleep(0.11)
+        self.assertEqual(self.links.in_trouble(0.01), [one.incarnation])
+        world.listen(lambda: flock.Door(self.others['n2.1'][1]))
+        await self.links.data(one).call(wire.PING)
+        self.assertEqual(self.links.in_trouble(0.01), [])
