@@ -22,8 +22,8 @@ import collections
 import logging
 from typing import Any, Optional
 
+from sheepdog.cluster import admission as admission_module
 from sheepdog.cluster import api
-from sheepdog.cluster import complaints as complaints_module
 from sheepdog.cluster import decisions
 from sheepdog.cluster import delivery as delivery_module
 from sheepdog.cluster import desk as desk_module
@@ -35,7 +35,6 @@ from sheepdog.cluster import roll as roll_module
 from sheepdog.cluster import roster
 from sheepdog.cluster import sequencer as sequencer_module
 from sheepdog.cluster import survey as survey_module
-from sheepdog.cluster import takeover
 from sheepdog.model import errors
 from sheepdog.model import view as view_model
 from sheepdog.world import api as world_api
@@ -45,12 +44,10 @@ LOG = logging.getLogger(__name__)
 BATCH_RECORDS_MAX = 256
 PAUSE_SECONDS = 0.5
 POLL_SECONDS = 0.02
-REFUSALS_KEPT = 16
 
 
 class Leader:
-    """``is_leading``: it has taken over. ``refusals``: who was not let in,
-    for people: address → (when, in seconds since 1970, and why)."""
+    """``is_leading``: it has taken over."""
 
     def __init__(self, world: world_api.World, pace: pace_module.Pace,
                  membership: api.Membership, roll: roll_module.Roll,
@@ -62,7 +59,6 @@ class Leader:
         self._pace = pace
         self._roll = roll
         self._messenger = messenger
-        self._protocol = protocol
         self._kicked = asyncio.Event()
         self._delivery = delivery_module.Delivery(
             world, membership, roll, messenger, pace.patience, pace.call)
@@ -74,17 +70,20 @@ class Leader:
             world, pace, roll, messenger, ledger, protocol, self._delivery,
             self._survey, self._sequencer, self._refresh)
         self._desk = desk_module.Desk(world, operations, self._enqueue)
-        self._complaints = complaints_module.Complaints()
+        self._admission = admission_module.Admission(
+            world, pace, roll, self._delivery, self._survey, self._sequencer,
+            protocol, messenger.own)
         self._queue = collections.deque()
         self._is_roll_new = True
         self._is_view_due = True
-        self._held: dict = {}
-        self._refused: dict = {}
-        self.refusals: dict = {}
-        self._kept_out: dict = {}
         self._task: Optional[asyncio.Task] = None
         self._helpers: list = []
         self.is_leading = False
+
+    @property
+    def refusals(self) -> dict:
+        """See ``Admission``."""
+        return self._admission.refusals
 
     @property
     def term(self) -> int:
@@ -131,9 +130,8 @@ class Leader:
 
     def complain(self, accuser: str, accused: str) -> None:
         """``accuser`` cannot reach ``accused``."""
-        if self.is_leading and accuser in self._sequencer.standing and (
-                accused in self._sequencer.standing):
-            self._complaints.note(accuser, accused, self._clock.monotonic())
+        if self.is_leading:
+            self._admission.complain(accuser, accused)
             self._is_view_due = True
             self._kicked.set()
 
@@ -257,10 +255,7 @@ class Leader:
         self._sequencer.standing = {
             one for one in self._sequencer.standing
             if self._roll.is_current(one)}
-        for known in (self._held, self._refused, self._kept_out):
-            for incarnation in [one for one in known
-                                if not self._roll.is_current(one)]:
-                del known[incarnation]
+        self._admission.forget_gone()
 
     # Epochs.
 
@@ -268,25 +263,12 @@ class Leader:
         """Returns whether anything was done. Looking costs something with
         thousands of members, so it is done when something may have changed.
         """
-        self._judge()
+        self._admission.judge()
         if await self._sync_absent() or await self._change_epoch():
             return True
-        self._is_view_due = (
-            bool(self._held) or self._is_soon_more()
-            or self._complaints.is_pending(self._clock.monotonic()))
+        self._is_view_due = (self._admission.is_pending()
+                             or self._is_soon_more())
         return False
-
-    def _judge(self) -> None:
-        """Send away who cannot be reached by others."""
-        now = self._clock.monotonic()
-        missed = self._complaints.verdict(
-            [one for one in self._roll.current()
-             if one in self._sequencer.standing], self._messenger.own, now)
-        if missed is not None:
-            self._delivery.fence(missed, 'other members cannot reach it')
-            if missed != self._messenger.own:
-                LOG.warning('%s may join again in %d s', missed,
-                            self._complaints.send_away(missed, now))
 
     async def _sync_absent(self) -> bool:
         """Members of the view that have not got its state: a leader died
@@ -297,16 +279,16 @@ class Leader:
                   if member.incarnation not in sequencer.standing and
                   member.incarnation in self._survey.answers and
                   self._roll.is_current(member.incarnation) and
-                  not self._is_held(member.incarnation)]
+                  not self._admission.is_held(member.incarnation)]
         if not absent:
             return False
-        self._hold(await sequencer.sync(absent))
+        self._admission.hold(await sequencer.sync(absent))
         return True
 
     async def _change_epoch(self) -> bool:
         sequencer = self._sequencer
         state = sequencer.state
-        members = roster.compose(self._eligible(), state.view,
+        members = roster.compose(self._admission.eligible(), state.view,
                                  state.settings.reference_space)
         if members == state.view.members:
             if not sequencer.is_prepared:
@@ -341,8 +323,8 @@ class Leader:
         staying = {member.incarnation for member in view.members
                    if member.incarnation in sequencer.standing}
         if failed:
-            self._hold([one for one in failed
-                        if one not in sequencer.standing])
+            self._admission.hold([one for one in failed
+                                  if one not in sequencer.standing])
             return False
         if not staying:
             raise sequencer_module.LostMembers()
@@ -353,7 +335,7 @@ class Leader:
         await sequencer.announce([record])
         joining = [member.incarnation for member in view.members
                    if member.incarnation not in sequencer.standing]
-        self._hold(await sequencer.sync(joining))
+        self._admission.hold(await sequencer.sync(joining))
         return True
 
     async def _dismiss(self, view: view_model.View) -> None:
@@ -366,76 +348,6 @@ class Leader:
             for member in self._sequencer.state.view.members
             if member.node not in staying and
             not self._roll.is_current(member.incarnation)))
-
-    def _eligible(self) -> list:
-        """Infos of those who belong into the next epoch: who stands, and
-        newcomers that answer and may join."""
-        infos = []
-        settings = self._sequencer.state.settings
-        for incarnation in self._roll.newest.values():
-            info = self._roll.members[incarnation]
-            answer = self._survey.answers.get(incarnation)
-            if incarnation in self._sequencer.standing:
-                infos.append(info)
-            elif self._complaints.is_away(incarnation,
-                                          self._clock.monotonic()):
-                self._keep_out(incarnation)
-            elif answer is not None and not self._is_held(incarnation):
-                reason = roster.refusal(
-                    info, takeover.created_of(answer), self._protocol,
-                    settings)
-                if reason:
-                    self._refuse(incarnation, reason)
-                else:
-                    infos.append(info)
-        return infos
-
-    def _keep_out(self, incarnation: str) -> None:
-        if incarnation not in self._kept_out:
-            self._kept_out[incarnation] = None
-            self._world.spawn(self._tell(incarnation, {
-                'kind': 'waiting', 'status': api.Status.WAIT_FOR_JOIN.value,
-                'reason': 'other members could not reach this sheep: its '
-                          'network must be mended; it is tried again soon',
-                'missing': []}), 'keep out')
-
-    def _refuse(self, incarnation: str, reason: str) -> None:
-        if self._refused.get(incarnation) != reason:
-            self._refused[incarnation] = reason
-            LOG.warning('refusing %s: %s', incarnation, reason)
-            self._note_refusal(incarnation, reason)
-            self._world.spawn(self._tell(
-                incarnation, {'kind': 'refuse', 'reason': reason}), 'refuse')
-
-    def _note_refusal(self, incarnation: str, reason: str) -> None:
-        info = self._roll.members[incarnation]
-        self.refusals.pop((info.host, info.port), None)
-        self.refusals[info.host, info.port] = self._clock.time(), reason
-        while len(self.refusals) > REFUSALS_KEPT:
-            del self.refusals[next(iter(self.refusals))]
-
-    async def _tell(self, incarnation: str, message: dict) -> None:
-        try:
-            await self._delivery.reach(incarnation, message,
-                                       patience=self._pace.hold)
-        except messenger_module.Deposed:
-            pass
-
-    def _hold(self, failed: list) -> None:
-        until = self._clock.monotonic() + self._pace.hold
-        for incarnation in failed:
-            LOG.warning('%s cannot join now', incarnation)
-            self._held[incarnation] = until
-
-    def _is_held(self, incarnation: str) -> bool:
-        until = self._held.get(incarnation)
-        if until is None:
-            return False
-        if self._clock.monotonic() < until and self._roll.is_current(
-                incarnation):
-            return True
-        del self._held[incarnation]
-        return False
 
     async def _reformat(self) -> None:
         """Format or forced recovery, asked for while the cluster runs."""
@@ -453,7 +365,7 @@ class Leader:
             if not request.arguments.get('force'):
                 raise errors.InvalidParameters(
                     'the cluster is formatted already')
-            infos = self._eligible()
+            infos = self._admission.eligible()
             settings = decisions.format_settings(
                 request.arguments, infos, self._clock.time())
             view = self._sequencer.view(state.epoch + 1, roster.compose(
