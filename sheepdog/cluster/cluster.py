@@ -161,6 +161,8 @@ class Cluster:
             'problem_since': now - membership.problem_seconds
             if problem else None,
             'prepared': prepared and prepared.epoch,
+            'log_failure': 'the cluster log cannot be written'
+            if self._ledger and self._ledger.is_broken else '',
             'refusals': [
                 {'host': host, 'port': port, 'since': since,
                  'reason': reason} for (host, port), (since, reason)

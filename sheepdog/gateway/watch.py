@@ -146,7 +146,9 @@ def _cause(entry, waits_for):
     if waits_for:
         return 'no answer yet from %s' % ', '.join(waits_for)
     if entry.attempts:
-        return 'tried %d times, the way is blocked' % entry.attempts
+        why = (entry.failures or [''])[-1] if entry.is_change else entry.bad
+        return 'tried %d times, the way is blocked%s' % (
+            entry.attempts, ' (%s)' % why if why else '')
     return 'the own disk has not answered yet'
 
 

@@ -68,7 +68,7 @@ class Facts:
             copies=state.settings.copies if state.settings else 0,
             view=_view(cluster.view),
             before=_view(views[-2]) if len(views) > 1 else None,
-            recovery=self._recovery(), store=await self._store(),
+            recovery=self._recovery(), store=await self._store(facts),
             locks=self._locks(), refused_locks=self._refused_locks(),
             clients=self._clients(), slow=self._slow(),
             peers=await self._ping_all() if ping else {})
@@ -97,9 +97,10 @@ class Facts:
                 'since': obstacle[0], 'reason': obstacle[1],
                 'is_untold': recovery_module.UNTOLD in obstacle[1]}}
 
-    async def _store(self):
+    async def _store(self, facts):
         store = self.sheep.store
-        found = {'failure': store.failure, 'is_full': False, 'total': 0,
+        failure = store.failure or facts['log_failure']
+        found = {'failure': failure, 'is_full': False, 'total': 0,
                  'used': 0, 'free': 0,
                  'bad_objects': len(store.bad_blocks()),
                  'irreparable': [ids.hex_oid(oid) for oid in list(
@@ -109,7 +110,7 @@ class Facts:
             found.update(used=used, free=free, total=used + free,
                          is_full=store.is_full)
         except OSError as exc:
-            found['failure'] = found['failure'] or str(exc)
+            found['failure'] = failure or str(exc)
         return found
 
     def _locks(self):

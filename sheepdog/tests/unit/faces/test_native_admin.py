@@ -74,7 +74,8 @@ class AdminTest(native_case.NativeCase):
         one.cluster.explain = lambda: {
             'status': one.cluster.status.value, 'reason': '', 'missing': [],
             'leader': {'host': '10.0.0.1', 'port': flock.PORT}}
-        one.cluster.circumstances = lambda: {'problem': ''}
+        one.cluster.circumstances = lambda: {
+            'problem': '', 'log_failure': ''}
         one.cluster.acquaintances = lambda: list(one.cluster.view.members)
         one.store.failure = ''
         one.store.is_full = False

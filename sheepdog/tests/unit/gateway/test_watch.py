@@ -17,6 +17,7 @@ import unittest
 
 from sheepdog.gateway import operation
 from sheepdog.gateway import watch
+from sheepdog.model import errors
 from sheepdog.wire import peer as wire
 
 OID = 5 << 32 | 1
@@ -112,6 +113,14 @@ class WatchTest(unittest.TestCase):
             self.assertIn(words, self.watch.slowest()[1][0]['text'])
             self.changes.mine.clear()
             self.look()
+
+    def test_why_the_way_is_blocked(self):
+        change = self.write(1)
+        change.attempts = 2
+        change.failures = [errors.Unreachable('it is gone')]
+        self.look(0)
+        self.assertIn('tried 2 times, the way is blocked (it is gone)',
+                      self.look(6)[0])
 
     def test_without_a_route(self):
         self.write(1).route = None
