@@ -20,6 +20,7 @@ import pathlib
 import textwrap
 
 from sheepdog.faces.metrics import families
+from sheepdog.faces.notifications import events
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SOURCE = ROOT / 'doc/source'
@@ -49,7 +50,26 @@ def metrics() -> str:
     return _table(('Metric', 'Type', 'Label', 'Meaning'), rows)
 
 
-FILES = {'metrics.inc': metrics}
+def notifications() -> str:
+    rows = []
+    for kind in events.KINDS.values():
+        fields = '; '.join('``%s``: %s' % item
+                           for item in kind.fields.items())
+        rows.append(('``%s``' % kind.event_type, kind.priority.upper(),
+                     'itself' if kind.is_own else 'one for all', kind.text,
+                     fields))
+    return _table(('Event type', 'Priority', 'Sent by', 'Meaning', 'Payload'),
+                  rows)
+
+
+def common_fields() -> str:
+    return _table(('Field', 'Meaning'),
+                  [('``%s``' % name, text)
+                   for name, text in events.COMMON.items()])
+
+
+FILES = {'metrics.inc': metrics, 'notifications.inc': notifications,
+         'notification-fields.inc': common_fields}
 
 
 def main():

@@ -11,3 +11,10 @@
 # under the License.
 
 """The commands: sheep, dog, sheepdog-manage, and how a sheep is wired."""
+
+import sys
+
+# Libraries of OpenStack that find eventlet installed import it (oslo.log,
+# futurist, oslo.messaging): 80 ms of each start, 10 MB, and green threads in
+# a process that has a loop of its own. Here, before any of them: not for us.
+sys.modules.setdefault('eventlet', None)

@@ -16,6 +16,7 @@ service is there, before anything is touched."""
 
 import dataclasses
 import errno
+import importlib.util
 import ipaddress
 import os
 import re
@@ -186,6 +187,16 @@ def check_ports(settings):
     if settings.metrics is not None and settings.metrics.port:
         check_port(settings.metrics.host, settings.metrics.port,
                    '[metrics] listen')
+
+
+def check_packages(settings):
+    """:raises Stop: something is asked for that needs another package"""
+    if settings.notifications is not None and (
+            importlib.util.find_spec('oslo_messaging') is None):
+        raise exits.Stop(
+            'notifications need oslo.messaging, which is not installed: pip '
+            'install "sheepdog-storage[notifications]", or leave '
+            '[oslo_messaging_notifications] driver out', exits.SYSTEM)
 
 
 def check_port(host, port, option):

@@ -175,6 +175,7 @@ def launch(settings, build=None) -> int:
         settings = place.complete(settings)
         if settings.pidfile:
             pidfile = pidfile_module.Pidfile(settings.pidfile)
+        place.check_packages(settings)
         place.check_ports(settings)
         place.check_directories(settings)
         place.check_certificates(settings)

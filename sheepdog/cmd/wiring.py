@@ -67,7 +67,8 @@ class Sheep:
     Rooms that hang on the store are made in ``start``, when it is open.
     """
 
-    def __init__(self, world, membership, settings, version, log_control):
+    def __init__(self, world, membership, settings, version, log_control,
+                 sink=None):
         self.world = world
         self.membership = membership
         self.settings = settings
@@ -79,6 +80,7 @@ class Sheep:
         self.port = None
         self.monitoring = None
         self.watch = None
+        self._sink = sink
         self.exit_code = 0
         self._stopped = asyncio.Event()
         self._is_stopping = False
@@ -154,7 +156,8 @@ class Sheep:
         for listener in (self.replica, self.recovery, self.gateway,
                          self.volumes, self):
             self.cluster.add_listener(listener)
-        self.monitoring = monitoring.Monitoring(self)
+        self.monitoring = monitoring.Monitoring(self, self._sink)
+        self.monitoring.listen(info)
         self._open_doors()
 
     def _open_doors(self):
@@ -199,6 +202,8 @@ class Sheep:
                 self.port.abort_all()
             if self.store is not None:
                 await self.store.close()
+            if self.monitoring is not None:
+                await self.monitoring.stop_notifying()
         finally:
             self._stopped.set()
 
@@ -264,13 +269,14 @@ class Sheep:
 
 
 def build_sheep(world, membership, settings, version='',
-                log_control=None) -> Sheep:
+                log_control=None, sink=None) -> Sheep:
     """A sheep of its parts.
 
     :param world: ``world.api.World``
     :param membership: ``cluster.api.Membership``
     :param settings: ``conf.settings.SheepSettings``, complete
     :param log_control: ``levels()``, ``level()``, ``set_level(name)``
+    :param sink: where notifications go; None: as the settings say
     """
     return Sheep(world, membership, settings, version,
-                 log_control or NoLogControl())
+                 log_control or NoLogControl(), sink)

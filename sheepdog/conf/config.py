@@ -16,6 +16,7 @@ import os
 
 from oslo_config import cfg
 
+from sheepdog.conf import notifications
 from sheepdog.conf import opts
 
 DEFAULT_FILE = '/etc/sheepdog/sheepdog.conf'
@@ -124,6 +125,8 @@ def _check_names(path):
              {option.dest for option in options}
              for group, options in opts.list_opts()}
     for section, found in sections.items():
+        if section in notifications.FOREIGN_GROUPS:
+            continue
         if section not in known:
             raise ConfigRefused('%s: there is no section [%s]; there are %s'
                                 % (path, section, ', '.join(

@@ -20,10 +20,12 @@ from sheepdog.conf import journal
 from sheepdog.conf import log
 from sheepdog.conf import metrics
 from sheepdog.conf import nbd
+from sheepdog.conf import notifications
 from sheepdog.conf import recovery
 from sheepdog.conf import sheep
 
-GROUPS = (sheep, cluster, io, journal, recovery, log, nbd, metrics)
+GROUPS = (sheep, cluster, io, journal, recovery, log, nbd, metrics,
+          notifications)
 
 
 def list_opts():

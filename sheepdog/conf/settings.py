@@ -19,6 +19,7 @@ from typing import Optional
 
 from sheepdog.cluster import address
 from sheepdog.conf import config
+from sheepdog.conf import notifications
 from sheepdog.faces.metrics import settings as metrics_settings
 from sheepdog.faces.nbd import settings as nbd_settings
 from sheepdog.model import errors
@@ -30,6 +31,8 @@ from sheepdog.world import api
 
 _HOST_PORT = re.compile(
     r'(\[(?P<bracketed>[^]]+)\]|(?P<host>[^][:\s]+)):(?P<port>\d{1,5})')
+
+_BROKER = re.compile(r'[a-z][a-z0-9+.-]*://[^\s]+')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +47,17 @@ class LogSettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class NotificationSettings:
+    """See ``conf.notifications``. ``files`` have the options that only
+    oslo.messaging knows."""
+
+    drivers: tuple
+    transport_url: str = dataclasses.field(default='', repr=False)
+    topics: tuple = ('notifications',)
+    files: tuple = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class SheepSettings:
     """All that a sheep is told.
 
@@ -52,7 +66,7 @@ class SheepSettings:
     second network. ``vnodes`` -1: weighted by space; 0: a gateway.
     ``recovery_max`` objects at once (0: the room's own choice), then
     ``recovery_interval_ms`` of rest. ``nbd`` and ``metrics`` are None where
-    they are not served.
+    they are not served, ``notifications`` where there are none.
     """
 
     store: store_settings.StoreSettings
@@ -73,6 +87,7 @@ class SheepSettings:
     nbd: Optional[nbd_settings.NbdSettings] = None
     metrics: Optional[metrics_settings.MetricsSettings] = None
     slow_seconds: float = 5.0
+    notifications: Optional[NotificationSettings] = None
     pidfile: str = ''
     foreground: bool = False
 
@@ -129,6 +144,7 @@ def build(conf) -> SheepSettings:
         nbd=_nbd(conf) if conf.nbd.enabled else None,
         metrics=_metrics(conf) if conf.metrics.listen else None,
         slow_seconds=conf.log.slow_seconds,
+        notifications=_notifications(conf),
         pidfile=os.path.abspath(conf.pidfile) if conf.pidfile else '',
         foreground=conf.foreground)
 
@@ -236,6 +252,30 @@ def _networks(name, texts):
         raise config.ConfigRefused('%s: %s' % (name, exc)) from None
 
 
+def _notifications(conf):
+    options = conf[notifications.GROUP.name]
+    drivers = tuple(name for name in options.driver if name != 'noop')
+    if not drivers:
+        return None
+    for name in drivers:
+        if name not in notifications.DRIVERS:
+            raise config.ConfigRefused(
+                'oslo_messaging_notifications.driver: there is no %s; there '
+                'are %s' % (name, ', '.join(notifications.DRIVERS)))
+    needy = [name for name in drivers if name in notifications.BROKERED]
+    # Without the URL's text: it has a password.
+    if needy and not _BROKER.fullmatch(options.transport_url):
+        raise config.ConfigRefused(
+            'oslo_messaging_notifications.transport_url: the driver %s needs '
+            'a broker, as rabbit://USER:PASSWORD@HOST:PORT/' % needy[0])
+    if not options.topics:
+        raise config.ConfigRefused(
+            'oslo_messaging_notifications.topics: name at least one')
+    return NotificationSettings(
+        drivers=drivers, transport_url=options.transport_url,
+        topics=tuple(options.topics), files=tuple(conf.config_file or ()))
+
+
 def _port(name, value):
     if not value:
         raise config.ConfigRefused('%s: a port is from 1 to 65535' % name)
@@ -243,7 +283,9 @@ def _port(name, value):
 
 
 def shown(option, value) -> str:
-    """A value as one would write it into a file."""
+    """A value as one would write it into a file; a secret one hidden."""
+    if option.secret and value:
+        return '***'
     if isinstance(value, str):
         return value
     return str(option.type.format_defaults(value)[0])

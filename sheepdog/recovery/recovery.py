@@ -19,11 +19,13 @@ a client waits for is recovered at once and by itself.
 
 import asyncio
 import logging
+from typing import Optional
 
 from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.peer import replica as replica_module
 from sheepdog.placement import ring as ring_module
+from sheepdog.recovery import account as account_module
 from sheepdog.recovery import mover
 from sheepdog.recovery import past
 from sheepdog.recovery import standing
@@ -74,6 +76,7 @@ class Recovery:
         self.waiting = {}
         self.obstacle = None
         self.is_running = False
+        self.watcher: Optional[account_module.Watcher] = None
         self._running = {}
         self._rings = {}
         self._pass = None
@@ -253,15 +256,20 @@ class Recovery:
             # The pass of an earlier view ends by itself at its next step.
             await asyncio.wait([before])
         self.is_running = True
+        account = account_module.Account(self.watcher, self.world.clock,
+                                         view.epoch)
         attempts = 0
         said = ''
         try:
             while not self._is_over(view):
                 try:
-                    if await self._walk(view):
+                    if await self._walk(view, account):
+                        if not self._is_over(view):
+                            account.finished()
                         break
                 except errors.SheepdogError as exc:
                     self._note_obstacle(str(exc))
+                    account.stuck(self.total - self.done, str(exc))
                     if str(exc) != said:
                         said = str(exc)
                         LOG.info('recovery at epoch %d waits: %s',
@@ -280,7 +288,7 @@ class Recovery:
                  else self.world.clock.time())
         self.obstacle = since, reason
 
-    async def _walk(self, view):
+    async def _walk(self, view, account):
         """One pass; True when every object is whole."""
         wanted = dict.fromkeys(self.standing.doubtful())
         if not self.standing.is_complete:
@@ -297,6 +305,7 @@ class Recovery:
         self.total = len(wanted)
         self.done = 0
         self.obstacle = None
+        account.found(len(wanted))
         if wanted:
             LOG.info('recovery at epoch %d: %d objects', view.epoch,
                      len(wanted))
@@ -307,9 +316,10 @@ class Recovery:
         if self._is_over(view):
             return True
         if failed:
+            example = '%s: %s' % (ids.hex_oid(failed[0][0]), failed[0][1])
             LOG.info('recovery at epoch %d: %d objects are left, of them '
-                     '%s: %s', view.epoch, len(failed),
-                     ids.hex_oid(failed[0][0]), failed[0][1])
+                     '%s', view.epoch, len(failed), example)
+            account.stuck(len(failed), example)
             return False
         if not self.standing.is_complete:
             self._check_hidden(view)

@@ -10,7 +10,8 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Real coordination servers, from Debian's packages, for tests.
+"""Real servers from Debian's packages, for tests: coordination services, a
+message broker, Prometheus.
 
 Each listens on loopback ports of its own and keeps everything in a
 directory of its own; it is ended by its process id. ``option`` is what goes
@@ -20,6 +21,7 @@ after ``sheep -c``.
         ... server.option ... server.kill() ... server.start() ...
 """
 
+import json
 import os
 import shutil
 import signal
@@ -28,8 +30,10 @@ import subprocess
 import tempfile
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 
+RABBITMQ_SERVER = '/usr/lib/rabbitmq/bin/rabbitmq-server'
 START_SECONDS = 60.0
 STOP_SECONDS = 10.0
 POLL_SECONDS = 0.05
@@ -251,3 +255,120 @@ class Redis(Server):
 
 
 ALL = (Files, ZooKeeper, Etcd, Redis)
+"""Those that a cluster can be coordinated by."""
+
+
+class RabbitMQ(Server):
+    """A message broker. Erlang's registry of nodes runs beside it, on a
+    port of its own."""
+
+    name = 'rabbitmq'
+    ports_needed = 3
+
+    def __init__(self):
+        super().__init__()
+        self._registry = None
+
+    @property
+    def url(self) -> str:
+        """As oslo.messaging wants it."""
+        return 'rabbit://guest:guest@127.0.0.1:%d/' % self.port
+
+    @classmethod
+    def is_installed(cls) -> bool:
+        return os.path.exists(RABBITMQ_SERVER) and (
+            shutil.which('epmd') is not None)
+
+    def start(self) -> None:
+        if self._process is None:
+            self._registry = subprocess.Popen(
+                ['epmd', '-port', str(self.ports[1]), '-address',
+                 '127.0.0.1'], stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        super().start()
+
+    def kill(self) -> None:
+        super().kill()
+        registry, self._registry = self._registry, None
+        if registry is not None:
+            registry.kill()
+            registry.wait()
+
+    def _command(self) -> list:
+        with open(self._path('rabbitmq.conf'), 'w') as file:
+            # A test machine's disk may be as full as it likes.
+            file.write('disk_free_limit.absolute = 1MB\n'
+                       'listeners.tcp.default = 127.0.0.1:%d\n'
+                       'log.console = true\nlog.file = false\n' % self.port)
+        environment = {
+            'HOME': self.directory,
+            'ERL_EPMD_PORT': self.ports[1],
+            'RABBITMQ_NODENAME': 'sheepdog-%d@localhost' % self.port,
+            'RABBITMQ_DIST_PORT': self.ports[2],
+            'RABBITMQ_CONFIG_FILE': self._path('rabbitmq.conf'),
+            'RABBITMQ_CONF_ENV_FILE': self._path('none'),
+            'RABBITMQ_ENABLED_PLUGINS_FILE': self._path('plugins'),
+            'RABBITMQ_MNESIA_BASE': self._path('mnesia'),
+            'RABBITMQ_LOG_BASE': self._path('logs'),
+            'RABBITMQ_PID_FILE': self._path('pid'),
+            'RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS':
+                '+S 1:1 +sbwt none -kernel inet_dist_use_interface '
+                '{127,0,0,1}',
+            # No shell in between: the process id is the broker's own.
+            'RUNNING_UNDER_SYSTEMD': 'true'}
+        return ['env', *('%s=%s' % item for item in environment.items()),
+                RABBITMQ_SERVER]
+
+    def _answers(self) -> bool:
+        # A version that it does not speak is answered with its own.
+        return self._says(b'AMQP\0\0\0\0', b'AMQP')
+
+
+class Prometheus(Server):
+    """Scrapes ``targets`` (HOST:PORT) under the job ``sheepdog`` twice a
+    second, and judges by a file of rules."""
+
+    name = 'prometheus'
+
+    def __init__(self, targets: list, rules: str):
+        super().__init__()
+        self._targets = targets
+        self._rules = rules
+
+    @classmethod
+    def is_installed(cls) -> bool:
+        return shutil.which('prometheus') is not None
+
+    def get(self, path: str) -> dict:
+        """The data that its API answers with."""
+        with urllib.request.urlopen('http://127.0.0.1:%d/api/v1/%s' % (
+                self.port, path), timeout=10) as answer:
+            return json.load(answer)['data']
+
+    def query(self, expression: str) -> list:
+        """(labels, value) of each series, as of now."""
+        data = self.get('query?query=' + urllib.parse.quote(expression))
+        return [(one['metric'], float(one['value'][1]))
+                for one in data['result']]
+
+    def _command(self) -> list:
+        with open(self._path('prometheus.yml'), 'w') as file:
+            # JSON is YAML, too.
+            json.dump({
+                'global': {'scrape_interval': '500ms',
+                           'scrape_timeout': '500ms',
+                           'evaluation_interval': '500ms'},
+                'rule_files': [self._rules],
+                'scrape_configs': [{'job_name': 'sheepdog', 'static_configs':
+                                    [{'targets': self._targets}]}]}, file)
+        return ['prometheus', '--config.file', self._path('prometheus.yml'),
+                '--storage.tsdb.path', self._path('data'),
+                '--web.listen-address', '127.0.0.1:%d' % self.port]
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen('http://127.0.0.1:%d/-/ready'
+                                        % self.port, timeout=1):
+                return True
+        except (OSError, urllib.error.URLError):
+            return False

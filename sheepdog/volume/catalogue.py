@@ -222,7 +222,7 @@ class Catalogue:
                  'parent': 0, 'created': created, 'copies': copies,
                  'copy_policy': copy_policy, 'block_size_shift': shift,
                  'deleted': False, 'snapshot': False}
-        return {'kind': 'vdi-create', 'entry': entry}, entry
+        return {'kind': 'vdi-create', 'entry': entry, 'size': size}, entry
 
     def _free_id(self, name):
         first = ids.first_vdi_id(name)

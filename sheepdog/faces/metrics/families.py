@@ -155,6 +155,13 @@ REQUESTS = (
 )
 
 PROCESS = (
+    counter('notifications_total', 'Notifications that were sent, that were '
+            'dropped as too many waited, that failed.',
+            lambda look: look.sheep.monitoring.sink.outcomes()
+            if look.sheep.monitoring.sink else None, 'outcome'),
+    gauge('notifications_waiting', 'Notifications that wait for the '
+          'broker.', lambda look: look.sheep.monitoring.sink.waiting
+          if look.sheep.monitoring.sink else None),
     histogram('event_loop_delay_seconds', 'By how much the event loop was '
               'late for a timer: what each request waits before anything '
               'is done for it.', lambda look: look.kept.latencies.delays),

@@ -17,6 +17,7 @@ import shutil
 import socket
 import tempfile
 import unittest
+from unittest import mock
 
 from sheepdog.cmd import exits
 from sheepdog.cmd import place
@@ -132,6 +133,18 @@ class DirectoryTest(unittest.TestCase):
         for below in ('', '/below'):
             self.refused(path + below,
                          cluster_url='local:%s%s' % (path, below))
+
+
+class PackagesTest(unittest.TestCase):
+    def test_notifications(self):
+        place.check_packages(settings())
+        wanted = settings(notifications=settings_module.NotificationSettings(
+            ('log',)))
+        with mock.patch.object(place.importlib.util, 'find_spec',
+                               return_value=None):
+            place.check_packages(settings())
+            with self.assertRaisesRegex(exits.Stop, 'pip install'):
+                place.check_packages(wanted)
 
 
 class PortTest(unittest.TestCase):

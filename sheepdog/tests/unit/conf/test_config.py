@@ -100,6 +100,16 @@ class ConfigTest(unittest.TestCase):
         self.assertRaisesRegex(config.ConfigRefused, 'nowhere.conf',
                                config.new_config, ['/nowhere.conf'])
 
+    def test_what_oslo_messaging_reads_itself(self):
+        path = self.file('[oslo_messaging_rabbit]\nssl = true\n'
+                         '[oslo_messaging_notifications]\n'
+                         'driver = log\ndriver = noop\n')
+        conf = config.new_config([path])
+        self.assertEqual(['log', 'noop'],
+                         conf.oslo_messaging_notifications.driver)
+        self.assertIn('drvier', self.refusal(
+            '[oslo_messaging_notifications]\ndrvier = log\n'))
+
     def test_mistakes_in_files(self):
         for content, named in (
                 ('[DEFAULT]\nprot = 1\n', 'prot'),

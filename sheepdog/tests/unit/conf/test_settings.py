@@ -102,6 +102,42 @@ class SettingsTest(unittest.TestCase):
             built = self.build(metrics__listen=listen).metrics
             self.assertEqual((host, port), (built.host, built.port))
 
+    def notify(self, **options):
+        return self.build(**{'oslo_messaging_notifications__' + name: value
+                             for name, value in options.items()})
+
+    def test_notifications(self):
+        self.assertIsNone(self.build().notifications)
+        self.assertIsNone(self.notify(driver=['noop']).notifications)
+        url = 'rabbit://u:secret@h:5672/'
+        built = self.notify(driver=['messagingv2', 'log'], topics='a,b',
+                            transport_url=url).notifications
+        self.assertEqual((('messagingv2', 'log'), url, ('a', 'b'), ()), (
+            built.drivers, built.transport_url, built.topics, built.files))
+        self.assertNotIn('secret', repr(built))
+
+    def test_notifications_refused(self):
+        for options, named in (
+                ({'driver': ['pigeon']}, 'driver: there is no pigeon'),
+                ({'driver': ['messagingv2']}, 'transport_url'),
+                ({'driver': ['messaging'], 'transport_url': 'h:secret'},
+                 'transport_url'),
+                ({'driver': ['log'], 'topics': ''}, 'topics')):
+            with self.subTest(options):
+                with self.assertRaisesRegex(config.ConfigRefused,
+                                            named) as caught:
+                    self.notify(**options)
+                self.assertNotIn('secret', str(caught.exception))
+
+    def test_secrets_are_not_shown(self):
+        conf = config.new_config([])
+        config.override(conf, 'oslo_messaging_notifications',
+                        'transport_url', 'rabbit://u:secret@h/')
+        shown = {option.name: settings.shown(option, value)
+                 for _, option, value, _ in config.values(conf)}
+        self.assertEqual('***', shown['transport_url'])
+        self.assertNotIn('secret', str(shown))
+
     def test_metrics_refused(self):
         for listen in ('9770', ':9770', '127.0.0.1', '127.0.0.1:',
                        '127.0.0.1:x', '127.0.0.1:65536', '::1:9770',

@@ -27,6 +27,7 @@ from sheepdog.faces.metrics import families
 from sheepdog.faces.metrics import family
 from sheepdog.faces.metrics import settings as metrics_settings
 from sheepdog.faces.nbd import settings as nbd_settings
+from sheepdog.faces.notifications import events
 from sheepdog.testing import cluster as cluster_module
 from sheepdog.testing import world as world_module
 
@@ -37,7 +38,8 @@ def build(world, membership, settings):
     return wiring.build_sheep(world, membership, dataclasses.replace(
         settings, metrics=metrics_settings.MetricsSettings(
             settings.host, 9770),
-        nbd=nbd_settings.NbdSettings(host=settings.host)), 'v1')
+        nbd=nbd_settings.NbdSettings(host=settings.host)), 'v1',
+        sink=events.ListSink())
 
 
 class CollectorCase(unittest.TestCase):
@@ -149,6 +151,8 @@ class PageTest(CollectorCase):
                 grown('sheepdog_request_seconds_count', kind=kind), least,
                 kind)
         self.assertEqual(1, self.value(after, 'sheepdog_vdis'))
+        self.assertEqual(0, self.value(after, 'sheepdog_notifications_total',
+                                       outcome='dropped'))
         self.assertEqual(1, self.value(after, 'sheepdog_locks_held',
                                        mode='exclusive'))
         self.assertGreater(self.value(after, 'sheepdog_store_objects'), 0)

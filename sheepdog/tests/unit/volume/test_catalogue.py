@@ -141,7 +141,8 @@ class CatalogueTest(case.VolumeCase):
         event, entry = await self.sheep[2].catalogue.carry_out(
             'vdi-create', dict(arguments, size=2 * OBJECT))
         self.assertEqual(entry['vdi_id'], ids.first_vdi_id('vm'))
-        self.assertEqual(event, {'kind': 'vdi-create', 'entry': entry})
+        self.assertEqual(event, {'kind': 'vdi-create', 'entry': entry,
+                                 'size': 2 * OBJECT})
         self.flock.event(event)
         vdi, = await self.catalogue.list()
         self.assertEqual((vdi['size'], vdi['used']), (2 * OBJECT, 0))
