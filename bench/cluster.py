@@ -23,7 +23,9 @@ import time
 
 from bench import flood
 from sheepdog.client import client as client_module
+from sheepdog.client import key_file
 from sheepdog.model import errors
+from sheepdog.model import keys
 from sheepdog.wire import native
 
 HOST = '127.0.0.1'
@@ -57,6 +59,7 @@ class Sheep:
     def __init__(self, directory: pathlib.Path, number: int, options=(),
                  profile=''):
         self.number = number
+        self.key_file = str(directory / 'cluster.key')
         self.port = free_port()
         self.nbd_port = free_port()
         self.process = None
@@ -68,7 +71,7 @@ class Sheep:
             '-c', 'local:%s' % (directory / 'coordination'),
             '-z', str(number + 1),
             '--nbd', 'host=%s,port=%d' % (HOST, self.nbd_port),
-            *options, str(self._meta)]
+            '--key-file', self.key_file, *options, str(self._meta)]
         if profile:
             self.command[:0] = [
                 sys.executable, '-m', 'cProfile', '-o',
@@ -128,7 +131,8 @@ class Sheep:
         return None
 
     def admin(self, timeout: float = 30.0) -> client_module.Client:
-        return client_module.Client([(HOST, self.port)], timeout, 5.0)
+        return client_module.Client([(HOST, self.port)], timeout, 5.0,
+                                    key_file=self.key_file)
 
     def members(self) -> int:
         """How many members the current epoch has, as this sheep serves it;
@@ -149,8 +153,15 @@ class Cluster:
     COPIES = 3
 
     def __init__(self, directory: pathlib.Path, options=(), profile=''):
+        self._make_key(directory)
         self.sheep = [Sheep(directory, number, options, profile)
                       for number in range(self.COPIES)]
+
+    def _make_key(self, directory):
+        """As clusters have it that are in use."""
+        key = keys.Key.of(os.urandom(keys.ID_BYTES + keys.SECRET_BYTES))
+        key_file.write(str(directory / 'cluster.key'),
+                       keys.Keyring((key,)), is_new=True)
 
     def __enter__(self):
         return self

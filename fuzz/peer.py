@@ -22,14 +22,20 @@ from sheepdog.client import address
 from sheepdog.client import connection
 from sheepdog.model import errors
 from sheepdog.model import ids
+from sheepdog.model import keys
 from sheepdog.model import limits
 from sheepdog.peer import link
 from sheepdog.peer import replica
 from sheepdog.peer import server
+from sheepdog.wire import hello
 from sheepdog.wire import peer as wire
+from sheepdog.wire import seal
 
 OID = ids.data_oid(0xABCDEF, 7)
 TAG = 0x00050007
+NONCE = bytes(range(32))
+SEALS = (b's' * 32, b'c' * 32)
+RING = keys.Keyring((keys.Key('00112233', b'k' * 32),))
 OPCODES = tuple(value for name, value in sorted(vars(wire).items())
                 if name.isupper() and isinstance(value, int)
                 and 0x80 <= value <= 0xFF)
@@ -56,12 +62,15 @@ def repair_frames(data, tag=TAG):
 class _Session:
     """A ``ClusterSession`` whose handlers only look at the request."""
 
-    def __init__(self):
+    def __init__(self, seals=None):
         self.taken = []
         self.connection = streams.Connection()
         self.sheep = _Server({opcode: self._take for opcode in OPCODES})
+        said = hello.ServerHello('n2.6')
+        said.open(hello.ClientHello('peer', 'n1.5', 'n2.6').opening)
+        said.seals = seals
         self.session = server.ClusterSession(
-            self.sheep, self.connection, 'peer', 'n1.5', TAG)
+            self.sheep, self.connection, said, TAG)
 
     def _take(self, request):
         self.taken.append((request.opcode, request.flags, request.oid,
@@ -80,7 +89,10 @@ class _Session:
 
 class _Server:
     def __init__(self, handlers):
-        self.handlers = handlers
+        self._handlers = handlers
+
+    def handlers_of(self, role):
+        return self._handlers
 
     def epoch(self):
         return 1
@@ -106,10 +118,40 @@ def run_frames(data):
         assert _Session().feed(data, 7) == whole
 
 
+def sealed_seeds():
+    for keys_of_seals in (SEALS, SEALS[::-1]):
+        close = seal.sealer(keys_of_seals[1])
+        frames = []
+        for payload in (b'', b'payload', bytes(100)):
+            buffers = wire.pack_request(
+                wire.READ, 0, 3, 1, OID, payload=payload, tag=TAG,
+                is_sealed=True)
+            frames += [close(*buffers), payload]
+        yield b''.join(frames)
+
+
+@registry.target('sealed-frames', (errors.CorruptFrame,
+                                   errors.InvalidParameters),
+                 ('sheepdog.wire.seal', 'sheepdog.peer.server'),
+                 sealed_seeds)
+def run_sealed(data):
+    """What was not sealed, in this order, does not get in."""
+    genuine = next(sealed_seeds())
+    session = _Session(SEALS)
+    try:
+        session.feed(data, len(data) or 1)
+    finally:
+        same = 0
+        for size in (64, 64 + 7, 64 + 100):
+            if data[same:same + size] != genuine[same:same + size] or (
+                    len(data) < same + size):
+                break
+            same += size
+        assert len(session.taken) == {0: 0, 64: 1, 135: 2, 299: 3}[same]
+
+
 def json_seeds():
-    yield wire.Hello.request('peer', 'n1.5', 'n2.6')
-    yield wire.Hello.request('tool')
-    yield wire.Hello.response('n1.5', TAG)
+    yield from hello_seeds()
     yield wire.pack_json({'error': 'text'})
 
 
@@ -119,6 +161,62 @@ def run_json(data):
     message = wire.unpack_json(data)
     assert isinstance(message, dict)
     wire.unpack_json(wire.pack_json(message))
+
+
+def hello_seeds():
+    """What both sides say, with a key and without."""
+    for keyring in (None, RING):
+        client = hello.ClientHello('peer', 'n1.5', 'n2.6', keyring, NONCE)
+        theirs = hello.ServerHello('n2.6')
+        theirs.open(client.opening)
+        yield client.opening
+        if keyring is None:
+            yield theirs.welcome(TAG)
+            continue
+        challenge = theirs.challenge(keyring, NONCE)
+        proof = client.take(challenge)
+        yield challenge
+        yield proof
+        yield theirs.check(proof, TAG)
+
+
+@registry.target('peer-hello', (errors.SheepdogError,),
+                 ('sheepdog.wire.hello', 'sheepdog.wire.peer'),
+                 hello_seeds)
+def run_hello(data):
+    """Nobody gets in with what is not exactly right, on either side."""
+    for keyring in (None, RING):
+        client = hello.ClientHello('tool', keyring=keyring, nonce=NONCE)
+        _quietly(client.take, data)
+        assert client.seals is None
+        theirs = hello.ServerHello('n2.6')
+        theirs.open(hello.ClientHello('tool', '', '', RING, NONCE).opening)
+        theirs.challenge(RING, bytes(hello.NONCE_BYTES))
+        _quietly(theirs.check, data, TAG)
+        assert theirs.seals is None
+    theirs = hello.ServerHello('n2.6')
+    theirs.open(data)
+    theirs.challenge(RING, NONCE)
+
+
+def _quietly(function, *arguments):
+    try:
+        function(*arguments)
+    except errors.SheepdogError:
+        pass
+
+
+def key_seeds():
+    yield keys.pack(RING)
+    yield keys.pack(RING.with_new(keys.Key.of(bytes(36), '2026-11-22')))
+    yield b'# nothing\n'
+
+
+@registry.target('key-file', (errors.InvalidParameters,),
+                 ('sheepdog.model.keys',), key_seeds)
+def run_key_file(data):
+    ring = keys.unpack(data)
+    assert keys.unpack(keys.pack(ring)) == ring
 
 
 def reply_seeds():

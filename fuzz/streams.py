@@ -37,7 +37,10 @@ class Connection:
     """See ``world.api.Connection``; nobody is at the other end."""
 
     peername = '192.0.2.1:7'
+    peer_host = '192.0.2.1'
+    peer_uid = None
     is_local = False
+    is_encrypted = False
     queued_bytes = 0
 
     def __init__(self):

@@ -17,9 +17,10 @@ and says how to use it; started again it changes nothing. ``stop`` shuts the
 cluster down in order; the data stays, and ``start`` brings it back.
 ``clean`` stops it and removes everything.
 
-State is in one directory: ``demo.json`` (the ports), ``sheep-N/`` (what each
-sheep stores), ``sheep-N.pid``, ``sheep-N.out`` (what it said before it went
-to the background) and ``coordination/`` (how they find each other).
+State is in one directory: ``demo.json`` (the ports), ``cluster.key`` (whoever
+has it administers the cluster), ``sheep-N/`` (what each sheep stores),
+``sheep-N.pid``, ``sheep-N.out`` (what it said before it went to the
+background) and ``coordination/`` (how they find each other).
 """
 
 import argparse
@@ -39,6 +40,7 @@ HOST = '127.0.0.1'
 SHEEP = 3
 PORT = 7000
 NBD_PORT = 10809
+KEY = 'cluster.key'
 VDI = 'demo'
 VDI_SIZE = '1G'
 JOURNAL_SIZE = '64M'
@@ -53,11 +55,15 @@ EXISTS = 3  # dog's exit code
 WELCOME = """\
 Three sheep are running on this machine, and keep three copies of everything.
 
-Look at the cluster:
-    {bin}/dog cluster info -p {port}
+Look at the cluster; its key is {directory}/cluster.key:
+    {bin}/dog cluster info -p {port} --key-file {directory}/cluster.key
+    {bin}/sheepdog-manage -p {port} --key-file {directory}/cluster.key status
+    {bin}/sheepdog-manage key list {directory}/cluster.key
+
+Or once for all that you type from here on:
+    export SHEEPDOG_KEY_FILE={key}
     {bin}/dog node list -p {port}
     {bin}/dog vdi list -p {port}
-    {bin}/sheepdog-manage -p {port} status
 
 The VDI "{vdi}" ({size}) is served over NBD by each of them. With qemu-utils
 and libnbd-bin installed:
@@ -119,6 +125,7 @@ class Sheep:
         self.pidfile = directory / ('sheep-%d.pid' % number)
         self.output = directory / ('sheep-%d.out' % number)
         self.coordination = directory / 'coordination'
+        self.key_file = directory / KEY
 
     def pid(self):
         """Its process id, 0 if it does not run."""
@@ -143,6 +150,7 @@ class Sheep:
                 '--bindaddr', HOST, '--myaddr', HOST,
                 '--port', str(self.port), '--zone', str(self.number + 1),
                 '--nbd', 'host=%s,port=%d' % (HOST, self.nbd_port),
+                '--key-file', str(self.key_file),
                 '--journal', 'size=%s' % JOURNAL_SIZE,
                 '--pidfile', str(self.pidfile), str(self.meta)]
 
@@ -187,7 +195,8 @@ class DemoCluster:
         """Run a command of dog's; the finished process, output captured."""
         port = (sheep or self.sheep[0]).port
         return subprocess.run(
-            [str(BIN / 'dog'), *words, '-a', HOST, '-p', str(port)],
+            [str(BIN / 'dog'), *words, '-a', HOST, '-p', str(port),
+             '--key-file', str(self.directory / KEY)],
             capture_output=True, text=True, stdin=subprocess.DEVNULL)
 
     def must(self, *words, also=0):
@@ -279,6 +288,7 @@ class DemoCluster:
         self.directory.mkdir(parents=True, exist_ok=True)
         self.settings.write_text(json.dumps(
             {'port': self.port, 'nbd_port': self.nbd_port}) + '\n')
+        self.make_key()
         if missing:
             print('Starting %d sheep' % len(missing), flush=True)
             self.launch(missing)
@@ -288,12 +298,24 @@ class DemoCluster:
         self.wait_until(self.is_whole)
         self.must('vdi', 'create', VDI, VDI_SIZE, also=EXISTS)
 
+    def make_key(self):
+        """:raises DemoError: it cannot be made"""
+        path = self.directory / KEY
+        if path.exists():
+            return
+        done = subprocess.run(
+            [str(BIN / 'sheepdog-manage'), 'key', 'create', str(path)],
+            capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        if done.returncode:
+            raise DemoError('No key of the cluster: %s' % done.stderr)
+
     def welcome(self, directory):
         changed = ''
         if directory != 'run':
             changed = ' RUN=%s' % directory
         return WELCOME.format(
-            bin=relative(BIN), port=self.port, vdi=VDI, size=VDI_SIZE,
+            bin=relative(BIN), key=self.directory / KEY, port=self.port,
+            vdi=VDI, size=VDI_SIZE,
             host=HOST, nbd=self.nbd_port, nbd2=self.nbd_port + 1,
             nbd3=self.nbd_port + 2, directory=directory, settings=changed,
             run=changed)

@@ -25,6 +25,7 @@ import uuid
 from sheepdog.client import address as addresses_module
 from sheepdog.client import calls
 from sheepdog.client import connection as connection_module
+from sheepdog.client import key_file as key_file_module
 from sheepdog.client import patience as patience_module
 from sheepdog.client import volume
 from sheepdog.model import errors
@@ -39,14 +40,15 @@ class Client:
     :param attempt_timeout: seconds without an answer after which the next
         sheep is tried
     :param connect_timeout: seconds for one attempt to connect
-    :param proof: answers a challenge for the cluster's key, see
-        ``connection.no_proof``
+    :param key_file: of the cluster's key, '' for none; without it, see
+        ``key_file``
+    :param keys: instead, an object with a method ``keyring``
     :param port: where an address names none
     """
 
     def __init__(self, addresses=('localhost',), timeout=60.0,
-                 connect_timeout=5.0, proof=connection_module.no_proof,
-                 port=limits.PORT_DEFAULT, attempt_timeout=15.0):
+                 connect_timeout=5.0, key_file=None,
+                 port=limits.PORT_DEFAULT, attempt_timeout=15.0, keys=None):
         if isinstance(addresses, str):
             addresses = [addresses]
         self.addresses = [addresses_module.parse_address(address, port)
@@ -56,7 +58,7 @@ class Client:
         self.timeout = timeout
         self._attempt_timeout = attempt_timeout
         self._connect_timeout = connect_timeout
-        self._proof = proof
+        self._keys = keys or key_file_module.find(key_file)
         self._lock = threading.Lock()
         self._connections = {}
         self._first = 0
@@ -117,6 +119,7 @@ class Client:
         """The one that calls go to just now.
 
         :raises Unreachable: none of the sheep takes one
+        :raises AccessRefused: none takes our key
         """
         with self._lock:
             return self._first_that(self._reuse, patience or (
@@ -145,6 +148,7 @@ class Client:
 
     def _first_that(self, function, patience):
         reasons = []
+        refusal = None
         count = len(self.addresses)
         first = self._first
         for step in range(count):
@@ -153,15 +157,21 @@ class Client:
                 connection = function(self.addresses[index], patience)
             except errors.Transient as exc:
                 reasons.append(str(exc))
+            except errors.AccessRefused as exc:
+                # Another one may have got the new key already.
+                refusal = refusal or exc
             else:
                 self._first = index
                 return connection
+        if refusal is not None:
+            raise refusal
         raise errors.Unreachable('; '.join(reasons))
 
     def _open(self, address, patience):
         return connection_module.Connection.open(
             address, self.timeout,
-            min(self._connect_timeout, patience.left_seconds), self._proof)
+            min(self._connect_timeout, patience.left_seconds),
+            self._keys.keyring() if self._keys is not None else None)
 
     def _reuse(self, address, patience):
         connection = self._connections.get(address)

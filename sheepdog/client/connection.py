@@ -19,11 +19,12 @@ because the sheep is not reading takes in answers meanwhile, so that neither
 side ever waits for the other to read.
 
 An answer is taken only when its version, opcode, id, tag, handle and
-checksum are those of a request under way; anything else, and any request
-that runs out of time, ends the connection: what follows on the stream could
-not be trusted.
+checksum (or seal) are those of a request under way; anything else, and any
+request that runs out of time, ends the connection: what follows on the stream
+could not be trusted.
 """
 
+import os
 import select
 import selectors
 import socket
@@ -33,11 +34,17 @@ import typing
 
 from crc32c import crc32c
 
+from sheepdog.client import key_file
 from sheepdog.model import errors
+from sheepdog.wire import hello as hello_module
 from sheepdog.wire import peer as wire
+from sheepdog.wire import seal as seal_module
 
 _NOT_MY_TURN_SECONDS = 0.05
 """How long a blocked sender waits before it asks again who reads."""
+
+_ADVICE = ('name the file of the cluster key with --key-file or %s, or make '
+           'it readable at %s' % (key_file.VARIABLE, key_file.DEFAULT_PATH))
 
 
 class ConnectionLost(errors.Unreachable):
@@ -98,11 +105,6 @@ def connect(address, connect_timeout: float):
     return sock
 
 
-def no_proof(challenge: dict) -> dict:
-    """What to answer when a sheep asks for proof of a key: we have none."""
-    raise errors.JoinFailed('the cluster asks for a key, and none was given')
-
-
 class Connection:
     """Use ``Connection.open``.
 
@@ -115,6 +117,7 @@ class Connection:
         self._socket = sock
         self._timeout = timeout
         self._tag = 0
+        self._seal = self._check = None
         self._next_id = 1
         self._calls = {}
         self._error = None
@@ -128,38 +131,53 @@ class Connection:
 
     @classmethod
     def open(cls, address, timeout=60.0, connect_timeout=5.0,
-             proof=no_proof) -> 'Connection':
+             keyring=None) -> 'Connection':
         """Connect and say HELLO as a tool.
 
         :param timeout: seconds that any request may take
-        :param proof: answers a sheep's challenge with further fields
+        :param keyring: ``model.keys.Keyring``: the sheep must know one of
+            these keys too, unless it is reached by a unix socket
         :raises Unreachable: no way to it
+        :raises AccessRefused: one side has not the key that the other wants
         :raises SheepdogError: it does not welcome us
         """
         self = cls(connect(address, connect_timeout), address, timeout)
         try:
-            self._greet(min(timeout, connect_timeout), proof)
+            self._greet(min(timeout, connect_timeout), keyring)
         except BaseException:
             self.close()
             raise
         return self
 
-    def _greet(self, timeout, proof):
-        fields = wire.unpack_json(wire.Hello.request('tool'))
-        while True:
-            reply = self.call(wire.HELLO, payload=wire.pack_json(fields),
-                              timeout=timeout)
-            answer = wire.unpack_json(reply.payload)
-            if 'challenge' not in answer:
-                break
-            fields.update(proof(answer))
+    @property
+    def _needs_seal(self) -> bool:
+        """Not where the kernel, or TLS, keeps others from the stream."""
+        return not self.address.path
+
+    def _greet(self, timeout, keyring):
+        hello = hello_module.ClientHello(
+            'tool', keyring=keyring,
+            nonce=os.urandom(hello_module.NONCE_BYTES),
+            is_proof_due=not self.address.path)
+        payload = hello.opening
         try:
-            self._tag = int(answer['tag'])
-            self.incarnation = str(answer['incarnation'])
-        except (KeyError, TypeError, ValueError):
-            raise errors.VersionMismatch(
-                '%s answers HELLO in a way unknown to us'
-                % self.address) from None
+            while payload is not None:
+                payload = hello.take(self.call(
+                    wire.HELLO, payload=payload, timeout=timeout).payload)
+        except errors.AccessRefused as exc:
+            raise errors.AccessRefused('%s: %s; %s' % (
+                self.address, exc, _ADVICE if keyring is None else
+                'the key file in use has %s' % ', '.join(keyring.ids))
+            ) from None
+        except (errors.VersionMismatch, errors.Unreachable) as exc:
+            raise type(exc)('%s: %s' % (self.address, exc)) from None
+        self._tag = hello.tag
+        self.incarnation = hello.incarnation
+        if hello.seals is not None and self._needs_seal:
+            ours, theirs = hello.seals
+            self._seal = seal_module.sealer(ours)
+            self._check = seal_module.opener(theirs)
+            self._header = memoryview(bytearray(seal_module.HEAD_BYTES))
 
     @property
     def is_lost(self) -> bool:
@@ -187,9 +205,12 @@ class Connection:
                 request_id = self._next_id
                 self._next_id = request_id % 0xFFFFFFFF + 1
                 self._calls[request_id] = call
-            self._send(wire.pack_request(
+            buffers = wire.pack_request(
                 opcode, flags, 0, request_id, handle, token, 0, aux, payload,
-                self._tag), call.deadline)
+                self._tag, is_sealed=self._seal is not None)
+            if self._seal is not None:
+                buffers[0] = self._seal(*buffers)
+            self._send(buffers, call.deadline)
         return call
 
     def wait(self, call) -> Reply:
@@ -338,7 +359,7 @@ class Connection:
 
     def _take_header(self):
         (version, opcode, _flags, _epoch, request_id, length, handle, _value,
-         result, _aux, _crc, tag) = wire.HEADER.unpack(self._header)
+         result, _aux, _crc, tag) = wire.HEADER.unpack_from(self._header)
         if version != wire.VERSION:
             raise errors.VersionMismatch(
                 '%s speaks version 0x%02x of the protocol, not 0x%02x: is it '
@@ -365,10 +386,12 @@ class Connection:
 
     def _take_frame(self):
         (_version, _opcode, _flags, _epoch, request_id, length, _handle,
-         value, result, aux, crc, _tag) = wire.HEADER.unpack(self._header)
+         value, result, aux, crc, _tag) = wire.HEADER.unpack_from(self._header)
         body, self._body = self._body, None
         self._header_used = 0
-        if length and crc32c(body) != crc:
+        if self._check is not None:
+            self._check(self._header, 0, body)
+        elif length and crc32c(body) != crc:
             raise errors.CorruptFrame('an answer from %s was damaged'
                                       % self.address)
         with self._state:

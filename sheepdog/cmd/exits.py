@@ -41,6 +41,7 @@ _CODES = (
     (errors.WaitForJoin, SYSTEM),
     (errors.JoinFailed, SYSTEM),
     (errors.Halted, SYSTEM),
+    (errors.AccessRefused, SYSTEM),
     (errors.Transient, SYSTEM),
 )
 

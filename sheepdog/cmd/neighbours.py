@@ -22,6 +22,7 @@ import time
 from sheepdog import client
 from sheepdog.cmd import exits
 from sheepdog.model import errors
+from sheepdog.peer import access as access_module
 
 ASK_SECONDS = 2.0
 ASKED_MAX = 3
@@ -37,31 +38,52 @@ def created_of_store(meta) -> int:
         return 0
 
 
-def created_of_cluster(members) -> int:
+def created_of_cluster(members, keys=None) -> int:
     """The same, of the cluster that runs; 0: none does, or it is not
     formatted, or nobody says so in time.
 
     :param members: ``cluster.api.MemberInfo`` of those who may be there
+    :param keys: our ``peer.access.KeySource``
+    :raises AccessRefused: all who answer refuse us, or we them
     """
+    refusals = []
     addresses = ['[%s]:%d' % (info.host, info.port) if ':' in info.host
                  else '%s:%d' % (info.host, info.port) for info in members]
     for address in addresses[:ASKED_MAX]:
         try:
-            with client.Client([address], ASK_SECONDS,
-                               ASK_SECONDS) as asking:
+            with client.Client([address], ASK_SECONDS, ASK_SECONDS,
+                               key_file='', keys=keys) as asking:
                 info = asking.cluster.info()
+        except errors.AccessRefused as exc:
+            refusals.append(exc)
+            continue
         except errors.SheepdogError:
             continue
+        refusals.clear()
         if info['status'] in ('ok', 'frozen') and info['settings']:
             return int(info['settings']['created'])
+    if refusals:
+        raise refusals[0]
     return 0
 
 
-def check(meta, members) -> None:
-    """:raises Stop: the store is of another cluster than those are"""
+def check(meta, members, access=access_module.AccessSettings()) -> None:
+    """:param access: our ``peer.access.AccessSettings``
+    :raises Stop: the store is of another cluster than those are, or has
+        another key
+    """
     ours = created_of_store(meta)
-    theirs = created_of_cluster(members) if ours and members else 0
-    if theirs and theirs != ours:
+    theirs = 0
+    try:
+        # A new store has no cluster yet, but may have a wrong key.
+        if members and (ours or access.keys is not None):
+            theirs = created_of_cluster(members, access.keys)
+    except errors.AccessRefused as exc:
+        if not access.allow_unauthenticated:
+            raise exits.Stop(
+                'the cluster that runs has another key than this sheep: %s'
+                % exc, exits.SYSTEM) from None
+    if theirs and ours and theirs != ours:
         raise exits.Stop(
             '%s belongs to another cluster (made %s) than the one that runs '
             '(made %s): name its own coordination with -c, or an empty '

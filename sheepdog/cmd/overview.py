@@ -132,9 +132,18 @@ def _exposed(info, here):
     members = info['epochs'][0]['members'] if info['epochs'] else []
     open_to = [_host_port(member) for member in members
                if not _is_loopback(member['host'])]
-    if open_to:
-        yield ('there is no authentication: whoever reaches %s can read and '
-               'write every VDI' % ', '.join(open_to))
+    access = here.get('access') or {}
+    if open_to and access.get('allow_unauthenticated'):
+        yield ('allow_unauthenticated is set: whoever reaches %s can read '
+               'and write every VDI, and administer the cluster'
+               % ', '.join(open_to))
+    if access.get('public_networks'):
+        yield ('every host in %s can read and write every VDI by the native '
+               'protocol (public_networks)'
+               % ', '.join(access['public_networks']))
+    if len(access.get('keys', ())) > 1:
+        yield ('%d cluster keys are accepted: "sheepdog-manage key rotate '
+               '--finish" ends a change of keys' % len(access['keys']))
     match = re.match(r'nbd://(?:\[([^]]+)\]|([^:/]+)):',
                      nbd_url(here.get('nbd')))
     if match and not _is_loopback(match.group(1) or match.group(2)):

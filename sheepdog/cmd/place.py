@@ -24,6 +24,7 @@ import socket
 import tempfile
 import urllib.parse
 
+from sheepdog.client import key_file
 from sheepdog.cluster import address as address_module
 from sheepdog.cmd import exits
 from sheepdog.world import tls
@@ -37,7 +38,8 @@ REACH_SECONDS = 3.0
 
 def complete(settings):
     """The settings with ``advertised_host`` (an address, not a name) and
-    ``zone`` filled in.
+    ``zone`` filled in; and with a ``host`` where there was none, if only
+    this machine is to be served.
 
     :raises Stop: no address can be found
     """
@@ -45,7 +47,41 @@ def complete(settings):
     zone = settings.zone
     if zone < 0:
         zone = zone_of(address)
-    return dataclasses.replace(settings, advertised_host=address, zone=zone)
+    host = settings.host
+    if not host and is_loopback(address) and _is_for_this_machine(settings):
+        host = address
+    return dataclasses.replace(settings, advertised_host=address, zone=zone,
+                               host=host)
+
+
+def _is_for_this_machine(settings) -> bool:
+    return (settings.access.keys is None
+            and not settings.access.allow_unauthenticated)
+
+
+def is_loopback(host) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == 'localhost'
+
+
+def check_access(settings):
+    """:raises Stop: others are to be served, and there is no key"""
+    if not _is_for_this_machine(settings):
+        return
+    beyond = [host or 'all addresses' for host in (
+        settings.host, settings.advertised_host) if not is_loopback(host)]
+    if settings.io_host and not is_loopback(settings.io_host):
+        beyond.append(settings.io_host)
+    if beyond:
+        raise exits.Stop(
+            'there is no cluster key, so this sheep may serve its own '
+            'machine only, and not %s: make a key with "sheepdog-manage key '
+            'create %s", copy it to all hosts of the cluster, and name it '
+            'with --key-file if it is elsewhere; or listen on 127.0.0.1 with '
+            '-b' % (', '.join(dict.fromkeys(beyond)),
+                    key_file.DEFAULT_PATH), exits.USAGE)
 
 
 def zone_of(address: str) -> int:

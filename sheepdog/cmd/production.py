@@ -50,7 +50,8 @@ class RealSheep(wiring.Sheep):
         loop = asyncio.get_running_loop()
         members = await loop.run_in_executor(None, self.membership.check)
         await loop.run_in_executor(None, neighbours.check,
-                                   self.settings.meta, members)
+                                   self.settings.meta, members,
+                                   self.settings.access)
         await super().start()
         self.world.spawn(self._watch_refusal(), 'watch for a refusal')
 

@@ -72,6 +72,8 @@ OPTIONS = (
     options.Option('P', 'pidfile', 'write the process id there', 'PATH'),
     options.Option('f', 'foreground', 'stay in the foreground'),
     options.Option('u', 'upgrade', 'upgrade an old store (not built yet)'),
+    options.Option('', 'key-file', 'the key of the cluster (default: '
+                   '/etc/sheepdog/cluster.key, if it exists)', 'PATH'),
     options.Option('', 'config-file', 'read this file; may be repeated',
                    'PATH', is_many=True),
     options.Option('v', 'version', 'print the version'),
@@ -83,7 +85,8 @@ PLAIN = {'bindaddr': ('', 'bindaddr'), 'myaddr': ('', 'myaddr'),
          'gateway': ('', 'gateway'), 'nosync': ('', 'nosync'),
          'vnodes': ('', 'vnodes'), 'pidfile': ('', 'pidfile'),
          'foreground': ('', 'foreground'), 'cluster': ('cluster', 'url'),
-         'ttl': ('cluster', 'ttl_seconds')}
+         'ttl': ('cluster', 'ttl_seconds'),
+         'key_file': ('security', 'key_file')}
 """Options with one value: the (group, name) they stand for."""
 
 PAIRS = {'ioaddr': ('io', ('host', 'port'), ()),
@@ -177,6 +180,7 @@ def launch(settings, build=None) -> int:
             pidfile = pidfile_module.Pidfile(settings.pidfile)
         place.check_packages(settings)
         place.check_ports(settings)
+        place.check_access(settings)
         place.check_directories(settings)
         place.check_certificates(settings)
         place.check_coordination(settings)

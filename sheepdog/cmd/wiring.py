@@ -33,6 +33,7 @@ from sheepdog.gateway import operation
 from sheepdog.gateway import orders
 from sheepdog.gateway import watch
 from sheepdog.model import errors
+from sheepdog.peer import access
 from sheepdog.peer import links
 from sheepdog.peer import order
 from sheepdog.peer import replica
@@ -46,6 +47,8 @@ from sheepdog.wire import peer as wire
 LOG = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 5.0
+KEYS_SECONDS = 2.0
+"""How soon a running sheep notices that a key is gone."""
 
 
 class NoLogControl:
@@ -98,9 +101,12 @@ class Sheep:
                                                    settings.store)
         try:
             self._build()
+            if settings.access.allow_unauthenticated:
+                LOG.warning('allow_unauthenticated is set: whoever reaches '
+                            'this sheep can do anything to the cluster')
             await self.port.listen(
                 settings.host, settings.port, settings.socket_path,
-                settings.io_host, settings.io_port)
+                settings.io_host, settings.io_port, settings.socket_mode)
             await self.cluster.start()
             self.port.is_open = True
             self.world.spawn(self.gateway.declare_forever(),
@@ -108,6 +114,8 @@ class Sheep:
             self.world.spawn(self.watch.run(), 'watch of slow requests')
             self.world.spawn(self.links.complain_forever(self.cluster),
                              'complaints')
+            if self.access.is_watched:
+                self.world.spawn(self._watch_keys(), 'watch the keys')
             if settings.nbd is not None:
                 self.nbd = nbd.NbdFace(self.world, self.volumes,
                                        self.catalogue, settings.nbd)
@@ -125,11 +133,13 @@ class Sheep:
             zone=settings.zone, space=self.store.space().total,
             vnodes=settings.vnodes, data_host=settings.io_host,
             data_port=settings.io_port, protocol=wire.VERSION)
-        self.links = links.Links(world, lambda: self.cluster.incarnation)
+        self.access = access.Access(world, settings.access)
+        self.links = links.Links(world, lambda: self.cluster.incarnation,
+                                 self.access)
         self.cluster = cluster_module.Cluster(
             world, self.membership, self.links, settings.meta, info,
             settings.ttl_seconds)
-        self.server = server.Server(world, self.cluster)
+        self.server = server.Server(world, self.cluster, self.access)
         self.order = order.Order(self.cluster)
         self.replica = replica.Replica(world, self.cluster, self.store,
                                        self.order)
@@ -162,16 +172,24 @@ class Sheep:
 
     def _open_doors(self):
         volume_handles = handles.Handles(self.world, self.volumes)
-        self.server.register(self.replica.handlers())
+        # ADMIN is for both: sheep pass on what a tool has asked.
+        self.server.register(self.replica.handlers(), roles=('peer',))
         self.server.register(orders.Orders(self.world,
-                                           self.gateway).handlers())
-        self.server.register(volume_handles.handlers())
+                                           self.gateway).handlers(),
+                             roles=('peer',))
+        self.server.register(volume_handles.handlers(), roles=('tool',))
         self.port = port.Port(
             self.world, public.Public(self.world, self.cluster, self.gateway,
                                       self.catalogue, self.volumes),
             self.server)
         self.server.register(admin.Admin(
             self.world, self, volume_handles, self.port).handlers())
+
+    async def _watch_keys(self):
+        """A key that was dropped also ends what was proved with it."""
+        while not self._is_stopping:
+            await asyncio.sleep(KEYS_SECONDS)
+            self.server.drop_keys_but(self.access.keyring().ids)
 
     # -- the end --------------------------------------------------------
 

@@ -22,9 +22,10 @@ from sheepdog.conf import metrics
 from sheepdog.conf import nbd
 from sheepdog.conf import notifications
 from sheepdog.conf import recovery
+from sheepdog.conf import security
 from sheepdog.conf import sheep
 
-GROUPS = (sheep, cluster, io, journal, recovery, log, nbd, metrics,
+GROUPS = (sheep, cluster, security, io, journal, recovery, log, nbd, metrics,
           notifications)
 
 

@@ -17,6 +17,7 @@ import os
 import re
 from typing import Optional
 
+from sheepdog.client import key_file
 from sheepdog.cluster import address
 from sheepdog.conf import config
 from sheepdog.conf import notifications
@@ -25,6 +26,7 @@ from sheepdog.faces.nbd import settings as nbd_settings
 from sheepdog.model import errors
 from sheepdog.model import limits
 from sheepdog.model import networks
+from sheepdog.peer import access as access_module
 from sheepdog.store import settings as store_settings
 from sheepdog.wire import nbd_options
 from sheepdog.world import api
@@ -88,6 +90,8 @@ class SheepSettings:
     metrics: Optional[metrics_settings.MetricsSettings] = None
     slow_seconds: float = 5.0
     notifications: Optional[NotificationSettings] = None
+    access: access_module.AccessSettings = access_module.AccessSettings()
+    has_trusted_users: bool = False
     pidfile: str = ''
     foreground: bool = False
 
@@ -99,6 +103,11 @@ class SheepSettings:
     def socket_path(self) -> str:
         """The unix socket in the store, for clients on this machine."""
         return os.path.join(self.meta, 'sock')
+
+    @property
+    def socket_mode(self) -> int:
+        """Where it may be opened by others, the sheep looks who it is."""
+        return 0o666 if self.has_trusted_users else 0o600
 
 
 def build(conf) -> SheepSettings:
@@ -145,6 +154,8 @@ def build(conf) -> SheepSettings:
         metrics=_metrics(conf) if conf.metrics.listen else None,
         slow_seconds=conf.log.slow_seconds,
         notifications=_notifications(conf),
+        access=_access(conf),
+        has_trusted_users=bool(conf.security.trusted_uids),
         pidfile=os.path.abspath(conf.pidfile) if conf.pidfile else '',
         foreground=conf.foreground)
 
@@ -181,6 +192,32 @@ def _log(conf, meta):
     return LogSettings(
         path=os.path.join(directory, 'sheep.log'), level=conf.log.level,
         format=conf.log.format, destination=conf.log.destination)
+
+
+def _access(conf):
+    options = conf.security
+    try:
+        public_networks = networks.parse(options.public_networks)
+    except ValueError as exc:
+        raise config.ConfigRefused(
+            'security.public_networks: %s' % exc) from None
+    return access_module.AccessSettings(
+        keys=_keys(options),
+        trusted_uids=(0, os.geteuid(), *options.trusted_uids),
+        public_networks=public_networks,
+        allow_unauthenticated=options.allow_unauthenticated)
+
+
+def _keys(options):
+    path = options.key_file
+    if not path:
+        if not os.path.exists(key_file.DEFAULT_PATH):
+            return None
+        path = key_file.DEFAULT_PATH
+    try:
+        return key_file.KeyFile(os.path.abspath(path))
+    except key_file.KeyFileRefused as exc:
+        raise config.ConfigRefused('security.key_file: %s' % exc) from None
 
 
 def _nbd(conf):

@@ -25,9 +25,9 @@ OPTIONS = [
              'keeps. Usually given on the command line.'),
     cfg.StrOpt(
         'bindaddr', default='', sample_default='127.0.0.1',
-        help='The address to listen on. Empty: all of this host. Whoever '
-             'reaches the port can read and write every VDI, so choose an '
-             'address in a network of its own.'),
+        help='The address to listen on. Empty: all of this host, or '
+             'loopback where there is no key of the cluster (see '
+             '[security]).'),
     cfg.StrOpt(
         'myaddr', default='',
         help='The address told to the other sheep. Empty: that of '

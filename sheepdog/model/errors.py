@@ -38,6 +38,7 @@ is simply tried again (``retry``). A broken invariant is not here: it is an
     ├── JoinFailed              0x18   refused, with a reason
     ├── Halted                  0x19
     ├── ReadOnly                0x1a
+    ├── AccessRefused           0x86   no proof of the cluster's key
     └── Transient                      retry: the way is blocked just now
         ├── StaleEpoch          0x80   request and replica differ in epoch
         ├── NotServing          0x81   no lease, or a change of epoch runs
@@ -133,6 +134,12 @@ class Halted(SheepdogError):
 
 class ReadOnly(SheepdogError):
     result = 0x1A
+
+
+class AccessRefused(SheepdogError):
+    """Who asks has not proved to know the cluster's key, or who answers."""
+
+    result = 0x86
 
 
 class Transient(SheepdogError):

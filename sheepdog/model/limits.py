@@ -61,3 +61,9 @@ CONNECTION_INFLIGHT_MAX = 1024
 CONNECTION_INFLIGHT_MAX_BYTES = 8 << 20
 """The same in bytes that they bring or ask for; one request may go beyond.
 Long requests are no faster for being more, only their memory grows."""
+
+CLUSTER_KEYS_MAX = 8
+"""Keys that a cluster accepts at once, while one takes over from another."""
+
+HELLO_MAX_BYTES = 4096
+"""The longest payload of a HELLO: nothing longer is read of a stranger."""

@@ -25,7 +25,10 @@ from crc32c import crc32c
 
 from sheepdog.model import errors
 from sheepdog.model import limits
+from sheepdog.peer import access as access_module
+from sheepdog.wire import hello as hello_module
 from sheepdog.wire import peer as wire
+from sheepdog.wire import seal as seal_module
 
 LOG = logging.getLogger(__name__)
 
@@ -44,18 +47,22 @@ class Link:
     or a ``SheepdogError``; payload is bytes.
     """
 
-    def __init__(self, world, ours, meant, address):
+    def __init__(self, world, ours, meant, address, access):
         """``ours`` is our incarnation, for which the link speaks; ``meant``
-        the one that must answer at ``address``."""
+        the one that must answer at ``address``; ``access``
+        (``access.Access``) has the keys."""
         self.world = world
         self.ours = ours
         self.meant = meant
         self.address = address
         self.closed = False
         self.room_bytes = 0
+        self._access = access
         self._connection = None
         self._ready = False
         self._tag = 0
+        self._seal = None
+        self._check = None
         self._next_id = 0
         self._pending = {}
         self._backlog = []
@@ -74,18 +81,19 @@ class Link:
         self._next_id = request_id = (self._next_id + 1) & 0xFFFFFFFF
         if self._ready:
             self._pending[request_id] = (callback, opcode, oid)
+            seal = self._seal
             if payload:
+                head = wire.HEADER.pack(
+                    wire.VERSION, opcode, flags | wire.FLAG_WRITE, epoch,
+                    request_id, len(payload), oid, token, offset, aux,
+                    crc32c(payload) if seal is None else 0, self._tag)
                 self._connection.send(
-                    wire.HEADER.pack(
-                        wire.VERSION, opcode, flags | wire.FLAG_WRITE, epoch,
-                        request_id, len(payload), oid, token, offset, aux,
-                        crc32c(payload), self._tag),
-                    payload)
+                    head if seal is None else seal(head, payload), payload)
             else:
-                self._connection.send(
-                    wire.HEADER.pack(
-                        wire.VERSION, opcode, flags, epoch, request_id, 0,
-                        oid, token, offset, aux, 0, self._tag))
+                head = wire.HEADER.pack(
+                    wire.VERSION, opcode, flags, epoch, request_id, 0, oid,
+                    token, offset, aux, 0, self._tag)
+                self._connection.send(head if seal is None else seal(head))
             return
         self._request_later(opcode, flags, epoch, request_id, oid, token,
                             offset, aux, payload, callback)
@@ -93,9 +101,10 @@ class Link:
     def tell(self, opcode, epoch, token):
         """Send something that is not answered; dropped when unconnected."""
         if self._ready:
-            self._connection.send(
-                wire.HEADER.pack(wire.VERSION, opcode, 0, epoch, 0, 0, 0,
-                                 token, 0, 0, 0, self._tag))
+            head = wire.HEADER.pack(wire.VERSION, opcode, 0, epoch, 0, 0, 0,
+                                    token, 0, 0, 0, self._tag)
+            self._connection.send(head if self._seal is None
+                                  else self._seal(head))
 
     async def call(self, opcode, epoch=0, oid=0, token=0, offset=0, aux=0,
                    payload=b'', flags=0, timeout=None):
@@ -184,6 +193,8 @@ class Link:
         except OSError as exc:
             error = errors.Unreachable('%s:%s: %s' % (*self.address, exc))
         except errors.SheepdogError as exc:
+            if isinstance(exc, errors.AccessRefused):
+                self._access.complain('%s:%s' % self.address, exc)
             error = exc if exc.retry else errors.Unreachable(str(exc))
         self._connecting = False
         if error is None and self._connection is not None and (
@@ -207,6 +218,23 @@ class Link:
         self._fail(error or errors.Unreachable('connection lost'))
 
     async def _greet(self):
+        keyring = self._access.keyring()
+        hello = hello_module.ClientHello(
+            'peer', self.ours, self.meant, keyring,
+            self.world.random.token(hello_module.NONCE_BYTES)
+            if keyring is not None else b'',
+            self._access.must_servers_prove)
+        payload = hello.opening
+        while payload is not None:
+            payload = hello.take(await self._say_hello(payload))
+        self._tag = hello.tag
+        if hello.seals is not None and access_module.needs_seal(
+                self._connection):
+            ours, theirs = hello.seals
+            self._seal = seal_module.sealer(ours)
+            self._check = seal_module.opener(theirs)
+
+    async def _say_hello(self, payload):
         future = asyncio.get_running_loop().create_future()
 
         def answered(error, value, aux, payload):
@@ -220,17 +248,8 @@ class Link:
         self._next_id = request_id = (self._next_id + 1) & 0xFFFFFFFF
         self._pending[request_id] = (answered, wire.HELLO, 0)
         self._connection.send(*wire.pack_request(
-            wire.HELLO, 0, 0, request_id,
-            payload=wire.Hello.request('peer', self.ours, self.meant)))
-        answer = wire.unpack_json(await future)
-        if answer.get('incarnation') != self.meant:
-            raise errors.Unreachable('%s:%s is another incarnation now'
-                                     % self.address)
-        tag = answer.get('tag')
-        if not isinstance(tag, int):
-            raise errors.Unreachable('%s:%s greets without a tag'
-                                     % self.address)
-        self._tag = tag
+            wire.HELLO, 0, 0, request_id, payload=payload))
+        return await future
 
     async def _watch(self):
         """Drop the link when it owes answers and has gone silent."""
@@ -275,6 +294,7 @@ class Link:
     def connected(self, connection):
         self._connection = connection
         self._tag = 0
+        self._seal = self._check = None
 
     def disconnected(self, error):
         self._connection = None
@@ -285,10 +305,13 @@ class Link:
         unpack = wire.HEADER.unpack_from
         self.room_bytes = 0
         self._last_heard = self.world.clock.monotonic()
-        while end - start >= wire.HEADER_BYTES:
+        check = self._check
+        head_bytes = (wire.HEADER_BYTES if check is None
+                      else seal_module.HEAD_BYTES)
+        while end - start >= head_bytes:
             (version, opcode, _, _, request_id, length, oid, value, result,
              aux, crc, tag) = unpack(buffer, start)
-            body = start + wire.HEADER_BYTES
+            body = start + head_bytes
             if version != wire.VERSION or tag != self._tag:
                 raise errors.CorruptFrame(
                     'a reply of %s:%s is not for this connection'
@@ -296,17 +319,19 @@ class Link:
             if length:
                 if body + length > end:
                     wire.check_length(length)
-                    self.room_bytes = wire.HEADER_BYTES + length
+                    self.room_bytes = head_bytes + length
                     break
                 payload = bytes(memoryview(buffer)[body:body + length])
-                if crc32c(payload) != crc:
+                if check is None and crc32c(payload) != crc:
                     raise errors.CorruptFrame(
                         'a reply of %s:%s was damaged on its way'
                         % self.address)
-                start = body + length
+                body += length
             else:
                 payload = b''
-                start = body
+            if check is not None:
+                check(buffer, start, payload)
+            start = body
             try:
                 callback, asked, about = self._pending.pop(request_id)
             except KeyError:

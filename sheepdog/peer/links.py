@@ -26,10 +26,12 @@ COMPLAIN_SECONDS = 1.0
 
 
 class Links:
-    def __init__(self, world, ours):
-        """``ours`` returns our own incarnation, as of now."""
+    def __init__(self, world, ours, access):
+        """``ours`` returns our own incarnation, as of now; ``access``
+        (``access.Access``) has the keys."""
         self.world = world
         self._ours = ours
+        self._access = access
         self._data = {}
         self._control = {}
 
@@ -50,7 +52,8 @@ class Links:
             link.close()
         if link is None or link.closed:
             link = links[member.incarnation] = link_module.Link(
-                self.world, ours, member.incarnation, address)
+                self.world, ours, member.incarnation, address,
+                self._access)
         return link
 
     def made(self):

@@ -13,10 +13,10 @@
 """The server's side of a cluster connection.
 
 The native face owns the port; when HELLO arrives on one of its connections
-it lets a ``ClusterSession`` take over. Handlers are registered by opcode:
-the replica's by this room, those of higher rooms (ordering gateways, tools)
-by ``cmd/wiring.py``. A handler is called with a ``Request`` and answers it
-once, now or later.
+it asks a ``Greeting`` what to answer, and at its end lets a ``ClusterSession``
+take over. Handlers are registered by opcode and role: the replica's by this
+room, those of higher rooms (ordering gateways, tools) by ``cmd/wiring.py``. A
+handler is called with a ``Request`` and answers it once, now or later.
 """
 
 import asyncio
@@ -26,7 +26,10 @@ from crc32c import crc32c
 
 from sheepdog.model import errors
 from sheepdog.model import limits
+from sheepdog.peer import access as access_module
+from sheepdog.wire import hello as hello_module
 from sheepdog.wire import peer as wire
+from sheepdog.wire import seal as seal_module
 
 LOG = logging.getLogger(__name__)
 
@@ -59,25 +62,21 @@ class Request:
         session.inflight -= 1
         if session.is_throttled:
             session.relieve()
-        connection = session.connection
+        result = 0
         if error is not None:
-            connection.send(*wire.pack_response(
-                self.opcode, session.epoch(), self.id,
-                getattr(error, 'result', errors.UnknownError.result),
-                self.oid, value, aux, tag=session.tag,
-                payload=wire.pack_json({'error': str(error)})))
-        elif payload:
-            connection.send(
-                wire.HEADER.pack(
-                    wire.VERSION, self.opcode, 0, session.epoch(), self.id,
-                    len(payload), self.oid, value, 0, aux, crc32c(payload),
-                    session.tag),
-                payload)
+            result = getattr(error, 'result', errors.UnknownError.result)
+            payload = wire.pack_json({'error': str(error)})
+        seal = session.seal
+        head = wire.HEADER.pack(
+            wire.VERSION, self.opcode, 0, session.epoch(), self.id,
+            len(payload), self.oid, value, result, aux,
+            crc32c(payload) if payload and seal is None else 0, session.tag)
+        if seal is not None:
+            head = seal(head, payload)
+        if payload:
+            session.connection.send(head, payload)
         else:
-            connection.send(
-                wire.HEADER.pack(
-                    wire.VERSION, self.opcode, 0, session.epoch(), self.id,
-                    0, self.oid, value, 0, aux, 0, session.tag))
+            session.connection.send(head)
 
     def answer_json(self, message):
         self(None, wire.pack_json(message))
@@ -87,16 +86,24 @@ class ClusterSession:
     """Takes whole frames off one cluster connection."""
 
     __slots__ = ('server', 'connection', 'role', 'incarnation', 'tag',
-                 'handlers', 'epoch', 'inflight', 'is_throttled',
-                 'room_bytes', 'is_open', 'on_close')
+                 'key_id', 'seal', 'handlers', 'epoch', 'inflight',
+                 'is_throttled', 'room_bytes', 'is_open', 'on_close',
+                 '_check')
 
-    def __init__(self, server, connection, role, incarnation, tag):
+    def __init__(self, server, connection, hello, tag):
+        """``hello``: ``wire.hello.ServerHello``, at its end."""
         self.server = server
         self.connection = connection
-        self.role = role
-        self.incarnation = incarnation
+        self.role = hello.role
+        self.incarnation = hello.incarnation
         self.tag = tag
-        self.handlers = server.handlers
+        self.key_id = hello.key_id
+        self.seal = self._check = None
+        if hello.seals is not None and access_module.needs_seal(connection):
+            ours, theirs = hello.seals
+            self.seal = seal_module.sealer(ours)
+            self._check = seal_module.opener(theirs)
+        self.handlers = server.handlers_of(hello.role)
         self.epoch = server.epoch
         self.inflight = 0
         self.is_throttled = False
@@ -107,31 +114,37 @@ class ClusterSession:
     def received(self, buffer, start, end):
         unpack = wire.HEADER.unpack_from
         handlers = self.handlers
+        check = self._check
+        head_bytes = (wire.HEADER_BYTES if check is None
+                      else seal_module.HEAD_BYTES)
         self.room_bytes = 0
-        while end - start >= wire.HEADER_BYTES:
+        while end - start >= head_bytes:
             (version, opcode, flags, epoch, request_id, length, oid, token,
              offset, aux, crc, tag) = unpack(buffer, start)
             if version != wire.VERSION or tag != self.tag:
                 raise errors.CorruptFrame('a frame is not of this connection')
-            body = start + wire.HEADER_BYTES
+            body = start + head_bytes
             payload = b''
             if length:
                 if body + length > end:
                     wire.check_length(length)
-                    self.room_bytes = wire.HEADER_BYTES + length
+                    self.room_bytes = head_bytes + length
                     break
                 payload = bytes(memoryview(buffer)[body:body + length])
-                if crc32c(payload) != crc:
+                if check is None and crc32c(payload) != crc:
                     raise errors.CorruptFrame('a frame was damaged')
                 body += length
+            if check is not None:
+                check(buffer, start, payload)
             start = body
             self.inflight += 1
             request = Request(self, opcode, flags, epoch, request_id, oid,
                               token, offset, aux, payload)
             handler = handlers.get(opcode)
             if handler is None:
-                request(errors.InvalidParameters('unknown opcode 0x%02x'
-                                                 % opcode))
+                request(errors.InvalidParameters(
+                    'opcode 0x%02x is unknown, or not for a %s'
+                    % (opcode, self.role)))
             else:
                 handler(request)
         if (self.inflight > limits.CONNECTION_INFLIGHT_MAX * 4
@@ -152,53 +165,97 @@ class ClusterSession:
             function()
 
 
+class Greeting:
+    """One HELLO that came in, of one round or two.
+
+    :ivar session: the ``ClusterSession``, at its end
+    """
+
+    def __init__(self, server, connection):
+        self.session = None
+        self._server = server
+        self._connection = connection
+        self._hello = None
+
+    def take(self, payload) -> bytes:
+        """A payload of HELLO; returns that of the answer.
+
+        :raises SheepdogError: not welcome; the caller answers and closes
+        """
+        try:
+            return self._take(payload)
+        except (errors.AccessRefused, errors.InvalidParameters) as exc:
+            self._server.access.refuse_cluster(self._connection, exc)
+            raise
+
+    def _take(self, payload):
+        server, access = self._server, self._server.access
+        if self._hello is not None:
+            tag = server.new_tag()
+            answer = self._hello.check(payload, tag)
+        else:
+            self._hello = hello = hello_module.ServerHello(
+                server.cluster.incarnation)
+            hello.open(payload)
+            keyring = access.keyring()
+            is_due = access.is_proof_due(self._connection, hello.role)
+            if keyring is not None and (hello.offers_proof or is_due):
+                return hello.challenge(keyring, server.world.random.token(
+                    hello_module.NONCE_BYTES))
+            if is_due:
+                raise errors.AccessRefused(
+                    'this sheep has no cluster key, and takes cluster '
+                    'connections from its own machine only')
+            tag = server.new_tag()
+            answer = hello.welcome(tag)
+        self.session = server.begin(self._connection, self._hello, tag)
+        return answer
+
+
 class Server:
     """All cluster connections that came in.
 
     :param cluster: for incarnation, epoch, and messages
+    :param access: ``access.Access``, who may connect
     """
 
-    def __init__(self, world, cluster):
+    def __init__(self, world, cluster, access):
         self.world = world
         self.cluster = cluster
-        self.handlers = {wire.MESSAGE: self._on_message,
-                         wire.PING: lambda request: request(None)}
+        self.access = access
+        self._handlers = {role: {} for role in hello_module.ROLES}
         self._sessions = {}
         self._next_tag = 0
+        self.register({wire.PING: lambda request: request(None)})
+        self.register({wire.MESSAGE: self._on_message}, roles=('peer',))
 
-    def register(self, handlers):
-        """Add handlers by opcode."""
-        for opcode in handlers:
-            assert opcode not in self.handlers, hex(opcode)
-        self.handlers.update(handlers)
+    def register(self, handlers, roles=hello_module.ROLES):
+        """Add handlers by opcode, for connections in these roles."""
+        for role in roles:
+            for opcode in handlers:
+                assert opcode not in self._handlers[role], hex(opcode)
+            self._handlers[role].update(handlers)
+
+    def handlers_of(self, role: str) -> dict:
+        return self._handlers[role]
 
     def epoch(self):
         view = self.cluster.view
         return view.epoch if view else 0
 
-    def greet(self, connection, hello):
-        """Judge the payload of HELLO; returns ``(session, response)``.
+    def greeting(self, connection) -> Greeting:
+        return Greeting(self, connection)
 
-        :raises SheepdogError: not welcome; the caller answers and closes
-        """
-        protocol = hello.get('protocol')
-        if protocol != wire.VERSION:
-            raise errors.VersionMismatch(
-                'this sheep speaks version 0x%02x of the peer protocol, '
-                'not %r' % (wire.VERSION, protocol))
-        role = hello.get('role')
-        if role not in ('peer', 'tool'):
-            raise errors.InvalidParameters('unknown role %r' % (role,))
-        ours = self.cluster.incarnation
-        if role == 'peer' and hello.get('for') != ours:
-            raise errors.NotServing('this is %s' % ours)
+    def new_tag(self) -> int:
         self._next_tag += 1
-        tag = ((self._next_tag & 0xFFFF) << 16
-               | self.world.random.randrange(0xFFFF) + 1)
-        session = ClusterSession(self, connection, role,
-                                 str(hello.get('incarnation', '')), tag)
+        return ((self._next_tag & 0xFFFF) << 16
+                | self.world.random.randrange(0xFFFF) + 1)
+
+    def begin(self, connection, hello, tag) -> ClusterSession:
+        """A HELLO has come to its end."""
+        session = ClusterSession(self, connection, hello, tag)
         self._sessions[tag] = session
-        return session, wire.Hello.response(ours, tag)
+        return session
 
     def forget(self, session):
         self._sessions.pop(session.tag, None)
@@ -207,6 +264,12 @@ class Server:
         """Our identity has died: connections meant for it are void."""
         for session in list(self._sessions.values()):
             if session.role == 'peer':
+                session.connection.abort()
+
+    def drop_keys_but(self, key_ids):
+        """All other keys are void, and what was proved with them."""
+        for session in list(self._sessions.values()):
+            if session.key_id and session.key_id not in key_ids:
                 session.connection.abort()
 
     def drop_all(self):
@@ -225,9 +288,6 @@ class Server:
         return found
 
     def _on_message(self, request):
-        if request.session.role != 'peer':
-            request(errors.InvalidParameters('messages are for sheep'))
-            return
         self.world.spawn(self._deliver(request), 'cluster message')
 
     async def _deliver(self, request):

@@ -23,6 +23,8 @@ from typing import Any, Callable, Optional
 from sheepdog.cluster import api
 from sheepdog.conf import settings as settings_module
 from sheepdog.model import ids
+from sheepdog.model import keys
+from sheepdog.peer import access
 from sheepdog.placement import ring as ring_module
 from sheepdog.store import settings as store_settings
 from sheepdog.testing import checkers
@@ -34,6 +36,8 @@ LOG = logging.getLogger(__name__)
 META = '/meta'
 PORT = 7000
 HOST_DISK_BYTES = 256 << 20
+KEYS = access.StaticKeys(keys.Keyring((keys.Key('0', b'simulated' * 4),)))
+"""Of all clusters: what is random in a HELLO comes from the world."""
 
 
 class NotWell(Exception):
@@ -115,7 +119,7 @@ class Node:
                 checkpoint_seconds=settings.checkpoint_seconds),
             log=settings_module.LogSettings(path=META + '/sheep.log'),
             host=self.address, port=PORT, advertised_host=self.address,
-            zone=self.zone)
+            zone=self.zone, access=access.AccessSettings(keys=KEYS))
 
     def run(self, coroutine):
         """Run in the sheep's process until it is done."""

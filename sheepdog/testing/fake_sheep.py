@@ -20,6 +20,7 @@ Several fake sheep of one ``FakeCluster`` share its VDIs, as real ones do.
 It speaks ``wire.peer`` over real sockets, and misbehaves when told to.
 """
 
+import os
 import socket
 import struct
 import threading
@@ -29,7 +30,9 @@ from crc32c import crc32c
 
 from sheepdog.model import errors
 from sheepdog.model import ids
+from sheepdog.wire import hello
 from sheepdog.wire import peer as wire
+from sheepdog.wire import seal
 
 CREATED_SECONDS = 1795335224
 
@@ -148,14 +151,16 @@ class FakeSheep:
     :ivar before: called with (opcode, offset) before a request is carried
         out; what it raises is answered
     :ivar is_deaf: it stops reading what is sent
+    :param keyring: it asks for proof of one of these keys
     """
 
-    def __init__(self, cluster=None, path=''):
+    def __init__(self, cluster=None, path='', keyring=None):
         self.cluster = cluster or FakeCluster()
         self.mangle = None
         self.before = None
         self.is_deaf = False
         self.hello = None
+        self.keyring = keyring
         self.greeted = []
         self._path = path
         self._threads = []
@@ -234,6 +239,8 @@ class _Link:
         self.sock = sock
         self.tag = 0
         self.handles = {}
+        self.hello = None
+        self.seal = self.check = None
 
     def serve(self):
         while True:
@@ -241,11 +248,16 @@ class _Link:
                 if self.sheep.is_stopped:
                     return
                 time.sleep(0.01)
-            header = self._receive(wire.HEADER_BYTES)
+            header = self._receive(wire.HEADER_BYTES if self.check is None
+                                   else seal.HEAD_BYTES)
             (_version, opcode, flags, _epoch, request_id, length, handle,
-             token, _offset, aux, crc, tag) = wire.HEADER.unpack(header)
+             token, _offset, aux, crc, tag) = wire.HEADER.unpack_from(header)
             payload = self._receive(length)
-            if length and crc32c(payload) != crc or tag != self.tag:
+            if tag != self.tag:
+                return
+            if self.check is not None:
+                self.check(header, 0, payload)
+            elif length and crc32c(payload) != crc:
                 return
             result, answer = errors.SUCCESS, b''
             try:
@@ -260,21 +272,33 @@ class _Link:
 
     def _carry_out(self, opcode, flags, handle, token, aux, payload):
         if opcode == wire.HELLO:
-            return self._greet(wire.unpack_json(payload))
+            return self._greet(payload)
         if opcode == wire.ADMIN:
             message = wire.unpack_json(payload)
             return wire.pack_json({'result': self._admin(
                 message['method'], message['arguments'])})
         return self._volume(opcode, flags, handle, token, aux, payload)
 
-    def _greet(self, fields):
+    def _greet(self, payload):
+        fields = wire.unpack_json(payload)
         self.sheep.greeted.append(fields)
         if self.sheep.hello is not None:
             answer = self.sheep.hello(fields)
             if answer is not None:
                 return wire.pack_json(answer)
         self.next_tag = 0x10000 + len(self.sheep.greeted)
-        return wire.Hello.response('fake.1', self.next_tag)
+        if self.sheep.keyring is not None:
+            return self._challenge(payload)
+        return wire.pack_json({'incarnation': 'fake.1',
+                               'tag': self.next_tag})
+
+    def _challenge(self, payload):
+        if self.hello is not None:
+            return self.hello.check(payload, self.next_tag)
+        self.hello = hello.ServerHello('fake.1')
+        self.hello.open(payload)
+        return self.hello.challenge(self.sheep.keyring,
+                                    os.urandom(hello.NONCE_BYTES))
 
     def _admin(self, method, arguments):
         result = self.sheep.cluster.call(self.sheep, method, arguments)
@@ -309,15 +333,22 @@ class _Link:
 
     def _answer(self, opcode, request_id, result, handle, payload):
         buffers = wire.pack_response(opcode, 1, request_id, result, handle,
-                                     payload=payload, tag=self.tag)
-        header = bytearray(buffers[0])
+                                     payload=payload, tag=self.tag,
+                                     is_sealed=self.seal is not None)
+        header = bytearray(buffers[0] if self.seal is None
+                           else self.seal(*buffers))
         if self.sheep.mangle is not None:
             payload = self.sheep.mangle(opcode, header, payload)
             if payload is None:
                 return
         self.sock.sendall(bytes(header) + payload)
         if opcode == wire.HELLO and result == errors.SUCCESS:
-            self.tag = getattr(self, 'next_tag', 0)
+            if self.hello is None or self.hello.seals is not None:
+                self.tag = getattr(self, 'next_tag', 0)
+            if self.hello is not None and self.hello.seals is not None and (
+                    self.sock.family != socket.AF_UNIX):
+                self.seal = seal.sealer(self.hello.seals[0])
+                self.check = seal.opener(self.hello.seals[1])
 
     def _receive(self, size):
         data = bytearray(size)

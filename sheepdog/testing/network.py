@@ -40,6 +40,7 @@ class SimConnection:
         self.peer_host = '' if is_local else peername.rpartition(':')[0]
         self.is_local = is_local
         self.is_encrypted = False
+        self.peer_uid = 0 if is_local else None
         self.session = session
         self.peer = None
         self.pipe = None

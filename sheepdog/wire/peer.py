@@ -15,8 +15,9 @@
 It shares framing with the native protocol (48-byte header, little-endian,
 ``opcode`` at byte 1, ``id`` at 8, ``data_length`` at 12), so that one port
 serves both: a connection starts out public and becomes a cluster connection
-by HELLO. Everything here is versioned by ``VERSION`` and apart from the
-public opcodes (0x80 and above).
+by HELLO (``wire.hello``). Over TCP its frames are sealed from then on, if a
+key was proved (``wire.seal``). Everything here is versioned by ``VERSION``
+and apart from the public opcodes (0x80 and above).
 
     offset  request                     response
     0  u8   VERSION                     VERSION
@@ -34,7 +35,8 @@ public opcodes (0x80 and above).
 
 A request carries ``data_length`` payload bytes exactly when ``flags`` has
 WRITE; a response always carries ``data_length`` bytes. The tag is agreed in
-HELLO: a frame that reaches the wrong connection is noticed.
+HELLO: a frame that reaches the wrong connection is noticed. In a sealed frame
+the CRC is zero, and 16 bytes are between header and payload.
 """
 
 import json
@@ -60,7 +62,7 @@ FLAG_RECOVERY = 0x10
 """READ for recovery: as the replica has it, whole or not."""
 
 HELLO = 0x80
-"""JSON both ways, see ``Hello``. The only one allowed on a public
+"""JSON both ways, see ``wire.hello``. The only one allowed on a public
 connection."""
 MESSAGE = 0x81
 """JSON both ways: cluster messages between sheep."""
@@ -119,24 +121,26 @@ VOLUME_FLUSH = 0xD3
 
 
 def pack_request(opcode, flags, epoch, request_id, oid=0, token=0, offset=0,
-                 aux=0, payload=b'', tag=0) -> list:
+                 aux=0, payload=b'', tag=0, is_sealed=False) -> list:
     """A request as buffers to send: header, and payload where there is one.
     """
     if payload:
         return [HEADER.pack(VERSION, opcode, flags | FLAG_WRITE, epoch,
                             request_id, len(payload), oid, token, offset,
-                            aux, crc32c(payload), tag), payload]
+                            aux, 0 if is_sealed else crc32c(payload), tag),
+                payload]
     return [HEADER.pack(VERSION, opcode, flags, epoch, request_id, 0, oid,
                         token, offset, aux, 0, tag)]
 
 
 def pack_response(opcode, epoch, request_id, result, oid=0, value=0, aux=0,
-                  payload=b'', tag=0, flags=0) -> list:
+                  payload=b'', tag=0, flags=0, is_sealed=False) -> list:
     """A response as buffers to send."""
     if payload:
         return [HEADER.pack(VERSION, opcode, flags, epoch, request_id,
                             len(payload), oid, value, result, aux,
-                            crc32c(payload), tag), payload]
+                            0 if is_sealed else crc32c(payload), tag),
+                payload]
     return [HEADER.pack(VERSION, opcode, flags, epoch, request_id, 0, oid,
                         value, result, aux, 0, tag)]
 
@@ -162,23 +166,3 @@ def check_length(data_length: int) -> None:
         raise errors.InvalidParameters(
             'a payload of %d bytes is over the limit of %d'
             % (data_length, limits.CLUSTER_MESSAGE_MAX_BYTES))
-
-
-class Hello:
-    """Payloads of HELLO.
-
-    Request: ``{"protocol": VERSION, "role": "peer"|"tool",
-    "incarnation": OURS, "for": THE INCARNATION MEANT}`` (the last two of a
-    peer only). Response: ``{"incarnation": …, "tag": u32}``, or a result
-    code and ``{"error": text}``. Proof of a cluster key has its place here
-    (further fields, a second round).
-    """
-
-    @staticmethod
-    def request(role: str, incarnation: str = '', meant: str = '') -> bytes:
-        return pack_json({'protocol': VERSION, 'role': role,
-                          'incarnation': incarnation, 'for': meant})
-
-    @staticmethod
-    def response(incarnation: str, tag: int) -> bytes:
-        return pack_json({'incarnation': incarnation, 'tag': tag})

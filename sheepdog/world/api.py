@@ -65,6 +65,9 @@ class Connection(Protocol):
     peer_host: str
     """The other side's address, '' on a unix socket."""
 
+    peer_uid: Optional[int]
+    """On a unix socket, the user whom the other side runs as."""
+
     is_local: bool
     """True on a unix socket."""
 

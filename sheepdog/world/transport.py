@@ -55,17 +55,18 @@ class StreamConnection(asyncio.BufferedProtocol):
     """One connection: the transport's protocol below, ``api.Connection``
     above. Made by ``network.StreamNetwork`` only."""
 
-    __slots__ = ('peername', 'peer_host', 'is_local', 'is_encrypted',
-                 'when_secured', '_session', '_transport', '_turn', '_loop',
-                 '_is_server', '_buffer', '_view', '_start', '_end', '_out',
-                 '_paused', '_is_output_full', '_is_closing', '_error',
-                 '_shrink_timer', '_close_timer', '_was_large', '_on_lost',
-                 '_scratch', '_tls')
+    __slots__ = ('peername', 'peer_host', 'peer_uid', 'is_local',
+                 'is_encrypted', 'when_secured', '_session', '_transport',
+                 '_turn', '_loop', '_is_server', '_buffer', '_view', '_start',
+                 '_end', '_out', '_paused', '_is_output_full', '_is_closing',
+                 '_error', '_shrink_timer', '_close_timer', '_was_large',
+                 '_on_lost', '_scratch', '_tls')
 
     def __init__(self, session: api.Session, network,
                  is_server: bool, tls: Optional[tls_module.Tls]):
         self.peername = ''
         self.peer_host = ''
+        self.peer_uid = None
         self.is_local = False
         self.is_encrypted = False
         self._session = session
@@ -174,7 +175,8 @@ class StreamConnection(asyncio.BufferedProtocol):
             self.is_local = True
             credentials = sock.getsockopt(
                 socket.SOL_SOCKET, socket.SO_PEERCRED, _PEERCRED.size)
-            self.peername = 'unix:uid=%d' % _PEERCRED.unpack(credentials)[1]
+            self.peer_uid = _PEERCRED.unpack(credentials)[1]
+            self.peername = 'unix:uid=%d' % self.peer_uid
             return
         address = transport.get_extra_info('peername')
         if address:

@@ -20,6 +20,7 @@ import typing
 
 from sheepdog import client
 from sheepdog.cmd import exits
+from sheepdog.cmd import keys
 from sheepdog.cmd import options
 from sheepdog.model import errors
 from sheepdog.model import limits
@@ -29,6 +30,8 @@ COMMON = (
     options.Option('a', 'address', 'of a sheep (default: localhost); more '
                    'than one with commas', 'ADDRESS'),
     options.Option('p', 'port', 'of that sheep (default: 7000)', 'PORT'),
+    options.Option('', 'key-file', 'of the cluster (default: '
+                   'SHEEPDOG_KEY_FILE, or that of the sheep here)', 'PATH'),
     options.Option('r', 'raw', 'for scripts: no header, plain numbers'),
     options.Option('v', 'verbose', 'tell more'),
     options.Option('T', 'time', 'tell how long it took'),
@@ -83,7 +86,8 @@ class Session:
         try:
             return client.Client(
                 self.values.get('address', 'localhost').split(','),
-                port=port)
+                port=port,
+                key_file=keys.path_for(self.values.get('key_file')))
         except errors.InvalidParameters as exc:
             raise exits.UsageError(str(exc)) from None
 

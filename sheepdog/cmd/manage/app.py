@@ -19,9 +19,11 @@ from cliff import commandmanager
 
 from sheepdog import client
 from sheepdog.cmd import exits
+from sheepdog.cmd import keys
 from sheepdog.cmd.manage import cluster
 from sheepdog.cmd.manage import config
 from sheepdog.cmd.manage import departure
+from sheepdog.cmd.manage import key
 from sheepdog.cmd.manage import node
 from sheepdog.cmd.manage import status
 from sheepdog.cmd.manage import vdi
@@ -32,6 +34,10 @@ COMMANDS = {
     'config': config.Config,
     'status': status.Status,
     'safe-to-stop': departure.SafeToStop,
+    'key check': key.Check,
+    'key create': key.Create,
+    'key list': key.List,
+    'key rotate': key.Rotate,
     'cluster show': cluster.Show,
     'cluster epochs': cluster.Epochs,
     'cluster format': cluster.Format,
@@ -64,6 +70,8 @@ class ManageApp(app.App):
             stdin=streams.stdin, stdout=streams.stdout,
             stderr=streams.stderr, deferred_help=True)
         self.error = None
+        self.late_exit_code = exits.OK
+        """Of a command that shows what it found all the same."""
         self._client = None
 
     def build_option_parser(self, description, version, *arguments,
@@ -77,6 +85,10 @@ class ManageApp(app.App):
             '-p', '--port', type=int, default=limits.PORT_DEFAULT,
             help='where an address names none (default: %(default)s)')
         parser.add_argument(
+            '--key-file', metavar='PATH',
+            help='the key of the cluster (default: SHEEPDOG_KEY_FILE, or '
+            'that of the sheep on this host)')
+        parser.add_argument(
             '--timeout', type=float, default=60.0, metavar='SECONDS',
             help='for each request (default: %(default)s)')
         return parser
@@ -86,7 +98,8 @@ class ManageApp(app.App):
         if self._client is None:
             self._client = client.Client(
                 self.options.address or ['localhost'],
-                timeout=self.options.timeout, port=self.options.port)
+                timeout=self.options.timeout, port=self.options.port,
+                key_file=keys.path_for(self.options.key_file))
         return self._client
 
     def clean_up(self, cmd, result, err):
@@ -115,7 +128,7 @@ def main(argv=None, streams=sys) -> int:
         return exits.USAGE if exc.code == 2 else exc.code or exits.OK
     if manage.error is not None:
         return exits.code_of(manage.error)
-    return code
+    return code or manage.late_exit_code
 
 
 if __name__ == '__main__':

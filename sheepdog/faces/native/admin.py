@@ -326,7 +326,7 @@ class Admin:
             node=sheep.store.node_id, version=sheep.version,
             address='%s:%s' % (sheep.settings.advertised_host,
                                sheep.settings.port),
-            nbd=sheep.nbd_address(),
+            nbd=sheep.nbd_address(), access=sheep.access.describe(),
             recovery=await self._node_progress(),
             bad_objects=len(sheep.store.bad_blocks()),
             store=await self._node_space())

@@ -12,8 +12,9 @@
 
 """One TCP port and one unix socket for all who speak in 48-byte headers.
 
-A connection starts out public: the public opcodes and HELLO are all that it
-may say. After a HELLO that was accepted it is a cluster connection.
+A connection starts out public: the public opcodes (if they are taken from
+where it comes from) and HELLO are all that it may say. After a HELLO that was
+accepted it is a cluster connection.
 """
 
 import asyncio
@@ -31,10 +32,12 @@ INFLIGHT_RESUME = INFLIGHT_MAX // 2
 INFLIGHT_MAX_BYTES = limits.CONNECTION_INFLIGHT_MAX_BYTES
 INFLIGHT_RESUME_BYTES = INFLIGHT_MAX_BYTES // 2
 NOT_PUBLIC = errors.InvalidParameters('not for a public connection')
+NOT_TAKEN = errors.AccessRefused('no native client is taken from there')
 
 
 class Port:
-    """:param public_face: ``public.Public``; ``server``: the peer room's
+    """:param public_face: ``public.Public``; ``server``: the peer room's,
+        which also knows whom public connections are taken from
 
     ``is_open``: before it is set, connections are accepted and dropped.
     """
@@ -48,7 +51,7 @@ class Port:
         self._listeners = []
 
     async def listen(self, host, port, socket_path, data_host='',
-                     data_port=0):
+                     data_port=0, socket_mode=0o600):
         """:raises OSError: an address cannot be had; none is then held"""
         network = self.world.network
         try:
@@ -59,7 +62,7 @@ class Port:
                     self._session, host=data_host, port=data_port))
             if socket_path:
                 self._listeners.append(await network.listen(
-                    self._session, path=socket_path))
+                    self._session, path=socket_path, mode=socket_mode))
         except OSError:
             await self.close()
             raise
@@ -89,11 +92,14 @@ class Session:
         self.inflight_bytes = 0
         self.is_throttled = False
         self.used = {}
+        self._is_public = False
+        self._greeting = None
         self._cluster_session = None
 
     def connected(self, connection):
         self.connection = connection
         self.port.sessions[self] = None
+        self._is_public = self.port.server.access.may_be_public(connection)
         if not self.port.is_open:
             connection.abort()
 
@@ -109,6 +115,9 @@ class Session:
             used = session.received(buffer, start, end)
             self.room_bytes = session.room_bytes
             return used
+        if not self._is_public or self._greeting is not None:
+            if not self._is_hello(buffer, start, end):
+                return end
         try:
             requests, used, self.room_bytes = native.split_requests(
                 buffer, start, end, INFLIGHT_MAX_BYTES)
@@ -152,14 +161,30 @@ class Session:
             self.connection.resume_reading()
         self.connection.send(*buffers)
 
+    def _is_hello(self, buffer, start, end) -> bool:
+        """Nothing else may come, and a short one; else say so and close."""
+        if end - start < native.HEADER_BYTES:
+            return True
+        fields = native.REQUEST.unpack_from(buffer, start)
+        if (fields[native.OPCODE] == wire.HELLO and
+                fields[native.DATA_LENGTH] <= limits.HELLO_MAX_BYTES):
+            return True
+        self.connection.send(native.pack_error(fields, NOT_TAKEN))
+        self.connection.close()
+        if self._greeting is None:
+            self.port.server.access.refuse_public(self.connection)
+        return False
+
     def _greet(self, fields, payload):
         request_id = fields[native.ID]
         server = self.port.server
+        if self._greeting is None:
+            self._greeting = server.greeting(self.connection)
         try:
-            session, response = server.greet(self.connection,
-                                             wire.unpack_json(payload))
+            response = self._greeting.take(payload)
         except errors.SheepdogError as exc:
-            LOG.info('HELLO of %s refused: %s', self.connection.peername, exc)
+            LOG.debug('HELLO of %s refused: %s', self.connection.peername,
+                      exc)
             self.connection.send(*wire.pack_response(
                 wire.HELLO, server.epoch(), request_id, exc.result,
                 payload=wire.pack_json({'error': str(exc)})))
@@ -168,4 +193,4 @@ class Session:
         self.connection.send(*wire.pack_response(
             wire.HELLO, server.epoch(), request_id, errors.SUCCESS,
             payload=response))
-        self._cluster_session = session
+        self._cluster_session = self._greeting.session

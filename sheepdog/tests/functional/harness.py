@@ -31,7 +31,9 @@ import sys
 import time
 
 from sheepdog.client import client as client_module
+from sheepdog.client import key_file
 from sheepdog.model import errors
+from sheepdog.model import keys
 
 HOST = '127.0.0.1'
 BIN = pathlib.Path(sys.executable).parent
@@ -133,11 +135,21 @@ def tail(path, lines=150) -> str:
     return '\n'.join(text.splitlines()[-lines:])
 
 
+def make_key(directory):
+    """A new cluster key; its file."""
+    path = pathlib.Path(directory) / 'cluster.key'
+    key_file.write(str(path), keys.Keyring((keys.Key.of(os.urandom(
+        keys.ID_BYTES + keys.SECRET_BYTES)),)), is_new=True)
+    return path
+
+
 class Sheep:
     """One daemon. Its addresses and its store stay the same for life."""
 
-    def __init__(self, directory, number, url, options=(), ttl=TTL_SECONDS):
+    def __init__(self, directory, number, url, options=(), ttl=TTL_SECONDS,
+                 key_file=''):
         self.number = number
+        self.key_file = key_file
         self.port = free_port(is_short=True)
         self.nbd_port = free_port()
         self.url = url
@@ -172,6 +184,7 @@ class Sheep:
             '-z', self.number + 1, '-c', self.url, '--ttl', self.ttl,
             '-j', 'size=%s' % JOURNAL_SIZE,
             '--nbd', 'host=%s,port=%d' % (HOST, self.nbd_port),
+            *(['--key-file', self.key_file] if self.key_file else []),
             *self.options, *more, self.meta]
         return [str(word) for word in words]
 
@@ -227,7 +240,8 @@ class Sheep:
             self.kill()
 
     def client(self, timeout=60.0) -> client_module.Client:
-        return client_module.Client([self.address], timeout, 5.0)
+        return client_module.Client([self.address], timeout, 5.0,
+                                    key_file=str(self.key_file))
 
     def info(self):
         """What it says of the cluster; None if it says nothing."""
@@ -256,13 +270,17 @@ class Cluster:
     """Some sheep that find each other at ``url``.
 
     :param directory: for all they store; it must exist
+    :param key_file: of their key, '' for none; None: a new one
     """
 
     def __init__(self, directory, url, count=3, copies=3, options=(),
-                 ttl=TTL_SECONDS):
+                 ttl=TTL_SECONDS, key_file=None):
         self.directory = pathlib.Path(directory)
         self.copies = copies
-        self.sheep = [Sheep(directory, number, url, options, ttl)
+        self.key_file = (make_key(self.directory) if key_file is None
+                         else key_file)
+        self.sheep = [Sheep(directory, number, url, options, ttl,
+                            self.key_file)
                       for number in range(count)]
 
     @property
@@ -364,12 +382,13 @@ class Cluster:
         """
         return client_module.Client(
             [one.address for one in sheep or self.sheep], timeout, 2.0,
-            attempt_timeout=ATTEMPT_SECONDS)
+            attempt_timeout=ATTEMPT_SECONDS, key_file=str(self.key_file))
 
     def dog(self, *words, sheep=None, expect=0, **options):
         """Run dog; see ``run``."""
         return run(BIN / 'dog', *words, '-a', HOST, '-p',
-                   (sheep or self.running[0]).port, expect=expect, **options)
+                   (sheep or self.running[0]).port, '--key-file',
+                   self.key_file, expect=expect, **options)
 
     def dog_json(self, *words, sheep=None):
         return json.loads(self.dog(*words, '--json', sheep=sheep).stdout)

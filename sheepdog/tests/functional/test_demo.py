@@ -88,5 +88,10 @@ class TestDemo(case.DirectoryCase):
         lines = [line for line in lines
                  if not re.search('kill|make|IMAGE', line)]
         self.assertGreaterEqual(len(lines), 5)
+        environment = dict(os.environ)
         for line in lines:
-            harness.run(*line.split())
+            if line.startswith('export '):
+                name, _, value = line.partition(' ')[2].partition('=')
+                environment[name] = value
+                continue
+            harness.run(*line.split(), env=environment)

@@ -125,8 +125,9 @@ class TestCluster(DogCase):
         self.assertIn('%d' % port, done.stderr)
 
     def test_one_of_several_addresses_is_enough(self):
-        words = ['node', 'list', '-r', '-a', '127.0.0.1:%d,%s' % (
-            harness.free_port(), self.cluster.sheep[1].address)]
+        words = ['node', 'list', '-r', '--key-file', self.cluster.key_file,
+                 '-a', '127.0.0.1:%d,%s' % (
+                     harness.free_port(), self.cluster.sheep[1].address)]
         done = harness.run(harness.BIN / 'dog', *words)
         self.assertEqual(len(done.stdout.splitlines()), 3)
 

@@ -85,7 +85,8 @@ class TestFile(ImageTests, case.ClusterCase):
         with open(copy, 'wb') as file:
             done = harness.subprocess.run(
                 [str(harness.BIN / 'dog'), 'vdi', 'read', 'disk', '-p',
-                 str(second.port)], stdout=file, timeout=120)
+                 str(second.port), '--key-file',
+                 str(self.cluster.key_file)], stdout=file, timeout=120)
         self.assertEqual(done.returncode, 0)
         self.assertEqual(images.digest(copy), images.digest(self.image))
 

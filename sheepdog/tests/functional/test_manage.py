@@ -24,7 +24,8 @@ class TestManage(case.ClusterCase):
     def manage(self, *words, sheep=None, expect=0):
         sheep = sheep or self.cluster.running[0]
         return harness.run(harness.BIN / 'sheepdog-manage', '-a',
-                           sheep.address, *words, expect=expect)
+                           sheep.address, '--key-file',
+                           self.cluster.key_file, *words, expect=expect)
 
     def json(self, *words, **options):
         return json.loads(self.manage(*words, '-f', 'json',

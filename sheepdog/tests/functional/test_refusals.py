@@ -32,10 +32,12 @@ class RefusalCase(case.DirectoryCase):
         self.coordination = self.directory / 'coordination'
         self.stores = self.directory / 'stores'
         self.stores.mkdir()
+        self.key_file = harness.make_key(self.directory)
 
     def new_sheep(self, number=0, directory=None, url=None):
         sheep = harness.Sheep(directory or self.stores, number,
-                              url or 'local:%s' % self.coordination)
+                              url or 'local:%s' % self.coordination,
+                              key_file=self.key_file)
         self.addCleanup(sheep.end)
         sheep.meta.mkdir(exist_ok=True)
         return sheep
@@ -44,7 +46,8 @@ class RefusalCase(case.DirectoryCase):
         """One that has been a cluster, and is stopped."""
         cluster = harness.Cluster(directory or self.stores,
                                   url or 'local:%s' % self.coordination,
-                                  count=1, copies=1)
+                                  count=1, copies=1,
+                                  key_file=self.key_file)
         self.addCleanup(cluster.end)
         self.addOnException(lambda _info: self.attach(cluster.logs()))
         cluster.start()
@@ -115,7 +118,7 @@ class TestStores(RefusalCase):
         elsewhere.mkdir()
         cluster = harness.Cluster(
             elsewhere, 'local:%s' % (self.directory / 'other'), count=1,
-            copies=1)
+            copies=1, key_file=self.key_file)
         self.addCleanup(cluster.end)
         cluster.start()
         cluster.form()
@@ -133,7 +136,7 @@ class TestStores(RefusalCase):
         elsewhere.mkdir()
         cluster = harness.Cluster(
             elsewhere, 'local:%s' % (self.directory / 'other'), count=1,
-            copies=1)
+            copies=1, key_file=self.key_file)
         self.addCleanup(cluster.end)
         self.addOnException(lambda _info: self.attach(
             {'other-' + name: text

@@ -20,6 +20,7 @@ import asyncio
 import random
 
 from sheepdog.model import errors
+from sheepdog.peer import access
 from sheepdog.wire import peer as wire
 
 PORT = 7000
@@ -37,12 +38,14 @@ class Connection:
     """One end; see ``world.api.Connection``."""
 
     is_local = False
+    is_encrypted = False
+    peer_uid = None
 
     def __init__(self, fabric, source, target, session):
         self.fabric = fabric
         self.source = source
         self.target = target
-        self.peername = target
+        self.peername = self.peer_host = target
         self.session = session
         self.peer = None
         self.is_lost = False
@@ -109,6 +112,19 @@ class Connection:
         self.fabric.connections.pop(self.peer, None)
 
 
+class Random(random.Random):
+    """See ``world.api.Random``."""
+
+    def token(self, size):
+        return self.randbytes(size)
+
+
+def open_access(world):
+    """Everybody may do everything."""
+    return access.Access(world, access.AccessSettings(
+        allow_unauthenticated=True))
+
+
 class Fabric:
     """``held``: (from, to) whose messages wait; ``cut``: who cannot
     connect to whom; ``refused``: errors that closed a connection."""
@@ -142,7 +158,7 @@ class World:
         self.name = name
         self.fabric = fabric
         self.clock = Clock()
-        self.random = random.Random(1)
+        self.random = Random(1)
         self.network = self
         self.tasks = {}
         self.failures = []
@@ -195,9 +211,11 @@ class Door:
         self.server = server
         self.connection = None
         self.session = None
+        self._greeting = None
 
     def connected(self, connection):
         self.connection = connection
+        self._greeting = self.server.greeting(connection)
 
     def disconnected(self, error):
         if self.session is not None:
@@ -210,11 +228,11 @@ class Door:
         body = start + wire.HEADER_BYTES
         payload = bytes(buffer[body:body + fields[5]])
         try:
-            self.session, answer = self.server.greet(
-                self.connection, wire.unpack_json(payload))
+            answer = self._greeting.take(payload)
             self.connection.send(*wire.pack_response(
                 wire.HELLO, self.server.epoch(), fields[4], 0,
                 payload=answer))
+            self.session = self._greeting.session
         except errors.SheepdogError as exc:
             self.connection.send(*wire.pack_response(
                 wire.HELLO, self.server.epoch(), fields[4], exc.result,

@@ -41,6 +41,7 @@ PORT = fabric.PORT
 Fabric = fabric.Fabric
 World = fabric.World
 Door = fabric.Door
+open_access = fabric.open_access
 MemoryStore = memory_store.MemoryStore
 
 
@@ -98,9 +99,11 @@ class Sheep:
         self.is_alive = True
         self.world = World(name, flock.fabric)
         self.cluster = Cluster(flock, '%s.%d' % (name, life))
+        self.access = fabric.open_access(self.world)
         self.links = links_module.Links(
-            self.world, lambda: self.cluster.incarnation)
-        self.server = server_module.Server(self.world, self.cluster)
+            self.world, lambda: self.cluster.incarnation, self.access)
+        self.server = server_module.Server(self.world, self.cluster,
+                                           self.access)
         self.order = order_module.Order(self.cluster)
         self.replica = replica_module.Replica(
             self.world, self.cluster, store, self.order)

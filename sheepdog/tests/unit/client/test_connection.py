@@ -22,8 +22,12 @@ import unittest
 from sheepdog.client import address
 from sheepdog.client import connection
 from sheepdog.model import errors
+from sheepdog.model import keys
 from sheepdog.testing import fake_sheep
 from sheepdog.wire import peer as wire
+
+
+RING = keys.Keyring((keys.Key.of(bytes(range(36))),))
 
 
 class ConnectionTest(unittest.TestCase):
@@ -58,17 +62,74 @@ class ConnectionTest(unittest.TestCase):
                 self.assertEqual([], opened.ask('vdi.list', {}))
                 opened.close()
 
-    def test_challenge_is_answered(self):
-        self.sheep.hello = lambda fields: (
-            None if fields.get('proof') == 'of-abc'
-            else {'challenge': 'abc'})
-        opened = self.connect(
-            proof=lambda answer: {'proof': 'of-' + answer['challenge']})
+    def test_proof(self):
+        self.sheep.keyring = RING
+        opened = self.connect(keyring=RING)
         self.assertEqual('fake.1', opened.incarnation)
+        self.assertEqual([], opened.ask('vdi.list', {}))
+        self.assertEqual([RING.current.id], self.sheep.greeted[0]['keys'])
+        self.assertIn('proof', self.sheep.greeted[1])
 
-    def test_challenge_without_key(self):
-        self.sheep.hello = lambda fields: {'challenge': 'abc'}
-        self.assertRaisesRegex(errors.JoinFailed, 'key', self.connect)
+    def test_sealed_data(self):
+        self.sheep.keyring = RING
+        opened = self.connect(keyring=RING)
+        handle = self.open_volume(opened)
+        for size in (1, 4096, 1 << 20):
+            data = os.urandom(size)
+            opened.call(wire.VOLUME_WRITE, handle=handle, payload=data)
+            into = bytearray(size)
+            opened.call(wire.VOLUME_READ, handle=handle, aux=size,
+                        into=memoryview(into))
+            self.assertEqual(data, into)
+
+    def test_answers_with_a_wrong_seal(self):
+        self.sheep.keyring = RING
+        for place in (8, 30, 47, 48, 63):
+            with self.subTest(place):
+                opened = self.connect(keyring=RING)
+
+                def mangle(opcode, header, payload, place=place):
+                    if opcode == wire.ADMIN:
+                        header[place] ^= 1
+                    return payload
+
+                self.sheep.mangle = mangle
+                self.assertRaises(errors.CorruptFrame, opened.ask,
+                                  'vdi.list', {})
+                self.sheep.mangle = None
+
+    def test_asked_for_a_key_without_one(self):
+        self.sheep.keyring = RING
+        self.assertRaisesRegex(errors.AccessRefused, '--key-file',
+                               self.connect)
+
+    def test_another_key(self):
+        self.sheep.keyring = RING
+        other = keys.Keyring((keys.Key.of(os.urandom(36)),))
+        self.assertRaisesRegex(
+            errors.AccessRefused, self.sheep.address + '.*' +
+            other.current.id, self.connect, keyring=other)
+
+    def test_another_key_of_the_same_id(self):
+        self.sheep.keyring = RING
+        other = keys.Keyring((keys.Key(RING.current.id, b'o' * 32),))
+        self.assertRaisesRegex(errors.AccessRefused, 'proof is wrong',
+                               self.connect, keyring=other)
+
+    def test_a_sheep_that_proves_nothing(self):
+        self.assertRaisesRegex(errors.AccessRefused, 'does not prove',
+                               self.connect, keyring=RING)
+
+    def test_the_file_of_a_unix_socket_is_proof_enough(self):
+        with tempfile.TemporaryDirectory() as directory:
+            path = os.path.join(directory, 'sock')
+            for theirs in (None, RING):
+                with fake_sheep.FakeSheep(path=path, keyring=theirs):
+                    opened = connection.Connection.open(
+                        address.parse_address('unix:' + path), keyring=RING)
+                    self.assertEqual([], opened.ask('vdi.list', {}))
+                    opened.close()
+                os.unlink(path)
 
     def test_hello_refused(self):
         def refuse(_fields):

@@ -54,11 +54,21 @@ class OverviewTest(unittest.TestCase):
         self.assertIn('in 2', told)
 
     def test_exposed(self):
-        told, = overview.warnings(found(epochs=epochs(*(
+        members = epochs(*(
             samples.member(7000, zone=zone, host='10.0.0.%d' % zone)
-            for zone in range(3)))))
-        self.assertIn('no authentication', told)
+            for zone in range(3)))
+        self.assertEqual([], overview.warnings(found(epochs=members)))
+        told, = overview.warnings(found(
+            {'access': {'allow_unauthenticated': True}}, epochs=members))
+        self.assertIn('allow_unauthenticated', told)
         self.assertIn('10.0.0.2:7000', told)
+        told, = overview.warnings(found(
+            {'access': {'public_networks': ['10.1.0.0/16']}},
+            epochs=members))
+        self.assertIn('10.1.0.0/16', told)
+        told, = overview.warnings(found(
+            {'access': {'keys': ['aa', 'bb']}}, epochs=members))
+        self.assertIn('--finish', told)
 
     def test_nbd_exposed(self):
         for address, is_exposed in (

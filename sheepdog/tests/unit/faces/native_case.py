@@ -26,6 +26,10 @@ class Connection:
     """See ``api.Connection``; the test is the client."""
 
     peername = '127.0.0.1:1'
+    peer_host = '127.0.0.1'
+    peer_uid = None
+    is_local = False
+    is_encrypted = False
 
     def __init__(self, session):
         self.session = session

@@ -180,6 +180,7 @@ class PortTest(native_case.NativeCase):
         with self.assertRaises(OSError):
             await self.port.listen('h', 1, '/s', 'd', 2)
         self.assertEqual(asked, [{'host': 'h', 'port': 1},
-                                 {'host': 'd', 'port': 2}, {'path': '/s'}])
+                                 {'host': 'd', 'port': 2},
+                                 {'path': '/s', 'mode': 0o600}])
         self.assertEqual(len(closed), 2)
         await asyncio.sleep(0)

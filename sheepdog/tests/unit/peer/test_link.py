@@ -64,8 +64,8 @@ class Peer:
             self.hello(self, request_id)
             return
         self.connection.send(*wire.pack_response(
-            wire.HELLO, 0, request_id, 0, payload=wire.Hello.response(
-                self.incarnation, self.tag)))
+            wire.HELLO, 0, request_id, 0, payload=wire.pack_json(
+                {'incarnation': self.incarnation, 'tag': self.tag})))
 
     def answer(self, number=0, result=0, payload=b'', **changes):
         fields = self.requests[number][0]
@@ -86,7 +86,8 @@ class LinkCase(unittest.IsolatedAsyncioTestCase):
         self.make_peer = Peer
         self.other.listen(self._accept)
         self.link = link_module.Link(self.world, OURS, THEIRS,
-                                     (HOST, flock.PORT))
+                                     (HOST, flock.PORT),
+                                     flock.open_access(self.world))
 
     async def asyncTearDown(self):
         self.link.close()
@@ -295,7 +296,8 @@ class TestTrouble(LinkCase):
                          b'[]', b''):
             with self.subTest(nonsense):
                 link = link_module.Link(self.world, OURS, THEIRS,
-                                        (HOST, flock.PORT))
+                                        (HOST, flock.PORT),
+                                        flock.open_access(self.world))
                 self.make_peer = lambda: Peer(
                     hello=lambda peer, request_id: peer.connection.send(
                         *wire.pack_response(wire.HELLO, 0, request_id, 0,
@@ -490,7 +492,8 @@ class TestRealLoopback(unittest.IsolatedAsyncioTestCase):
 
         listener = await world.network.listen(accept, host='127.0.0.1')
         link = link_module.Link(world, OURS, THEIRS,
-                                tuple(listener.address))
+                                tuple(listener.address),
+                                flock.open_access(world))
         call = asyncio.ensure_future(link.call(OPCODE, oid=1))
         await flock.until(lambda: peers and peers[0].requests)
         peers[0].answer(payload=bytes(1 << 20))

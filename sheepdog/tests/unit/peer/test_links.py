@@ -43,7 +43,8 @@ class TestLinks(unittest.IsolatedAsyncioTestCase):
         self.fabric = flock.Fabric()
         self.world = flock.World('10.0.0.1', self.fabric)
         self.ours = 'n1.1'
-        self.links = links_module.Links(self.world, lambda: self.ours)
+        self.links = links_module.Links(
+            self.world, lambda: self.ours, flock.open_access(self.world))
         self.others = {}
         self.members = [self.add(n) for n in (2, 3)]
 
@@ -51,7 +52,8 @@ class TestLinks(unittest.IsolatedAsyncioTestCase):
         host = '10.0.0.%d' % number
         cluster = Cluster('n%d.%d' % (number, life))
         world = flock.World(host, self.fabric)
-        server = server_module.Server(world, cluster)
+        server = server_module.Server(world, cluster,
+                                      flock.open_access(world))
         world.listen(lambda: flock.Door(server))
         self.others[cluster.incarnation] = cluster, server, world
         return flock.view_model.Member(

@@ -38,6 +38,11 @@ class Cluster:
 class Connection:
     """What the server sends, by request id: (fields, payload)."""
 
+    is_local = False
+    is_encrypted = False
+    peer_uid = None
+    peer_host = peername = '10.0.0.2'
+
     def __init__(self):
         self.answers = {}
         self.order = []
@@ -68,7 +73,8 @@ class ServerCase(unittest.IsolatedAsyncioTestCase):
     async def asyncSetUp(self):
         self.world = flock.World('10.0.0.1', flock.Fabric())
         self.cluster = Cluster()
-        self.server = server_module.Server(self.world, self.cluster)
+        self.server = server_module.Server(
+            self.world, self.cluster, flock.open_access(self.world))
         self.requests = []
         self.server.register({wire.READ: self.requests.append,
                               wire.WRITE: self.requests.append})
@@ -80,7 +86,9 @@ class ServerCase(unittest.IsolatedAsyncioTestCase):
         hello = {'protocol': wire.VERSION, 'role': 'peer',
                  'incarnation': 'n2.1', 'for': 'n1.1'}
         hello.update(changes)
-        return self.server.greet(connection, hello)
+        greeting = self.server.greeting(connection)
+        answer = greeting.take(wire.pack_json(hello))
+        return greeting.session, answer
 
     def frame(self, request_id=1, opcode=wire.READ, payload=b'', tag=None,
               oid=5):

@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-import json
 import struct
 import unittest
 
@@ -124,11 +123,3 @@ class JsonTest(unittest.TestCase):
             with self.subTest(data=data[:8]):
                 with self.assertRaises(errors.InvalidParameters):
                     peer.unpack_json(data)
-
-    def test_hello(self):
-        self.assertEqual(
-            {'protocol': peer.VERSION, 'role': 'peer', 'incarnation': 'a.1',
-             'for': 'b.2'}, json.loads(peer.Hello.request('peer', 'a.1',
-                                                          'b.2')))
-        self.assertEqual({'incarnation': 'b.2', 'tag': 9},
-                         peer.unpack_json(peer.Hello.response('b.2', 9)))

@@ -1,0 +1,174 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Who may do what on a connection.
+
+A cluster connection (of sheep and tools) has to prove that it knows the
+cluster's key. A tool on the unix socket need not, if the kernel says that it
+runs as a user whom we trust. Where no key is configured, this machine is
+trusted, and nobody else. A public connection (of clients that cannot prove
+anything) is for this machine too, and for networks that are named.
+"""
+
+import dataclasses
+import logging
+from typing import Optional, Protocol
+
+from sheepdog.model import keys as keys_model
+from sheepdog.model import networks
+
+LOG = logging.getLogger(__name__)
+
+COMPLAINT_SECONDS = 60.0
+SOURCES_MAX = 1000
+
+
+class KeySource(Protocol):
+    """Where the keys come from; they may change while we run."""
+
+    def keyring(self) -> keys_model.Keyring:
+        """As of now. Cheap: it is asked for with every HELLO."""
+
+    is_watched: bool
+    """They may change: ask again now and then."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StaticKeys:
+    """A ``KeySource`` of keys that stay."""
+
+    ring: keys_model.Keyring
+    is_watched = False
+
+    def keyring(self) -> keys_model.Keyring:
+        return self.ring
+
+
+@dataclasses.dataclass(frozen=True)
+class AccessSettings:
+    """``keys`` is None where there are none. ``trusted_uids`` may use the
+    unix socket, ``public_networks`` (of ``ipaddress``) may speak the native
+    protocol. ``allow_unauthenticated``: whoever reaches us may do anything.
+    """
+
+    keys: Optional[KeySource] = None
+    trusted_uids: tuple = (0,)
+    public_networks: tuple = ()
+    allow_unauthenticated: bool = False
+
+
+class Complaints:
+    """Warnings about somebody, at most one a minute each."""
+
+    def __init__(self, world):
+        self._world = world
+        self._said = {}
+
+    def note(self, source: str, text: str) -> None:
+        now = self._world.clock.monotonic()
+        last = self._said.get(source)
+        if last is not None and now - last < COMPLAINT_SECONDS:
+            return
+        self._said.pop(source, None)
+        if len(self._said) >= SOURCES_MAX:
+            # The one that was silent for longest.
+            del self._said[next(iter(self._said))]
+        self._said[source] = now
+        LOG.warning('%s: %s', source, text)
+
+
+class Access:
+    """See the module.
+
+    :ivar refused_cluster, refused_public: how many were refused so far
+    """
+
+    def __init__(self, world, settings: AccessSettings):
+        self.settings = settings
+        self.refused_cluster = 0
+        self.refused_public = 0
+        self._complaints = Complaints(world)
+
+    @property
+    def is_watched(self) -> bool:
+        return self.settings.keys is not None and (
+            self.settings.keys.is_watched)
+
+    def describe(self) -> dict:
+        """For people: ids of keys, never secrets."""
+        ring = self.keyring()
+        return {'keys': ring.ids if ring is not None else [],
+                'allow_unauthenticated':
+                    self.settings.allow_unauthenticated,
+                'public_networks': [
+                    str(network) for network in
+                    self.settings.public_networks],
+                'refused_cluster': self.refused_cluster,
+                'refused_public': self.refused_public}
+
+    def keyring(self) -> Optional[keys_model.Keyring]:
+        keys = self.settings.keys
+        return None if keys is None else keys.keyring()
+
+    def is_proof_due(self, connection, role: str) -> bool:
+        """Must who speaks on it prove that it knows the key?"""
+        if connection.is_local:
+            # A peer never comes this way. Trust in a user ends at tools:
+            # messages between sheep are for those who have the key.
+            return (role != 'tool' or
+                    connection.peer_uid not in self.settings.trusted_uids)
+        if self.settings.allow_unauthenticated:
+            return False
+        return self.settings.keys is not None or not is_this_machine(
+            connection)
+
+    @property
+    def must_servers_prove(self) -> bool:
+        """As a client: must those whom we connect to?"""
+        return not self.settings.allow_unauthenticated
+
+    def may_be_public(self, connection) -> bool:
+        if connection.is_local:
+            return connection.peer_uid in self.settings.trusted_uids
+        if is_this_machine(connection):
+            return True
+        return networks.contain(self.settings.public_networks,
+                                connection.peer_host)
+
+    def refuse_cluster(self, connection, reason) -> None:
+        self.refused_cluster += 1
+        self._complaints.note(source_of(connection), 'no cluster '
+                              'connection: %s' % reason)
+
+    def refuse_public(self, connection) -> None:
+        self.refused_public += 1
+        self._complaints.note(
+            source_of(connection), 'no native client is taken from there: '
+            'it is in none of public_networks')
+
+    def complain(self, address: str, reason) -> None:
+        """Somebody whom we connected to refuses us, or is not genuine."""
+        self._complaints.note(address, str(reason))
+
+
+def needs_seal(connection) -> bool:
+    """Do frames need a code against changes on their way? Not where the
+    kernel carries them, nor where TLS protects them already."""
+    return not (connection.is_local or connection.is_encrypted)
+
+
+def source_of(connection) -> str:
+    """Whoever it is, without the port: each connection has another."""
+    return connection.peer_host or connection.peername
+
+
+def is_this_machine(connection) -> bool:
+    return connection.is_local or networks.is_loopback(connection.peer_host)
