@@ -209,6 +209,9 @@ class _Player:
                             act)
         return lambda: self._stage.cues.waiting.append(cue)
 
+    def _no_more_cues(self):
+        return self._stage.cues.waiting.clear
+
     def _ask(self, who, request):
         self._names(who)
         if not play_actors.Actors.is_known(
@@ -315,6 +318,7 @@ _COMMANDS = _table(
     ('(cut|mend) %s and coordination' % _NAMES, _Player._cut_coordination),
     (r'when (\w+) (sends|answers) ([\w-]+(?: or [\w-]+)*)'
      r'(?: to (\w+))?: (.+)', _Player._when),
+    ('no more cues', _Player._no_more_cues),
     ('expect (?:(now |for |within )(?:([0-9.]+) s )?)?(.+)',
      _Player._expect),
     ('see (.+)', _Player._see),

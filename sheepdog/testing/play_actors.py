@@ -123,11 +123,12 @@ class Actors:
     # Volumes.
 
     async def _open(self, sheep, request, name, how):
-        self._opened[request.who, name] = await sheep.volumes.open(
+        self._opened[request.process, name] = await sheep.volumes.open(
             name, shared=how == ' shared')
 
     async def _close(self, sheep, request, name):
-        await self._opened.pop((request.who, name)).close()
+        await self._volume(request, name).close()
+        del self._opened[request.process, name]
 
     async def _write(self, sheep, request, value, name, place, cached):
         history = self._stage.history
@@ -149,7 +150,7 @@ class Actors:
 
     async def _read(self, sheep, request, name, place):
         place = int(place or 0)
-        volume = self._opened.get((request.who, name))
+        volume = self._opened.get((request.process, name))
         if volume is not None and volume.valid:
             return await self._read_volume(request, volume, name, place)
         volume = await sheep.volumes.open(name, read_only=True)
@@ -168,7 +169,7 @@ class Actors:
         return str(value)
 
     def _volume(self, request, name):
-        volume = self._opened.get((request.who, name))
+        volume = self._opened.get((request.process, name))
         if volume is None:
             raise errors.VdiNotLocked('%s is not open at %s'
                                       % (name, request.who))

@@ -1,0 +1,245 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""What users of such storage have suffered from, and must not here.
+
+Those pains that are one short chain of events have a play instead: a stale
+gateway that writes after failover (``stale_gateway``), sessions that expire
+and partitions of one side or direction (``cut_*``, ``suspended_*``,
+``half_partition``), stale locks (``lock_*``, ``two_writers_race``).
+"""
+
+import asyncio
+import logging
+import random
+import unittest
+
+from sheepdog.cluster import api
+from sheepdog.cmd import wiring
+from sheepdog.testing import checkers
+from sheepdog.testing import cluster as cluster_module
+from sheepdog.testing import history as history_module
+from sheepdog.testing import membership
+from sheepdog.testing import workload
+from sheepdog.testing import world
+
+VOLUME_BYTES = 4 << 20
+POWER_CUTS = 100
+
+
+def setUpModule():
+    logging.disable(logging.CRITICAL)
+
+
+def tearDownModule():
+    logging.disable(logging.NOTSET)
+
+
+class PainCase(unittest.TestCase):
+    """``self.cluster`` of three sheep, with a volume."""
+
+    def setUp(self):
+        self.simulation = world.Simulation(
+            self.id(), coordination_settings=membership.CoordinationSettings(
+                notices_kills=True))
+        self.addCleanup(self.simulation.close)
+        self.random = random.Random(self.id())
+        self.cluster = cluster_module.SimCluster(
+            self.simulation, cluster_module.ClusterSettings(
+                wiring.build_sheep))
+        self.cluster.format()
+        self.nodes = list(self.cluster.nodes.values())
+        self.history = history_module.History()
+        node = self.nodes[0]
+        node.run(node.sheep.catalogue.create('v', VOLUME_BYTES))
+
+    def wait_for(self, condition, seconds, what):
+        self.assertTrue(self.simulation.run_until(condition, seconds),
+                        '%s\n%s' % (what, self.cluster.explain()))
+
+    async def write(self, volume, unit):
+        """One more value, durable."""
+        value = self.history.new_value()
+        begun = self.history.begin_write('writer', [unit], value)
+        await volume.write(unit * workload.UNIT_BYTES,
+                           workload.fill(value, unit), fua=True)
+        self.history.end_write(begun, volume, True)
+
+    async def read(self, node, unit):
+        volume = await node.sheep.volumes.open('v', read_only=True)
+        begun = self.history.begin_read(node.name, [unit])
+        data = await volume.read(unit * workload.UNIT_BYTES,
+                                 workload.UNIT_BYTES)
+        self.history.end_read(begun, [
+            workload.value_of(data, unit) if any(data) else checkers.ZERO])
+        await volume.close()
+
+    def assert_in_order(self):
+        self.assertEqual([], self.history.check())
+        self.assertEqual([], self.cluster.epochs.violations)
+        self.assertEqual([], self.simulation.errors())
+        self.assertEqual([], self.cluster.copies_differ())
+
+
+class PowerCutsTest(PainCase):
+    """The cluster does not come back after a power cut."""
+
+    def test_a_hundred_power_cuts(self):
+        """…in random order of the starts, with one missing for a while; it
+        is said who is, and all that was acknowledged is there."""
+        for cut in range(POWER_CUTS):
+            epoch = self.nodes[0].sheep.cluster.view.epoch
+            self.write_until_the_cut()
+            missing = self.come_back_but_one()
+            self.assert_waiting_for(missing)
+            missing.host.power_on()
+            missing.start()
+            self.wait_for(self.cluster.is_well, 60,
+                          'not well after cut %d' % cut)
+            self.assertEqual(epoch, missing.sheep.cluster.view.epoch)
+            node = self.random.choice(self.nodes)
+            for unit in self.units():
+                node.run(self.read(node, unit))
+        self.assert_in_order()
+
+    def units(self):
+        return (0, 7, 2048, 4096)
+
+    def write_until_the_cut(self):
+        node = self.random.choice(self.nodes)
+        node.host.world.spawn(self.write_on(node.sheep), 'writer')
+        self.simulation.run_for(0.3 * self.random.random())
+        self.history.power_cut()
+        for other in self.nodes:
+            other.host.power_cut()
+
+    async def write_on(self, sheep):
+        volume = await sheep.volumes.open('v')
+        while True:
+            await self.write(volume, self.random.choice(self.units()))
+
+    def come_back_but_one(self):
+        """In any order, at any time; returns the one."""
+        *present, missing = self.random.sample(self.nodes, len(self.nodes))
+        for node in present:
+            node.host.power_on()
+            node.start()
+            self.simulation.run_for(2 * self.random.random())
+        return missing
+
+    def assert_waiting_for(self, missing):
+        address = '%s:%d' % (missing.address, cluster_module.PORT)
+
+        def is_said():
+            return all(
+                node is missing or
+                node.sheep.cluster.explain()['missing'] == [address]
+                for node in self.nodes)
+
+        self.wait_for(is_said, 30, 'nobody says that %s is missing' % address)
+        for node in self.nodes:
+            if node is not missing:
+                self.assertIs(api.Status.WAIT_FOR_JOIN,
+                              node.sheep.cluster.status)
+                self.assertIn(address, node.sheep.cluster.reason)
+                self.assertFalse(node.sheep.cluster.serving())
+
+
+class QueuesTest(PainCase):
+    """Queues without bound."""
+
+    SECONDS = 40
+    FLAP_SECONDS = 5.0
+    WRITERS = 8
+    PIECE_BYTES = 16 << 10
+    THINK_SECONDS = 0.005
+
+    def test_a_replica_that_flaps(self):
+        """It is killed or suspended every five seconds, while clients write.
+        What the others keep for it stays bounded, and is nothing in the
+        end."""
+        gateway, _, flapping = self.nodes
+        self.is_over = False
+        self.written = 0
+        writers = [gateway.host.world.spawn(
+            self.write_on(gateway.sheep, number), 'writer')
+            for number in range(self.WRITERS)]
+        most = self.flap(flapping, gateway)
+        self.is_over = True
+        self.wait_for(lambda: all(task.done() for task in writers), 60,
+                      'writes without an answer')
+        self.wait_for(self.cluster.is_well, 60, 'not well')
+        self.assertGreater(most['writes'], 100)
+        # Each writer has one write under way, whatever happens.
+        piece = self.PIECE_BYTES + 100
+        self.assertLessEqual(most['inflight'], self.WRITERS)
+        self.assertLessEqual(most['queued_bytes'], self.WRITERS * piece)
+        self.assertLess(most['marks'], 2000)
+        self.assertLess(most['tasks'], 200)
+        self.simulation.run_for(10)
+        for name, count in self.measure(gateway).items():
+            if name not in ('tasks', 'writes'):
+                self.assertEqual(0, count, name)
+        self.assert_in_order()
+
+    def flap(self, flapping, gateway) -> dict:
+        most = {}
+        for _ in range(int(self.SECONDS / self.FLAP_SECONDS)):
+            how = self.random.choice(('kill', 'suspend', 'cut'))
+            if how == 'kill':
+                flapping.host.kill()
+            elif how == 'suspend':
+                flapping.host.stop()
+            else:
+                self.simulation.fabric.cut(flapping.host.name,
+                                           gateway.host.name)
+            self.watch(gateway, most)
+            self.simulation.heal()
+            if not flapping.is_running:
+                flapping.start()
+            self.watch(gateway, most)
+        return most
+
+    def watch(self, gateway, most: dict) -> None:
+        for _ in range(int(self.FLAP_SECONDS * 5)):
+            self.simulation.run_for(0.1)
+            for name, count in self.measure(gateway).items():
+                most[name] = max(most.get(name, 0), count)
+
+    def measure(self, node) -> dict:
+        sheep = node.sheep
+        links = [link for kind in (sheep.links._data, sheep.links._control)
+                 for link in kind.values()]
+        return {
+            'inflight': sheep.gateway.inflight,
+            'queued_bytes': sum(link.queued_bytes for link in links),
+            'requests': sum(len(link._pending) for link in links),
+            'turns': sum(map(len, sheep.gateway.turns.table.values())),
+            'marks': sum(map(len, sheep.replica.marks._tokens.values())),
+            'tasks': len(self.simulation.loop.pending_tasks(
+                node.host.process)),
+            'writes': self.written}
+
+    async def write_on(self, sheep, number) -> None:
+        volume = await sheep.volumes.open('v')
+        units = self.PIECE_BYTES // workload.UNIT_BYTES
+        first = number * units
+        while not self.is_over:
+            value = self.history.new_value()
+            begun = self.history.begin_write('writer', [first], value)
+            await volume.write(first * workload.UNIT_BYTES,
+                               workload.fill(value, first, units))
+            self.history.end_write(begun, volume, False)
+            self.written += 1
+            await asyncio.sleep(self.THINK_SECONDS)
+        await volume.close()
