@@ -142,6 +142,13 @@ class NodeCalls:
     def log_level(self) -> str:
         return self._client.call('node.log', {'action': 'get'})['level']
 
+    def log(self, action, level='', logger='') -> list:
+        """Have all nodes 'get' or 'set' their levels: of each ``address``,
+        ``level`` and ``loggers``, or ``error``."""
+        arguments = {'action': action, 'level': level, 'logger': logger}
+        return self._client.call('node.log', dict(
+            arguments, everyone=True))['nodes']
+
     def log_levels(self) -> list:
         return self._client.call('node.log', {'action': 'list'})['levels']
 

@@ -16,11 +16,13 @@ What is logged while a sheep starts is kept in memory until it is clear that
 the store is ours to write a log into.
 """
 
+import errno
 import logging
 import logging.handlers
 import os
 import sys
 
+import logging_journald
 from oslo_config import cfg
 from oslo_log import formatters
 from oslo_log import log as oslo_log
@@ -36,32 +38,102 @@ LEVELS = {
 
 EARLY_RECORDS_MAX = 10000
 
+SYSLOG_PATH = '/dev/log'
+JOURNAL_PATH = '/run/systemd/journal/socket'
+
+_own: dict = {}
+"""Loggers with a level of their own: name → level."""
+
 _QUIET = ('kazoo', 'urllib3', 'tooz', 'asyncio', 'oslo_concurrency')
 """Libraries that tell more than an operator wants to know."""
 
 
-def set_level(name: str) -> None:
-    """Of everything, from now on.
+def set_level(name: str, logger: str = '') -> None:
+    """Of everything, or of one logger and those below it, from now on.
 
     :raises KeyError: there is no such level
     """
     level = LEVELS[name]
+    if logger:
+        _own[logger] = name
+        logging.getLogger(logger).setLevel(level)
+        return
     logging.getLogger().setLevel(level)
     for quiet in _QUIET:
         logging.getLogger(quiet).setLevel(
             level if level <= logging.DEBUG
             else max(level, logging.WARNING))
+    for logger, own in _own.items():
+        logging.getLogger(logger).setLevel(LEVELS[own])
 
 
-def level() -> str:
+def set_levels(level: str, loggers) -> None:
+    """As configured: ``loggers`` are pairs (name, level); all others go
+    with the rest again."""
+    for logger in list(_own):
+        del _own[logger]
+        logging.getLogger(logger).setLevel(logging.NOTSET)
+    set_level(level)
+    for logger, own in loggers:
+        set_level(own, logger)
+
+
+def loggers() -> dict:
+    """Name → level of those that have one of their own."""
+    return dict(sorted(_own.items()))
+
+
+def level(logger: str = '') -> str:
     """The name of the level that counts now."""
-    current = logging.getLogger().level
+    current = logging.getLogger(logger or None).getEffectiveLevel()
     return min(LEVELS, key=lambda name: abs(LEVELS[name] - current))
 
 
 def levels() -> list:
     """Their names, the most urgent first."""
     return list(LEVELS)
+
+
+class JournalHandler(logging.Handler):
+    """To systemd's journal, with fields to search by."""
+
+    def __init__(self):
+        super().__init__()
+        if not os.path.exists(JOURNAL_PATH):
+            raise FileNotFoundError(errno.ENOENT, 'systemd has none here')
+        self._transport = logging_journald.JournaldTransport(JOURNAL_PATH)
+        # A journal that does not keep up must not hold up the sheep.
+        self._transport.socket.setblocking(False)
+
+    def emit(self, record):
+        try:
+            self._transport.send(self._fields(record))
+            self._transport.socket.setblocking(False)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.handleError(record)
+
+    def _fields(self, record):
+        yield 'MESSAGE', self.format(record)
+        yield 'PRIORITY', _priority(record.levelno)
+        yield 'SYSLOG_IDENTIFIER', 'sheep'
+        yield 'SYSLOG_PID', record.process
+        yield 'LOGGER', record.name
+        yield 'CODE_FILE', record.pathname
+        yield 'CODE_LINE', record.lineno
+        yield 'CODE_FUNC', record.funcName
+        yield 'REQUEST_ID', getattr(record, 'request_id', None)
+
+    def close(self):
+        self._transport.socket.close()
+        super().close()
+
+
+def _priority(level):
+    """Syslog's, 0 to 7."""
+    return next(number for number, least in enumerate(LEVELS.values())
+                if level >= least or least == logging.DEBUG)
 
 
 class ReopeningFileHandler(logging.FileHandler):
@@ -88,7 +160,7 @@ class Logs:
         self._handler = None
         root = logging.getLogger()
         root.addHandler(self._early)
-        set_level(settings.level)
+        set_levels(settings.level, settings.loggers)
 
     def open(self):
         """Write what was kept, and go on at the place meant for it.
@@ -103,7 +175,8 @@ class Logs:
                 if self._settings.destination == 'default'
                 else self._settings.destination, exc.strerror or exc),
                 exits.SYSTEM) from None
-        handler.setFormatter(_new_formatter(self._settings.format))
+        handler.setFormatter(_new_formatter(
+            self._settings.format, self._settings.destination))
         self._handler = handler
         root = logging.getLogger()
         root.addHandler(handler)
@@ -147,16 +220,27 @@ class Logs:
             return logging.StreamHandler(sys.stdout)
         if self._settings.destination == 'syslog':
             handler = logging.handlers.SysLogHandler(
-                '/dev/log', logging.handlers.SysLogHandler.LOG_DAEMON)
+                SYSLOG_PATH, logging.handlers.SysLogHandler.LOG_DAEMON)
             handler.ident = 'sheep[%d]: ' % os.getpid()
             return handler
+        if self._settings.destination == 'journal':
+            return JournalHandler()
         os.makedirs(os.path.dirname(self._settings.path), exist_ok=True)
         return ReopeningFileHandler(self._settings.path, encoding='utf-8')
 
 
-def _new_formatter(name):
+class _JSONFormatter(formatters.JSONFormatter):
+    """With the id of the request that a line is about."""
+
+    def format(self, record):
+        if hasattr(record, 'request_id'):
+            record.extra_keys = ['request_id']
+        return super().format(record)
+
+
+def _new_formatter(name, destination):
     if name == 'json':
-        return formatters.JSONFormatter()
+        return _JSONFormatter()
     if name == 'server':
         # The line format of OpenStack's services, with their defaults.
         conf = cfg.ConfigOpts()
@@ -166,6 +250,9 @@ def _new_formatter(name):
         return formatters.ContextFormatter(
             config=conf, project='sheepdog', version=version.release(),
             datefmt=conf.log_date_format)
+    if destination in ('syslog', 'journal'):
+        # They have the time, the level and who it is.
+        return logging.Formatter('%(name)s: %(message)s')
     return logging.Formatter(
         '%(asctime)s.%(msecs)03d %(levelname)-8s %(name)s: %(message)s',
         datefmt='%Y-%m-%d %H:%M:%S')

@@ -33,11 +33,14 @@ class _LogControl:
     def levels(self):
         return list(logs.LEVELS)
 
-    def level(self):
-        return logs.level()
+    def level(self, logger=''):
+        return logs.level(logger)
 
-    def set_level(self, level):
-        logs.set_level(level)
+    def set_level(self, level, logger=''):
+        logs.set_level(level, logger)
+
+    def loggers(self):
+        return logs.loggers()
 
 
 class RealSheep(wiring.Sheep):

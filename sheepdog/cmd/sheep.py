@@ -18,6 +18,7 @@ before it changes anything.
 """
 
 import asyncio
+import functools
 import logging
 import os
 import signal
@@ -114,17 +115,32 @@ def main(argv=None) -> int:
         if 'version' in values:
             print('Sheepdog daemon version %s' % version.release())
             return exits.OK
-        settings = read_settings(values, arguments)
+        conf = read_configuration(values, arguments)
+        settings = settings_module.build(conf)
     except exits.UsageError as exc:
         print('sheep: %s\nTry sheep --help.' % exc, file=sys.stderr)
         return exc.exit_code
     except config.ConfigRefused as exc:
         print('sheep: %s' % exc, file=sys.stderr)
         return exits.USAGE
-    return launch(settings)
+    return launch(settings, reload=functools.partial(_reload, conf))
+
+
+def _reload(conf) -> settings_module.SheepSettings:
+    """The files have changed, perhaps.
+
+    :raises ConfigRefused: they cannot be used; all stays as it was
+    """
+    config.reload(conf)
+    return settings_module.build(conf)
 
 
 def read_settings(values, arguments) -> settings_module.SheepSettings:
+    """As ``read_configuration``, and what it stands for."""
+    return settings_module.build(read_configuration(values, arguments))
+
+
+def read_configuration(values, arguments):
     """From the command line, and the files that it names.
 
     :raises UsageError: an option that is not there, or not yet
@@ -152,7 +168,7 @@ def read_settings(values, arguments) -> settings_module.SheepSettings:
         if key in values:
             _take_pairs(conf, key, group, options.parse_pairs(
                 '--' + key, values[key], keys, flags))
-    return settings_module.build(conf)
+    return conf
 
 
 def _take_pairs(conf, key, group, pairs):
@@ -167,11 +183,12 @@ def _take_pairs(conf, key, group, pairs):
                         'destination' if name == 'dst' else name, value)
 
 
-def launch(settings, build=None) -> int:
+def launch(settings, build=None, reload=None) -> int:
     """Serve, in the background unless the settings say otherwise.
 
     :param build: makes a sheep of settings, within the loop; None: a real
         one
+    :param reload: reads the settings anew, for SIGHUP
     """
     pidfile = None
     try:
@@ -191,7 +208,7 @@ def launch(settings, build=None) -> int:
         return exc.exit_code
 
     def serve(report):
-        return _serve(settings, build or _build, report, pidfile)
+        return _serve(settings, build or _build, report, pidfile, reload)
 
     if settings.foreground:
         return serve(background.Report())
@@ -199,7 +216,7 @@ def launch(settings, build=None) -> int:
         serve, keep_stdout=settings.log.destination == 'stdout')
 
 
-def _serve(settings, build, report, pidfile) -> int:
+def _serve(settings, build, report, pidfile, reload=None) -> int:
     """All of a daemon's life."""
     # numpy's threads would multiply matrices, of which there are none.
     os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
@@ -211,7 +228,8 @@ def _serve(settings, build, report, pidfile) -> int:
         import uvloop
         lean.import_without_eventlet('futurist')
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(Daemon(settings, build, report, logs).run())
+            return runner.run(Daemon(settings, build, report, logs,
+                                     reload).run())
     except Exception as exc:
         return _give_up(exc, settings, report, logs)
     finally:
@@ -246,11 +264,13 @@ def _build(settings):
 class Daemon:
     """Starts a sheep, reports, waits for its end or for a signal."""
 
-    def __init__(self, settings, build, report, logs):
+    def __init__(self, settings, build, report, logs, reload=None):
         self._settings = settings
         self._build = build
         self._report = report
         self._logs = logs
+        self._reload = reload
+        self._sheep = None
         self._signals = 0
         self._stopping = asyncio.Event()
 
@@ -266,7 +286,7 @@ class Daemon:
         LOG.info('sheep %s starts: store %s, port %d, process %d',
                  version.release(), self._settings.meta, self._settings.port,
                  os.getpid())
-        sheep = self._build(self._settings)
+        sheep = self._sheep = self._build(self._settings)
         try:
             started = await self._unless_stopped(sheep.start())
         except BaseException:
@@ -323,6 +343,17 @@ class Daemon:
     def _on_hangup(self):
         self._logs.reopen()
         LOG.info('the log was opened anew')
+        if self._reload is None:
+            return
+        try:
+            settings = self._reload()
+        except config.ConfigRefused as exc:
+            LOG.error('the configuration is not taken over: %s', exc)
+            return
+        logs_module.set_levels(settings.log.level, settings.log.loggers)
+        if self._sheep is not None:
+            self._sheep.reload(settings)
+        LOG.info('the configuration was read anew')
 
 
 if __name__ == '__main__':

@@ -18,6 +18,7 @@ that misbehaves. No room knows which one it is in.
 """
 
 import asyncio
+import dataclasses
 import logging
 
 from sheepdog.cluster import api
@@ -57,11 +58,14 @@ class NoLogControl:
     def levels(self):
         return []
 
-    def level(self):
+    def level(self, logger=''):
         return ''
 
-    def set_level(self, level):
+    def set_level(self, level, logger=''):
         raise KeyError(level)
+
+    def loggers(self):
+        return {}
 
 
 class Sheep:
@@ -191,6 +195,19 @@ class Sheep:
             await asyncio.sleep(KEYS_SECONDS)
             self.server.drop_keys_but(self.access.keyring().ids)
 
+    def reload(self, settings):
+        """Take over what may change while a sheep runs."""
+        self.settings = dataclasses.replace(
+            self.settings, slow_seconds=settings.slow_seconds,
+            recovery_max=settings.recovery_max,
+            recovery_interval_ms=settings.recovery_interval_ms)
+        if self.watch is not None:
+            self.watch.slow_seconds = settings.slow_seconds
+            self.recovery.at_once = (settings.recovery_max
+                                     or recovery.AT_ONCE)
+            self.recovery.pause_seconds = (
+                settings.recovery_interval_ms / 1000)
+
     # -- the end --------------------------------------------------------
 
     def stop_soon(self):
@@ -293,8 +310,9 @@ def build_sheep(world, membership, settings, version='',
     :param world: ``world.api.World``
     :param membership: ``cluster.api.Membership``
     :param settings: ``conf.settings.SheepSettings``, complete
-    :param log_control: ``levels()``, ``level()``, ``set_level(name)``
     :param sink: where notifications go; None: as the settings say
+    :param log_control: ``levels()``, ``level(logger)``,
+        ``set_level(name, logger)``, ``loggers()``; see ``cmd.logs``
     """
     return Sheep(world, membership, settings, version,
                  log_control or NoLogControl(), sink)

@@ -56,6 +56,20 @@ def new_config(files=None) -> cfg.ConfigOpts:
     return conf
 
 
+def reload(conf):
+    """Read the files again. Only options that are declared mutable change;
+    what the command line says still goes before.
+
+    :raises ConfigRefused: a file cannot be used; nothing changes then
+    """
+    for path in conf.config_file or []:
+        _check_names(path)
+    try:
+        conf.mutate_config_files()
+    except (cfg.Error, OSError) as exc:
+        raise ConfigRefused(str(exc).replace('\n', ' ')) from None
+
+
 def override(conf, group, name, value):
     """Set from the command line.
 

@@ -19,15 +19,20 @@ GROUP = cfg.OptGroup('log', title='Logging')
 LEVELS = ('emerg', 'alert', 'crit', 'err', 'warning', 'notice', 'info',
           'debug')
 FORMATS = ('default', 'server', 'json')
-DESTINATIONS = ('default', 'syslog', 'stdout')
+DESTINATIONS = ('default', 'syslog', 'journal', 'stdout')
 
 OPTIONS = [
     cfg.StrOpt(
         'dir', default='',
         help='The directory of sheep.log. Empty: the store.'),
     cfg.StrOpt(
-        'level', default='info', choices=LEVELS,
+        'level', default='info', choices=LEVELS, mutable=True,
         help='The least urgent level that is logged.'),
+    cfg.DictOpt(
+        'loggers', default={}, mutable=True,
+        help='Levels of parts, where they differ: '
+             'sheepdog.recovery:debug,sheepdog.peer:warning. The names are '
+             'those in the log.'),
     cfg.StrOpt(
         'format', default='default', choices=FORMATS,
         help='How a line looks: short, as the services of OpenStack have '
@@ -35,9 +40,9 @@ OPTIONS = [
     cfg.StrOpt(
         'destination', default='default', choices=DESTINATIONS,
         help='default: the file sheep.log; SIGHUP makes the sheep open it '
-             'anew.'),
+             'anew. journal: that of systemd, with fields.'),
     cfg.FloatOpt(
-        'slow_seconds', default=5.0, min=0,
+        'slow_seconds', default=5.0, min=0, mutable=True,
         help='A client\'s request that takes longer is logged, with what it '
              'waits for. 0: never.'),
 ]

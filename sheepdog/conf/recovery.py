@@ -18,9 +18,9 @@ GROUP = cfg.OptGroup('recovery', title='Recovery')
 
 OPTIONS = [
     cfg.IntOpt(
-        'max', default=0, min=0, max=1024,
+        'max', default=0, min=0, max=1024, mutable=True,
         help='Objects under way at once. 0: what suits this version.'),
     cfg.IntOpt(
-        'interval', default=0, min=0, max=3600000,
+        'interval', default=0, min=0, max=3600000, mutable=True,
         help='Milliseconds between one batch of so many and the next.'),
 ]

@@ -20,6 +20,7 @@ from typing import Optional
 from sheepdog.client import key_file
 from sheepdog.cluster import address
 from sheepdog.conf import config
+from sheepdog.conf import log
 from sheepdog.conf import notifications
 from sheepdog.faces.metrics import settings as metrics_settings
 from sheepdog.faces.nbd import settings as nbd_settings
@@ -39,13 +40,15 @@ _BROKER = re.compile(r'[a-z][a-z0-9+.-]*://[^\s]+')
 
 @dataclasses.dataclass(frozen=True)
 class LogSettings:
-    """``level``, ``format``, ``destination``: see ``conf.log``. ``path`` is
-    the file for the destination 'default'."""
+    """``level``, ``format``, ``destination``: see ``conf.log``; ``loggers``
+    are pairs (name, level). ``path`` is the file for the destination
+    'default'."""
 
     path: str
     level: str = 'info'
     format: str = 'default'
     destination: str = 'default'
+    loggers: tuple = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,7 +192,14 @@ def _store(conf, meta):
 
 def _log(conf, meta):
     directory = os.path.abspath(conf.log.dir) if conf.log.dir else meta
+    loggers = tuple(sorted(conf.log.loggers.items()))
+    for name, level in loggers:
+        if level not in log.LEVELS:
+            raise config.ConfigRefused(
+                'log.loggers: %s is no level: %s has one of %s' % (
+                    level, name, ', '.join(log.LEVELS)))
     return LogSettings(
+        loggers=loggers,
         path=os.path.join(directory, 'sheep.log'), level=conf.log.level,
         format=conf.log.format, destination=conf.log.destination)
 

@@ -24,6 +24,7 @@ from sheepdog.cmd.manage import cluster
 from sheepdog.cmd.manage import config
 from sheepdog.cmd.manage import departure
 from sheepdog.cmd.manage import key
+from sheepdog.cmd.manage import log
 from sheepdog.cmd.manage import node
 from sheepdog.cmd.manage import status
 from sheepdog.cmd.manage import vdi
@@ -52,6 +53,8 @@ COMMANDS = {
     'vdi delete': vdi.Delete,
     'vdi list': vdi.List,
     'vdi resize': vdi.Resize,
+    'log level show': log.Show,
+    'log level set': log.Set,
     'lock list': vdi.Locks,
     'lock break': vdi.Unlock,
 }

@@ -223,12 +223,12 @@ class Admin:
                 {'method': method, 'arguments': arguments or {}}))
         return wire.unpack_json(payload)['result']
 
-    async def _ask_all(self, method):
+    async def _ask_all(self, method, arguments=None):
         """``(index, member, result)``; the result of one that does not
         answer is its error."""
         members = self._members()
         results = await asyncio.gather(
-            *(self._ask(m, method) for _, m in members),
+            *(self._ask(m, method, arguments) for _, m in members),
             return_exceptions=True)
         for result in results:
             if (isinstance(result, BaseException)
@@ -304,20 +304,36 @@ class Admin:
         await self.sheep.volumes.close_all()
         await self.sheep.gateway.declare_now()
 
-    async def _node_log(self, action, level=''):
+    async def _node_log(self, action, level='', logger='', everyone=False):
+        """``logger``: of that part only. ``everyone``: all members."""
+        if everyone:
+            return await self._told_by_all('node.log', {
+                'action': action, 'level': level, 'logger': logger})
         control = self.sheep.log_control
         if action == 'list':
             return {'levels': control.levels()}
         if action == 'set':
             try:
-                control.set_level(level)
+                control.set_level(level, logger)
             except KeyError:
                 raise errors.InvalidParameters(
                     'there is no log level %r; "list" shows them'
                     % (level,)) from None
         elif action != 'get':
             raise errors.InvalidParameters('unknown action %r' % (action,))
-        return {'level': control.level()}
+        return {'level': control.level(logger),
+                'loggers': control.loggers()}
+
+    async def _told_by_all(self, method, arguments):
+        found = []
+        for _index, member, result in await self._ask_all(method, arguments):
+            one = {'address': '%s:%s' % (member.host, member.port)}
+            if isinstance(result, errors.SheepdogError):
+                one['error'] = str(result)
+            else:
+                one.update(result)
+            found.append(one)
+        return {'nodes': found}
 
     async def _node_status(self):
         sheep = self.sheep

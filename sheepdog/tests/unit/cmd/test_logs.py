@@ -12,8 +12,10 @@
 
 """Tests of sheepdog.cmd.logs (the rest is in test_sheep, with a daemon)."""
 
+import json
 import logging
 import os
+import socket
 import tempfile
 import unittest
 from unittest import mock
@@ -92,6 +94,99 @@ class LogsTest(unittest.TestCase):
         logs.set_level('debug')
         LOG.debug('now')
         self.assertIn('now', self.content())
+
+    def test_levels_of_parts(self):
+        self.logs(loggers=(('test_logs', 'debug'),)).open()
+        self.addCleanup(logs.set_levels, 'info', ())
+        LOG.debug('of this part')
+        logging.getLogger('other').debug('of another')
+        self.assertIn('of this part', self.content())
+        self.assertNotIn('of another', self.content())
+        self.assertEqual(('debug', 'info', {'test_logs': 'debug'}),
+                         (logs.level('test_logs'), logs.level('other'),
+                          logs.loggers()))
+        logs.set_level('warning')
+        LOG.debug('still')
+        self.assertIn('still', self.content())
+        logs.set_levels('info', ())
+        LOG.debug('no more')
+        self.assertNotIn('no more', self.content())
+        self.assertEqual({}, logs.loggers())
+        self.assertRaises(KeyError, logs.set_level, 'loud', 'x')
+
+    def socket(self, name):
+        """A datagram socket that the log goes to."""
+        path = os.path.join(os.path.dirname(os.path.dirname(self.path)),
+                            'socket')
+        server = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(server.close)
+        server.bind(path)
+        server.settimeout(10)
+        patch = mock.patch.object(logs, name, path)
+        patch.start()
+        self.addCleanup(patch.stop)
+        return server
+
+    def test_syslog(self):
+        server = self.socket('SYSLOG_PATH')
+        self.logs(destination='syslog').open()
+        LOG.warning('of wolves')
+        # Facility daemon (3), priority warning (4).
+        self.assertEqual(
+            '<28>sheep[%d]: test_logs: of wolves' % os.getpid(),
+            server.recv(9999).decode().rstrip('\0'))
+
+    def test_journal(self):
+        server = self.socket('JOURNAL_PATH')
+        self.logs(destination='journal').open()
+        LOG.error('of\nwolves', extra={'request_id': 'a/7'})
+        said = server.recv(9999)
+        text = b'test_logs: of\nwolves'
+        self.assertIn(b'MESSAGE\n' + len(text).to_bytes(8, 'little') + text,
+                      said)
+        for field in (b'PRIORITY=3', b'SYSLOG_IDENTIFIER=sheep',
+                      b'LOGGER=test_logs', b'REQUEST_ID=a/7'):
+            self.assertIn(field + b'\n', said)
+
+    def test_the_journal_is_not_waited_for(self):
+        self.socket('JOURNAL_PATH')
+        self.logs(destination='journal').open()
+        for _line in range(2000):
+            LOG.info('a' * 1000)
+
+    def test_no_journal(self):
+        with mock.patch.object(logs, 'JOURNAL_PATH', self.path), (
+                self.assertRaisesRegex(exits.Stop, 'journal')):
+            self.logs(destination='journal').open()
+
+    def test_priorities(self):
+        for name, number in (('emerg', 0), ('crit', 2), ('err', 3),
+                             ('notice', 5), ('debug', 7)):
+            self.assertEqual(number, logs._priority(logs.LEVELS[name]))
+        self.assertEqual(7, logs._priority(1))
+
+    def formatted(self, form):
+        self.logs(format=form).open()
+        LOG.warning('of %s', 'wolves', extra={'request_id': 'a/7'})
+        return self.content().splitlines()[-1]
+
+    def test_default_format(self):
+        self.assertRegex(
+            self.formatted('default'), r'^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.'
+            r'\d{3} WARNING  test_logs: of wolves$')
+
+    def test_server_format(self):
+        self.assertRegex(
+            self.formatted('server'), r'^\d{4}-\d\d-\d\d \S+ %d WARNING '
+            r'test_logs \[.*a/7.*\] of wolves' % os.getpid())
+
+    def test_json_format(self):
+        found = json.loads(self.formatted('json'))
+        self.assertEqual(
+            ('of wolves', 'WARNING', 'test_logs', os.getpid(),
+             {'request_id': 'a/7'}),
+            (found['message'], found['levelname'], found['name'],
+             found['process'], found['extra']))
 
     def test_libraries_are_quieter(self):
         self.logs(level='info').open()

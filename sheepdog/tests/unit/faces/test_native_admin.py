@@ -32,17 +32,24 @@ OBJECT = case.OBJECT
 class LogControl:
     def __init__(self):
         self.now = 'info'
+        self.own = {}
 
     def levels(self):
         return ['debug', 'info']
 
-    def level(self):
-        return self.now
+    def level(self, logger=''):
+        return self.own.get(logger, self.now)
 
-    def set_level(self, name):
+    def set_level(self, name, logger=''):
         if name not in self.levels():
             raise KeyError(name)
-        self.now = name
+        if logger:
+            self.own[logger] = name
+        else:
+            self.now = name
+
+    def loggers(self):
+        return self.own
 
 
 class AdminTest(native_case.NativeCase):
@@ -233,9 +240,21 @@ class AdminTest(native_case.NativeCase):
         self.assertEqual(await self.ok('node.log', action='list'),
                          {'levels': ['debug', 'info']})
         self.assertEqual(await self.ok('node.log', action='set',
-                                       level='debug'), {'level': 'debug'})
-        self.assertEqual(await self.ok('node.log', action='get'),
-                         {'level': 'debug'})
+                                       level='debug'),
+                         {'level': 'debug', 'loggers': {}})
+        self.assertEqual((await self.ok('node.log', action='get'))['level'],
+                         'debug')
+        self.assertEqual(
+            await self.ok('node.log', action='set', level='info',
+                          logger='sheepdog.peer'),
+            {'level': 'info', 'loggers': {'sheepdog.peer': 'info'}})
+        self.assertEqual((await self.ok('node.log', action='get'))['level'],
+                         'debug')
+        told = await self.ok('node.log', action='set', level='info',
+                             everyone=True)
+        self.assertEqual(['info'] * 3, [one['level']
+                                        for one in told['nodes']])
+        self.assertEqual('info', self.c.log_control.now)
         await self.refused('node.log', action='set', level='loud')
         await self.refused('node.log', action='eat')
 

@@ -141,6 +141,27 @@ class WhyTest(ManageCase):
                          [one['code'] for one in told['findings']])
 
 
+class LogTest(ManageCase):
+    def test_levels(self):
+        self.cluster.answers['node.log'] = {'nodes': [
+            {'address': 'a:1', 'level': 'info', 'loggers': {'x': 'debug'}},
+            {'address': 'b:1', 'level': 'debug', 'loggers': {}}]}
+        self.assertEqual(
+            [{'Address': 'a:1', 'Level': 'info', 'Loggers': ['x:debug'],
+              'Error': ''},
+             {'Address': 'b:1', 'Level': 'debug', 'Loggers': [],
+              'Error': ''}], self.rows('log level show'))
+        self.manage('log level set debug --logger x')
+        self.assertEqual({'action': 'set', 'level': 'debug', 'logger': 'x',
+                          'everyone': True}, self.asked('node.log')[-1])
+        self.manage('log level set loud', code=64)
+
+    def test_one_does_not_answer(self):
+        self.cluster.answers['node.log'] = {'nodes': [
+            {'address': 'a:1', 'error': 'gone'}]}
+        self.assertIn('gone', self.manage('log level show', code=2))
+
+
 class ConfigTest(ManageCase):
     def config(self, content, code=0):
         with tempfile.TemporaryDirectory() as directory:
