@@ -62,6 +62,10 @@ CONNECTION_INFLIGHT_MAX_BYTES = 8 << 20
 """The same in bytes that they bring or ask for; one request may go beyond.
 Long requests are no faster for being more, only their memory grows."""
 
+CONNECTION_TURN_BYTES = 4 << 20
+"""What a connection's requests may bring or ask for in one turn of the loop.
+Before the next turn it is seen whether the answers pile up."""
+
 CLUSTER_KEYS_MAX = 8
 """Keys that a cluster accepts at once, while one takes over from another."""
 

@@ -317,7 +317,12 @@ class StreamConnection(asyncio.BufferedProtocol):
             if size >= BUFFER_MAX_BYTES:
                 self._fail(ValueError('a message without end'))
                 return
-            self._replace_buffer(min(2 * size, BUFFER_MAX_BYTES))
+            grown = min(2 * size, BUFFER_MAX_BYTES)
+            if wanted > size:
+                # Twice a long message would be memory for nothing.
+                grown = min(grown, -(-wanted // BUFFER_MIN_BYTES)
+                            * BUFFER_MIN_BYTES)
+            self._replace_buffer(grown)
             if size >= BUFFER_USUAL_BYTES:
                 self._was_large = True
                 if self._shrink_timer is None:

@@ -30,6 +30,7 @@ LOG = logging.getLogger(__name__)
 INFLIGHT_MAX = limits.CONNECTION_INFLIGHT_MAX
 INFLIGHT_RESUME = INFLIGHT_MAX // 2
 INFLIGHT_MAX_BYTES = limits.CONNECTION_INFLIGHT_MAX_BYTES
+TURN_BYTES = limits.CONNECTION_TURN_BYTES
 INFLIGHT_RESUME_BYTES = INFLIGHT_MAX_BYTES // 2
 NOT_PUBLIC = errors.InvalidParameters('not for a public connection')
 NOT_TAKEN = errors.AccessRefused('no native client is taken from there')
@@ -120,7 +121,7 @@ class Session:
                 return end
         try:
             requests, used, self.room_bytes = native.split_requests(
-                buffer, start, end, INFLIGHT_MAX_BYTES)
+                buffer, start, end, TURN_BYTES)
         except native.Unframeable as exc:
             raise errors.InvalidParameters(
                 '%s: %s' % (self.connection.peername, exc)) from None

@@ -31,6 +31,7 @@ from sheepdog.faces.nbd import counters as counters_module
 from sheepdog.faces.nbd import exports
 from sheepdog.faces.nbd import settings as settings_module
 from sheepdog.model import errors
+from sheepdog.model import limits
 from sheepdog.wire import nbd
 from sheepdog.wire import nbd_options
 from sheepdog.wire import nbd_transmission as wire
@@ -38,10 +39,10 @@ from sheepdog.world import api
 
 LOG = logging.getLogger(__name__)
 
-REQUEST_COST_BYTES = 32 << 10
-TURN_BYTES = 8 << 20
+REQUEST_COST_BYTES = 16 << 10
+TURN_BYTES = limits.CONNECTION_TURN_BYTES
 """What one connection may ask for before others get their turn, each
-request counting REQUEST_COST_BYTES more: 256 small ones, or 8 of 1 MiB."""
+request counting REQUEST_COST_BYTES more: 256 small ones, or 4 of 1 MiB."""
 
 STATUS_BYTES_MAX = 256 << 20
 STATUS_EXTENTS_MAX = 16 << 10
