@@ -11,6 +11,9 @@ RUN ?= run
 PORT ?=
 NBD_PORT ?=
 
+# Options of `make bench`, see its --help.
+BENCH ?=
+
 # How long `make soak` goes on.
 SOAK_MINUTES ?= 60
 
@@ -101,7 +104,7 @@ functional: packages
 	@$(BIN)/python -m tools.run_tests functional interop
 
 bench: install-tests
-	@$(BIN)/python -m bench
+	@$(BIN)/python -m bench $(BENCH)
 
 soak: install-tests
 	@$(BIN)/python -m tools.soak --minutes $(SOAK_MINUTES)

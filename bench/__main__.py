@@ -30,6 +30,7 @@ from bench import flood
 from bench import machine
 from bench import report
 from bench import rows
+from bench import soak
 from sheepdog.model import errors
 from sheepdog.model import sizes
 
@@ -48,6 +49,10 @@ def parse(arguments=None):
                         metavar='REGEX',
                         help='the rows whose name it is found in; "kill" '
                         'is the part about epoch changes')
+    parser.add_argument('--soak', type=float, default=0.0,
+                        metavar='MINUTES',
+                        help='no rows: load of all kinds for so long, and '
+                        'what the sheep have resident meanwhile')
     parser.add_argument('--kills', type=int, default=3,
                         help='how often a sheep is killed (3)')
     parser.add_argument('--json', type=pathlib.Path,
@@ -99,6 +104,18 @@ async def measure_kills(cluster, options, results):
                                                 name)
 
 
+async def measure_memory(cluster, options, results):
+    name = 'bench-soak'
+    cluster.create(name, options.size)
+    client = await rows.CLIENTS['native'].open(
+        cluster_module.HOST, cluster.sheep[0].port, name)
+    await client.fill()
+    results['soak'] = await soak.run(
+        client, cluster.pids, options.soak * 60,
+        note=lambda sample: print(report.soak_line(sample), flush=True))
+    await client.close()
+
+
 def memory(cluster):
     return [machine.resident_bytes(pid) for pid in cluster.pids]
 
@@ -109,6 +126,9 @@ def run(options, directory, results):
         results['first_start'] = cluster.start()
         cluster.form()
         results['memory']['when formatted'] = memory(cluster)
+        if options.soak:
+            uvloop.run(measure_memory(cluster, options, results))
+            return
         print(report.head(), flush=True)
         for face in rows.CLIENTS:
             wanted = [row for row in rows.all_rows()

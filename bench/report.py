@@ -12,10 +12,12 @@
 
 """The results as a table for people; JSON is for everything else."""
 
-_LINE = '%-46s %9.0f %8.1f %8.3f %8.3f %8.2f %9.4f %7.1f %9.4f'
-_HEAD = ('%-46s %9s %8s %8s %8s %8s %9s %7s %9s'
+from bench import marks
+
+_LINE = '%-46s %9.0f %8.1f %8.3f %8.3f %8.2f %9.4f %7.1f %9.4f %6.0f'
+_HEAD = ('%-46s %9s %8s %8s %8s %8s %9s %7s %9s %6s'
          % ('', 'IOPS', 'MB/s', 'p50 ms', 'p99 ms', 'max ms', 'CPU ms/op',
-            'x loop', 'own CPU'))
+            'x loop', 'own CPU', 'RSS MB'))
 
 
 def head() -> str:
@@ -25,14 +27,21 @@ def head() -> str:
 def line(row: dict, calibration: float) -> str:
     """One row. "CPU ms/op" is of all sheep together, "x loop" the same over
     the calibration loop's turn, "own CPU" the load generator's ms per
-    operation."""
+    operation, "RSS MB" the most that any sheep had resident."""
     latency = row['latency']
     return _LINE % (
         row['name'], row['iops'], row['bytes_per_second'] / 1e6,
         latency['p50'] * 1e3, latency['p99'] * 1e3, latency['max'] * 1e3,
         row['cpu_per_operation'] * 1e3,
         row['cpu_per_operation'] / calibration,
-        row['client_cpu_per_operation'] * 1e3)
+        row['client_cpu_per_operation'] * 1e3, row['highest_bytes'] / 1e6)
+
+
+def soak_line(sample: dict) -> str:
+    return '%7.1f s  %-46s resident %s MB (highest %s)' % (
+        sample['seconds'], sample['load'],
+        _megabytes(now for now, _ in sample['resident']),
+        _megabytes(highest for _, highest in sample['resident']))
 
 
 def rest(results: dict) -> str:
@@ -58,6 +67,9 @@ def rest(results: dict) -> str:
         lines.append('resident %s: %s MB (highest %s)' % (
             name, _megabytes(now for now, _ in sizes),
             _megabytes(highest for _, highest in sizes)))
+    table = marks.table(results)
+    if table:
+        lines += ['', table]
     return '\n'.join(lines)
 
 

@@ -61,6 +61,7 @@ def all_rows() -> list:
 
 async def measure(client, row, pids, seconds, warmup) -> dict:
     """Run one row on an open, filled client. Times are seconds."""
+    machine.forget_highest(pids)
     outcome = await client.flood(row).run(
         warmup, seconds, lambda: machine.cpu_seconds(pids))
     settling = machine.cpu_seconds(pids)
@@ -79,6 +80,8 @@ async def measure(client, row, pids, seconds, warmup) -> dict:
             'p50': percentile(latencies, 50), 'p99': percentile(latencies, 99),
             'max': latencies[-1]},
         'cpu_per_operation': outcome.spent / operations,
+        'highest_bytes': max(machine.resident_bytes(pid)[1]
+                             for pid in pids),
         # Checkpoints go on a moment after a row ends; not in the above.
         'cpu_settling': settling,
         'client_cpu_per_operation': outcome.own_cpu_seconds / operations}

@@ -106,6 +106,8 @@ SUITES = CHECKS + (
     # since what they measure is time.
     Suite('functional', './sheepdog/tests/functional', workers=1,
           minutes=25),
+    # CPU time per operation, against limits.
+    Check('cpu', (sys.executable, '-m', 'tools.cpu_guard'), minutes=3),
     Suite('interop', './sheepdog/tests/interop', workers=1, minutes=10),
 )
 

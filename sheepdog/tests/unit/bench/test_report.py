@@ -60,18 +60,19 @@ class ReportTest(unittest.TestCase):
         line = report.line({
             'name': 'x', 'iops': 12345.6, 'bytes_per_second': 5e7,
             'latency': {'p50': 0.001, 'p99': 0.002, 'max': 0.03},
-            'cpu_per_operation': 1e-4, 'client_cpu_per_operation': 2e-6},
-            4e-7)
+            'cpu_per_operation': 1e-4, 'client_cpu_per_operation': 2e-6,
+            'highest_bytes': 87.4e6}, 4e-7)
         self.assertEqual(len(report.head()), len(line))
         self.assertEqual(
             ['x', '12346', '50.0', '1.000', '2.000', '30.00', '0.1000',
-             '250.0', '0.0020'], line.split())
+             '250.0', '0.0020', '87'], line.split())
 
     def test_rest(self):
         text = report.rest({
             'calibration': 2.5e-7, 'first_start': [0.5, 0.6],
             'kills': [{'epoch_change': 0.31, 'longest_write': 0.32,
                        'start': 0.9, 'recovery': 1.5}],
+            'rows': [],
             'stop': {'stop': 0.2, 'epoch_change': 0.21, 'start': 0.8},
             'memory': {'after nbd': [(50_000_000, 60_000_000)]}})
         for part in ('0.250 us', '0.50, 0.60 s', 'epoch changed after 0.31',

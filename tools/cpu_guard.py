@@ -1,0 +1,147 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Fails when the sheep have come to need more CPU time per operation.
+
+    python -m tools.cpu_guard [--record]
+
+Three sheep on this machine under the loads of ``bench``, a moment each. What
+counts is not seconds but the CPU time of all sheep per operation over that
+of one turn of a plain Python loop, taken right before and behind: a slow or
+busy machine slows both. What a busy machine adds even so (cold caches, more
+switches) only ever adds: so a load passes as soon as one of its tries stays
+below its limit, and has failed when time is up and none has.
+
+The limits stand in ``cpu_limits.json``; ``--record`` measures anew and
+prints what could stand there.
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+import tempfile
+import time
+
+import uvloop
+
+from bench import cluster as cluster_module
+from bench import flood
+from bench import machine
+from bench import native
+from bench import rows
+
+LIMITS = pathlib.Path(__file__).with_name('cpu_limits.json')
+TRY_SECONDS = 0.7
+WARMUP_SECONDS = 0.15
+TOTAL_SECONDS = 90.0
+"""Most of it is needed only where the machine is very busy: else 20."""
+RECORD_ROUNDS = 8
+MARGIN = 1.2
+"""Of a limit, over the lowest that was measured on a quiet machine. What
+costs 30 % more must fail."""
+VDI_BYTES = 64 << 20
+
+
+async def ratio(client, row, pids) -> float:
+    """CPU time per operation, in turns of the calibration loop."""
+    before = machine.calibrate(2)
+    outcome = await client.flood(row).run(
+        WARMUP_SECONDS, TRY_SECONDS, lambda: machine.cpu_seconds(pids))
+    behind = machine.calibrate(2)
+    return outcome.spent / max(1, outcome.operations) * 2 / (before + behind)
+
+
+async def open_client(cluster) -> native.NativeClient:
+    name = 'guard'
+    cluster.create(name, VDI_BYTES)
+    client = await native.NativeClient.open(
+        cluster_module.HOST, cluster.sheep[0].port, name)
+    await client.fill()
+    await rows.settle(cluster.pids)
+    return client
+
+
+async def judge(cluster, limits: dict, until: float) -> dict:
+    """Row name → the lowest ratio found, until all hold or time is up."""
+    client = await open_client(cluster)
+    lowest = dict.fromkeys(limits, float('inf'))
+    wanted = [row for row in rows.all_rows() if row.name in limits]
+    while wanted and time.monotonic() < until:
+        for row in list(wanted):
+            found = await ratio(client, row, cluster.pids)
+            lowest[row.name] = min(lowest[row.name], found)
+            if found <= limits[row.name]:
+                wanted.remove(row)
+    await client.close()
+    return lowest
+
+
+async def record(cluster, names) -> dict:
+    """Row name → the lowest ratio of several tries."""
+    client = await open_client(cluster)
+    lowest = {}
+    for _ in range(RECORD_ROUNDS):
+        for row in rows.all_rows():
+            if row.name in names:
+                found = await ratio(client, row, cluster.pids)
+                lowest[row.name] = min(found, lowest.get(row.name, found))
+    await client.close()
+    return lowest
+
+
+def report(lowest: dict, limits: dict) -> int:
+    """Print a table; how many are over their limit."""
+    over = 0
+    print('%-46s %10s %10s' % ('', 'measured', 'limit'))
+    for name, found in lowest.items():
+        is_over = found > limits[name]
+        over += is_over
+        print('%-46s %10.1f %10.1f  %s' % (
+            name, found, limits[name],
+            'TOO MUCH: +%.0f %%' % (100 * (found / limits[name] - 1))
+            if is_over else 'ok'))
+    if over:
+        print('CPU time per operation, in turns of a plain Python loop. '
+              'Profile it (python -m bench --profile DIR); if it is the '
+              'price of something wanted, say so in the commit and record '
+              'new limits (python -m tools.cpu_guard --record).')
+    return over
+
+
+def main(arguments=None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--record', action='store_true',
+                        help='measure, and print limits')
+    options = parser.parse_args(arguments)
+    limits = json.loads(LIMITS.read_text())['limits']
+    until = time.monotonic() + TOTAL_SECONDS
+    with tempfile.TemporaryDirectory(prefix='sheepdog-cpu-') as directory:
+        try:
+            with cluster_module.Cluster(pathlib.Path(directory)) as cluster:
+                cluster.start()
+                cluster.form()
+                if options.record:
+                    lowest = uvloop.run(record(cluster, limits))
+                    print(json.dumps({
+                        name: round(MARGIN * found, 1)
+                        for name, found in lowest.items()}, indent=4))
+                    return 0
+                lowest = uvloop.run(judge(cluster, limits, until))
+        except flood.BenchError as error:
+            print(error, file=sys.stderr)
+            return 1
+    return 1 if report(lowest, limits) else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
