@@ -105,7 +105,7 @@ SUITES = CHECKS + (
     # Real clusters wait for leases and time-outs: alone on the machine,
     # since what they measure is time.
     Suite('functional', './sheepdog/tests/functional', workers=1,
-          minutes=25),
+          minutes=35),
     # CPU time per operation, against limits.
     Check('cpu', (sys.executable, '-m', 'tools.cpu_guard'), minutes=3),
     Suite('interop', './sheepdog/tests/interop', workers=1, minutes=10),

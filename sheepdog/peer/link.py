@@ -47,10 +47,11 @@ class Link:
     or a ``SheepdogError``; payload is bytes.
     """
 
-    def __init__(self, world, ours, meant, address, access):
+    def __init__(self, world, ours, meant, address, access, lane='data'):
         """``ours`` is our incarnation, for which the link speaks; ``meant``
         the one that must answer at ``address``; ``access``
-        (``access.Access``) has the keys."""
+        (``access.Access``) has the keys. Of the links between two
+        incarnations there is one of each ``lane``."""
         self.world = world
         self.ours = ours
         self.meant = meant
@@ -58,6 +59,7 @@ class Link:
         self.closed = False
         self.room_bytes = 0
         self._access = access
+        self._lane = lane
         self._connection = None
         self._ready = False
         self._tag = 0
@@ -223,7 +225,7 @@ class Link:
             'peer', self.ours, self.meant, keyring,
             self.world.random.token(hello_module.NONCE_BYTES)
             if keyring is not None else b'',
-            self._access.must_servers_prove)
+            self._access.must_servers_prove, self._lane)
         payload = hello.opening
         while payload is not None:
             payload = hello.take(await self._say_hello(payload))

@@ -37,13 +37,14 @@ class Links:
 
     def data(self, member):
         """The data link to a ``Member``."""
-        return self._link(self._data, member, member.data_address)
+        return self._link(self._data, member, member.data_address, 'data')
 
     def control(self, member):
         """The control link to a ``Member`` or ``MemberInfo``."""
-        return self._link(self._control, member, (member.host, member.port))
+        return self._link(self._control, member, (member.host, member.port),
+                          'control')
 
-    def _link(self, links, member, address):
+    def _link(self, links, member, address, lane):
         ours = self._ours()
         link = links.get(member.incarnation)
         if link is not None and link.ours != ours:
@@ -53,7 +54,7 @@ class Links:
         if link is None or link.closed:
             link = links[member.incarnation] = link_module.Link(
                 self.world, ours, member.incarnation, address,
-                self._access)
+                self._access, lane)
         return link
 
     def made(self):

@@ -232,6 +232,11 @@ class Replica:
         except errors.SheepdogError as exc:
             done(exc)
             return
+        if getattr(done, 'is_void', False):
+            # Who asked has sent it again by another way meanwhile, and
+            # perhaps more behind it: it must not come after that.
+            done(errors.Unreachable('the connection is gone'))
+            return
         function(*arguments)
 
     # -- from the wire --------------------------------------------------

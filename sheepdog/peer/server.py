@@ -57,6 +57,12 @@ class Request:
         self.aux = aux
         self.payload = payload
 
+    @property
+    def is_void(self):
+        """Its connection is over: who asked may have asked again by
+        another, and for more behind it."""
+        return not self.session.is_open
+
     def __call__(self, error, payload=b'', value=0, aux=0):
         session = self.session
         session.inflight -= 1
@@ -85,7 +91,7 @@ class Request:
 class ClusterSession:
     """Takes whole frames off one cluster connection."""
 
-    __slots__ = ('server', 'connection', 'role', 'incarnation', 'tag',
+    __slots__ = ('server', 'connection', 'role', 'incarnation', 'lane', 'tag',
                  'key_id', 'seal', 'handlers', 'epoch', 'inflight',
                  'is_throttled', 'room_bytes', 'is_open', 'on_close',
                  '_check')
@@ -96,6 +102,7 @@ class ClusterSession:
         self.connection = connection
         self.role = hello.role
         self.incarnation = hello.incarnation
+        self.lane = hello.lane
         self.tag = tag
         self.key_id = hello.key_id
         self.seal = self._check = None
@@ -254,8 +261,19 @@ class Server:
     def begin(self, connection, hello, tag) -> ClusterSession:
         """A HELLO has come to its end."""
         session = ClusterSession(self, connection, hello, tag)
+        if session.role == 'peer':
+            self._supersede(session)
         self._sessions[tag] = session
         return session
+
+    def _supersede(self, session):
+        """Whatever an earlier connection in the same lane has not brought
+        yet must not come after what is sent again over this one."""
+        for other in list(self._sessions.values()):
+            if (other.role == 'peer' and other.lane == session.lane
+                    and other.incarnation == session.incarnation):
+                other.is_open = False
+                other.connection.abort()
 
     def forget(self, session):
         self._sessions.pop(session.tag, None)

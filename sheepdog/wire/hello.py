@@ -14,15 +14,17 @@
 Payloads are JSON objects. Without proof (development, or a unix socket
 whose user is trusted) there is one round::
 
-    client  protocol, role ("peer" or "tool"), incarnation, for
+    client  protocol, role ("peer" or "tool"), incarnation, for, lane
     server  incarnation, tag
 
-``incarnation`` is who speaks, ``for`` the incarnation meant (both of a peer
-only), ``tag`` the number that all frames carry from then on. Who knows the
-cluster's key adds to the first a fresh ``nonce`` and the ids of its
-``keys``, the current one first, and there are two rounds::
+``incarnation`` is who speaks, ``for`` the incarnation meant, ``lane`` says
+which of the connections between the two it is (these of a peer only: a later
+one takes the place of an earlier one in the same lane), ``tag`` the number
+that all frames carry from then on. Who knows the cluster's key adds to the
+first a fresh ``nonce`` and the ids of its ``keys``, the current one first,
+and there are two rounds::
 
-    client  protocol, role, incarnation, for, nonce, keys
+    client  protocol, role, incarnation, for, lane, nonce, keys
     server  incarnation, nonce, key         the first offered that it knows
     client  proof = HMAC(key, "client", transcript)
     server  proof = HMAC(key, "server", transcript, tag), tag
@@ -110,9 +112,10 @@ class ClientHello:
     """
 
     def __init__(self, role: str, incarnation: str = '', meant: str = '',
-                 keyring=None, nonce: bytes = b'', is_proof_due=True):
+                 keyring=None, nonce: bytes = b'', is_proof_due=True,
+                 lane: str = ''):
         message = {'protocol': wire.VERSION, 'role': role,
-                   'incarnation': incarnation, 'for': meant}
+                   'incarnation': incarnation, 'for': meant, 'lane': lane}
         if keyring is not None:
             assert len(nonce) == NONCE_BYTES, 'a nonce of %d' % len(nonce)
             message.update(nonce=nonce.hex(), keys=keyring.ids)
@@ -192,7 +195,7 @@ class ServerHello:
     (who asks may, without proof) or ``challenge`` and ``check``.
 
     :param incarnation: ours
-    :ivar role, incarnation: of who asks
+    :ivar role, incarnation, lane: of who asks
     :ivar key_id: of the key that was proved; '' for none
     :ivar seals: keys of ``wire.seal``, ours and theirs; None without proof
     """
@@ -200,6 +203,7 @@ class ServerHello:
     def __init__(self, incarnation: str):
         self.role = ''
         self.incarnation = ''
+        self.lane = ''
         self.key_id = ''
         self.seals = None
         self._ours = incarnation
@@ -224,6 +228,7 @@ class ServerHello:
             raise errors.NotServing('this is %s' % self._ours)
         self.role = role
         self.incarnation = str(message.get('incarnation', ''))
+        self.lane = str(message.get('lane', ''))
         self._opening = bytes(payload)
         self._nonce = _bytes_of(message, 'nonce', NONCE_BYTES)
         offered = message.get('keys')

@@ -131,7 +131,7 @@ class TestRequests(LinkCase):
         await self.connect()
         self.assertEqual(self.peer.hellos, [
             {'protocol': wire.VERSION, 'role': 'peer', 'incarnation': OURS,
-             'for': THEIRS}])
+             'for': THEIRS, 'lane': 'data'}])
 
     async def test_what_waits_for_the_connection_goes_out_in_order(self):
         asked = [self.ask(oid) for oid in range(5)]

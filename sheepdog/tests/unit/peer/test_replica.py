@@ -405,6 +405,26 @@ class TestFromTheWire(ReplicaCase):
         self.guard.gate.set()
         await call
 
+    async def test_a_write_that_was_sent_again_meanwhile(self):
+        """It waited for the copy to be whole, and its connection is over:
+        the newer one may have brought more behind it."""
+        await self.done(self.write())
+        before = (await self.store.table(self.oid))
+        self.guard.active = True
+        self.guard.needed.add(self.oid)
+        self.guard.gate = asyncio.Event()
+        link = self.flock[2].links.data(self.sheep.member)
+        answers = []
+        link.request(wire.WRITE, 0, 1, self.oid, 1 << 48 | 9, 0, self.aux(),
+                     b'late', lambda *answer: answers.append(answer))
+        await asyncio.sleep(0.01)
+        link.close()
+        await flock.until(lambda: answers)
+        await flock.turns()
+        self.guard.gate.set()
+        await flock.turns()
+        self.assertEqual(await self.store.table(self.oid), before)
+
     async def test_nonsense(self):
         with self.assertRaises(errors.InvalidParameters):
             await self.ask(wire.ZERO, aux=self.aux(), payload=b'12345')

@@ -106,6 +106,19 @@ class ServerCase(unittest.IsolatedAsyncioTestCase):
 
 class TestGreeting(ServerCase):
 
+    async def test_a_later_connection_takes_the_place_of_an_earlier(self):
+        """What the earlier one has not brought yet was sent again."""
+        self.receive(self.frame())
+        self.greet(Connection(), lane='control')
+        self.greet(Connection(), incarnation='n3.1')
+        self.greet(Connection(), role='tool')
+        self.assertFalse(self.connection.is_aborted)
+        self.assertFalse(self.requests[0].is_void)
+        session, _ = self.greet(Connection())
+        self.assertTrue(self.connection.is_aborted)
+        self.assertTrue(self.requests[0].is_void)
+        self.assertTrue(session.is_open)
+
     async def test_what_it_says(self):
         session, answer = self.greet(Connection())
         answer = wire.unpack_json(answer)
