@@ -27,10 +27,10 @@ from sheepdog.faces.nbd import settings as nbd_settings
 from sheepdog.model import errors
 from sheepdog.model import limits
 from sheepdog.model import networks
+from sheepdog.model import pem
 from sheepdog.peer import access as access_module
 from sheepdog.store import settings as store_settings
 from sheepdog.wire import nbd_options
-from sheepdog.world import api
 
 _HOST_PORT = re.compile(
     r'(\[(?P<bracketed>[^]]+)\]|(?P<host>[^][:\s]+)):(?P<port>\d{1,5})')
@@ -280,13 +280,13 @@ def _nbd_tls_files(options):
     for name in ('tls_cert', 'tls_key'):
         if not options[name]:
             raise config.ConfigRefused('nbd.%s: TLS needs it' % name)
-    return tls_files(options.tls_cert, options.tls_key, options.tls_ca,
+    return _absolute(options.tls_cert, options.tls_key, options.tls_ca,
                      options.verify_clients)
 
 
-def tls_files(certificate, key, authorities, verify_clients):
+def _absolute(certificate, key, authorities, verify_clients):
     """With absolute paths: a daemon goes elsewhere."""
-    return api.TlsFiles(
+    return pem.TlsFiles(
         os.path.abspath(certificate), os.path.abspath(key),
         os.path.abspath(authorities) if authorities else '',
         verify_clients)

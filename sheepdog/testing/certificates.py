@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography import x509
 from cryptography.x509 import oid
 
-from sheepdog.world import api
+from sheepdog.model import pem
 
 _DAY = datetime.timedelta(days=1)
 
@@ -50,7 +50,7 @@ class Authority:
                 serialization.Encoding.PEM))
 
     def issue(self, name: str, days: int = 10,
-              verify_clients: bool = False) -> api.TlsFiles:
+              verify_clients: bool = False) -> pem.TlsFiles:
         """A certificate for ``name``, localhost and 127.0.0.1.
 
         :param days: how long it is still good; less than 0: it was
@@ -71,7 +71,7 @@ class Authority:
             serialization.NoEncryption()))
         path = self._write(name + '-cert.pem', certificate.public_bytes(
             serialization.Encoding.PEM))
-        return api.TlsFiles(path, key_path, self.path, verify_clients)
+        return pem.TlsFiles(path, key_path, self.path, verify_clients)
 
     def _builder(self, subject, key, days: int = 10):
         now = datetime.datetime.now(datetime.timezone.utc)

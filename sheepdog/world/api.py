@@ -21,6 +21,8 @@ which world it is in.
 import typing
 from typing import Any, Callable, Optional, Protocol
 
+from sheepdog.model import pem
+
 
 class Clock(Protocol):
     def monotonic(self) -> float:
@@ -30,25 +32,12 @@ class Clock(Protocol):
         """Seconds since 1970; may jump."""
 
 
-class TlsFiles(typing.NamedTuple):
-    """Paths of PEM files, and what they are for."""
-
-    certificate: str
-    """Our own, with those between it and the authority."""
-    key: str
-    """Of the certificate; without a password."""
-    authorities: str = ''
-    """Whose certificates are believed; '' where nobody's is asked for."""
-    verify_clients: bool = False
-    """Only who has a certificate of the authorities' may connect."""
-
-
 class Tls(Protocol):
     """Files that were read, for any number of connections. Read again for
     the next connection when they have changed; if they cannot be used then,
     the old ones go on serving, and it is logged."""
 
-    files: TlsFiles
+    files: pem.TlsFiles
 
 
 class Connection(Protocol):
@@ -138,7 +127,7 @@ class Listener(Protocol):
 
 
 class Network(Protocol):
-    def tls(self, files: TlsFiles) -> Tls:
+    def tls(self, files: pem.TlsFiles) -> Tls:
         """:raises TlsRefused: the files cannot be used; it says which"""
 
     async def listen(self, factory: Callable[[], Session],

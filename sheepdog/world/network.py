@@ -17,6 +17,7 @@ import os
 import stat
 from typing import Callable, Optional
 
+from sheepdog.model import pem
 from sheepdog.world import api
 from sheepdog.world import tls as tls_module
 from sheepdog.world import tls_layer
@@ -61,7 +62,7 @@ class StreamNetwork:
         self._connections = set()
         self.forget = self._connections.discard
 
-    def tls(self, files: api.TlsFiles) -> tls_module.Tls:
+    def tls(self, files: pem.TlsFiles) -> tls_module.Tls:
         return tls_module.Tls(files)
 
     def _connection(self, factory: Callable[[], api.Session],

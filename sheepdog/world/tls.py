@@ -19,7 +19,7 @@ import ssl
 import time
 
 from sheepdog.model import errors
-from sheepdog.world import api
+from sheepdog.model import pem
 
 LOG = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Tls:
     """See ``api.Tls``. Looking whether a file is another one costs a few
     microseconds, a handshake a hundred times as much."""
 
-    def __init__(self, files: api.TlsFiles):
+    def __init__(self, files: pem.TlsFiles):
         """:raises TlsRefused: the files cannot be used"""
         self.files = files
         self._quiet_until = 0.0
@@ -89,7 +89,7 @@ def _stamp(path: str):
             status.st_mtime_ns, status.st_ctime_ns)
 
 
-def _context(files: api.TlsFiles, protocol) -> ssl.SSLContext:
+def _context(files: pem.TlsFiles, protocol) -> ssl.SSLContext:
     """:raises TlsRefused: a file cannot be used"""
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -16,8 +16,8 @@ import dataclasses
 from typing import Optional
 
 from sheepdog.model import limits
+from sheepdog.model import pem
 from sheepdog.wire import nbd_options
-from sheepdog.world import api
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,7 @@ class NbdSettings:
 
     tls: nbd_options.Tls = nbd_options.Tls.NONE
     """Over the unix socket it is never required: its mode says who may."""
-    tls_files: Optional[api.TlsFiles] = None
+    tls_files: Optional[pem.TlsFiles] = None
     """Needed unless ``tls`` is NONE."""
 
     networks: tuple = ()

@@ -22,13 +22,13 @@ import unittest
 from sheepdog.faces import nbd as face_module
 from sheepdog.faces.nbd import exports
 from sheepdog.model import errors
+from sheepdog.model import pem
 from sheepdog.tests.unit.faces import nbd_loopback
 from sheepdog.tests.unit.volume import case
 from sheepdog.wire import nbd
 from sheepdog.wire import nbd_client as wire
 from sheepdog.wire import nbd_options as options
 from sheepdog.wire import nbd_transmission
-from sheepdog.world import api
 
 FUA = nbd.CMD_FLAG_FUA
 NO_ZEROES = 2
@@ -232,7 +232,7 @@ class TestTls(TestCase):
     """That a TLS end of file does not spin is a test of the world's."""
 
     settings = {'tls': options.Tls.OFFERED,
-                'tls_files': api.TlsFiles('cert', 'key')}
+                'tls_files': pem.TlsFiles('cert', 'key')}
 
     async def test_starttls_resets_every_option(self):
         """CVE-2021-3716."""

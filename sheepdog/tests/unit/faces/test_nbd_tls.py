@@ -17,13 +17,13 @@ import unittest
 
 from sheepdog.faces import nbd as face_module
 from sheepdog.model import networks
+from sheepdog.model import pem
 from sheepdog.tests.unit.faces import nbd_loopback
 from sheepdog.wire import nbd
 from sheepdog.wire import nbd_client as wire
 from sheepdog.wire import nbd_options as options
-from sheepdog.world import api
 
-FILES = api.TlsFiles('cert', 'key')
+FILES = pem.TlsFiles('cert', 'key')
 
 
 class TestCase(unittest.IsolatedAsyncioTestCase):
