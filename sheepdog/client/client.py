@@ -44,11 +44,13 @@ class Client:
         ``key_file``
     :param keys: instead, an object with a method ``keyring``
     :param port: where an address names none
+    :param tls: ``tls.ClientTls``: over TCP, speak to no sheep without
     """
 
     def __init__(self, addresses=('localhost',), timeout=60.0,
                  connect_timeout=5.0, key_file=None,
-                 port=limits.PORT_DEFAULT, attempt_timeout=15.0, keys=None):
+                 port=limits.PORT_DEFAULT, attempt_timeout=15.0, keys=None,
+                 tls=None):
         if isinstance(addresses, str):
             addresses = [addresses]
         self.addresses = [addresses_module.parse_address(address, port)
@@ -59,6 +61,7 @@ class Client:
         self._attempt_timeout = attempt_timeout
         self._connect_timeout = connect_timeout
         self._keys = keys or key_file_module.find(key_file)
+        self._tls = tls
         self._lock = threading.Lock()
         self._connections = {}
         self._first = 0
@@ -171,7 +174,8 @@ class Client:
         return connection_module.Connection.open(
             address, self.timeout,
             min(self._connect_timeout, patience.left_seconds),
-            self._keys.keyring() if self._keys is not None else None)
+            self._keys.keyring() if self._keys is not None else None,
+            self._tls)
 
     def _reuse(self, address, patience):
         connection = self._connections.get(address)

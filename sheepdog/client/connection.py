@@ -80,10 +80,12 @@ class Call:
         return self.reply is not None or self.error is not None
 
 
-def connect(address, connect_timeout: float):
+def connect(address, connect_timeout: float, tls=None):
     """A connected socket; times are seconds.
 
-    :raises Unreachable: refused, no such host or path, timed out
+    :param tls: ``tls.ClientTls``, for all but unix sockets
+    :raises Unreachable: refused, no such host or path, timed out, no TLS
+    :raises AccessRefused: its certificate is not to be believed
     """
     try:
         if address.path:
@@ -98,6 +100,8 @@ def connect(address, connect_timeout: float):
             sock = socket.create_connection((address.host, address.port),
                                             connect_timeout)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if tls is not None:
+                sock = tls.wrap(sock, address)
     except OSError as exc:
         raise errors.Unreachable('cannot connect to %s: %s' % (
             address, exc.strerror or exc)) from exc
@@ -118,6 +122,8 @@ class Connection:
         self._timeout = timeout
         self._tag = 0
         self._seal = self._check = None
+        self._needs_seal = True
+        """Not where the kernel, or TLS, keeps others from the stream."""
         self._next_id = 1
         self._calls = {}
         self._error = None
@@ -131,28 +137,25 @@ class Connection:
 
     @classmethod
     def open(cls, address, timeout=60.0, connect_timeout=5.0,
-             keyring=None) -> 'Connection':
+             keyring=None, tls=None) -> 'Connection':
         """Connect and say HELLO as a tool.
 
         :param timeout: seconds that any request may take
         :param keyring: ``model.keys.Keyring``: the sheep must know one of
             these keys too, unless it is reached by a unix socket
+        :param tls: ``tls.ClientTls``; None: in clear
         :raises Unreachable: no way to it
         :raises AccessRefused: one side has not the key that the other wants
         :raises SheepdogError: it does not welcome us
         """
-        self = cls(connect(address, connect_timeout), address, timeout)
+        self = cls(connect(address, connect_timeout, tls), address, timeout)
+        self._needs_seal = tls is None and not address.path
         try:
             self._greet(min(timeout, connect_timeout), keyring)
         except BaseException:
             self.close()
             raise
         return self
-
-    @property
-    def _needs_seal(self) -> bool:
-        """Not where the kernel, or TLS, keeps others from the stream."""
-        return not self.address.path
 
     def _greet(self, timeout, keyring):
         hello = hello_module.ClientHello(

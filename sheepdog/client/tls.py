@@ -25,9 +25,6 @@ import threading
 from sheepdog.model import errors
 from sheepdog.model import pem
 
-VARIABLE = 'SHEEPDOG_TLS_DIR'
-"""The environment's name for a directory with the three files."""
-
 PIECE_BYTES = 64 << 10
 
 
@@ -41,6 +38,24 @@ def files_in(directory: str) -> pem.TlsFiles:
     return pem.TlsFiles(*(
         os.path.join(directory, name) for name in
         ('client-cert.pem', 'client-key.pem', 'ca-cert.pem')))
+
+
+class ClientTls:
+    """Files that were read, for any number of connections.
+
+    :raises TlsRefused: one cannot be used
+    """
+
+    def __init__(self, files: pem.TlsFiles):
+        self._context = context_of(files)
+
+    def wrap(self, sock, name) -> 'TlsSocket':
+        """See ``TlsSocket``; closes the socket where it raises."""
+        try:
+            return TlsSocket(sock, self._context, name)
+        except BaseException:
+            sock.close()
+            raise
 
 
 def context_of(files: pem.TlsFiles) -> ssl.SSLContext:
@@ -66,8 +81,8 @@ def _no_password():
 
 
 class TlsSocket:
-    """Over a connected socket. ``sendmsg``, ``recv_into``, ``fileno`` and
-    ``close`` are those of a socket that does not block."""
+    """Over a connected socket. Its methods are those of a socket that does
+    not block."""
 
     def __init__(self, sock, context: ssl.SSLContext, name):
         """Shakes hands, within the socket's time limit.
@@ -96,11 +111,16 @@ class TlsSocket:
     def setblocking(self, is_blocking: bool) -> None:
         self._socket.setblocking(is_blocking)
 
-    def close(self) -> None:
-        with contextlib.suppress(OSError, ssl.SSLError), self._lock:
+    def shutdown(self, how: int) -> None:
+        """Says so to the other side first, if it is taken at once."""
+        with contextlib.suppress(OSError), self._lock:
             with contextlib.suppress(ssl.SSLError):
                 self._object.unwrap()
-            self._socket.send(self._outgoing.read())
+            if not self._unsent:
+                self._socket.send(self._outgoing.read())
+        self._socket.shutdown(how)
+
+    def close(self) -> None:
         self._socket.close()
 
     def sendmsg(self, buffers) -> int:

@@ -12,6 +12,7 @@
 """Which key file a tool uses: the option, the environment, the configuration
 of the sheep on this host, the default."""
 
+import functools
 import os
 from typing import Optional
 
@@ -30,16 +31,19 @@ def path_for(option: Optional[str]) -> Optional[str]:
         return option
     if key_file.VARIABLE in os.environ:
         return os.environ[key_file.VARIABLE]
-    return _configured()
+    options = configured()
+    path = options.key_file if options is not None else ''
+    return path if path and os.access(path, os.R_OK) else None
 
 
-def _configured() -> Optional[str]:
-    """What the configuration names, if this user may read both."""
+@functools.cache
+def configured():
+    """[security] of the configuration, None where this user cannot read it.
+    """
     if not os.access(CONFIG_FILE, os.R_OK):
         return None
     from sheepdog.conf import config
     try:
-        path = config.new_config([CONFIG_FILE]).security.key_file
+        return config.new_config([CONFIG_FILE]).security
     except config.ConfigRefused:
         return None
-    return path if path and os.access(path, os.R_OK) else None

@@ -20,6 +20,7 @@ import os
 import time
 
 from sheepdog import client
+from sheepdog.client import tls as client_tls
 from sheepdog.cmd import exits
 from sheepdog.model import errors
 from sheepdog.peer import access as access_module
@@ -38,21 +39,24 @@ def created_of_store(meta) -> int:
         return 0
 
 
-def created_of_cluster(members, keys=None) -> int:
+def created_of_cluster(members, keys=None, tls_files=None) -> int:
     """The same, of the cluster that runs; 0: none does, or it is not
     formatted, or nobody says so in time.
 
     :param members: ``cluster.api.MemberInfo`` of those who may be there
     :param keys: our ``peer.access.KeySource``
+    :param tls_files: our certificate, for clusters under TLS
     :raises AccessRefused: all who answer refuse us, or we them
     """
     refusals = []
+    tls = client_tls.ClientTls(tls_files) if tls_files is not None else None
     addresses = ['[%s]:%d' % (info.host, info.port) if ':' in info.host
                  else '%s:%d' % (info.host, info.port) for info in members]
     for address in addresses[:ASKED_MAX]:
         try:
             with client.Client([address], ASK_SECONDS, ASK_SECONDS,
-                               key_file='', keys=keys) as asking:
+                               key_file='', keys=keys,
+                               tls=tls) as asking:
                 info = asking.cluster.info()
         except errors.AccessRefused as exc:
             refusals.append(exc)
@@ -77,7 +81,9 @@ def check(meta, members, access=access_module.AccessSettings()) -> None:
     try:
         # A new store has no cluster yet, but may have a wrong key.
         if members and (ours or access.keys is not None):
-            theirs = created_of_cluster(members, access.keys)
+            theirs = created_of_cluster(
+                members, access.keys,
+                access.tls_files if access.is_tls_required else None)
     except errors.AccessRefused as exc:
         if not access.allow_unauthenticated:
             raise exits.Stop(

@@ -190,7 +190,8 @@ def check_directories(settings):
 def check_certificates(settings):
     """:raises Stop: TLS is asked for, with files that cannot be used"""
     for section, files in (
-            ('nbd', settings.nbd and settings.nbd.tls_files),):
+            ('security', settings.access.tls_files),
+            ('nbd', settings.nbd and settings.nbd.tls_files)):
         if files:
             try:
                 tls.Tls(files)

@@ -39,4 +39,27 @@ OPTIONS = [
         help='Take sheep and tools from anywhere without proof of a key. '
              'For the time in which a cluster gets its first key, or a '
              'network with nobody else in it.'),
+    cfg.StrOpt(
+        'tls', default='none',
+        choices=[('none', 'in clear; where there is a key, changes are '
+                  'noticed'),
+                 ('offered', 'under TLS where the other side can; for the '
+                  'time in which a cluster gets its certificates'),
+                 ('required', 'under TLS')],
+        help='TLS between sheep, and for tools, over TCP. Both sides show '
+             'a certificate; the key is needed besides. Public connections '
+             'of the native protocol stay in clear.'),
+    cfg.StrOpt(
+        'tls_cert', default='',
+        help='Our certificate, PEM, with those between it and its '
+             'authority; for both ends of a connection. Files that change '
+             'serve the next connection, without a restart.'),
+    cfg.StrOpt(
+        'tls_key', default='',
+        help='Its key, PEM, without a password; readable by the sheep '
+             'only.'),
+    cfg.StrOpt(
+        'tls_ca', default='',
+        help='The authorities of the cluster, PEM. Nobody else should get '
+             'certificates from them.'),
 ]

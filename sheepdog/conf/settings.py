@@ -215,7 +215,18 @@ def _access(conf):
         keys=_keys(options),
         trusted_uids=(0, os.geteuid(), *options.trusted_uids),
         public_networks=public_networks,
-        allow_unauthenticated=options.allow_unauthenticated)
+        allow_unauthenticated=options.allow_unauthenticated,
+        tls_files=_cluster_tls_files(options),
+        is_tls_required=options.tls == 'required')
+
+
+def _cluster_tls_files(options):
+    if options.tls == 'none':
+        return None
+    for name in ('tls_cert', 'tls_key', 'tls_ca'):
+        if not options[name]:
+            raise config.ConfigRefused('security.%s: TLS needs it' % name)
+    return _absolute(options.tls_cert, options.tls_key, options.tls_ca, True)
 
 
 def _keys(options):

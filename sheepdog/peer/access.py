@@ -22,8 +22,10 @@ import dataclasses
 import logging
 from typing import Optional, Protocol
 
+from sheepdog.model import errors
 from sheepdog.model import keys as keys_model
 from sheepdog.model import networks
+from sheepdog.model import pem
 
 LOG = logging.getLogger(__name__)
 
@@ -57,12 +59,16 @@ class AccessSettings:
     """``keys`` is None where there are none. ``trusted_uids`` may use the
     unix socket, ``public_networks`` (of ``ipaddress``) may speak the native
     protocol. ``allow_unauthenticated``: whoever reaches us may do anything.
+    With ``tls_files`` cluster connections over TCP are under TLS, and both
+    sides show certificates; where it is not required, also in clear.
     """
 
     keys: Optional[KeySource] = None
     trusted_uids: tuple = (0,)
     public_networks: tuple = ()
     allow_unauthenticated: bool = False
+    tls_files: Optional[pem.TlsFiles] = None
+    is_tls_required: bool = True
 
 
 class Complaints:
@@ -89,6 +95,8 @@ class Access:
     """See the module.
 
     :ivar refused_cluster, refused_public: how many were refused so far
+    :ivar tls: ``world.api.Tls``, or None
+    :raises TlsRefused: the certificate cannot be used
     """
 
     def __init__(self, world, settings: AccessSettings):
@@ -96,6 +104,13 @@ class Access:
         self.refused_cluster = 0
         self.refused_public = 0
         self._complaints = Complaints(world)
+        self.tls = None
+        if settings.tls_files is not None:
+            self.tls = world.network.tls(settings.tls_files)
+
+    @property
+    def is_tls_due(self) -> bool:
+        return self.tls is not None and self.settings.is_tls_required
 
     @property
     def is_watched(self) -> bool:
@@ -111,6 +126,8 @@ class Access:
                 'public_networks': [
                     str(network) for network in
                     self.settings.public_networks],
+                'tls': ('none' if self.tls is None else
+                        'required' if self.is_tls_due else 'offered'),
                 'refused_cluster': self.refused_cluster,
                 'refused_public': self.refused_public}
 
@@ -129,6 +146,15 @@ class Access:
             return False
         return self.settings.keys is not None or not is_this_machine(
             connection)
+
+    def check_encrypted(self, connection) -> None:
+        """:raises AccessRefused: it is not, and should be"""
+        if self.is_tls_due and not (connection.is_local or
+                                    connection.is_encrypted):
+            raise errors.AccessRefused(
+                'this sheep takes cluster connections over TCP under TLS '
+                'only: name certificates with [security] tls_cert, tls_key '
+                'and tls_ca, and for tools with --tls-dir')
 
     @property
     def must_servers_prove(self) -> bool:

@@ -19,6 +19,7 @@ link is dropped. A link that is lost fails everything under way with
 """
 
 import asyncio
+import functools
 import logging
 
 from crc32c import crc32c
@@ -29,6 +30,7 @@ from sheepdog.peer import access as access_module
 from sheepdog.wire import hello as hello_module
 from sheepdog.wire import peer as wire
 from sheepdog.wire import seal as seal_module
+from sheepdog.world import api
 
 LOG = logging.getLogger(__name__)
 
@@ -182,8 +184,7 @@ class Link:
     async def _connect(self):
         error = None
         try:
-            await self.world.network.connect(
-                lambda: self, *self.address, timeout=CONNECT_TIMEOUT_SECONDS)
+            await self._open()
             if self.closed or self._connection is None:
                 # While we were connecting, or right behind it.
                 raise errors.Unreachable('%s:%s is gone again'
@@ -218,6 +219,23 @@ class Link:
         if self._connection is not None:
             self._connection.abort()
         self._fail(error or errors.Unreachable('connection lost'))
+
+    async def _open(self):
+        """:raises OSError: refused, unreachable, timed out, no TLS"""
+        connect = functools.partial(
+            self.world.network.connect, lambda: self, *self.address,
+            timeout=CONNECT_TIMEOUT_SECONDS)
+        tls = self._access.tls
+        if tls is not None:
+            try:
+                await connect(tls=tls)
+                return
+            except api.TlsFailed as exc:
+                if self._access.is_tls_due:
+                    self._access.complain('%s:%s' % self.address, exc)
+                    raise
+                # Not all sheep have got their certificates yet.
+        await connect()
 
     async def _greet(self):
         keyring = self._access.keyring()

@@ -204,6 +204,7 @@ class Greeting:
             self._hello = hello = hello_module.ServerHello(
                 server.cluster.incarnation)
             hello.open(payload)
+            access.check_encrypted(self._connection)
             keyring = access.keyring()
             is_due = access.is_proof_due(self._connection, hello.role)
             if keyring is not None and (hello.offers_proof or is_due):

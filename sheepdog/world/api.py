@@ -32,6 +32,11 @@ class Clock(Protocol):
         """Seconds since 1970; may jump."""
 
 
+class TlsFailed(ConnectionError):
+    """No handshake: one side does not believe the other, does not speak
+    TLS, or has gone."""
+
+
 class Tls(Protocol):
     """Files that were read, for any number of connections. Read again for
     the next connection when they have changed; if they cannot be used then,

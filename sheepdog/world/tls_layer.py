@@ -24,6 +24,8 @@ stream from one that was cut off.)
 import asyncio
 import ssl
 
+from sheepdog.world import api
+
 HANDSHAKE_SECONDS = 10.0
 CLOSE_SECONDS = 10.0
 """How long a peer may take to read why it was refused."""
@@ -143,9 +145,7 @@ class Layer(asyncio.BufferedProtocol):
 
     def eof_received(self) -> bool:
         if not self._is_over:
-            self._fail(Truncated(
-                'cut off: TLS was not ended' if self._is_ready
-                else 'closed in the TLS handshake'))
+            self._fail(Truncated('cut off: TLS was not ended'))
         return False
 
     def pause_writing(self) -> None:
@@ -155,6 +155,8 @@ class Layer(asyncio.BufferedProtocol):
         self._above.resume_writing()
 
     def connection_lost(self, exc) -> None:
+        if exc is not None and self._error is None and not self._is_ready:
+            exc = api.TlsFailed('no TLS handshake: %s' % exc)
         self._end()
         self._above.connection_lost(self._error or exc)
 
@@ -187,7 +189,7 @@ class Layer(asyncio.BufferedProtocol):
 
     def _on_late(self) -> None:
         if not self._is_over:
-            self._fail(TimeoutError('no TLS handshake in %g s'
+            self._fail(TimeoutError('it took more than %g s'
                                     % HANDSHAKE_SECONDS))
 
     # Input.
@@ -244,6 +246,10 @@ class Layer(asyncio.BufferedProtocol):
 
     def _fail(self, error: BaseException) -> None:
         """OpenSSL has put its reason where the peer may read it."""
+        if not self._is_ready:
+            failed = api.TlsFailed('no TLS handshake: %s' % error)
+            failed.__cause__ = error
+            error = failed
         self._error = error
         self._send()
         self._end()

@@ -19,6 +19,7 @@ import sys
 import typing
 
 from sheepdog import client
+from sheepdog.cmd import certificates
 from sheepdog.cmd import exits
 from sheepdog.cmd import keys
 from sheepdog.cmd import options
@@ -32,6 +33,9 @@ COMMON = (
     options.Option('p', 'port', 'of that sheep (default: 7000)', 'PORT'),
     options.Option('', 'key-file', 'of the cluster (default: '
                    'SHEEPDOG_KEY_FILE, or that of the sheep here)', 'PATH'),
+    options.Option('', 'tls-dir', 'client-cert.pem, client-key.pem and '
+                   'ca-cert.pem (default: SHEEPDOG_TLS_DIR, or those of the '
+                   'sheep here)', 'DIR'),
     options.Option('r', 'raw', 'for scripts: no header, plain numbers'),
     options.Option('v', 'verbose', 'tell more'),
     options.Option('T', 'time', 'tell how long it took'),
@@ -87,7 +91,8 @@ class Session:
             return client.Client(
                 self.values.get('address', 'localhost').split(','),
                 port=port,
-                key_file=keys.path_for(self.values.get('key_file')))
+                key_file=keys.path_for(self.values.get('key_file')),
+                tls=certificates.tls_for(self.values.get('tls_dir')))
         except errors.InvalidParameters as exc:
             raise exits.UsageError(str(exc)) from None
 

@@ -18,6 +18,7 @@ from cliff import app
 from cliff import commandmanager
 
 from sheepdog import client
+from sheepdog.cmd import certificates
 from sheepdog.cmd import exits
 from sheepdog.cmd import keys
 from sheepdog.cmd.manage import cluster
@@ -92,6 +93,11 @@ class ManageApp(app.App):
             help='the key of the cluster (default: SHEEPDOG_KEY_FILE, or '
             'that of the sheep on this host)')
         parser.add_argument(
+            '--tls-dir', metavar='DIR',
+            help='with client-cert.pem, client-key.pem and ca-cert.pem, for '
+            'clusters under TLS (default: SHEEPDOG_TLS_DIR, or those of the '
+            'sheep on this host)')
+        parser.add_argument(
             '--timeout', type=float, default=60.0, metavar='SECONDS',
             help='for each request (default: %(default)s)')
         return parser
@@ -102,7 +108,8 @@ class ManageApp(app.App):
             self._client = client.Client(
                 self.options.address or ['localhost'],
                 timeout=self.options.timeout, port=self.options.port,
-                key_file=keys.path_for(self.options.key_file))
+                key_file=keys.path_for(self.options.key_file),
+                tls=certificates.tls_for(self.options.tls_dir))
         return self._client
 
     def clean_up(self, cmd, result, err):

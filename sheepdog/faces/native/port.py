@@ -24,6 +24,7 @@ from sheepdog.model import errors
 from sheepdog.model import limits
 from sheepdog.wire import native
 from sheepdog.wire import peer as wire
+from sheepdog.world import api
 
 LOG = logging.getLogger(__name__)
 
@@ -55,12 +56,15 @@ class Port:
                      data_port=0, socket_mode=0o600):
         """:raises OSError: an address cannot be had; none is then held"""
         network = self.world.network
+        access = self.server.access
+        how = {} if access.tls is None else {'tls': access.tls}
         try:
             self._listeners.append(await network.listen(
-                self._session, host=host, port=port))
+                self._session, host=host, port=port, **how))
             if data_host:
                 self._listeners.append(await network.listen(
-                    self._session, host=data_host, port=data_port))
+                    self._session, host=data_host, port=data_port,
+                    **how))
             if socket_path:
                 self._listeners.append(await network.listen(
                     self._session, path=socket_path, mode=socket_mode))
@@ -106,6 +110,8 @@ class Session:
 
     def disconnected(self, error):
         self.port.sessions.pop(self, None)
+        if isinstance(error, api.TlsFailed):
+            self.port.server.access.refuse_cluster(self.connection, error)
         if self._cluster_session is not None:
             self._cluster_session.disconnected(error)
         self.port.public_face.forget(self)

@@ -105,11 +105,9 @@ class NbdSession:
         if self._face is None:
             return
         self._disarm()
-        if (error is not None and self._handshake.is_encrypted and
-                not self._connection.is_encrypted):
+        if isinstance(error, api.TlsFailed):
             self._face.counters.tls_failed += 1
-            self._face.complain(self._connection,
-                                'NBD: no TLS handshake: %s' % error)
+            self._face.complain(self._connection, 'NBD: %s' % error)
         if self._transmission is not None:
             self._transmission.disconnected()
         elif not self._is_answering:

@@ -159,6 +159,8 @@ class Sheep:
         self.output = pathlib.Path(directory) / ('sheep-%d.out' % number)
         self.process = None
         self.is_suspended = False
+        self.tls = None
+        """What our clients show; None: they speak in clear."""
 
     def __repr__(self):
         return '<sheep %d, port %d>' % (self.number, self.port)
@@ -241,7 +243,8 @@ class Sheep:
 
     def client(self, timeout=60.0) -> client_module.Client:
         return client_module.Client([self.address], timeout, 5.0,
-                                    key_file=str(self.key_file))
+                                    key_file=str(self.key_file),
+                                    tls=self.tls)
 
     def info(self):
         """What it says of the cluster; None if it says nothing."""
@@ -382,7 +385,8 @@ class Cluster:
         """
         return client_module.Client(
             [one.address for one in sheep or self.sheep], timeout, 2.0,
-            attempt_timeout=ATTEMPT_SECONDS, key_file=str(self.key_file))
+            attempt_timeout=ATTEMPT_SECONDS, key_file=str(self.key_file),
+            tls=(sheep or self.sheep)[0].tls)
 
     def dog(self, *words, sheep=None, expect=0, **options):
         """Run dog; see ``run``."""

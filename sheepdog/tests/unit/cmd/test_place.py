@@ -24,6 +24,7 @@ from sheepdog.cmd import place
 from sheepdog.conf import settings as settings_module
 from sheepdog.faces.metrics import settings as metrics_settings
 from sheepdog.faces.nbd import settings as nbd_settings
+from sheepdog.peer import access as access_module
 from sheepdog.store import settings as store_settings
 from sheepdog.testing import certificates
 from sheepdog.wire import nbd_options
@@ -199,3 +200,7 @@ class CertificatesTest(unittest.TestCase):
         with self.assertRaisesRegex(exits.Stop, r'\[nbd\] /none') as caught:
             self.check(self.files._replace(key='/none'))
         self.assertEqual(exits.USAGE, caught.exception.exit_code)
+        with self.assertRaisesRegex(exits.Stop, r'\[security\] /none'):
+            place.check_certificates(settings(
+                access=access_module.AccessSettings(
+                    tls_files=self.files._replace(key='/none'))))

@@ -158,6 +158,20 @@ class SettingsTest(unittest.TestCase):
                            nbd__tls_cert='/c', nbd__tls_key='/k')
         self.assertEqual(('/c', '/k', '', False), built.nbd.tls_files)
 
+    def test_tls_between_sheep(self):
+        self.assertIsNone(self.build().access.tls_files)
+        files = {'security__tls_cert': '/c', 'security__tls_key': '/k',
+                 'security__tls_ca': 'a'}
+        for mode in 'offered', 'required':
+            access = self.build(security__tls=mode, **files).access
+            self.assertEqual(('/c', '/k', os.path.abspath('a'), True),
+                             access.tls_files)
+            self.assertIs(mode == 'required', access.is_tls_required)
+        for name in files:
+            with self.assertRaisesRegex(config.ConfigRefused,
+                                        name.replace('__', '.')):
+                self.build(security__tls='required', **{**files, name: ''})
+
     def test_nbd_is_for_this_machine_unless_told(self):
         built = self.build(nbd__enabled='true')
         self.assertEqual('127.0.0.1', built.nbd.host)

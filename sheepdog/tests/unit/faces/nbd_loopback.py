@@ -37,7 +37,6 @@ class Connection:
     peername = '127.0.0.1:1'
     peer_host = '127.0.0.1'
     is_local = False
-    is_encrypted = False
     tls = None
     """What the face has upgraded it to."""
 
@@ -82,7 +81,6 @@ class Connection:
     def start_tls(self, tls):
         assert self.pauses, 'bytes in clear could come behind it'
         self.tls = tls
-        self.is_encrypted = True
 
     def close(self):
         if not (self.is_stuck and self._queued):

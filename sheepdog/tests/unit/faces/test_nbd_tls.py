@@ -22,6 +22,7 @@ from sheepdog.tests.unit.faces import nbd_loopback
 from sheepdog.wire import nbd
 from sheepdog.wire import nbd_client as wire
 from sheepdog.wire import nbd_options as options
+from sheepdog.world import api
 
 FILES = pem.TlsFiles('cert', 'key')
 
@@ -102,11 +103,11 @@ class TestOffered(TestCase):
     async def test_a_handshake_that_fails_is_counted_and_told(self):
         client = await self.connect()
         await self.starttls(client)
-        client.connection.is_encrypted = False
         with self.assertLogs('sheepdog.faces.nbd', 'WARNING') as logs:
-            client.connection.lose()
+            client.connection._end(api.TlsFailed('no TLS handshake: why'))
             await asyncio.sleep(0.01)
-        self.assertIn('127.0.0.1: NBD: no TLS handshake', logs.output[0])
+        self.assertIn('127.0.0.1: NBD: no TLS handshake: why',
+                      logs.output[0])
         self.assertEqual(self.counters.tls_failed, 1)
 
 

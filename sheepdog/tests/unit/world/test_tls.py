@@ -25,6 +25,7 @@ import uvloop
 
 from sheepdog.testing import certificates
 from sheepdog.tests.unit.world import test_transport
+from sheepdog.world import api
 from sheepdog.world import network
 from sheepdog.world import tls as tls_module
 from sheepdog.world import tls_layer
@@ -183,7 +184,7 @@ class StartTlsTest(TlsCase):
             await asyncio.to_thread(client.say, b'tls')
             await asyncio.to_thread(client.hear)
             await asyncio.to_thread(client.say, b'injected')
-            self.assertIsInstance(await self.end_of(), ssl.SSLError)
+            self.assertIsInstance(await self.end_of(), api.TlsFailed)
         self.assertEqual([b'tls'], self.accepted[0].messages)
 
     async def test_paused_while_it_is_upgraded(self):
@@ -265,7 +266,7 @@ class EndTest(TlsCase):
             await asyncio.to_thread(client.say, b'tls')
             await asyncio.to_thread(client.hear)
             client.socket.shutdown(socket.SHUT_WR)
-            self.assertIsInstance(await self.end_of(), tls_layer.Truncated)
+            self.assertIsInstance(await self.end_of(), api.TlsFailed)
 
     async def test_an_end_of_file_does_not_spin(self):
         """The client keeps its side open and takes nothing: no turn of the
@@ -305,7 +306,9 @@ class EndTest(TlsCase):
             await asyncio.to_thread(client.say, b'tls')
             await asyncio.to_thread(client.hear)
             client.socket.sendall(b'\x16\x03\x01')
-            self.assertIsInstance(await self.end_of(), TimeoutError)
+            error = await self.end_of()
+            self.assertIsInstance(error, api.TlsFailed)
+            self.assertIn('0.05 s', str(error))
 
 
 class TrustTest(TlsCase):
@@ -315,15 +318,15 @@ class TrustTest(TlsCase):
         with tempfile.TemporaryDirectory() as directory:
             other = self.network.tls(
                 certificates.Authority(directory).issue('client'))
-            with self.assertRaisesRegex(ssl.SSLError, 'verify failed'):
+            with self.assertRaisesRegex(api.TlsFailed, 'verify failed'):
                 await self.network.connect(Lines, *listener.address, 5,
                                            tls=other)
-        self.assertIsInstance(await self.end_of(), ssl.SSLError)
+        self.assertIsInstance(await self.end_of(), api.TlsFailed)
 
     async def test_a_certificate_that_has_expired(self):
         listener = await self.listen(echo, tls=self.network.tls(
             self.authority.issue('old', days=-1)))
-        with self.assertRaisesRegex(ssl.SSLError, 'expired'):
+        with self.assertRaisesRegex(api.TlsFailed, 'expired'):
             await self.network.connect(Lines, *listener.address, 5,
                                        tls=self.tls)
 
@@ -335,7 +338,7 @@ class TrustTest(TlsCase):
             await self.upgraded(client)
             with self.assertRaisesRegex(ssl.SSLError, 'required'):
                 await asyncio.to_thread(client.hear)
-            self.assertIsInstance(await self.end_of(), ssl.SSLError)
+            self.assertIsInstance(await self.end_of(), api.TlsFailed)
 
     async def test_a_client_with_a_certificate(self):
         tls = self.network.tls(self.files._replace(verify_clients=True))
@@ -355,7 +358,7 @@ class TrustTest(TlsCase):
                 with self.assertRaises(ssl.SSLError):
                     await self.upgraded(client)
                     await asyncio.to_thread(client.hear)
-        self.assertIsInstance(await self.end_of(), ssl.SSLError)
+        self.assertIsInstance(await self.end_of(), api.TlsFailed)
 
     async def test_old_versions_are_refused(self):
         listener = await self.listen(start_tls_on_word(self.tls))
