@@ -15,7 +15,6 @@
 ``gather`` asks, ``warnings`` judges what was found and is pure.
 """
 
-import ipaddress
 import re
 
 from sheepdog.cmd import redundancy
@@ -102,7 +101,7 @@ def warnings(found) -> list:
     """What an operator should know without asking."""
     info, here = found['info'], found['here']
     told = list(found.get('failures', ()))
-    told += _exposed(info, here)
+    told += _exposed(here)
     settings = info['settings']
     members = info['epochs'][0]['members'] if info['epochs'] else []
     if settings and members:
@@ -126,29 +125,13 @@ def warnings(found) -> list:
     return told
 
 
-def _exposed(info, here):
-    """Whoever can connect can do everything: tell where that is more than
-    this machine."""
-    members = info['epochs'][0]['members'] if info['epochs'] else []
-    open_to = [_host_port(member) for member in members
-               if not _is_loopback(member['host'])]
+def _exposed(here):
+    """What the sheep that was asked says of itself, and its keys."""
+    yield from here.get('exposed', ())
     access = here.get('access') or {}
-    if open_to and access.get('allow_unauthenticated'):
-        yield ('allow_unauthenticated is set: whoever reaches %s can read '
-               'and write every VDI, and administer the cluster'
-               % ', '.join(open_to))
-    if access.get('public_networks'):
-        yield ('every host in %s can read and write every VDI by the native '
-               'protocol (public_networks)'
-               % ', '.join(access['public_networks']))
     if len(access.get('keys', ())) > 1:
         yield ('%d cluster keys are accepted: "sheepdog-manage key rotate '
                '--finish" ends a change of keys' % len(access['keys']))
-    match = re.match(r'nbd://(?:\[([^]]+)\]|([^:/]+)):',
-                     nbd_url(here.get('nbd')))
-    if match and not _is_loopback(match.group(1) or match.group(2)):
-        yield ('NBD is served to whoever reaches %s, without authentication'
-               % nbd_url(here['nbd']))
 
 
 def nbd_url(address) -> str:
@@ -171,10 +154,3 @@ def _host_port(fields) -> str:
     if ':' in fields['host']:
         return '[%s]:%d' % (fields['host'], fields['port'])
     return '%s:%d' % (fields['host'], fields['port'])
-
-
-def _is_loopback(host) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == 'localhost'

@@ -13,16 +13,19 @@
 """A sheep in the real world: uvloop, the operating system, tooz."""
 
 import asyncio
+import logging
 
 from sheepdog.cluster import api
 from sheepdog.cluster import tooz_membership
 from sheepdog.cmd import exits
+from sheepdog.cmd import exposure
 from sheepdog.cmd import logs
 from sheepdog.cmd import neighbours
 from sheepdog.cmd import version
 from sheepdog.cmd import wiring
 from sheepdog.world import real
 
+LOG = logging.getLogger(__name__)
 
 WATCH_SECONDS = 1.0
 
@@ -49,6 +52,10 @@ class RealSheep(wiring.Sheep):
     async def start(self):
         """Also raises CoordinationRefused and exits.Stop, with nothing
         touched."""
+        self.exposed = exposure.warnings(
+            self.settings, exposure.loose_files(self.settings))
+        for text in self.exposed:
+            LOG.warning('%s', text)
         # Both block, perhaps for seconds.
         loop = asyncio.get_running_loop()
         members = await loop.run_in_executor(None, self.membership.check)

@@ -89,6 +89,8 @@ class Sheep:
         self.watch = None
         self._sink = sink
         self.exit_code = 0
+        self.exposed = []
+        """See ``cmd.exposure``."""
         self._stopped = asyncio.Event()
         self._is_stopping = False
 
@@ -105,9 +107,6 @@ class Sheep:
                                                    settings.store)
         try:
             self._build()
-            if settings.access.allow_unauthenticated:
-                LOG.warning('allow_unauthenticated is set: whoever reaches '
-                            'this sheep can do anything to the cluster')
             await self.port.listen(
                 settings.host, settings.port, settings.socket_path,
                 settings.io_host, settings.io_port, settings.socket_mode)

@@ -343,6 +343,7 @@ class Admin:
             address='%s:%s' % (sheep.settings.advertised_host,
                                sheep.settings.port),
             nbd=sheep.nbd_address(), access=sheep.access.describe(),
+            exposed=sheep.exposed,
             recovery=await self._node_progress(),
             bad_objects=len(sheep.store.bad_blocks()),
             store=await self._node_space())

@@ -73,6 +73,7 @@ class AdminTest(native_case.NativeCase):
         one.log_control = LogControl()
         one.stop_soon = lambda: self.stopped.append(one.name)
         one.nbd_address = lambda: '127.0.0.1:10809'
+        one.exposed = ['something']
         one.settings = types.SimpleNamespace(advertised_host=one.name,
                                              port=flock.PORT)
         one.store.node_id = one.name
