@@ -76,7 +76,11 @@ def find(facts: list, name: str) -> str:
     members = [_address(member) for member in _view(facts)['members']]
     if name.isdigit() and int(name) < len(members):
         return members[int(name)]
-    known += [one for one in members if one not in known]
+    for one in facts:
+        # Who has just gone may be waited for.
+        before = one.get('answer', {}).get('before') or {'members': ()}
+        members += map(_address, before['members'])
+    known += [one for one in dict.fromkeys(members) if one not in known]
     found = [one for one in known
              if name in (one, one.rpartition(':')[0])]
     if len(found) != 1:

@@ -129,7 +129,8 @@ class Runner:
         done = harness.run(
             'bash', '-c', prelude + self._to_here(step.words, sheep),
             expect=None if step.words.startswith(_JUDGING) else 0,
-            env=dict(os.environ, PATH=path, COLUMNS='1000'))
+            env=dict(os.environ, PATH=path, COLUMNS='1000',
+                     SHEEPDOG_KEY_FILE=str(sheep.key_file)))
         return self._from_here(done.stdout + done.stderr)
 
     def _to_here(self, text, sheep):

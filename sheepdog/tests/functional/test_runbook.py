@@ -16,6 +16,7 @@ Each test brings a cluster there, runs the page's commands (see ``runbook``)
 and looks whether all is as it was.
 """
 
+import os
 import shutil
 import signal
 import subprocess
@@ -174,7 +175,8 @@ class TestShared(RunbookCase):
         self.check()
 
     def test_node_refused(self):
-        fourth = harness.Sheep(self.directory, 3, self.url)
+        fourth = harness.Sheep(self.directory, 3, self.url,
+                               key_file=self.cluster.key_file)
         configuration = self.directory / 'sheepdog.conf'
         configuration.write_text('[DEFAULT]\nvnodes = 64\n')
         fourth.options = ('--config-file', configuration)
@@ -192,7 +194,9 @@ class TestShared(RunbookCase):
              'from sheepdog.client import client\n'
              'volume = client.Client([sys.argv[1]]).open("vm")\n'
              'print("open", flush=True)\ntime.sleep(600)\n',
-             self.second.address], stdout=subprocess.PIPE)
+             self.second.address], stdout=subprocess.PIPE,
+            env=dict(os.environ,
+                     SHEEPDOG_KEY_FILE=str(self.cluster.key_file)))
         self.addCleanup(client.wait)
         self.addCleanup(client.kill)
         self.addCleanup(client.stdout.close)

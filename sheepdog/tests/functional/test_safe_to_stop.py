@@ -13,6 +13,7 @@
 """sheepdog-manage safe-to-stop, while redundancy is being restored."""
 
 import json
+import os
 
 from sheepdog.tests.functional import case
 from sheepdog.tests.functional import harness
@@ -31,7 +32,9 @@ class TestSafeToStop(case.ClusterCase):
         done = harness.run(
             harness.BIN / 'sheepdog-manage', '-a',
             (sheep or self.cluster.running[0]).address, 'safe-to-stop',
-            node.address, '-f', 'json', *words, expect=None)
+            node.address, '-f', 'json', *words, expect=None,
+            env=dict(os.environ,
+                     SHEEPDOG_KEY_FILE=str(self.cluster.key_file)))
         return done.returncode, json.loads(done.stdout)
 
     def fill(self):

@@ -202,6 +202,13 @@ class FindTest(unittest.TestCase):
         self.assertEqual(B, departure.find(facts, '1'))
         self.assertEqual(B, departure.find(facts[:1], '10.0.0.2'))
 
+    def test_one_that_has_just_gone(self):
+        now = samples.view(3, samples.member(1), samples.member(3))
+        facts = samples.found({'view': now}, 'gone', {'view': now})
+        del facts[1]
+        self.assertEqual(B, departure.find(facts, B))
+        self.assertRaises(departure.UnknownNode, departure.find, facts, '2')
+
     def test_none_and_several(self):
         facts = samples.found()
         for name in ('3', '10.0.0.9', 'x'):
