@@ -25,6 +25,7 @@ What is a sheep's own (a lapse, its recovery) it sends itself, once.
 """
 
 import collections
+import hashlib
 from typing import Optional
 
 from sheepdog.cluster import incarnations
@@ -182,8 +183,8 @@ class Herald:
         """What the view brought about. (Not its record's position: who
         joins with it has no record of it.)"""
         view = self._view
-        self._of_cluster('epoch.%d.%d.%s%s' % (
-            view.epoch, view.term, name, '.' + about if about else ''),
+        self._of_cluster('epoch.%d.%s.%s%s' % (
+            view.epoch, _identity(view), name, '.' + about if about else ''),
             name, dict(fields, epoch=view.epoch))
 
     def _of_cluster(self, event_id, name, fields):
@@ -224,6 +225,13 @@ def sender_of(old, new) -> Optional[str]:
         before = {member.incarnation for member in old.members}
         names = [name for name in names if name in before] or names
     return min(names, key=incarnations.age_key, default=None)
+
+
+def _identity(view) -> str:
+    """Tells a view from all others. The epoch alone does not: a cold start
+    goes on with it, and with nothing new but the incarnations."""
+    names = ','.join(sorted(member.incarnation for member in view.members))
+    return hashlib.sha256(names.encode()).hexdigest()[:12]
 
 
 def _describe(member) -> dict:
