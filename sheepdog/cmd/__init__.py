@@ -14,7 +14,9 @@
 
 import sys
 
-# Libraries of OpenStack that find eventlet installed import it (oslo.log,
-# futurist, oslo.messaging): 80 ms of each start, 10 MB, and green threads in
-# a process that has a loop of its own. Here, before any of them: not for us.
+# Libraries of OpenStack that find eventlet installed import it (futurist, of
+# which tooz takes its threads; oslo.log, oslo.messaging): 0.13 s of each
+# start, 8 MB, a warning on standard error, and nothing that a process with a
+# loop of its own could use. A None is what Python takes for a failing import;
+# here, before any of them.
 sys.modules.setdefault('eventlet', None)

@@ -26,7 +26,6 @@ import sys
 
 from sheepdog.cmd import background
 from sheepdog.cmd import exits
-from sheepdog.cmd import lean
 from sheepdog.cmd import logs as logs_module
 from sheepdog.cmd import options
 from sheepdog.cmd import pidfile as pidfile_module
@@ -226,7 +225,6 @@ def _serve(settings, build, report, pidfile, reload=None) -> int:
     try:
         # Here and not above, since a fork comes before what they bring.
         import uvloop
-        lean.import_without_eventlet('futurist')
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(Daemon(settings, build, report, logs,
                                      reload).run())
