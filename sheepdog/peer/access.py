@@ -26,11 +26,9 @@ from sheepdog.model import errors
 from sheepdog.model import keys as keys_model
 from sheepdog.model import networks
 from sheepdog.model import pem
+from sheepdog.world import complaints
 
 LOG = logging.getLogger(__name__)
-
-COMPLAINT_SECONDS = 60.0
-SOURCES_MAX = 1000
 
 
 class KeySource(Protocol):
@@ -71,26 +69,6 @@ class AccessSettings:
     is_tls_required: bool = True
 
 
-class Complaints:
-    """Warnings about somebody, at most one a minute each."""
-
-    def __init__(self, world):
-        self._world = world
-        self._said = {}
-
-    def note(self, source: str, text: str) -> None:
-        now = self._world.clock.monotonic()
-        last = self._said.get(source)
-        if last is not None and now - last < COMPLAINT_SECONDS:
-            return
-        self._said.pop(source, None)
-        if len(self._said) >= SOURCES_MAX:
-            # The one that was silent for longest.
-            del self._said[next(iter(self._said))]
-        self._said[source] = now
-        LOG.warning('%s: %s', source, text)
-
-
 class Access:
     """See the module.
 
@@ -103,7 +81,7 @@ class Access:
         self.settings = settings
         self.refused_cluster = 0
         self.refused_public = 0
-        self._complaints = Complaints(world)
+        self._complaints = complaints.Complaints(world.clock, LOG)
         self.tls = None
         if settings.tls_files is not None:
             self.tls = world.network.tls(settings.tls_files)
