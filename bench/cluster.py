@@ -15,7 +15,6 @@
 import contextlib
 import os
 import pathlib
-import signal
 import socket
 import subprocess
 import sys
@@ -104,6 +103,9 @@ class Sheep:
         if self.process is None or self.process.poll() is not None:
             return
         self.process.send_signal(number)
+        self.wait_gone(seconds)
+
+    def wait_gone(self, seconds: float = STOP_SECONDS):
         try:
             self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -171,7 +173,9 @@ class Cluster:
             if sheep.process is not None and sheep.process.poll() is None:
                 sheep.process.terminate()
         for sheep in self.sheep:
-            sheep.send_signal(signal.SIGTERM)
+            # A second signal would cut the stop short.
+            if sheep.process is not None:
+                sheep.wait_gone()
 
     @property
     def pids(self) -> list:
