@@ -105,7 +105,8 @@ def unpack(content: bytes) -> Keyring:
             raise errors.InvalidParameters(
                 'line %d is no key (an id, a time, 64 hexadecimal digits)'
                 % number)
-        found.append(Key(match[1], bytes.fromhex(match[3]), match[2]))
+        key_id, created, secret = match.groups()
+        found.append(Key(key_id, bytes.fromhex(secret), created.strip('-')))
     if not found:
         raise errors.InvalidParameters('there is no key in it')
     if len(found) > limits.CLUSTER_KEYS_MAX:

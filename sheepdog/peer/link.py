@@ -238,6 +238,7 @@ class Link:
         await connect()
 
     async def _greet(self):
+        connection = self._connection
         keyring = self._access.keyring()
         hello = hello_module.ClientHello(
             'peer', self.ours, self.meant, keyring,
@@ -246,10 +247,12 @@ class Link:
             self._access.must_servers_prove, self._lane)
         payload = hello.opening
         while payload is not None:
+            if self._connection is not connection or connection is None:
+                raise errors.Unreachable('the connection to %s:%s was lost'
+                                         % self.address)
             payload = hello.take(await self._say_hello(payload))
         self._tag = hello.tag
-        if hello.seals is not None and access_module.needs_seal(
-                self._connection):
+        if hello.seals is not None and access_module.needs_seal(connection):
             ours, theirs = hello.seals
             self._seal = seal_module.sealer(ours)
             self._check = seal_module.opener(theirs)
@@ -300,14 +303,17 @@ class Link:
         self._fail(errors.Unreachable('%s:%s has left' % self.address))
 
     def _fail(self, error):
-        self._ready = False
-        pending, self._pending = self._pending, {}
         backlog, self._backlog = self._backlog, []
         self._backlog_bytes = 0
-        for callback, _, _ in pending.values():
-            callback(error, 0, 0, b'')
+        self._fail_pending(error)
         for request in backlog:
             request[-1](error, 0, 0, b'')
+
+    def _fail_pending(self, error):
+        self._ready = False
+        pending, self._pending = self._pending, {}
+        for callback, _, _ in pending.values():
+            callback(error, 0, 0, b'')
 
     # -- session --------------------------------------------------------
 
@@ -318,8 +324,14 @@ class Link:
 
     def disconnected(self, error):
         self._connection = None
-        self._fail(errors.Unreachable('the connection to %s:%s was lost'
-                                      % self.address))
+        lost = errors.Unreachable('the connection to %s:%s was lost'
+                                  % self.address)
+        if self._connecting:
+            # Only HELLO is under way. Those who wait behind it are told by
+            # ``_connect``, which may know a better reason.
+            self._fail_pending(lost)
+        else:
+            self._fail(lost)
 
     def received(self, buffer, start, end):
         unpack = wire.HEADER.unpack_from

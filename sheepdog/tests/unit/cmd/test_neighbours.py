@@ -21,6 +21,8 @@ import unittest
 
 from sheepdog.cmd import exits
 from sheepdog.cmd import neighbours
+from sheepdog.model import keys
+from sheepdog.peer import access
 from sheepdog.testing import fake_sheep
 
 
@@ -72,6 +74,23 @@ class NeighboursTest(unittest.TestCase):
             neighbours.check(self.meta, self.members(gone=True))
         self.assertEqual(2, caught.exception.exit_code)
         self.assertIn('another cluster', str(caught.exception))
+
+    def test_another_key(self):
+        """Also a new store would get nowhere."""
+        ours, theirs = (access.AccessSettings(keys=access.StaticKeys(
+            keys.Keyring((keys.Key.of(byte * 36),))))
+            for byte in (b'o', b't'))
+        self.sheep.keyring = theirs.keys.keyring()
+        self.cluster_is('ok', 5 << 32)
+        for settings in ours, access.AccessSettings():
+            if settings.keys is None:
+                self.store_of(5 << 32)
+            with self.assertRaisesRegex(exits.Stop, 'another key') as caught:
+                neighbours.check(self.meta, self.members(gone=True),
+                                 settings)
+            self.assertEqual(2, caught.exception.exit_code)
+            self.assertIn(self.sheep.address, str(caught.exception))
+        neighbours.check(self.meta, self.members(), theirs)
 
     def test_one_that_does_not_run_yet(self):
         self.store_of(5 << 32)

@@ -12,6 +12,7 @@
 
 """Tests of sheepdog.cmd.place."""
 
+import dataclasses
 import os
 import shutil
 import socket
@@ -24,10 +25,16 @@ from sheepdog.cmd import place
 from sheepdog.conf import settings as settings_module
 from sheepdog.faces.metrics import settings as metrics_settings
 from sheepdog.faces.nbd import settings as nbd_settings
+from sheepdog.model import keys
 from sheepdog.peer import access as access_module
 from sheepdog.store import settings as store_settings
 from sheepdog.testing import certificates
 from sheepdog.wire import nbd_options
+
+
+WITH_KEY = access_module.AccessSettings(keys=access_module.StaticKeys(
+    keys.Keyring((keys.Key('0000000a', b'k' * 32),))))
+OPEN = access_module.AccessSettings(allow_unauthenticated=True)
 
 
 def settings(journal_dir='', **fields):
@@ -68,6 +75,34 @@ class CompleteTest(unittest.TestCase):
     def test_no_such_name(self):
         with self.assertRaisesRegex(exits.Stop, 'no-such'):
             self.advertised(advertised_host='no-such-host.invalid')
+
+    def test_without_a_key_it_serves_this_machine(self):
+        for fields, host in (
+                ({}, '127.0.0.1'), ({'host': '127.0.0.2'}, '127.0.0.2'),
+                ({'access': WITH_KEY}, ''), ({'access': OPEN}, ''),
+                # This one is to be refused, not to be made smaller.
+                ({'advertised_host': '192.0.2.1'}, ''),
+                ({'host': '0.0.0.0'}, '0.0.0.0')):
+            with self.subTest(fields):
+                self.assertEqual(host, place.complete(
+                    settings(**fields)).host)
+
+    def test_without_a_key_it_serves_nobody_else(self):
+        for fields in ({'advertised_host': '192.0.2.1'},
+                       {'host': '0.0.0.0'}, {'host': '::'},
+                       {'host': '192.0.2.1'},
+                       {'host': '127.0.0.1', 'io_host': '192.0.2.1'}):
+            with self.subTest(fields):
+                complete = place.complete(settings(**fields))
+                with self.assertRaisesRegex(
+                        exits.Stop, 'sheepdog-manage key create') as caught:
+                    place.check_access(complete)
+                self.assertEqual(64, caught.exception.exit_code)
+                for access in WITH_KEY, OPEN:
+                    place.check_access(dataclasses.replace(
+                        complete, access=access))
+        for fields in {}, {'host': '127.0.0.1'}, {'host': '::1'}:
+            place.check_access(place.complete(settings(**fields)))
 
     def test_zone(self):
         for address, zone in (('127.0.0.1', 16777343),

@@ -16,9 +16,13 @@ import asyncio
 
 from sheepdog.model import errors
 from sheepdog.model import ids
+from sheepdog.model import keys
 from sheepdog.model import limits
+from sheepdog.model import networks
+from sheepdog.peer import access
 from sheepdog.tests.unit.faces import native_case
 from sheepdog.tests.unit import flock
+from sheepdog.wire import hello
 from sheepdog.wire import native
 from sheepdog.wire import peer as wire
 
@@ -164,6 +168,74 @@ class PortTest(native_case.NativeCase):
         connections[0].session.disconnected(None)
         self.port.abort_all()
         self.assertEqual([c.is_closed for c in connections], [False, True])
+
+    def restrict(self, **settings):
+        self.a.server.access.settings = access.AccessSettings(**settings)
+
+    def connect_from(self, host):
+        session = self.port._session()
+        connection = native_case.Connection(session)
+        connection.peer_host = host
+        session.connected(connection)
+        return connection
+
+    async def test_native_clients_of_other_hosts(self):
+        self.restrict(public_networks=networks.parse(['192.0.2.0/24']))
+        for host in '127.0.0.1', '192.0.2.9':
+            result, _, _ = await self.ask(
+                self.connect_from(host), native.pack_get_cluster_default(1))
+            self.assertEqual(result, 0)
+        with self.assertLogs(access.LOG, 'WARNING') as logs:
+            for request in (native.pack_get_cluster_default(1),
+                            native.pack_del_vdi(1, 'vm'),
+                            wire.pack_request(wire.ADMIN, 0, 0, 1),
+                            # A HELLO without end is none.
+                            wire.pack_request(
+                                wire.HELLO, 0, 0, 1,
+                                payload=bytes(limits.HELLO_MAX_BYTES + 1))):
+                connection = self.connect_from('198.51.100.1')
+                connection.feed(*request)
+                (fields, _), = connection.public()
+                self.assertNotEqual(fields[native.RESULT], 0)
+                self.assertTrue(connection.is_closed)
+        self.assertEqual(len(logs.output), 1)
+        self.assertIn('198.51.100.1', logs.output[0])
+        self.assertEqual(self.a.server.access.refused_public, 4)
+
+    async def test_a_tool_of_another_host_needs_the_key(self):
+        ring = keys.Keyring((keys.Key('0000000a', b'k' * 32),))
+        self.restrict(keys=access.StaticKeys(ring))
+        connection = self.connect_from('198.51.100.1')
+        with self.assertLogs(access.LOG, 'WARNING') as logs:
+            result, answer = self.hello(connection)
+        self.assertEqual(result, errors.AccessRefused.result)
+        self.assertIn('198.51.100.1', logs.output[0])
+        self.assertTrue(connection.is_closed)
+        client = hello.ClientHello('tool', keyring=ring, nonce=b'n' * 32)
+        connection = self.connect_from('198.51.100.1')
+        payload = client.opening
+        while payload is not None:
+            connection.feed(*wire.pack_request(wire.HELLO, 0, 0, 7,
+                                               payload=payload))
+            (fields, answer), = connection.frames()
+            self.assertEqual(fields[8], 0, answer)
+            payload = client.take(answer)
+        self.assertIsNotNone(client.seals)
+
+    async def test_nothing_else_between_the_rounds(self):
+        ring = keys.Keyring((keys.Key('0000000a', b'k' * 32),))
+        self.restrict(keys=access.StaticKeys(ring))
+        for request in (wire.pack_request(wire.ADMIN, 0, 0, 1, payload=b'{}'),
+                        native.pack_get_cluster_default(1)):
+            client = hello.ClientHello('tool', keyring=ring, nonce=b'n' * 32)
+            connection = self.connect()
+            connection.feed(*wire.pack_request(wire.HELLO, 0, 0, 7,
+                                               payload=client.opening))
+            connection.frames()
+            connection.feed(*request)
+            (fields, _), = connection.public()
+            self.assertNotEqual(fields[native.RESULT], 0)
+            self.assertTrue(connection.is_closed)
 
     async def test_listens_at_all_or_none(self):
         asked, closed = [], []
