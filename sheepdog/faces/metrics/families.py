@@ -58,6 +58,12 @@ def _connections(look):
     return found
 
 
+def _refusals(look):
+    access = look.sheep.server.access
+    return {'cluster': access.refused_cluster,
+            'public': access.refused_public}
+
+
 def _nbd(read):
     """``read(counters)`` where NBD is served."""
     return lambda look: read(look.sheep.nbd.counters) if look.sheep.nbd \
@@ -119,6 +125,9 @@ REQUESTS = (
             lambda look: look.sheep.gateway.counters['retries']),
     gauge('requests_in_flight', 'Requests of clients under way.',
           lambda look: look.sheep.gateway.inflight),
+    gauge('requests_slow', 'Those of them that have taken longer than [log] '
+          'slow_seconds so far; the log names them.',
+          lambda look: look.sheep.watch.slowest(0)[0]),
     histogram('request_seconds', 'From a client\'s request to its answer, '
               'of a sample of the requests (a run of consecutive ones, four '
               'times a second); sheepdog_requests_total has all of them.',
@@ -132,6 +141,9 @@ REQUESTS = (
           'under way.', lambda look: look.sheep.server.inflight),
     gauge('connections', 'Connections that are open.', _connections,
           'kind'),
+    counter('refusals_total', 'Connections that were refused: cluster (no '
+            'key, or a wrong one), public (from an address that may not).',
+            _refusals, 'kind'),
     counter('nbd_requests_total', 'Requests over NBD.',
             _nbd(lambda counters: {kind: getattr(counters, name)
                                    for kind, name in NBD_KINDS.items()}),

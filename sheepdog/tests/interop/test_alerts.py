@@ -98,6 +98,12 @@ CASES = {
                       LABELS + ',kind="read"'),
         histogram('sheepdog_request_seconds', False,
                   LABELS + ',kind="read"')),
+    'RequestsStuck': (5, [series('sheepdog_requests_slow', '2x600')],
+                      [series('sheepdog_requests_slow', '2 0x600')]),
+    'Refusals': (10, [series('sheepdog_refusals_total', '0+5x600',
+                             LABELS + ',kind="cluster"')],
+                 [series('sheepdog_refusals_total', '0 1 2x600',
+                         LABELS + ',kind="cluster"')]),
     'BusyLoop': (30, histogram('sheepdog_event_loop_delay_seconds', True),
                  histogram('sheepdog_event_loop_delay_seconds', False)),
     'Memory': (20, [series('process_resident_memory_bytes', '4e8x600')],
@@ -122,6 +128,8 @@ def sample(name):
         labels['instance'] = 'a'
     if name == 'SlowRequests':
         labels['kind'] = 'read'
+    elif name == 'Refusals':
+        labels['kind'] = 'cluster'
     elif name == 'NotificationsLost':
         labels['outcome'] = 'dropped'
     inside = ','.join('%s="%s"' % item for item in sorted(labels.items())

@@ -43,12 +43,18 @@ FORBIDDEN = {
     'configuration': [('volume/volume.py', 'oslo_config'),
                       ('store/disk.py', 'oslo_log')],
     'tooz': [('cluster/cluster.py', 'tooz'), ('cmd/wiring.py', 'kazoo')],
+    'messaging': [('cmd/wiring.py', 'oslo_messaging'),
+                  ('cmd/publisher.py', 'eventlet')],
+    'metrics': [('cmd/monitoring.py', 'prometheus_client'),
+                ('faces/nbd/server.py', 'h11')],
     'taskflow': [('recovery/plan.py', 'taskflow')],
 }
 
 # What the exceptions are for.
 ALLOWED = [('cluster/tooz_membership.py', 'tooz'),
            ('cluster/tooz_membership.py', 'threading'),
+           ('cmd/publisher.py', 'oslo_messaging'),
+           ('faces/metrics/server.py', 'h11'),
            ('recovery/flow.py', 'taskflow'), ('conf/opts.py', 'oslo_config'),
            ('cmd/sheep.py', 'oslo_log'), ('world/real.py', 'threading'),
            ('client/api.py', 'socket'), ('faces/nbd/server.py', 'asyncio'),
