@@ -21,23 +21,27 @@ SOURCES_MAX = 1000
 
 
 class Complaints:
-    """At most one a minute for each source, and for all of them no more
-    memory than SOURCES_MAX take."""
+    """At most one a minute for each source and kind, and for all of them no
+    more memory than SOURCES_MAX take."""
 
     def __init__(self, clock: api.Clock, log: logging.Logger):
         self._clock = clock
         self._log = log
         self._said = {}
 
-    def note(self, source: str, text: str) -> None:
-        """:param source: without a port: each connection has another"""
+    def note(self, source: str, text: str, kind: str = '') -> None:
+        """
+        :param source: without a port: each connection has another
+        :param kind: what it is about; each has its own minute
+        """
         now = self._clock.monotonic()
-        last = self._said.get(source)
+        key = source, kind
+        last = self._said.get(key)
         if last is not None and now - last < SECONDS:
             return
         # In order of what was said last: the oldest goes.
-        self._said.pop(source, None)
+        self._said.pop(key, None)
         if len(self._said) >= SOURCES_MAX:
             del self._said[next(iter(self._said))]
-        self._said[source] = now
+        self._said[key] = now
         self._log.warning('%s: %s', source, text)

@@ -111,8 +111,8 @@ class NbdFace:
               connection: api.Connection) -> bool:
         if not self._is_let_in(connection):
             self.counters.connections_refused += 1
-            self.complain(connection, 'NBD: refused, it is in none of the '
-                          'networks that may connect')
+            self.complain(connection, 'network', 'NBD: refused, it is in '
+                          'none of the networks that may connect')
             return False
         if (self.is_stopping or
                 len(self._sessions) >= self.settings.connections_max):
@@ -133,10 +133,11 @@ class NbdFace:
         return not networks.contain(self.settings.read_only_networks,
                                     connection.peer_host)
 
-    def complain(self, connection: api.Connection, text: str) -> None:
+    def complain(self, connection: api.Connection, kind: str,
+                 text: str) -> None:
         """Say in the log, but not each time, why somebody is refused."""
         self._complaints.note(connection.peer_host or connection.peername,
-                              text)
+                              text, kind)
 
     def _is_let_in(self, connection: api.Connection) -> bool:
         settings = self.settings

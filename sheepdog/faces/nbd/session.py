@@ -44,7 +44,9 @@ class Face(Protocol):
 
     def may_write(self, connection: api.Connection) -> bool: ...
 
-    def complain(self, connection: api.Connection, text: str) -> None: ...
+    def complain(self, connection: api.Connection, kind: str,
+                 text: str) -> None:
+        """Of each kind, one a minute from one source is logged."""
 
     def forget(self, session: 'NbdSession') -> None:
         """It is over, its volume closed."""
@@ -95,8 +97,8 @@ class NbdSession:
             return self._negotiate(buffer, start, end)
         except nbd.Violation as violation:
             self._face.counters.violations += 1
-            LOG.info('%s: not what NBD clients say, closing: %s',
-                     self._connection.peername, violation)
+            self._complain('violation', 'not what NBD clients say, '
+                           'closing: %s' % violation)
             self._connection.close()
             return end
 
@@ -107,7 +109,7 @@ class NbdSession:
         self._disarm()
         if isinstance(error, api.TlsFailed):
             self._face.counters.tls_failed += 1
-            self._face.complain(self._connection, 'NBD: %s' % error)
+            self._complain('TLS', str(error))
         if self._transmission is not None:
             self._transmission.disconnected()
         elif not self._is_answering:
@@ -141,8 +143,7 @@ class NbdSession:
         self.room_bytes = handshake.room_bytes
         if handshake.is_tls_missing:
             handshake.is_tls_missing = False
-            self._face.complain(
-                self._connection, 'NBD: refused, TLS is required here')
+            self._complain('clear', 'refused, TLS is required here')
         output = handshake.take_output()
         if output:
             self._connection.send(*output)
@@ -160,9 +161,8 @@ class NbdSession:
         try:
             await self._look_up(question)
         except errors.SheepdogError as error:
-            LOG.info('%s: export %r is refused: %s: %s',
-                     self._connection.peername, question.name,
-                     type(error).__name__, error)
+            self._complain('export', 'export %r is refused: %s: %s' % (
+                question.name, type(error).__name__, error))
             self._handshake.refuse(nbd.refusal_of(error), str(error))
         finally:
             self._is_answering = False
@@ -228,10 +228,12 @@ class NbdSession:
             # It is we who take long. The client gets its time again then.
             return
         self._face.counters.handshakes_timed_out += 1
-        LOG.info('%s: no export chosen in %g s, closing',
-                 self._connection.peername,
-                 self._face.settings.handshake_timeout_seconds)
+        self._complain('silent', 'no export chosen in %g s, closing'
+                       % self._face.settings.handshake_timeout_seconds)
         self._connection.abort()
+
+    def _complain(self, kind: str, text: str) -> None:
+        self._face.complain(self._connection, kind, 'NBD: ' + text)
 
     # The end.
 

@@ -190,6 +190,21 @@ class TestHandshake(TestCase):
                          (nbd.REP_ERR_POLICY, b'the lease has lapsed'))
 
 
+class TestLog(TestCase):
+
+    async def test_who_comes_again_and_again_does_not_fill_the_log(self):
+        with self.assertLogs('sheepdog.faces.nbd', 'INFO') as logs:
+            for _count in range(5):
+                await self.refusal(options.OPT_GO, wire.pack_info('none'))
+                client = self.place.world.connect()
+                client.feed(b'GET / HTTP/1.1\r\nHost: here\r\n\r\n')
+                await client.until_closed()
+        self.assertEqual(2, len(logs.output), logs.output)
+        self.assertIn("127.0.0.1: NBD: export 'none' is refused: NoVdi",
+                      logs.output[0])
+        self.assertIn('127.0.0.1: NBD: not what', logs.output[1])
+
+
 class TestTime(TestCase):
 
     settings = {'handshake_timeout_seconds': 0.05, 'lock_wait_seconds': 0.2}

@@ -46,6 +46,12 @@ class ComplaintsTest(unittest.TestCase):
         self.clock.now += 1
         self.assertEqual(['b', 'a'], self.said('b', 'a', 'b', 'a'))
 
+    def test_each_kind_has_its_minute(self):
+        with self.assertLogs(LOG, 'WARNING') as logs:
+            for kind in 'one', 'two', 'one', 'two':
+                self.complaints.note('a', 'refused for ' + kind, kind)
+        self.assertEqual(2, len(logs.output))
+
     def test_many_sources_take_bounded_memory(self):
         with self.assertLogs(LOG, 'WARNING'):
             for number in range(5000):

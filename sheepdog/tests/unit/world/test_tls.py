@@ -13,6 +13,7 @@
 import asyncio
 import contextlib
 import os
+import random
 import socket
 import ssl
 import tempfile
@@ -186,6 +187,30 @@ class StartTlsTest(TlsCase):
             await asyncio.to_thread(client.say, b'injected')
             self.assertIsInstance(await self.end_of(), api.TlsFailed)
         self.assertEqual([b'tls'], self.accepted[0].messages)
+
+    async def test_garbage_behind_the_handshake_ends_the_connection(self):
+        listener = await self.listen(start_tls_on_word(self.tls))
+        async with self.client(listener) as client:
+            plain = client.socket.dup()
+            self.addCleanup(plain.close)
+            await self.upgraded(client)
+            plain.sendall(b'\x17\x03\x03\x00\x40' + os.urandom(64))
+            error = await self.end_of()
+            self.assertIsInstance(error, ssl.SSLError)
+        self.assertEqual([b'tls'], self.accepted[0].messages)
+
+    async def test_garbage_that_begins_like_tls(self):
+        listener = await self.listen(echo, tls=self.tls)
+        chance = random.Random(7)
+        for count in range(30):
+            head = b'\x16\x03\x01' if count % 2 else b'\x16'
+            async with self.client(listener) as client:
+                client.socket.sendall(
+                    head + chance.randbytes(chance.randrange(6, 3000)))
+                client.socket.shutdown(socket.SHUT_WR)
+                self.assertIsInstance(await self.end_of(count),
+                                      api.TlsFailed)
+            self.assertEqual([], self.accepted[count].messages)
 
     async def test_paused_while_it_is_upgraded(self):
         def on_message(session, message):
