@@ -44,6 +44,9 @@ class Tls(Protocol):
 
     files: pem.TlsFiles
 
+    def refresh(self) -> None:
+        """Read them now, where they have changed."""
+
 
 class Connection(Protocol):
     """One connected byte stream, as the session on top of it sees it.

@@ -43,11 +43,11 @@ class Tls:
         self._load()
 
     def server_context(self) -> ssl.SSLContext:
-        self._refresh()
+        self.refresh()
         return self._server
 
     def client_context(self) -> ssl.SSLContext:
-        self._refresh()
+        self.refresh()
         return self._client
 
     def _load(self) -> None:
@@ -59,7 +59,7 @@ class Tls:
         client = _context(self.files, ssl.PROTOCOL_TLS_CLIENT)
         self._server, self._client = server, client
 
-    def _refresh(self) -> None:
+    def refresh(self) -> None:
         seen = self._look()
         if seen == self._seen:
             return

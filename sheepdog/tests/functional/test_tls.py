@@ -12,7 +12,9 @@
 
 """A cluster whose sheep and tools speak under TLS."""
 
+import json
 import shutil
+import signal
 import socket
 import ssl
 
@@ -47,7 +49,9 @@ class TestTls(case.DirectoryCase):
             path = self.directory / ('sheep-%d.conf' % sheep.number)
             path.write_text(
                 '[security]\ntls = %s\ntls_cert = %s\ntls_key = %s\n'
-                'tls_ca = %s\n' % (mode, *files[:3]))
+                'tls_ca = %s\n'
+                '[nbd]\ntls = offered\ntls_cert = %s\ntls_key = %s\n'
+                % (mode, *files[:3], *files[:2]))
             sheep.options = ('--config-file', path)
             sheep.tls = (tls.ClientTls(self.client_files)
                          if mode == 'required' else None)
@@ -73,6 +77,11 @@ class TestTls(case.DirectoryCase):
                 # Not assertEqual: it would print both.
                 self.assertIs(True, volume.read(4000000, len(data)) == data)
 
+        self.check_refused(one, two)
+        self.check_nbd(one)
+        self.check_renewal(two)
+
+    def check_refused(self, one, two):
         told = self.dog('cluster', 'info', sheep=one)
         self.assertIn('running', told.stdout)
         # In clear, although with the key.
@@ -95,6 +104,39 @@ class TestTls(case.DirectoryCase):
             with self.assertRaisesRegex(ssl.SSLError, 'required'):
                 with context.wrap_socket(sock) as secure:
                     secure.recv(1)
+
+    def check_nbd(self, sheep):
+        if shutil.which('nbdinfo') is not None:
+            told = harness.run(
+                'nbdinfo', '--size', '%s?tls-certificates=%s' % (
+                    sheep.nbd_uri('vdi').replace('nbd:', 'nbds:'),
+                    self.pki)).stdout
+            self.assertEqual(8 << 20, int(told))
+
+    def check_renewal(self, sheep):
+        self.authority.issue('sheep-%d' % sheep.number)
+        sheep.process.send_signal(signal.SIGHUP)
+        log = sheep.meta / 'sheep.log'
+        harness.wait_until(
+            lambda: log.read_text().count('is in force') == 2, 60,
+            'the new certificate to be in force')
+        self.assertIn('running', self.dog('cluster', 'info',
+                                          sheep=sheep).stdout)
+
+    def test_what_is_open_is_told(self):
+        self.configure('none', 'none', 'none')
+        sheep = self.cluster.sheep[0]
+        port = harness.free_port()
+        sheep.options += ('--nbd', 'host=0.0.0.0,port=%d' % port)
+        sheep.start()
+        sheep.wait_answering()
+        found = json.loads(harness.run(
+            harness.BIN / 'sheepdog-manage', '-a', sheep.address,
+            '--key-file', self.cluster.key_file, 'status', '-f',
+            'json').stdout)
+        expected = 'NBD is served to whoever reaches 0.0.0.0:%d' % port
+        self.assertIn(expected, str(found['warnings']))
+        self.assertIn(expected, (sheep.meta / 'sheep.log').read_text())
 
     def test_a_cluster_gets_its_certificates_without_a_stop(self):
         """Two rounds: each sheep offers it, then each requires it."""
