@@ -43,12 +43,18 @@ def build(world, membership, settings):
 
 
 class CollectorCase(unittest.TestCase):
+    is_formatted = True
+
     @classmethod
     def setUpClass(cls):
         cls.simulation = world_module.Simulation(11)
         cls.cluster = cluster_module.SimCluster(
             cls.simulation, cluster_module.ClusterSettings(build))
-        cls.cluster.format()
+        if cls.is_formatted:
+            cls.cluster.format()
+        else:
+            cls.cluster.start()
+            cls.simulation.run_for(10)
         cls.nodes = list(cls.cluster.nodes.values())
 
     @classmethod
@@ -225,3 +231,16 @@ class ChangesTest(CollectorCase):
         page = self.page(other)
         self.assertEqual(2, self.value(page, 'sheepdog_cluster_members'))
         self.assertEqual(3, self.value(page, 'sheepdog_cluster_copies'))
+
+
+class UnformattedTest(CollectorCase):
+    is_formatted = False
+
+    def test_the_page_is_whole(self):
+        with self.assertNoLogs(collector.LOG):
+            page = self.page()
+        self.assertEqual(1, self.value(page, 'sheepdog_status',
+                                       status='wait-format'))
+        self.assertEqual(0, self.value(page, 'sheepdog_serving'))
+        self.assertEqual(0, self.value(page, 'sheepdog_epoch'))
+        self.assertEqual(0, self.value(page, 'sheepdog_cluster_recovered'))
