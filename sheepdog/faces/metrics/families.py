@@ -155,11 +155,13 @@ REQUESTS = (
     counter('nbd_connections_total', 'NBD connections accepted.',
             _nbd(lambda counters: counters.connections)),
     counter('nbd_refusals_total', 'What the NBD face turned away: '
-            'connections beyond the limit, handshakes that took too long, '
+            'connections beyond the limit or from networks not let in, TLS '
+            'that failed, handshakes that took too long, '
             'clients that do not speak NBD, requests that are not allowed, '
             'requests that the volume failed.',
             _nbd(lambda counters: {
                 'connection': counters.connections_refused,
+                'tls': counters.tls_failed,
                 'handshake': counters.handshakes_timed_out,
                 'violation': counters.violations,
                 'request': counters.requests_refused,

@@ -37,6 +37,18 @@ STORE = (
             lambda look: look.stored(journal='journal_syncs',
                                      object='object_syncs',
                                      directory='directory_syncs'), 'kind'),
+    counter('store_files_total', 'Files of objects opened, and closed again '
+            'to make room for others.',
+            lambda look: look.stored(opened='opened', evicted='evicted'),
+            'kind'),
+    gauge('store_found_at_start', 'What the start of this sheep found: '
+          'records of the journal and objects that it replayed, blocks that '
+          'a power cut may have torn, objects that were lost.',
+          lambda look: look.stored(
+              replayed_records='replayed_records',
+              replayed_objects='replayed_objects',
+              uncertain_blocks='uncertain_blocks',
+              lost_objects='lost_objects'), 'kind'),
     gauge('store_objects', 'Objects in the store.',
           lambda look: look.store.objects),
     gauge('store_open_objects', 'Objects whose files are open.',

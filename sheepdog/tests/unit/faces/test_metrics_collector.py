@@ -176,6 +176,19 @@ class PageTest(CollectorCase):
         for number in range(5):
             await volume.read(number * 4096, 4096)
 
+    def test_nothing_that_is_counted_is_left_out(self):
+        sheep = self.nodes[1].sheep
+        planted = {}
+        for counters in (sheep.nbd.counters, sheep.store.counters):
+            for name in counters.__slots__:
+                planted[name] = 1_000_003 + len(planted)
+                setattr(counters, name, planted[name])
+        values = {sample.value for one in self.page(self.nodes[1]).values()
+                  for sample in one.samples}
+        self.assertEqual([], [name for name, value in planted.items()
+                              if value not in values],
+                         'give it a row in faces.metrics')
+
     def test_space(self):
         self.simulation.run_for(collector.SPACE_SECONDS + 1)
         self.page()
