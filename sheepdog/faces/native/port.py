@@ -33,6 +33,8 @@ INFLIGHT_RESUME = INFLIGHT_MAX // 2
 INFLIGHT_MAX_BYTES = limits.CONNECTION_INFLIGHT_MAX_BYTES
 TURN_BYTES = limits.CONNECTION_TURN_BYTES
 INFLIGHT_RESUME_BYTES = INFLIGHT_MAX_BYTES // 2
+GREET_SECONDS = 10.0
+"""How long one may take to prove himself whom nothing else is taken of."""
 NOT_PUBLIC = errors.InvalidParameters('not for a public connection')
 NOT_TAKEN = errors.AccessRefused('no native client is taken from there')
 
@@ -100,6 +102,7 @@ class Session:
         self._is_public = False
         self._greeting = None
         self._cluster_session = None
+        self._timer = None
 
     def connected(self, connection):
         self.connection = connection
@@ -107,8 +110,22 @@ class Session:
         self._is_public = self.port.server.access.may_be_public(connection)
         if not self.port.is_open:
             connection.abort()
+        elif not self._is_public:
+            self._timer = asyncio.get_running_loop().call_later(
+                GREET_SECONDS, self._on_silence)
+
+    def _on_silence(self):
+        self.port.server.access.refuse_cluster(
+            self.connection, 'no HELLO within %d seconds' % GREET_SECONDS)
+        self.connection.abort()
+
+    def _stop_timer(self):
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def disconnected(self, error):
+        self._stop_timer()
         self.port.sessions.pop(self, None)
         if isinstance(error, api.TlsFailed):
             self.port.server.access.refuse_cluster(self.connection, error)
@@ -201,3 +218,5 @@ class Session:
             wire.HELLO, server.epoch(), request_id, errors.SUCCESS,
             payload=response))
         self._cluster_session = self._greeting.session
+        if self._cluster_session is not None:
+            self._stop_timer()

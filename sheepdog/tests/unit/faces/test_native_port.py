@@ -13,7 +13,9 @@
 """Tests of sheepdog.faces.native.port."""
 
 import asyncio
+from unittest import mock
 
+from sheepdog.faces.native import port as port_module
 from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.model import keys
@@ -221,6 +223,26 @@ class PortTest(native_case.NativeCase):
             self.assertEqual(fields[8], 0, answer)
             payload = client.take(answer)
         self.assertIsNotNone(client.seals)
+
+    async def test_strangers_are_not_waited_for(self):
+        self.restrict()
+        with mock.patch.object(port_module, 'GREET_SECONDS', 0.05), (
+                self.assertLogs(access.LOG, 'WARNING')) as logs:
+            patient = self.connect_from('127.0.0.1')
+            silent = self.connect_from('198.51.100.1')
+            slow = self.connect_from('198.51.100.1')
+            slow.feed(wire.pack_request(wire.HELLO, 0, 0, 1)[0][:40])
+            await flock.until(lambda: silent.is_closed and slow.is_closed)
+        self.assertIn('198.51.100.1', logs.output[0])
+        self.assertFalse(patient.is_closed)
+
+    async def test_who_has_proved_himself_may_be_silent(self):
+        self.restrict(allow_unauthenticated=True)
+        with mock.patch.object(port_module, 'GREET_SECONDS', 0.05):
+            connection = self.connect_from('198.51.100.1')
+            self.assertEqual(self.hello(connection)[0], 0)
+            await asyncio.sleep(0.1)
+        self.assertFalse(connection.is_closed)
 
     async def test_nothing_else_between_the_rounds(self):
         ring = keys.Keyring((keys.Key('0000000a', b'k' * 32),))

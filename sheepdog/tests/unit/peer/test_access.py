@@ -127,15 +127,6 @@ class AccessTest(unittest.TestCase):
         self.assertEqual((5, 5), (access.refused_public,
                                   access.refused_cluster))
 
-    def test_complaints_are_bounded(self):
-        access = self.access()
-        with self.assertLogs(access_module.LOG, 'WARNING'):
-            for number in range(access_module.SOURCES_MAX + 50):
-                access.refuse_public(connection('10.0.%d.%d' % divmod(
-                    number, 250)))
-        self.assertEqual(access_module.SOURCES_MAX,
-                         len(access._complaints._said))
-
     def test_described_without_secrets(self):
         text = repr(self.access(keys=Keys(BOTH)).describe())
         self.assertIn(BOTH.current.id, text)
