@@ -81,6 +81,7 @@ class Recovery:
         self._rings = {}
         self._pass = None
         self._announced = None
+        self._announcing = None
         self._tidied = None
 
     # -- the guard ------------------------------------------------------
@@ -213,6 +214,7 @@ class Recovery:
         if is_new:
             self._wipe()
         is_trusted = is_new or (cold and self.cluster.clean_start)
+        self._stop_announcing()
         self.standing.begin(new, is_trusted)
         self.done = self.total = 0
         self._start(new)
@@ -228,6 +230,7 @@ class Recovery:
             self._start(self.cluster.view)
 
     def on_lapse(self):
+        self._stop_announcing()
         self.standing.lapse()
         self._rings.clear()
 
@@ -375,14 +378,26 @@ class Recovery:
                    if entry.deleted]
         if deleted:
             await self._reclaim(deleted)
+        self._announcing = task = asyncio.ensure_future(self.cluster.execute(
+            'recovered', {'incarnation': self.cluster.incarnation,
+                          'epoch': view.epoch}))
         try:
-            await self.cluster.execute(
-                'recovered', {'incarnation': self.cluster.incarnation,
-                              'epoch': view.epoch})
+            # (Another view ends it; then nobody is interested any more.)
+            await asyncio.wait([task])
+            if not task.cancelled():
+                task.result()
         except errors.SheepdogError as exc:
             if not self._is_over(view):
                 raise errors.NotRecovered(
                     'not announced: %s' % exc) from exc
+        finally:
+            task.cancel()
+            self._announcing = None
+
+    def _stop_announcing(self):
+        """An earlier life, or view, is over: who would take it?"""
+        if self._announcing is not None:
+            self._announcing.cancel()
 
     # -- giving space back ----------------------------------------------
 

@@ -135,6 +135,26 @@ class TestViews(FlockCase):
         for oid in oids:
             await self.assert_same_everywhere(oid, b'4' * BLOCK)
 
+    async def test_a_view_waits_for_no_announcement_of_an_earlier_one(self):
+        """Where nobody takes it any more: this sheep has lapsed since."""
+        oid = VDI << 32
+        await self.write(oid)
+        one = self.flock[1]
+        execute = one.cluster.execute
+        asked = asyncio.Event()
+
+        async def never(*arguments, **options):
+            asked.set()
+            await asyncio.Event().wait()
+
+        one.cluster.execute = never
+        self.flock.change_view()
+        await asyncio.wait_for(asked.wait(), 5)
+        one.cluster.execute = execute
+        self.flock.change_view()
+        await self.flock.settled()
+        self.assertEqual(3, one.cluster.state.settled)
+
     async def test_it_goes_on_when_an_epoch_was_given_up(self):
         """Frozen for an epoch that did not come, in mid-recovery."""
         a, b, c, d = self.flock.alive()
