@@ -21,10 +21,18 @@ import contextlib
 from unittest import mock
 
 from sheepdog.cluster import cluster
+from sheepdog.cluster import delivery
+from sheepdog.cluster import leader
 from sheepdog.cluster import ledger
+from sheepdog.cluster import roster
+from sheepdog.cluster import takeover
 from sheepdog.gateway import changes
+from sheepdog.gateway import gateway
 from sheepdog.gateway import turns
+from sheepdog.model import ids
 from sheepdog.peer import link
+from sheepdog.peer import marks
+from sheepdog.peer import order
 from sheepdog.peer import replica
 from sheepdog.store import records
 from sheepdog.store import scan
@@ -139,6 +147,83 @@ def promise_from_memory():
         self.promise = (term, leader)
 
     return mock.patch.object(ledger.Ledger, 'promise_term', promise_term)
+
+
+def skip_the_epoch_check():
+    """What was sent in an earlier epoch, and arrives late, is applied over
+    what was written since."""
+    check = replica.Replica.check
+
+    def check_less(self, epoch, oid, serial):
+        return check(self, self.epoch, oid, serial)
+
+    return mock.patch.object(replica.Replica, 'check', check_less)
+
+
+def skip_the_serial_check():
+    """As ``skip_the_epoch_check``, for what was sent under another lock."""
+    check = replica.Replica.check
+
+    def check_less(self, epoch, oid, serial):
+        serials = self.cluster.state.fences
+        return check(self, epoch, oid, serials.get(
+            ids.vdi_of(oid), 0) & order.SERIAL_MASK)
+
+    return mock.patch.object(replica.Replica, 'check', check_less)
+
+
+def trust_all_copies():
+    """Whoever orders an object after another sheep takes its copies for
+    equal, though a write may have reached some of them only."""
+    return mock.patch.object(marks.Marks, 'unstable_objects',
+                             lambda self: [])
+
+
+def keep_what_a_lost_lock_began():
+    """A write goes on under a lock that was taken away."""
+    return mock.patch.object(gateway.Gateway, 'abandon_vdi',
+                             lambda self, vdi_id, error: None)
+
+
+def forget_what_was_prepared():
+    """A new leader gives the number of an epoch that one member has heard
+    of as decided to another one."""
+    return mock.patch.object(takeover, '_pending',
+                             lambda answers, position: ())
+
+
+def forget_what_was_done():
+    """An operation that is asked for again is done again."""
+    ask = leader.Leader.ask
+
+    async def ask_afresh(self, operation, kind, arguments):
+        self._sequencer.state.operations.clear()
+        return await ask(self, operation, kind, arguments)
+
+    return mock.patch.object(leader.Leader, 'ask', ask_afresh)
+
+
+def start_without_the_missing():
+    """A cold start waits for nobody, though those who are away may have
+    gone on alone."""
+    return mock.patch.object(takeover, 'missing',
+                             lambda nodes, present: [])
+
+
+def admit_everybody():
+    """Sheep with the objects of another cluster join."""
+    return mock.patch.object(roster, 'refusal', lambda *arguments: '')
+
+
+def never_take_yourself_for_cut_off():
+    """A leader that reaches nobody fences all the others."""
+    def suspect(self, incarnation):
+        now = self._clock.monotonic()
+        since = self._suspects.setdefault(incarnation, now)
+        if now - since > self._patience:
+            self.fence(incarnation, 'cannot be reached')
+
+    return mock.patch.object(delivery.Delivery, 'suspect', suspect)
 
 
 @contextlib.contextmanager

@@ -188,6 +188,10 @@ class _Player:
         return lambda: self._stage.cut(sources, targets, arrow == '-',
                                        verb == 'cut')
 
+    def _slow(self, source, target, seconds):
+        self._names('%s %s' % (source, target))
+        return lambda: self._stage.slow(source, target, float(seconds))
+
     def _cut_coordination(self, verb, names):
         names = self._names(names)
         return lambda: self._stage.cut_coordination(names, verb == 'cut')
@@ -315,6 +319,7 @@ _COMMANDS = _table(
     ('suspend ' + _NAMES, _Player._many('stop')),
     ('resume ' + _NAMES, _Player._many('resume')),
     ('(cut|mend) %s (-|->) %s' % (_NAMES, _NAMES), _Player._cut),
+    (r'slow (\w+) -> (\w+) by ([0-9.]+) s', _Player._slow),
     ('(cut|mend) %s and coordination' % _NAMES, _Player._cut_coordination),
     (r'when (\w+) (sends|answers) ([\w-]+(?: or [\w-]+)*)'
      r'(?: to (\w+))?: (.+)', _Player._when),

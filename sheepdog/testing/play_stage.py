@@ -170,7 +170,7 @@ class Stage:
         names = list(names)
         self.start_one_by_one(names)
         self.actors.ask(names[0], 'format')
-        if not self.run_until(lambda: self.well() == ' '.join(names),
+        if not self.run_until(lambda: set(self.well().split()) == set(names),
                               READY_SECONDS):
             raise cluster_module.NotWell(self.cluster.explain())
 
@@ -217,6 +217,10 @@ class Stage:
                 change(one, other)
                 if both:
                     change(other, one)
+
+    def slow(self, source: str, target: str, seconds: float) -> None:
+        self.simulation.fabric.slow(self.nodes[source].address,
+                                    self.nodes[target].address, seconds)
 
     def cut_coordination(self, names: Iterable[str], is_cut: bool) -> None:
         coordination = self.simulation.coordination

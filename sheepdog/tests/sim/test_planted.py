@@ -179,6 +179,51 @@ class PlaysTest(unittest.TestCase):
             planted.skip_the_lease_check, 'stale_gateway',
             "+history of ('v', 0): a read went back in time")
 
+    def test_skip_the_epoch_check(self):
+        self.assert_found(
+            planted.skip_the_epoch_check, 'late_write_of_an_earlier_epoch',
+            "+history of ('v', 0): a read went back in time")
+
+    def test_skip_the_serial_check(self):
+        self.assert_found(
+            planted.skip_the_serial_check, 'late_write',
+            '-expect b: read v: 3', '+expect b: read v: 2')
+
+    def test_trust_all_copies(self):
+        self.assert_found(
+            planted.trust_all_copies, 'gateway_dies_in_a_write',
+            '-expect c: read v: 2')
+
+    def test_keep_what_a_lost_lock_began(self):
+        self.assert_found(
+            planted.keep_what_a_lost_lock_began, 'lock_broken_in_the_middle',
+            '-expect b: write 2 to v: refused: VdiNotLocked')
+
+    def test_forget_what_was_prepared(self):
+        self.assert_found(
+            planted.forget_what_was_prepared, 'leader_dies_before_commit',
+            '-expect epoch 3: b c d', '+expect epoch 2: b c d')
+
+    def test_forget_what_was_done(self):
+        self.assert_found(
+            planted.forget_what_was_done, 'leader_dies_in_an_operation',
+            '-expect b: create v: done',
+            '+expect b: create v: refused: VdiExists')
+
+    def test_start_without_the_missing(self):
+        self.assert_found(
+            planted.start_without_the_missing, 'cold_start_with_one_missing',
+            '-expect a waits for c')
+
+    def test_admit_everybody(self):
+        self.assert_found(planted.admit_everybody, 'join_refused',
+                          '-expect d: refused')
+
+    def test_never_take_yourself_for_cut_off(self):
+        self.assert_found(
+            planted.never_take_yourself_for_cut_off, 'leader_out_of_reach',
+            '-see a is fenced')
+
     def test_promise_from_memory(self):
         self.assert_found(
             planted.promise_from_memory, 'terms_are_remembered',
