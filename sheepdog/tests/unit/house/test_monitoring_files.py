@@ -100,6 +100,8 @@ class AlertsTest(unittest.TestCase):
                     rule['expr'], ' '.join(rule['annotations'].values())))
                 self.assertIn(rule['labels']['severity'],
                               ('warning', 'critical'))
+                self.assertTrue((monitoring_tables.SOURCE / (
+                    rule['annotations']['page'] + '.rst')).exists())
 
     def test_names(self):
         names = [rule['alert'] for rule in self.rules]
