@@ -31,12 +31,13 @@ import uuid
 from sheepdog.client import connection as connection_module
 from sheepdog.client import patience as patience_module
 from sheepdog.model import errors
+from sheepdog.model import limits
 from sheepdog.wire import peer as wire
 
 REQUEST_BYTES = 1 << 20
 """One request of a longer transfer."""
 
-REQUEST_MAX_BYTES = 4 << 20
+REQUEST_MAX_BYTES = limits.VOLUME_REQUEST_MAX_BYTES
 """The most that one request may be about."""
 
 DEPTH = 8

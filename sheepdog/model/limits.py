@@ -71,3 +71,23 @@ CLUSTER_KEYS_MAX = 8
 
 HELLO_MAX_BYTES = 4096
 """The longest payload of a HELLO: nothing longer is read of a stranger."""
+
+VOLUME_REQUEST_MAX_BYTES = 4 << 20
+"""Of one request for an open volume over the peer protocol."""
+
+PUBLIC_CONNECTIONS_MAX = 4096
+PUBLIC_CONNECTIONS_PER_HOST_MAX = 1024
+"""Native clients over TCP, in all and from one address."""
+
+SILENT_CONNECTIONS_MAX = 1024
+"""Over TCP, that have not said anything yet; the oldest makes room."""
+
+FIRST_MESSAGE_SECONDS = 20
+"""What a connection may take until it has said something."""
+
+HALF_MESSAGE_SECONDS = 60
+"""What a message may take from its first byte to its last."""
+
+LARGE_BUFFERS_MAX_BYTES = 256 << 20
+"""For messages of more than 256 KiB that are coming in; one address has at
+most half of it. Who finds no room is read from later."""

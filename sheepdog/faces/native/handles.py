@@ -21,9 +21,10 @@ come after that. So it names itself, and its old connection ends first.
 import asyncio
 
 from sheepdog.model import errors
+from sheepdog.model import limits
 from sheepdog.wire import peer as wire
 
-REQUEST_MAX_BYTES = 4 << 20
+REQUEST_MAX_BYTES = limits.VOLUME_REQUEST_MAX_BYTES
 IDLE_PAUSE_SECONDS = 0.01
 
 
@@ -131,8 +132,7 @@ class Handles:
         if volume is None:
             return
         if request.aux > REQUEST_MAX_BYTES:
-            request(errors.InvalidParameters(
-                'at most %d bytes at once' % REQUEST_MAX_BYTES))
+            _refuse(request)
             return
 
         def done(error, data):
@@ -144,14 +144,22 @@ class Handles:
 
     def _on_write(self, request):
         volume = self._find(request)
-        if volume is not None:
+        if volume is None:
+            return
+        if len(request.payload) > REQUEST_MAX_BYTES:
+            _refuse(request)
+        else:
             volume.submit_write(request.token, request.payload,
                                 bool(request.flags & wire.FLAG_DURABLE),
                                 request)
 
     def _on_zero(self, request):
         volume = self._find(request)
-        if volume is not None:
+        if volume is None:
+            return
+        if request.aux > REQUEST_MAX_BYTES:
+            _refuse(request)
+        else:
             self.world.spawn(self._answer(request, volume.zero(
                 request.token, request.aux,
                 bool(request.flags & wire.FLAG_DURABLE))), 'zero a range')
@@ -169,3 +177,8 @@ class Handles:
             request(exc)
         else:
             request(None)
+
+
+def _refuse(request):
+    request(errors.InvalidParameters('at most %d bytes at once'
+                                     % REQUEST_MAX_BYTES))

@@ -88,6 +88,18 @@ class HandlesTest(native_case.NativeCase):
         result, _ = await self.method(self.tool, 'volume.open', name='no')
         self.assertEqual(result, errors.NoVdi.result)
 
+    async def test_requests_are_not_longer_than_the_limit(self):
+        handle = (await self.open())['handle']
+        longest = handles.REQUEST_MAX_BYTES
+        for length, wanted in ((longest, 0), (longest + 1, INVALID)):
+            for opcode, payload, aux in (
+                    (wire.VOLUME_WRITE, bytes(length), 0),
+                    (wire.VOLUME_ZERO, b'', length),
+                    (wire.VOLUME_READ, b'', length)):
+                result, _ = await self.call(self.tool, opcode, payload,
+                                            oid=handle, aux=aux)
+                self.assertEqual(wanted, result, (opcode, length))
+
     async def test_they_die_with_their_connection(self):
         other = self.connect_tool()
         await self.open(other)
