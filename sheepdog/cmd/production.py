@@ -23,6 +23,8 @@ from sheepdog.cmd import logs
 from sheepdog.cmd import neighbours
 from sheepdog.cmd import version
 from sheepdog.cmd import wiring
+from sheepdog.world import garbage
+from sheepdog.world import linux
 from sheepdog.world import real
 
 LOG = logging.getLogger(__name__)
@@ -63,6 +65,7 @@ class RealSheep(wiring.Sheep):
                                    self.settings.meta, members,
                                    self.settings.access)
         await super().start()
+        garbage.settle()
         self.world.spawn(self._watch_refusal(), 'watch for a refusal')
 
     async def _watch_refusal(self):
@@ -83,6 +86,7 @@ def build_sheep(settings) -> RealSheep:
     :param settings: ``conf.settings.SheepSettings``, complete
     :raises InvalidParameters: the cluster's URL is not understood
     """
+    linux.raise_file_limit()
     world = real.RealWorld()
     membership = tooz_membership.from_url(
         settings.cluster_url, settings.ttl_seconds)

@@ -10,11 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The calls of Linux that Python has no name for."""
+"""What is Linux's own, and the calls that Python has no name for."""
 
 import ctypes
 import errno
 import os
+import resource
 
 _FALLOC_FL_KEEP_SIZE = 0x01
 _FALLOC_FL_PUNCH_HOLE = 0x02
@@ -26,6 +27,13 @@ _fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64,
 _fallocate.restype = ctypes.c_int
 
 _ZEROES = bytes(1 << 20)
+
+
+def raise_file_limit() -> int:
+    """Let this process have as many open files as it may; how many."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
 
 
 def punch_hole(fd: int, offset: int, size: int) -> None:
