@@ -25,6 +25,8 @@ from sheepdog.model import limits
 from sheepdog.wire import native
 from sheepdog.wire import peer as wire
 from sheepdog.world import api
+from sheepdog.world import complaints
+from sheepdog.world import crowd
 
 LOG = logging.getLogger(__name__)
 
@@ -35,6 +37,7 @@ TURN_BYTES = limits.CONNECTION_TURN_BYTES
 INFLIGHT_RESUME_BYTES = INFLIGHT_MAX_BYTES // 2
 GREET_SECONDS = 10.0
 """How long one may take to prove himself whom nothing else is taken of."""
+TOO_MANY = errors.SystemFailure('too many connections')
 NOT_PUBLIC = errors.InvalidParameters('not for a public connection')
 NOT_TAKEN = errors.AccessRefused('no native client is taken from there')
 
@@ -52,6 +55,9 @@ class Port:
         self.server = server
         self.sessions = {}
         self.is_open = False
+        self.places = crowd.Places(limits.PUBLIC_CONNECTIONS_MAX,
+                                   limits.PUBLIC_CONNECTIONS_PER_HOST_MAX)
+        self._complaints = complaints.Complaints(world.clock, LOG)
         self._listeners = []
 
     async def listen(self, host, port, socket_path, data_host='',
@@ -84,6 +90,14 @@ class Port:
         for session in list(self.sessions):
             session.connection.abort()
 
+    def find_place(self, connection) -> bool:
+        """Whether there is one for another native client."""
+        reason = self.places.take(connection)
+        if reason:
+            self._complaints.note(connection.peer_host, 'a native client '
+                                  'too many: %s' % reason)
+        return not reason
+
     def _session(self):
         return Session(self)
 
@@ -101,6 +115,7 @@ class Session:
         self.used = {}
         self._is_public = False
         self._greeting = None
+        self._has_place = False
         self._cluster_session = None
         self._timer = None
 
@@ -129,6 +144,7 @@ class Session:
         self.port.sessions.pop(self, None)
         if isinstance(error, api.TlsFailed):
             self.port.server.access.refuse_cluster(self.connection, error)
+        self.port.places.give_back(self.connection)
         if self._cluster_session is not None:
             self._cluster_session.disconnected(error)
         self.port.public_face.forget(self)
@@ -156,6 +172,13 @@ class Session:
                 # client waits for the answer before it goes on.
                 self._greet(fields, payload)
                 return used
+            if not self._has_place:
+                # Sheep and tools have said HELLO before: they need none.
+                if not self.port.find_place(self.connection):
+                    self.connection.send(native.pack_error(fields, TOO_MANY))
+                    self.connection.close()
+                    return end
+                self._has_place = True
             self.inflight += 1
             self.inflight_bytes += fields[native.DATA_LENGTH]
             if opcode > native.PUBLIC_MAX:

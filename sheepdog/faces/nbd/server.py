@@ -24,14 +24,12 @@ from sheepdog.model import networks
 from sheepdog.wire import nbd_options
 from sheepdog.world import api
 from sheepdog.world import complaints
+from sheepdog.world import crowd
 
 LOG = logging.getLogger(__name__)
 
 ABORTED_SECONDS = 1.0
 """What aborted connections may take to let go of their volumes."""
-
-LOG_SECONDS = 60.0
-"""Refused connections are logged at most this often."""
 
 
 class NbdFace:
@@ -51,10 +49,12 @@ class NbdFace:
         self.is_stopping = False
         self._listeners: list[api.Listener] = []
         # In order of arrival, so that all worlds stop them in that order.
-        self._sessions: dict[session_module.NbdSession, None] = {}
+        self._sessions: dict[session_module.NbdSession, api.Connection] = {}
         self._is_empty = asyncio.Event()
         self._is_empty.set()
-        self._quiet_until = 0.0
+        most = settings.connections_max
+        # One host leaves some for the others.
+        self._places = crowd.Places(most, most - most // 8)
         self._complaints = complaints.Complaints(world.clock, LOG)
         self.address: Optional[Any] = None
         """(host, port) once started, with the port that was chosen; None
@@ -114,17 +114,15 @@ class NbdFace:
             self.complain(connection, 'network', 'NBD: refused, it is in '
                           'none of the networks that may connect')
             return False
-        if (self.is_stopping or
-                len(self._sessions) >= self.settings.connections_max):
+        reason = ('it is stopping' if self.is_stopping
+                  else self._places.take(connection))
+        if reason:
             self.counters.connections_refused += 1
-            now = self.world.clock.monotonic()
-            if now >= self._quiet_until:
-                self._quiet_until = now + LOG_SECONDS
-                LOG.warning('NBD: a connection too many: there are %d',
-                            len(self._sessions))
+            self.complain(connection, 'places',
+                          'NBD: a connection too many: %s' % reason)
             return False
         self.counters.connections += 1
-        self._sessions[session] = None
+        self._sessions[session] = connection
         self.counters.connections_active = len(self._sessions)
         self._is_empty.clear()
         return True
@@ -148,7 +146,7 @@ class NbdFace:
                 networks.contain(settings.read_only_networks, host))
 
     def forget(self, session: session_module.NbdSession) -> None:
-        del self._sessions[session]
+        self._places.give_back(self._sessions.pop(session))
         self.counters.connections_active = len(self._sessions)
         if not self._sessions:
             self._is_empty.set()

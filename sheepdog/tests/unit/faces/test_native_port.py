@@ -27,6 +27,7 @@ from sheepdog.tests.unit import flock
 from sheepdog.wire import hello
 from sheepdog.wire import native
 from sheepdog.wire import peer as wire
+from sheepdog.world import crowd
 
 INVALID = errors.InvalidParameters.result
 
@@ -63,6 +64,30 @@ class PortTest(native_case.NativeCase):
         self.assertEqual(connection.session.room_bytes, len(data))
         self.assertEqual(connection.feed(data), len(data))
         await flock.until(lambda: connection.sent)
+
+    async def test_so_many_clients_and_no_more(self):
+        await self.create('vm')
+        self.port.places = crowd.Places(3, 2)
+        request = native.pack_get_vdi_info(5, 'vm')
+        clients = []
+        for host, good in (('10.0.0.1', True), ('10.0.0.1', True),
+                           ('10.0.0.1', False), ('10.0.0.2', True),
+                           ('10.0.0.3', False)):
+            connection = self.connect()
+            connection.peer_host = host
+            result, _, _ = await self.ask(connection, request)
+            self.assertEqual((good, not good),
+                             (result == 0, connection.is_closed))
+            clients.append(connection)
+            # Sheep, tools and who comes by a unix socket get in.
+            self.connect_tool()
+            local = self.connect()
+            local.is_local = True
+            self.assertEqual(0, (await self.ask(local, request))[0])
+        for connection in clients:
+            connection.session.disconnected(None)
+        self.assertEqual(0, len(self.port.places))
+        self.assertEqual(0, (await self.ask(self.connect(), request))[0])
 
     async def test_what_cannot_be_framed_closes(self):
         header = native.REQUEST.pack(

@@ -84,6 +84,23 @@ class TestCap(unittest.IsolatedAsyncioTestCase):
         self.assertEqual(counters.connections_active, 0)
 
 
+class TestShares(unittest.IsolatedAsyncioTestCase):
+
+    async def test_one_host_leaves_places_for_others(self):
+        place = await nbd_loopback.Place(connections_max=16,
+                                         unix_path='/run/nbd').started()
+        mine = [place.world.connect() for _ in range(20)]
+        self.assertEqual(14, sum(not one.connection.is_aborted
+                                 for one in mine))
+        others = [place.world.connect(peer_host='10.0.0.%d' % number)
+                  for number in range(3)]
+        self.assertEqual([False, False, True],
+                         [one.connection.is_aborted for one in others])
+        # Who comes by the unix socket needs no place.
+        await place.world.connect('/run/nbd').go('vdi')
+        await place.stop()
+
+
 class TestStop(unittest.IsolatedAsyncioTestCase):
 
     async def asyncSetUp(self):

@@ -18,6 +18,7 @@ import struct
 import tempfile
 import unittest
 
+from sheepdog.model import errors
 from sheepdog.world import network
 from sheepdog.world import transport
 from sheepdog.world import turn
@@ -172,7 +173,7 @@ class TransportTest(unittest.IsolatedAsyncioTestCase):
         writer.write(LENGTH.pack(60 << 20) + b'x' * 1000)
         while not self.accepted or not self.accepted[0].room_bytes:
             await asyncio.sleep(0.001)
-        self.assertEqual(transport.BUFFER_MIN_BYTES,
+        self.assertEqual(transport.BUFFER_FIRST_BYTES,
                          len(self.accepted[0].connection._buffer))
         writer.close()
         await self.accepted[0].ended
@@ -181,9 +182,10 @@ class TransportTest(unittest.IsolatedAsyncioTestCase):
         listener = await self.listen()
         reader, writer = await asyncio.open_connection(*listener.address)
         writer.write(LENGTH.pack(transport.BUFFER_MAX_BYTES))
-        with self.assertLogs(transport.LOG, 'ERROR'):
+        with self.assertLogs(network.LOG, 'WARNING'):
             self.assertEqual(b'', await reader.read())
-        self.assertIsInstance(await self.accepted[0].ended, ValueError)
+        self.assertIsInstance(await self.accepted[0].ended,
+                              errors.InvalidParameters)
         writer.close()
 
     async def test_pauses_nest(self):
