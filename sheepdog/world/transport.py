@@ -233,6 +233,11 @@ class StreamConnection(asyncio.BufferedProtocol):
         for timer in self._shrink_timer, self._close_timer:
             if timer is not None:
                 timer.cancel()
+        # Session and connection know each other: until the collector comes
+        # by, which is seldom, this would stay.
+        self._buffer = bytearray()
+        self._view = memoryview(self._buffer)
+        self._start = self._end = 0
         self._on_lost(self)
         if self._crowd is not None:
             self._crowd.left(self)
