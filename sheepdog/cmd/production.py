@@ -54,10 +54,7 @@ class RealSheep(wiring.Sheep):
     async def start(self):
         """Also raises CoordinationRefused and exits.Stop, with nothing
         touched."""
-        self.exposed = exposure.warnings(
-            self.settings, exposure.loose_files(self.settings))
-        for text in self.exposed:
-            LOG.warning('%s', text)
+        self._tell_exposed()
         # Both block, perhaps for seconds.
         loop = asyncio.get_running_loop()
         members = await loop.run_in_executor(None, self.membership.check)
@@ -67,6 +64,16 @@ class RealSheep(wiring.Sheep):
         await super().start()
         garbage.settle()
         self.world.spawn(self._watch_refusal(), 'watch for a refusal')
+
+    def reload(self, settings):
+        super().reload(settings)
+        self._tell_exposed()
+
+    def _tell_exposed(self):
+        self.exposed = exposure.warnings(
+            self.settings, exposure.loose_files(self.settings))
+        for text in self.exposed:
+            LOG.warning('%s', text)
 
     async def _watch_refusal(self):
         """A sheep that may not join is of no use."""

@@ -206,6 +206,10 @@ class Sheep:
                                      or recovery.AT_ONCE)
             self.recovery.pause_seconds = (
                 settings.recovery_interval_ms / 1000)
+            if self.nbd is not None and settings.nbd is not None:
+                self.nbd.reload(settings.nbd)
+                self.settings = dataclasses.replace(
+                    self.settings, nbd=self.nbd.settings)
             for certificates in (self.access.tls,
                                  self.nbd.tls if self.nbd else None):
                 if certificates is not None:

@@ -41,11 +41,11 @@ OPTIONS = [
         'read_only', default=False,
         help='Let nobody write.'),
     cfg.ListOpt(
-        'networks', default=[], sample_default=['192.0.2.0/24'],
+        'networks', default=[], mutable=True, sample_default=['192.0.2.0/24'],
         help='Who may connect over TCP, besides this machine: networks or '
              'addresses. Empty: whoever reaches the address.'),
     cfg.ListOpt(
-        'read_only_networks', default=[],
+        'read_only_networks', default=[], mutable=True,
         help='Who may connect and only read.'),
     cfg.StrOpt(
         'tls', default='none',

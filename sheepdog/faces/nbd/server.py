@@ -13,6 +13,7 @@
 """The NBD face: listeners and the connections accepted there."""
 
 import asyncio
+import dataclasses
 import logging
 from typing import Any, Optional
 
@@ -105,11 +106,19 @@ class NbdFace:
         return [session.described for session in self._sessions
                 if session.described]
 
+    def reload(self, settings: settings_module.NbdSettings) -> None:
+        """Take over who may connect. Who may no more is cut off."""
+        self.settings = dataclasses.replace(
+            self.settings, networks=settings.networks,
+            read_only_networks=settings.read_only_networks)
+        for session in list(self._sessions):
+            session.check_access()
+
     # For the sessions.
 
     def admit(self, session: session_module.NbdSession,
               connection: api.Connection) -> bool:
-        if not self._is_let_in(connection):
+        if not self.may_connect(connection):
             self.counters.connections_refused += 1
             self.complain(connection, 'network', 'NBD: refused, it is in '
                           'none of the networks that may connect')
@@ -127,6 +136,14 @@ class NbdFace:
         self._is_empty.clear()
         return True
 
+    def may_connect(self, connection: api.Connection) -> bool:
+        settings = self.settings
+        host = connection.peer_host
+        return (connection.is_local or not settings.networks or
+                networks.is_loopback(host) or
+                networks.contain(settings.networks, host) or
+                networks.contain(settings.read_only_networks, host))
+
     def may_write(self, connection: api.Connection) -> bool:
         return not networks.contain(self.settings.read_only_networks,
                                     connection.peer_host)
@@ -136,14 +153,6 @@ class NbdFace:
         """Say in the log, but not each time, why somebody is refused."""
         self._complaints.note(connection.peer_host or connection.peername,
                               text, kind)
-
-    def _is_let_in(self, connection: api.Connection) -> bool:
-        settings = self.settings
-        host = connection.peer_host
-        return (connection.is_local or not settings.networks or
-                networks.is_loopback(host) or
-                networks.contain(settings.networks, host) or
-                networks.contain(settings.read_only_networks, host))
 
     def forget(self, session: session_module.NbdSession) -> None:
         self._places.give_back(self._sessions.pop(session))

@@ -42,6 +42,8 @@ class Face(Protocol):
               connection: api.Connection) -> bool:
         """Whether there is room for one more, and for this one."""
 
+    def may_connect(self, connection: api.Connection) -> bool: ...
+
     def may_write(self, connection: api.Connection) -> bool: ...
 
     def complain(self, connection: api.Connection, kind: str,
@@ -135,6 +137,15 @@ class NbdSession:
     def abort(self) -> None:
         self._connection.abort()
 
+    def check_access(self) -> None:
+        """Who may do what has changed."""
+        face = self._face
+        is_writer = self._volume is not None and not self._volume.read_only
+        if not face.may_connect(self._connection) or (
+                is_writer and not face.may_write(self._connection)):
+            self._complain('network', 'cut off, its network may no more')
+            self._connection.abort()
+
     # The handshake.
 
     def _negotiate(self, buffer, start: int, end: int) -> int:
@@ -210,6 +221,8 @@ class NbdSession:
             self._handshake, self._face.settings, self._face.counters,
             self._on_over)
         self.room_bytes = self._transmission.room_bytes
+        # It may have changed while the volume was opened.
+        self.check_access()
 
     # Time.
 

@@ -24,6 +24,7 @@ from sheepdog.testing import certificates
 from sheepdog.testing import servers
 from sheepdog.tests.functional import case
 from sheepdog.tests.functional import harness
+from sheepdog.wire import native
 
 
 class TestTls(case.DirectoryCase):
@@ -78,6 +79,7 @@ class TestTls(case.DirectoryCase):
                 self.assertIs(True, volume.read(4000000, len(data)) == data)
 
         self.check_refused(one, two)
+        self.check_native(one)
         self.check_nbd(one)
         self.check_renewal(two)
 
@@ -104,6 +106,14 @@ class TestTls(case.DirectoryCase):
             with self.assertRaisesRegex(ssl.SSLError, 'required'):
                 with context.wrap_socket(sock) as secure:
                     secure.recv(1)
+
+    def check_native(self, sheep):
+        """Who cannot speak TLS is served in clear, on the same port."""
+        with socket.create_connection((harness.HOST, sheep.port),
+                                      20) as sock:
+            sock.sendall(b''.join(native.pack_get_vdi_info(1, 'vdi')))
+            header = sock.recv(native.HEADER_BYTES, socket.MSG_WAITALL)
+        self.assertEqual(0, native.RESPONSE.unpack(header)[native.RESULT])
 
     def check_nbd(self, sheep):
         if shutil.which('nbdinfo') is not None:

@@ -212,6 +212,36 @@ class TestNetworks(TestCase):
         self.assertEqual(self.counters.connections, 0)
 
 
+class TestReload(TestCase):
+    """Networks that change while clients are connected."""
+
+    settings = {'networks': networks.parse(['10.0.0.0/8'])}
+
+    async def test_who_may_no_more_is_cut_off(self):
+        world = self.place.world
+        gone, writer, reader, stays = (
+            world.connect(peer_host=host) for host in
+            ('10.1.0.1', '10.2.0.1', '10.2.0.2', '10.3.0.1'))
+        for client in gone, writer, stays:
+            await client.go('vdi')
+        await reader.start()
+        with self.assertLogs('sheepdog.faces.nbd', 'WARNING') as logs:
+            self.place.face.reload(face_module.NbdSettings(
+                networks=networks.parse(['10.3.0.0/16']),
+                read_only_networks=networks.parse(['10.2.0.0/16'])))
+        self.assertEqual(2, len(logs.output))
+        self.assertEqual(
+            [True, True, False, False],
+            [client.connection.is_aborted
+             for client in (gone, writer, reader, stays)])
+        self.assertEqual((await stays.call(nbd.CMD_READ, 0, 1)).error, 0)
+        replies = await reader.option(options.OPT_GO, wire.pack_info('vdi'))
+        self.assertTrue(wire.unpack_export(replies[0][1])[1] &
+                        nbd.FLAG_READ_ONLY)
+        self.place.face.reload(face_module.NbdSettings())
+        self.assertFalse(reader.connection.is_aborted)
+
+
 class TestEverywhere(TestCase):
     """No networks named: whoever reaches the address."""
 
