@@ -27,7 +27,8 @@ LOST = 'lost'
 
 
 class Request:
-    """``answer`` is '' until there is one."""
+    """``answer`` is '' until there is one; ``process`` is None where
+    nobody was there to be asked."""
 
     def __init__(self, who: str, text: str, process, operation: str):
         self.who = who
@@ -39,7 +40,8 @@ class Request:
     def outcome(self) -> str:
         if self.answer:
             return self.answer
-        return WAITS if self.process.is_alive else LOST
+        is_alive = self.process is not None and self.process.is_alive
+        return WAITS if is_alive else LOST
 
 
 class Actors:
@@ -70,6 +72,10 @@ class Actors:
                              in reversed(self._requests)
                              if request.text == text)
         node = self._stage.nodes[who]
+        if node.sheep is None or node.sheep.cluster is None:
+            # It has not come so far as to take requests.
+            self._requests.append(Request(who, text, None, operation))
+            return
         world = node.host.world
         request = Request(who, text, world.process, operation or
                           world.random.token(12).hex())
