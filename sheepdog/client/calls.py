@@ -149,6 +149,14 @@ class NodeCalls:
         return self._client.call('node.log', dict(
             arguments, everyone=True))['nodes']
 
+    def trace(self, action, names=()) -> list:
+        """Have all nodes log each step of the requests for these VDIs (all,
+        where none is named): 'on', 'off', 'show'. Of each ``address``,
+        ``is_on`` and ``names``, or ``error``."""
+        return self._client.call('node.trace', {
+            'action': action, 'names': ','.join(names),
+            'everyone': True})['nodes']
+
     def log_levels(self) -> list:
         return self._client.call('node.log', {'action': 'list'})['levels']
 

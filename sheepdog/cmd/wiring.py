@@ -24,6 +24,7 @@ import logging
 from sheepdog.cluster import api
 from sheepdog.cluster import cluster as cluster_module
 from sheepdog.cmd import monitoring
+from sheepdog.cmd import tracing
 from sheepdog.faces.native import admin
 from sheepdog.faces.native import handles
 from sheepdog.faces.native import port
@@ -87,6 +88,7 @@ class Sheep:
         self.port = None
         self.monitoring = None
         self.watch = None
+        self.tracer = None
         self._sink = sink
         self.exit_code = 0
         self.exposed = []
@@ -162,6 +164,7 @@ class Sheep:
             world, self.gateway, '%s:%s' % (settings.advertised_host,
                                             settings.port),
             settings.slow_seconds)
+        self.tracer = tracing.Tracer(self)
         self.cluster.operations = self.catalogue
         # In this order: a view is known to the replica (which takes its
         # ring) before anybody asks where objects are; recovery knows what

@@ -39,7 +39,7 @@ class Changes:
     oldest first; ``turns`` have those that we order."""
 
     def __init__(self, world, cluster, replica, routes, turns, unflushed,
-                 counters):
+                 counters, failures):
         self.world = world
         self.cluster = cluster
         self.replica = replica
@@ -47,10 +47,16 @@ class Changes:
         self.turns = turns
         self.unflushed = unflushed
         self.counters = counters
+        self.failures = failures
         self.mine = {}
         self._count = 0
         self._index = 0
         self._places = {}
+
+    @property
+    def count(self):
+        """Of the last change that was entered."""
+        return self._count
 
     # -- the straight way -----------------------------------------------
 
@@ -224,10 +230,13 @@ class Changes:
     def _finish(self, change, error):
         if change.origin is None:
             self.mine.pop(change.count, None)
-        if error is None and not change.durable:
-            route = change.route
-            if route.flush_round != self.unflushed.round:
-                self.unflushed.note(route)
+        if error is None:
+            if not change.durable:
+                route = change.route
+                if route.flush_round != self.unflushed.round:
+                    self.unflushed.note(route)
+        elif change.origin is None:
+            self.failures.note(change, error)
         done, change.done = change.done, None
         self.turns.leave(change)
         if done is not None:

@@ -23,6 +23,7 @@ import asyncio
 from typing import Callable, Coroutine, Optional, Protocol
 
 from sheepdog.gateway import changes
+from sheepdog.gateway import failures
 from sheepdog.gateway import flush
 from sheepdog.gateway import operation
 from sheepdog.gateway import reads
@@ -67,11 +68,12 @@ class Gateway:
         self.unflushed = flush.Unflushed(cluster, replica, links,
                                          self.routes, self.counters)
         self.turns = turns.Turns()
+        told = failures.Failures(world.clock, cluster)
         self.changes = changes.Changes(world, cluster, replica, self.routes,
                                        self.turns, self.unflushed,
-                                       self.counters)
+                                       self.counters, told)
         self.reads = reads.Reads(world, cluster, replica, self.routes,
-                                 self.turns, self.counters)
+                                 self.turns, self.counters, told)
         self.timing: Optional[Timing] = None
         self._declared = None
 

@@ -19,13 +19,15 @@ from sheepdog.wire import peer as wire
 class Reads:
     """``under_way``: what our own clients asked for."""
 
-    def __init__(self, world, cluster, replica, routes, turns, counters):
+    def __init__(self, world, cluster, replica, routes, turns, counters,
+                 failures):
         self.world = world
         self.cluster = cluster
         self.replica = replica
         self.routes = routes
         self.turns = turns
         self.counters = counters
+        self.failures = failures
         self.under_way = {}
 
     def enter(self, read):
@@ -135,6 +137,8 @@ class Reads:
 
     def _end(self, read, error, data):
         self.under_way.pop(read, None)
+        if error is not None and read.origin is None:
+            self.failures.note(read, error)
         done, read.done = read.done, None
         self.turns.leave(read)
         done(error, data)

@@ -231,7 +231,7 @@ class Volumes:
         if kind == 'vdi-resize':
             self._resizes[event['vdi_id']] = 1 + self._resizes.get(
                 event['vdi_id'], 0)
-            for volume in self._all():
+            for volume in self.opened():
                 if volume.vdi_id == event['vdi_id']:
                     volume.resized(event['size'])
         elif kind == 'unlock':
@@ -239,7 +239,7 @@ class Volumes:
         elif kind == 'format':
             self.on_lapse()
         elif kind == 'vdi-delete':
-            for volume in self._all():
+            for volume in self.opened():
                 if volume.vdi_id == event['vdi_id']:
                     volume.invalidate()
 
@@ -254,7 +254,8 @@ class Volumes:
             counts[vdi_id] = counts.get(vdi_id, 0) + 1
         return counts
 
-    def _all(self):
+    def opened(self):
+        """All volumes that are open here."""
         return list(self._writing.values()) + list(self._reading)
 
     def _check_lock(self, vdi_id):
@@ -275,7 +276,7 @@ class Volumes:
         pass
 
     def on_lapse(self):
-        for volume in self._all():
+        for volume in self.opened():
             volume.invalidate(can_reopen=True)
         self._writing.clear()
         self._reading.clear()

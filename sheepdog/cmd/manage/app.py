@@ -56,6 +56,9 @@ COMMANDS = {
     'vdi resize': vdi.Resize,
     'log level show': log.Show,
     'log level set': log.Set,
+    'trace on': log.TraceOn,
+    'trace off': log.TraceOff,
+    'trace show': log.TraceShow,
     'lock list': vdi.Locks,
     'lock break': vdi.Unlock,
 }

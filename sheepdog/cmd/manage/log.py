@@ -18,27 +18,34 @@ from sheepdog.cmd import exits
 from sheepdog.cmd import logs
 from sheepdog.cmd.manage import columns
 
-_COLUMNS = ('Address', 'Level', 'Loggers', 'Error')
 
-
-class _Levels(lister.Lister):
-    def _rows(self, nodes):
-        self.is_told_by_all = not any('error' in one for one in nodes)
-        return _COLUMNS, [
-            (one['address'], one.get('level', ''), columns.Lines(
-                ['%s:%s' % item for item in one.get('loggers', {}).items()]),
-             one.get('error', '')) for one in nodes]
+class _OfAll(lister.Lister):
+    """One row for each node; the exit code tells whether all answered."""
 
     def run(self, parsed_args):
         super().run(parsed_args)
         return exits.OK if self.is_told_by_all else exits.SYSTEM
+
+    def _rows(self, names, values_of, nodes):
+        self.is_told_by_all = not any('error' in one for one in nodes)
+        return ('Address', *names, 'Error'), [
+            (one['address'], *values_of(one), one.get('error', ''))
+            for one in nodes]
+
+
+class _Levels(_OfAll):
+    def _levels(self, nodes):
+        return self._rows(('Level', 'Loggers'), lambda one: (
+            one.get('level', ''), columns.Lines(
+                ['%s:%s' % item
+                 for item in one.get('loggers', {}).items()])), nodes)
 
 
 class Show(_Levels):
     """Show from which level on each node logs."""
 
     def take_action(self, parsed_args):
-        return self._rows(self.app.client.nodes.log('get'))
+        return self._levels(self.app.client.nodes.log('get'))
 
 
 class Set(_Levels):
@@ -57,5 +64,43 @@ class Set(_Levels):
         return parser
 
     def take_action(self, parsed_args):
-        return self._rows(self.app.client.nodes.log(
+        return self._levels(self.app.client.nodes.log(
             'set', parsed_args.level, parsed_args.logger))
+
+
+class _Trace(_OfAll):
+    action = ''
+
+    def take_action(self, parsed_args):
+        return self._rows(('On', 'VDIs'), lambda one: (
+            one.get('is_on', False), columns.Lines(one.get('names', []))),
+            self.app.client.nodes.trace(
+                self.action, getattr(parsed_args, 'vdi', ())))
+
+
+class TraceOn(_Trace):
+    """Log each step of requests on all nodes, from client to disk.
+
+    Until it is switched off, or the node restarted. It costs a lot: name
+    VDIs.
+    """
+
+    action = 'on'
+
+    def get_parser(self, prog_name):
+        parser = super().get_parser(prog_name)
+        parser.add_argument('vdi', nargs='*',
+                            help='requests for these only (default: all)')
+        return parser
+
+
+class TraceOff(_Trace):
+    """Log the steps of requests no more."""
+
+    action = 'off'
+
+
+class TraceShow(_Trace):
+    """Show which nodes log the steps of requests."""
+
+    action = 'show'

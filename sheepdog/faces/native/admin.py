@@ -59,6 +59,7 @@ class Admin:
             'node.stop': self._node_stop,
             'node.quiesce': self._node_quiesce,
             'node.log': self._node_log,
+            'node.trace': self._node_trace,
             'node.status': self._node_status,
             'node.facts': self.facts.collect,
             'node.copies': self.facts.copies,
@@ -323,6 +324,21 @@ class Admin:
             raise errors.InvalidParameters('unknown action %r' % (action,))
         return {'level': control.level(logger),
                 'loggers': control.loggers()}
+
+    async def _node_trace(self, action, names='', everyone=False):
+        """:param names: of VDIs, separated by commas; none: all of them"""
+        if everyone:
+            return await self._told_by_all('node.trace', {
+                'action': action, 'names': names})
+        tracer = self.sheep.tracer
+        if action == 'on':
+            tracer.trace([name for name in str(names).split(',') if name])
+        elif action == 'off':
+            tracer.stop()
+        elif action != 'show':
+            raise errors.InvalidParameters('unknown action %r' % (action,))
+        return {'is_on': tracer.vdi_ids is not None,
+                'names': tracer.names()}
 
     async def _told_by_all(self, method, arguments):
         found = []

@@ -58,7 +58,7 @@ class Public:
         self.catalogue = catalogue
         self.volumes = volumes
         self.claims = claims.Claims(world, volumes)
-        self._objects = {
+        self.objects = {
             native.READ_OBJ: self._read,
             native.WRITE_OBJ: self._write,
             native.CREATE_AND_WRITE_OBJ: self._create,
@@ -78,7 +78,7 @@ class Public:
 
     def handle(self, session, fields, payload):
         """Answer one request, now or later; its errors are answers too."""
-        function = self._objects.get(fields[native.OPCODE])
+        function = self.objects.get(fields[native.OPCODE])
         try:
             if function is None:
                 self.world.spawn(self._handle_vdi(session, fields, payload),

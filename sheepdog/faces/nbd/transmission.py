@@ -117,6 +117,10 @@ class Transmission:
         if self._half_bound:
             self._set_timer()
 
+    @property
+    def peername(self) -> str:
+        return self._connection.peername
+
     # From the connection and the face.
 
     def received(self, buffer, start: int, end: int) -> int:

@@ -156,6 +156,18 @@ class LogTest(ManageCase):
                           'everyone': True}, self.asked('node.log')[-1])
         self.manage('log level set loud', code=64)
 
+    def test_trace(self):
+        self.cluster.answers['node.trace'] = {'nodes': [
+            {'address': 'a:1', 'is_on': True, 'names': ['vm']}]}
+        self.assertEqual([{'Address': 'a:1', 'On': True, 'VDIs': ['vm'],
+                           'Error': ''}], self.rows('trace on vm other'))
+        self.manage('trace off')
+        self.manage('trace show')
+        self.assertEqual(
+            [('on', 'vm,other'), ('off', ''), ('show', '')],
+            [(one['action'], one['names'])
+             for one in self.asked('node.trace')])
+
     def test_one_does_not_answer(self):
         self.cluster.answers['node.log'] = {'nodes': [
             {'address': 'a:1', 'error': 'gone'}]}
