@@ -57,7 +57,8 @@ class Frames:
         self.is_gone = True
 
 
-class CrowdTest(unittest.IsolatedAsyncioTestCase):
+class CrowdCase(unittest.IsolatedAsyncioTestCase):
+    """A network, and clients of it."""
 
     async def asyncSetUp(self):
         self.network = network.StreamNetwork(
@@ -99,6 +100,9 @@ class CrowdTest(unittest.IsolatedAsyncioTestCase):
         if data:
             await loop.sock_sendall(client, data)
         return client, self.sessions[count]
+
+
+class CrowdTest(CrowdCase):
 
     async def test_the_oldest_of_the_silent_makes_room(self):
         self.limit(SILENT_MAX=3)
