@@ -74,7 +74,7 @@ def opener(key: bytes):
         if not is_equal(
                 encrypt(nonce(count()), buffer[start:body],
                         payload)[_HEADER_BYTES:],
-                bytes(buffer[body:body + SEAL_BYTES])):
+                buffer[body:body + SEAL_BYTES]):
             raise errors.CorruptFrame(
                 'the seal of a frame is wrong: it was changed on its way')
     return check

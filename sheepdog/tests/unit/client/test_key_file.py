@@ -73,6 +73,13 @@ class KeyFileTest(unittest.TestCase):
             self.skipTest('only root gives files away')
         os.chown(self.path, 12345, -1)
         self.refused('12345', 'chown 0')
+        # The user of the sheep, for the tools of root.
+        os.chown(self.path, 107, -1)
+        key_file.read(self.path)
+        key_file.write(self.path, ring(2, 1))
+        self.assertEqual(107, os.stat(self.path).st_uid)
+        with mock.patch.object(os, 'geteuid', lambda: 1000):
+            self.refused('107', 'chown 1000')
 
     def test_what_is_no_key(self):
         self.refused('No such file')

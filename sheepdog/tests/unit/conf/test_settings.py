@@ -13,10 +13,14 @@
 """Tests of sheepdog.conf.settings."""
 
 import os
+import tempfile
 import unittest
+from unittest import mock
 
+from sheepdog.client import key_file
 from sheepdog.conf import config
 from sheepdog.conf import settings
+from sheepdog.model import keys
 from sheepdog.wire import nbd_options
 
 
@@ -171,6 +175,48 @@ class SettingsTest(unittest.TestCase):
             with self.assertRaisesRegex(config.ConfigRefused,
                                         name.replace('__', '.')):
                 self.build(security__tls='required', **{**files, name: ''})
+
+    def test_who_may_connect(self):
+        default = self.build()
+        self.assertEqual((0, os.geteuid()), default.access.trusted_uids)
+        self.assertEqual((), default.access.public_networks)
+        self.assertFalse(default.access.allow_unauthenticated)
+        self.assertEqual(0o600, default.socket_mode)
+        built = self.build(security__trusted_uids='107,64055',
+                           security__public_networks='10.1.0.0/24,::1')
+        self.assertEqual((0, os.geteuid(), 107, 64055),
+                         built.access.trusted_uids)
+        self.assertEqual(0o666, built.socket_mode)
+        self.assertEqual(['10.1.0.0/24', '::1/128'],
+                         list(map(str, built.access.public_networks)))
+        for option, value in (('public_networks', '10.1.0.0/33'),
+                              ('public_networks', '10.1.0.1/24'),
+                              ('trusted_uids', 'root'),
+                              ('trusted_uids', '-1')):
+            with self.subTest(value), self.assertRaisesRegex(
+                    config.ConfigRefused, 'security.' + option):
+                self.build(**{'security__' + option: value})
+
+    def test_the_key_of_the_cluster(self):
+        ring = keys.Keyring((keys.Key('0000000a', b'k' * 32),))
+        with tempfile.TemporaryDirectory() as directory:
+            path = os.path.join(directory, 'cluster.key')
+            with mock.patch.object(key_file, 'DEFAULT_PATH', path):
+                self.assertIsNone(self.build().access.keys)
+                with self.assertRaisesRegex(config.ConfigRefused,
+                                            'security.key_file.*' + path):
+                    self.build(security__key_file=path)
+                key_file.write(path, ring, is_new=True)
+                for options in {}, {'security__key_file': path}:
+                    built = self.build(**options)
+                    self.assertEqual(['0000000a'],
+                                     built.access.keys.keyring().ids)
+                    self.assertNotIn('kkkk', repr(built))
+                # One that is there and cannot be used is not passed over.
+                os.chmod(path, 0o640)
+                with self.assertRaisesRegex(config.ConfigRefused,
+                                            'chmod 600 ' + path):
+                    self.build()
 
     def test_nbd_is_for_this_machine_unless_told(self):
         built = self.build(nbd__enabled='true')
