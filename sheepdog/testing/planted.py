@@ -22,6 +22,7 @@ from unittest import mock
 
 from sheepdog.cluster import cluster
 from sheepdog.cluster import delivery
+from sheepdog.cluster import follower
 from sheepdog.cluster import leader
 from sheepdog.cluster import ledger
 from sheepdog.cluster import roster
@@ -224,6 +225,18 @@ def never_take_yourself_for_cut_off():
             self.fence(incarnation, 'cannot be reached')
 
     return mock.patch.object(delivery.Delivery, 'suspect', suspect)
+
+
+def obey_every_leader():
+    """Who has promised to obey a later leader obeys an earlier one, too."""
+    obey = follower.Follower._obey
+
+    async def obey_all(self, message):
+        if message['term'] < self._ledger.promise[0]:
+            self._ledger.promise = (0, '')
+        return await obey(self, message)
+
+    return mock.patch.object(follower.Follower, '_obey', obey_all)
 
 
 @contextlib.contextmanager

@@ -224,6 +224,10 @@ class PlaysTest(unittest.TestCase):
             planted.never_take_yourself_for_cut_off, 'leader_out_of_reach',
             '-see a is fenced')
 
+    def test_obey_every_leader(self):
+        self.assert_found(planted.obey_every_leader, 'deposed_leader',
+                          '-expect within 0.5 s leader b')
+
     def test_promise_from_memory(self):
         self.assert_found(
             planted.promise_from_memory, 'terms_are_remembered',
