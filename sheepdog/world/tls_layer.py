@@ -135,9 +135,13 @@ class Layer(asyncio.BufferedProtocol):
         return self._scratch
 
     def buffer_updated(self, nbytes: int) -> None:
+        self.take(self._scratch[:nbytes])
+
+    def take(self, data: memoryview) -> None:
+        """Bytes that came from the other side."""
         if self._is_over:
             return
-        self._incoming.write(self._scratch[:nbytes])
+        self._incoming.write(data)
         if self._is_ready:
             self._decrypt()
         else:
@@ -202,6 +206,9 @@ class Layer(asyncio.BufferedProtocol):
         while is_more and not self._is_paused and not self._is_over:
             view = above.get_buffer(-1)
             room = len(view)
+            if not room:
+                self._fail(BufferError('no room for what comes'))
+                return
             got = 0
             is_end = False
             try:
@@ -286,29 +293,31 @@ def _records(buffers):
 
 
 class Sniffer(asyncio.BufferedProtocol):
-    """Waits for a client's first byte: does TLS begin with it?
+    """Waits for a client's first byte: does TLS begin with it? What comes
+    is read to where it belongs if it does not.
 
     :param begin_tls: makes and starts the layer
     """
 
-    __slots__ = ('_above', '_below', '_scratch', '_begin_tls')
+    __slots__ = ('_above', '_below', '_view', '_begin_tls')
 
-    def __init__(self, above, below, scratch: memoryview, begin_tls):
+    def __init__(self, above, below, begin_tls):
         self._above = above
         self._below = below
-        self._scratch = scratch
+        self._view = memoryview(b'')
         self._begin_tls = begin_tls
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._scratch[:RECORD_BYTES]
+        self._view = self._above.get_buffer(sizehint)
+        return self._view
 
     def buffer_updated(self, nbytes: int) -> None:
-        if self._scratch[0] == HANDSHAKE_TYPE:
-            self._begin_tls().buffer_updated(nbytes)
-            return
-        self._below.set_protocol(self._above)
-        self._above.get_buffer(-1)[:nbytes] = self._scratch[:nbytes]
-        self._above.buffer_updated(nbytes)
+        view, self._view = self._view, memoryview(b'')
+        if view[0] == HANDSHAKE_TYPE:
+            self._begin_tls().take(view[:nbytes])
+        else:
+            self._below.set_protocol(self._above)
+            self._above.buffer_updated(nbytes)
 
     def eof_received(self) -> bool:
         return self._above.eof_received()

@@ -172,7 +172,7 @@ class StreamConnection(asyncio.BufferedProtocol):
                 self._begin_tls(tls.client_context()).start()
                 return
             transport.set_protocol(tls_layer.Sniffer(
-                self, transport, self._scratch, self._sniffed_tls))
+                self, transport, self._sniffed_tls))
         self._tell_connected()
 
     def _tell_connected(self) -> None:

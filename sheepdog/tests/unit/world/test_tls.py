@@ -416,6 +416,15 @@ class TrustTest(TlsCase):
             self.assertIs(self.accepted[-1].connection.is_encrypted,
                           tls is not None)
 
+    async def test_long_messages_in_clear_on_a_port_that_knows_tls(self):
+        listener = await self.listen(echo, tls=self.tls)
+        for size in 4095, 100000, 5 << 20:
+            client = await self.network.connect(Lines, *listener.address, 5)
+            message = os.urandom(size)
+            client.send(message, b'more')
+            await client.wait(2)
+            self.assertIs(client.messages == [message, b'more'], True)
+
     async def test_a_session_hears_of_no_connection_before_it_is_secure(
             self):
         listener = await self.listen(echo)
