@@ -54,6 +54,15 @@ class Announcement:
             self.future.set_exception(error)
 
 
+def _unless_formatted(state: state_module.State, created: int, event,
+                      result) -> tuple:
+    """What an operation wrote is gone when the cluster was formatted before
+    it could be announced."""
+    if state.created != created:
+        raise errors.NotServing('the cluster was formatted meanwhile')
+    return event, result
+
+
 def _look_at(future: asyncio.Future) -> None:
     if not future.cancelled():
         future.exception()
@@ -62,13 +71,16 @@ def _look_at(future: asyncio.Future) -> None:
 class Desk:
     """
     :param announce: puts an Announcement into the leader's queue
+    :param created: the creation time of the cluster as of now
     """
 
     def __init__(self, world: world_api.World, operations: api.Operations,
-                 announce: Callable[[Announcement], None]):
+                 announce: Callable[[Announcement], None],
+                 created: Callable[[], int]):
         self._world = world
         self._operations = operations
         self._announce = announce
+        self._created = created
         self._queue = collections.deque()
         self._asked = asyncio.Event()
         self._pending: dict = {}
@@ -134,9 +146,11 @@ class Desk:
                     operation,
                     lambda state: decisions.decide(kind, arguments, state))
             else:
+                created = self._created()
                 event, result = await self._carry_out(kind, arguments)
-                announcement = Announcement(operation,
-                                            lambda state: (event, result))
+                announcement = Announcement(
+                    operation, lambda state: _unless_formatted(
+                        state, created, event, result))
             self._announce(announcement)
             result = await announcement.future
         except errors.SheepdogError as error:

@@ -69,7 +69,9 @@ class Leader:
         self._opening = opening_module.Opening(
             world, pace, roll, messenger, ledger, protocol, self._delivery,
             self._survey, self._sequencer, self._refresh)
-        self._desk = desk_module.Desk(world, operations, self._enqueue)
+        self._desk = desk_module.Desk(
+            world, operations, self._enqueue,
+            lambda: self._sequencer.state.created)
         self._admission = admission_module.Admission(
             world, pace, roll, self._delivery, self._survey, self._sequencer,
             protocol, messenger.own)
