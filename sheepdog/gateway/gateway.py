@@ -201,6 +201,10 @@ class Gateway:
         self.routes.change()
 
     def on_event(self, event):
+        if event['kind'] == 'format':
+            # What is under way was meant for VDIs that are no more: tried
+            # again, it would get into new ones of the same names.
+            self.abandon(errors.NotServing('the cluster was formatted'))
         # Locks decide who orders, VDI entries how many copies there are.
         if event['kind'] in ('lock', 'unlock'):
             self.changes.review()
