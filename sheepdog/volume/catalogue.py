@@ -129,7 +129,12 @@ class Catalogue:
                       if not e.deleted and not e.snapshot)
 
     async def list(self, name=''):
-        """Dictionaries, in order of VDI id (see ``_describe``)."""
+        """Dictionaries, in order of VDI id (see ``_describe``).
+
+        :raises NotServing: this sheep lost its place, and may not have
+            heard of the latest
+        """
+        identity = self.cluster.incarnation
         entries = [e for _, e in sorted(self.cluster.state.vdis.items())
                    if not e.deleted and (not name or e.name == name)]
         described = []
@@ -137,6 +142,10 @@ class Catalogue:
             described += await pieces.gather(
                 [self._describe(e) for e
                  in entries[start:start + LIST_AT_ONCE]])
+        if self.cluster.incarnation != identity or not (
+                self.cluster.serving()):
+            raise errors.NotServing('this sheep lost its place in the '
+                                    'cluster: try again')
         return [d for d in described if d is not None]
 
     async def head(self, vdi_id):
