@@ -132,6 +132,7 @@ class Opener:
                                          offset // BLOCK_BYTES)
             if wrong:
                 self._bad.add(obj.oid, wrong)
+                self._bad.report(obj.oid)
 
     def _damaged(self, obj, error) -> None:
         LOG.error('object %016x cannot be used: %s', obj.oid, error)
