@@ -53,6 +53,7 @@ class Mover:
         self.untold = untold
         self.moved_bytes = 0
         self.irreparable = {}
+        self._aligning = {}
 
     async def describe(self, oid):
         """What STATE answers about our copy."""
@@ -83,6 +84,9 @@ class Mover:
             self._check(view)
             if await self._attempt(oid, view):
                 self._check(view)
+                if oid in self._aligning:
+                    # Whatever we have now is about to be replaced.
+                    continue
                 self.standing.trust(oid, doubt)
                 return
         raise errors.NotRecovered('object %s: no whole copy within reach'
@@ -156,7 +160,9 @@ class Mover:
                     oid, view, [(member, states[best.incarnation])],
                     [m for m in others + rest if m is not member]):
                 return False
-        self._note_damage(oid)
+        if not any(s['exists'] for i, s in states.items() if i != ours):
+            # (Else another copy may mend ours when it is clean itself.)
+            self._note_damage(oid)
         if targets and targets[0].incarnation == ours:
             await self._align_all(oid, view, others)
         return True
@@ -187,11 +193,19 @@ class Mover:
             # Who settles has not heard of all; it will ask again.
             raise errors.NotRecovered('object %s: nothing to align with'
                                       % ids.hex_oid(oid))
-        states = await self._ask([member], oid, view.epoch)
-        self._check(view)
-        if not await self._follow(oid, view, [(member, states[0])], []):
-            raise errors.NotRecovered('object %s changed meanwhile'
-                                      % ids.hex_oid(oid))
+        # Nobody may take it for clean until we are done, and write to it.
+        self.standing.doubt(oid)
+        self._aligning[oid] = self._aligning.get(oid, 0) + 1
+        try:
+            states = await self._ask([member], oid, view.epoch)
+            self._check(view)
+            if not await self._follow(oid, view, [(member, states[0])], []):
+                raise errors.NotRecovered('object %s changed meanwhile'
+                                          % ids.hex_oid(oid))
+        finally:
+            self._aligning[oid] -= 1
+            if not self._aligning[oid]:
+                del self._aligning[oid]
 
     async def _ask(self, members, oid, epoch):
         """STATE of each.
@@ -273,7 +287,11 @@ class Mover:
         if state['clean'] and not final['clean']:
             return False
         if lost and (not is_base
-                     or self.standing.through(oid, epoch) != epoch):
+                     or self.standing.through(oid, epoch) != epoch
+                     or self._is_ours_else(oid, lost)
+                     and not final['bad']):
+            # (What the source knows to be bad nobody will ever read there;
+            # what it cannot read just now may be read again.)
             raise errors.NotRecovered(
                 'object %s: there is no good copy of the bytes at %s'
                 % (ids.hex_oid(oid), lost[:8]))
@@ -290,6 +308,13 @@ class Mover:
         self._note_damage(oid)
         self.replica.marks.replace(oid, final['marks'])
         return True
+
+    def _is_ours_else(self, oid, offsets):
+        """What we have there is good, but not what the source has: kept, it
+        would be taken for the same."""
+        bad = self.store.bad_blocks().get(oid, ())
+        return any(offset // limits.BLOCK_BYTES not in bad
+                   for offset in offsets)
 
     def _note_damage(self, oid):
         """Our copy is as good as it can be: what is bad still?"""

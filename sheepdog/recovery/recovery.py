@@ -131,6 +131,9 @@ class Recovery:
             LOG.debug('object %s: %s', ids.hex_oid(oid), exc)
 
     def doubt(self, oid):
+        if not self._is_target(self.cluster.view, oid):
+            # It is not asked for here any more, whatever it may be.
+            return
         LOG.info('object %s may differ between its copies',
                  ids.hex_oid(oid))
         self.standing.doubt(oid)
@@ -215,6 +218,8 @@ class Recovery:
             self._wipe()
         is_trusted = is_new or (cold and self.cluster.clean_start)
         self._stop_announcing()
+        # Whoever has come may have good copies.
+        self.mover.irreparable.clear()
         self.standing.begin(new, is_trusted)
         self.done = self.total = 0
         self._start(new)
@@ -326,6 +331,10 @@ class Recovery:
             return False
         if not self.standing.is_complete:
             self._check_hidden(view)
+            for oid in self._running:
+                # What is under way may still change the copy: nobody may
+                # write to it before.
+                self.standing.doubt(oid)
             self.standing.complete(view)
         if self.standing.active:
             # Doubts came up meanwhile.

@@ -171,6 +171,52 @@ class TestMover(unittest.IsolatedAsyncioTestCase):
         for sheep in (self.a, self.b, self.c):
             self.assertEqual(sheep.store.bad_blocks(), {})
 
+    async def test_what_cannot_be_read_just_now_is_not_made_up(self):
+        """A took a write that B refused, and that nobody was told of. B's
+        device fails, but only for now: A must not pass for the same."""
+        self.of(self.a).data[BLOCK:2 * BLOCK] = b'?' * BLOCK
+        self.of(self.c).data[BLOCK:2 * BLOCK] = b'?' * BLOCK
+        self.c.recovery.standing.doubt(self.oid)
+        self.a.recovery.standing.doubt(self.oid)
+        self.b.store.refuse = lambda verb, oid: (
+            errors.StorageError('EIO') if verb == 'read' else None)
+        with self.assertRaises(errors.Transient):
+            await self.a.recovery.mover.make_whole(self.oid)
+        self.assertTrue(self.a.recovery.needs(self.oid))
+        self.b.store.refuse = lambda verb, oid: None
+        await self.make_whole()
+
+    async def align(self):
+        """A's copy is being replaced by what B has: an earlier content."""
+        self.a.recovery.standing.doubt(self.oid)
+        self.b.recovery.standing.doubt(self.oid)
+        waiting = asyncio.get_running_loop().create_future()
+        adopt = self.a.store.adopt
+
+        async def slowly(*arguments, **keywords):
+            self.a.store.adopt = adopt
+            await waiting
+            await adopt(*arguments, **keywords)
+
+        self.a.store.adopt = slowly
+        self.of(self.a).data[BLOCK:2 * BLOCK] = b'?' * BLOCK
+        task = asyncio.ensure_future(self.a.recovery.align(
+            self.oid, self.b.cluster.incarnation))
+        await flock.turns(100)
+        self.assertFalse(task.done())
+        return task, waiting
+
+    async def test_nobody_writes_to_what_is_being_aligned(self):
+        task, waiting = await self.align()
+        self.a.recovery.standing.complete(self.a.cluster.view)
+        self.assertTrue(self.a.recovery.needs(self.oid))
+        with self.assertRaises(errors.Transient):
+            await self.a.recovery.mover.make_whole(self.oid)
+        self.assertTrue(self.a.recovery.needs(self.oid))
+        waiting.set_result(None)
+        await task
+        await self.make_whole()
+
     async def test_a_table_that_cannot_be_read(self):
         async def broken(oid):
             raise errors.StorageError('EIO')

@@ -435,6 +435,37 @@ class TestDoubts(FlockCase):
         await self.flock.settled()
         self.assertTrue(one.recovery.standing.is_clean(oid))
 
+    async def test_who_holds_no_copy_doubts_none(self):
+        self.flock.add('10.0.0.4')
+        self.flock.change_view()
+        await self.flock.settled()
+        a, b, c, d = self.flock.alive()
+        oid = self.flock.oid_held_by(b, c, d)
+        await self.write(oid)
+        a.recovery.doubt(oid)
+        await self.flock.settled()
+        self.assertNotIn(oid, a.store.objects)
+
+    async def test_what_is_made_whole_stays_closed_when_all_is_done(self):
+        """Nobody has the object yet, so no pass knows of it; but a client
+        waits for it, and whoever makes it whole may still drop it."""
+        a = self.flock.alive()[0]
+        oid = self.flock.oid_held_by(*self.flock.alive())
+        waiting = asyncio.get_running_loop().create_future()
+
+        async def slowly(oid):
+            await waiting
+
+        self.flock.change_view()
+        a.recovery.standing.lapse()
+        with mock.patch.object(a.recovery.mover, 'make_whole', slowly):
+            asking = asyncio.ensure_future(a.recovery.ensure(oid))
+            await flock.until(lambda: a.recovery.standing.is_complete)
+            self.assertTrue(a.recovery.needs(oid))
+            waiting.set_result(None)
+            await asking
+        await flock.until(lambda: not a.recovery.needs(oid))
+
     async def test_what_breaks_is_not_taken_for_whole(self):
         oid = VDI << 32
         await self.write(oid)
