@@ -23,6 +23,7 @@ import logging
 
 from sheepdog.cluster import api
 from sheepdog.cluster import cluster as cluster_module
+from sheepdog.cmd import exits
 from sheepdog.cmd import monitoring
 from sheepdog.cmd import tracing
 from sheepdog.faces.native import admin
@@ -154,6 +155,7 @@ class Sheep:
             settings.recovery_interval_ms / 1000)
         self.replica.guard = self.recovery
         self.store.when_damaged(self.recovery.damaged)
+        self.store.when_failing(self._leave_if_spare)
         self.gateway = gateway.Gateway(world, self.cluster, self.replica,
                                        self.links, self.order)
         self.catalogue = catalogue.Catalogue(world, self.cluster,
@@ -220,6 +222,23 @@ class Sheep:
 
     # -- the end --------------------------------------------------------
 
+    def _leave_if_spare(self):
+        """The disk answers with errors: leave to the other sheep, once they
+        have copies of all that is here. (Alone it is better than nothing.)
+        """
+        if self.replica.is_leaving:
+            return
+        if not _has_copies_elsewhere(self.cluster):
+            LOG.error('the disk fails: %s; this sheep stays until the '
+                      'others have copies of all', self.store.device_error)
+            return
+        LOG.critical('the disk fails: %s; this sheep leaves the cluster. '
+                     'Replace the disk, and start it again',
+                     self.store.device_error)
+        self.replica.is_leaving = True
+        self.exit_code = exits.SYSTEM
+        self.world.spawn(self.stop(), 'leave for a failing disk')
+
     def stop_soon(self):
         """Stop in order, after what is being answered now."""
         self.world.spawn(self._stop_later(), 'stop')
@@ -239,7 +258,7 @@ class Sheep:
             if self.monitoring is not None:
                 await self.monitoring.stop()
             if self.nbd is not None:
-                await self.nbd.stop(DRAIN_SECONDS)
+                await self.nbd.stop(0 if self.exit_code else DRAIN_SECONDS)
             if self.cluster is not None:
                 await self._leave()
             if self.port is not None:
@@ -253,10 +272,12 @@ class Sheep:
             self._stopped.set()
 
     async def _leave(self):
-        try:
-            await asyncio.wait_for(self.volumes.close_all(), DRAIN_SECONDS)
-        except (errors.SheepdogError, asyncio.TimeoutError) as exc:
-            LOG.warning('closing volumes: %s', exc)
+        if not self.exit_code:
+            try:
+                await asyncio.wait_for(self.volumes.close_all(),
+                                       DRAIN_SECONDS)
+            except (errors.SheepdogError, asyncio.TimeoutError) as exc:
+                LOG.warning('closing volumes: %s', exc)
         await self.cluster.stop(clean=await self._is_clean())
         self.gateway.abandon(errors.ShuttingDown('this sheep stops'))
         self.links.close()
@@ -304,13 +325,25 @@ class Sheep:
         pass
 
     def on_event(self, event):
-        pass
+        if event['kind'] == 'recovered' and self.store.device_error is not None:
+            self._leave_if_spare()
 
     def on_lapse(self):
         self.server.drop_peers()
 
     def on_shutdown(self):
         self.stop_soon()
+
+
+def _has_copies_elsewhere(cluster):
+    """Every object has all its copies, more than one."""
+    state, view = cluster.state, cluster.view
+    if not cluster.serving() or not state.has_recovered():
+        return False
+    copies = [entry.copies for entry in state.vdis.values()
+              if not entry.deleted]
+    zones = {member.zone for member in view.members if member.vnodes}
+    return len(zones) > 1 and min(copies, default=2) > 1
 
 
 def build_sheep(world, membership, settings, version='',

@@ -78,7 +78,8 @@ class _Noted:
     in the marks must mean that its write is in the content.
 
     A write that meets a bad block may be tried again: the store has
-    reported the damage, and the block is taken from another copy first.
+    reported the damage, and the block is taken from another copy first. So
+    may one that meets a failing device: this sheep leaves for it.
     """
 
     __slots__ = ('replica', 'oid', 'token', 'done')
@@ -96,6 +97,9 @@ class _Noted:
             if (isinstance(error, errors.ChecksumError)
                     and self.replica.guard.is_repairable(self.oid)):
                 error = errors.NotRecovered(str(error))
+            elif (self.replica.is_leaving
+                    and isinstance(error, errors.StorageError)):
+                error = errors.NotServing(str(error))
         self.done(error)
 
 
@@ -110,6 +114,8 @@ class Replica:
         self.guard = None
         self.marks = marks_module.Marks()
         self.epoch = NEVER
+        self.is_leaving = False
+        """The device has failed, and the others have copies of all."""
         self._owners = {}
         self._view = None
         self.counters = {'write': 0, 'read': 0, 'remove': 0, 'flush': 0,
@@ -201,7 +207,13 @@ class Replica:
         """``done(error)`` when all that was acknowledged here is durable.
         Asks for no lease: making data durable harms nobody."""
         self.counters['flush'] += 1
-        self.store.sync(done)
+
+        def flushed(error):
+            if self.is_leaving and isinstance(error, errors.StorageError):
+                error = errors.NotServing(str(error))
+            done(error)
+
+        self.store.sync(flushed)
 
     def doubt_if_applied(self, oid, token):
         """Other copies refused the write that ``token`` names."""

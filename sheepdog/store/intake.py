@@ -28,7 +28,6 @@ from sheepdog.store import operations
 from sheepdog.store import reader as store_reader
 from sheepdog.store import records
 from sheepdog.store import space
-from sheepdog.store import state as store_state
 from sheepdog.store import turns as store_turns
 from sheepdog.store import writer as store_writer
 
@@ -161,7 +160,7 @@ class Intake:
             try:
                 data = obj.file.pread_warm(_BLOCK, block * _BLOCK)
             except OSError as error:
-                op.done(store_state.typed(error, 'object %016x' % obj.oid))
+                op.done(self._reader.failed(obj, error, 'block %d' % block))
                 return
             if data is None:
                 self._turns.occupy(obj, op.offset, op.offset + op.size)
@@ -180,8 +179,8 @@ class Intake:
                 blocks[block] = await obj.file.pread_cold(_BLOCK,
                                                           block * _BLOCK)
             except OSError as error:
-                failure = store_state.typed(error,
-                                            'object %016x' % obj.oid)
+                failure = self._reader.failed(obj, error,
+                                              'block %d' % block)
         if failure is not None:
             self._turns.release(obj)
             op.done(failure)

@@ -47,6 +47,17 @@ class Reader:
         self._writer = writer
         self._bad = bad
         self._counters = counters
+        self.on_device_error = None
+        """Called with what reading failed for, before who asked is told."""
+
+    def failed(self, obj, error: OSError, what: str):
+        """The device refused a read; the error for who asked."""
+        self._counters.errors += 1
+        LOG.error('object %016x: reading %s: %s', obj.oid, what, error)
+        typed = store_state.typed(error, 'object %016x' % obj.oid)
+        if self.on_device_error is not None:
+            self.on_device_error(typed)
+        return typed
 
     def read(self, oid: int, offset: int, size: int, done: Done) -> None:
         """See ``Store.read``."""
@@ -122,10 +133,8 @@ class Reader:
             else:
                 data = obj.file.pread_warm(span, low)
         except OSError as error:
-            self._counters.errors += 1
-            LOG.error('object %016x: reading %d bytes from %d: %s', obj.oid,
-                      span, low, error)
-            done(store_state.typed(error, 'object %016x' % obj.oid), None)
+            done(self.failed(obj, error, '%d bytes from %d' % (span, low)),
+                 None)
             return
         if data is None:
             self._counters.cold_reads += 1
@@ -153,11 +162,8 @@ class Reader:
                 # It was closed meanwhile.
                 self.read(obj.oid, request[0], request[1], request[2])
                 return
-            LOG.error('object %016x: reading %d bytes from %d: %s', obj.oid,
-                      span, low, error)
-            self._counters.errors += 1
-            request[2](store_state.typed(error, 'object %016x' % obj.oid),
-                       None)
+            request[2](self.failed(obj, error,
+                                   '%d bytes from %d' % (span, low)), None)
             return
         oid = obj.oid
         obj = self._opener.get(oid)

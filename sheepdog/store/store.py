@@ -69,6 +69,9 @@ class Store:
         self._identity = started.identity
         self._identity_lock = asyncio.Lock()
         self._is_closing = False
+        self.device_error = None
+        """The first error of the device, for ever."""
+        self._on_failing = None
         self._uncertain = started.uncertain
         self._take_number = started.take_number
         counters = self.counters
@@ -90,6 +93,7 @@ class Store:
             counters)
         syncs.on_failure = writer.fail
         writer.on_failed = self._note_failure
+        writer.on_device_error = self._device_failed
         writer.settle = settling.Settler(
             world, writer, turns, self._bad, journal is not None).begin
         opener = self._opener = opening.Opener(
@@ -97,6 +101,7 @@ class Store:
             counters)
         reader = self._reader = store_reader.Reader(
             world, objects, opener, turns, writer, self._bad, counters)
+        reader.on_device_error = self._device_failed
         self._intake = store_intake.Intake(world, objects, opener, turns,
                                            writer, reader, reserve)
         self._adopter = adopting.Adopter(
@@ -305,6 +310,17 @@ class Store:
         journal: what it took, how many records it made durable."""
         if self._journal is not None:
             self._journal.watch(self._world.clock.monotonic, observe)
+
+    def when_failing(self, function: Callable[[], None]) -> None:
+        """Have ``function`` called once, at the first error of the device
+        (not: that it is full). ``device_error`` says which."""
+        self._on_failing = function
+
+    def _device_failed(self, error: errors.SheepdogError) -> None:
+        if self.device_error is None and not isinstance(error, errors.NoSpace):
+            self.device_error = error
+            if self._on_failing is not None:
+                self._on_failing()
 
     def space(self) -> api.Space:
         return self._world.disk.space(self._objects.directory)

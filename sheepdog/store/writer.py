@@ -81,6 +81,9 @@ class Writer:
         self.on_full = None
         self.on_failed = None
         """Called once, when nothing can be written any more."""
+        self.on_device_error = None
+        """Called with an error for which nothing can be written any more,
+        before whoever waits hears of it."""
         self.settle = None
         """Called as ``Settler.begin``: an operation failed half-way."""
         self._world = world
@@ -308,6 +311,7 @@ class Writer:
             LOG.critical('the store takes no more writes: %s', error)
             self.failed = error
             self._counters.errors += 1
+            self.on_device_error(error)
             self.refuse_stalled(error)
             self.on_failed()
 
