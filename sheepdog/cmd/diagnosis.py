@@ -392,9 +392,21 @@ def _locks(facts):
             held[0][0], tuple(sorted({lock[2] for lock in held})))
 
 
+def _exposed(facts):
+    told = {}
+    for one in facts.answers:
+        for text in one['exposed']:
+            told.setdefault(text, []).append(one['address'])
+    for text, addresses in told.items():
+        addresses.sort()
+        yield Finding('exposed', '%s: %s' % (_list(addresses), text), None,
+                      tuple(addresses))
+
+
 _RULES = (_shutting_down, _formatted, _cold_start, _coordination, _leader,
           _prepared, _joining, _lapsed, _refused, _unreachable, _zones,
-          _recovering, _waiting_objects, _disks, _slow, _contended, _locks)
+          _recovering, _waiting_objects, _disks, _slow, _contended, _locks,
+          _exposed)
 
 
 # -- words -----------------------------------------------------------------

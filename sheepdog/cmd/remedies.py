@@ -162,4 +162,9 @@ REMEDIES = {
         NOTE, 'locked-vdi',
         'They can be opened for writing through these sheep only.',
         'Nothing, if they are in use.'),
+    'exposed': Remedy(
+        NOTE, 'exposed',
+        'More can be reached from outside than an operator would take for '
+        'granted.',
+        'If it is not meant so, change the option that is named.'),
 }

@@ -71,6 +71,7 @@ class Facts:
             recovery=self._recovery(), store=await self._store(facts),
             locks=self._locks(), refused_locks=self._refused_locks(),
             clients=self._clients(), slow=self._slow(),
+            exposed=list(sheep.exposed),
             peers=await self._ping_all() if ping else {})
         return facts
 

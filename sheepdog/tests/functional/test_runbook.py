@@ -45,7 +45,8 @@ class Pages(unittest.TestCase):
                          | {'lost-node'}, written - {'index'})
         tried = {name[len('test_'):].replace('_', '-')
                  for kind in (TestShared, TestPatient, TestNew,
-                              TestCoordination, TestFull, TestFailing)
+                              TestCoordination, TestFull, TestFailing,
+                              TestExposed)
                  for name in vars(kind) if name.startswith('test_')}
         self.assertEqual(written - {'index'}, tried)
 
@@ -260,6 +261,21 @@ class TestCoordination(RunbookCase):
         self.server.kill()
         self.run_page('coordination-away', services={
             'redis-server': lambda verb: self.server.start()})
+        self.check()
+
+
+class TestExposed(RunbookCase):
+
+    def changed(self, sheep):
+        self.configuration = self.directory / 'sheepdog.conf'
+        self.configuration.write_text(
+            '[security]\npublic_networks = 0.0.0.0/0\n')
+        sheep.options = ('--config-file', self.configuration)
+        return sheep
+
+    def test_exposed(self):
+        self.write()
+        self.run_page('exposed', configuration=self.configuration)
         self.check()
 
 

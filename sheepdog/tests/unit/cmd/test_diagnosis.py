@@ -51,7 +51,7 @@ def answer(number, **changes):
                      'waiting': [], 'obstacle': None},
         'store': {'failure': '', 'is_full': False, 'total': 100, 'used': 10,
                   'free': 90, 'bad_objects': 0, 'irreparable': []},
-        'locks': [], 'refused_locks': [], 'clients': [],
+        'locks': [], 'refused_locks': [], 'clients': [], 'exposed': [],
         'slow': {'count': 0, 'requests': [], 'seconds': 5.0}, 'peers': {}}
     for name, value in changes.items():
         assert name in fields, name
@@ -204,6 +204,13 @@ CASES = (
                                   {'locks': [dict(HELD, since=4.0)]}), 0,
      {'locks-held': ('2 VDIs are open for more than a day, the longest: vm '
                      '(%s), vm (%s)' % (B, A), 4.0)}),
+)
+
+
+CASES += (
+    ('open to others', found({'exposed': ['NBD is open']},
+                             {'exposed': ['NBD is open']}), 0,
+     {'exposed': ('%s, %s: NBD is open' % (A, B), None)}),
 )
 
 

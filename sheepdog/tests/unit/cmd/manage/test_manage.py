@@ -24,6 +24,7 @@ from sheepdog.model import errors
 from sheepdog.testing import fake_sheep
 from sheepdog.tests.unit.cmd.dog import test_tables as samples
 from sheepdog.tests.unit.cmd import streams
+from sheepdog.tests.unit.cmd import test_departure as copies
 from sheepdog.tests.unit.cmd import test_diagnosis as facts
 
 
@@ -139,6 +140,42 @@ class WhyTest(ManageCase):
         told = json.loads(self.manage('status --why -f json', code=2))
         self.assertEqual(['no-answer'],
                          [one['code'] for one in told['findings']])
+
+
+class SafeToStopTest(ManageCase):
+    def setUp(self):
+        super().setUp()
+        self.cluster.answers['cluster.facts'], self.cluster.answers[
+            'cluster.copies'] = copies.given([{}, {}, {}], copies.ALL)
+
+    def test_yes(self):
+        told = self.rows('safe-to-stop 1')
+        self.assertEqual(('10.0.0.2:7000', 'yes', [], 4, 0), tuple(
+            told[name] for name in ('node', 'safe', 'against', 'held',
+                                    'none_left')))
+        self.assertIn('few-zones', [one['code'] for one in told['effects']])
+        self.assertRegex(self.manage('safe-to-stop 10.0.0.2'),
+                         r'\| safe +\| yes +\|')
+
+    def test_no_and_whatever_clients_do(self):
+        self.cluster.answers['cluster.facts'] = copies.given(
+            [{}, copies.CLIENT, {}], copies.ALL)[0]
+        told = json.loads(self.manage('safe-to-stop 1 -f json', code=1))
+        self.assertEqual(['clients'], [one['code']
+                                       for one in told['against']])
+        self.manage('safe-to-stop 1 --ignore-clients')
+
+    def test_it_is_asked_again_while_the_members_change(self):
+        unsettled = copies.given([{}, {}, {}], [
+            dict(one, is_settled=False) for one in copies.ALL])[1]
+        with mock.patch('time.sleep') as sleep:
+            self.cluster.answers['cluster.copies'] = unsettled
+            self.manage('safe-to-stop 1', code=2)
+            self.assertEqual(4, sleep.call_count)
+
+    def test_no_such_node(self):
+        self.manage('safe-to-stop 9', code=5)
+        self.assertIn('known are', self.streams.complaint)
 
 
 class LogTest(ManageCase):
