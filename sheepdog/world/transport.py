@@ -380,7 +380,9 @@ class StreamConnection(asyncio.BufferedProtocol):
 
     def _shrink(self) -> None:
         self._shrink_timer = None
-        if self._was_large or self._end > BUFFER_MIN_BYTES:
+        # (Of a message that fills the small one there must be room for
+        # more.)
+        if self._was_large or self._end >= BUFFER_MIN_BYTES:
             self._was_large = False
             self._shrink_timer = self._loop.call_later(
                 BUFFER_KEPT_SECONDS, self._shrink)

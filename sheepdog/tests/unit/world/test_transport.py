@@ -167,6 +167,23 @@ class TransportTest(unittest.IsolatedAsyncioTestCase):
         await server.wait(3)
         self.assertEqual([b'still', b'works'], server.messages[1:])
 
+    async def test_half_a_message_as_long_as_the_small_buffer(self):
+        """The buffer shrinks while it is there."""
+        before = transport.BUFFER_KEPT_SECONDS
+        self.addCleanup(setattr, transport, 'BUFFER_KEPT_SECONDS', before)
+        transport.BUFFER_KEPT_SECONDS = 0.02
+        client, server = await self.pair()
+        client.send(bytes(1 << 20))
+        await server.wait(1)
+        message = LENGTH.pack(100000) + bytes(100000)
+        client.connection.send(message[:transport.BUFFER_MIN_BYTES])
+        while server.connection._end < transport.BUFFER_MIN_BYTES:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.1)
+        client.connection.send(message[transport.BUFFER_MIN_BYTES:])
+        await server.wait(2)
+        self.assertEqual(bytes(100000), server.messages[1])
+
     async def test_an_announcement_costs_no_memory(self):
         listener = await self.listen()
         reader, writer = await asyncio.open_connection(*listener.address)
