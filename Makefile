@@ -34,7 +34,7 @@ DEMO := $(BIN)/python -m tools.demo_cluster --directory $(RUN) \
 
 .PHONY: help install install-tests install-docs packages \
 	cluster stop clean-cluster \
-	test check unit contract sim functional bench soak fuzz docs config clean
+	test check unit contract sim functional bench soak fuzz audit docs config clean
 
 help:
 	@echo 'make install        sheep, dog and sheepdog-manage in $(BIN)'
@@ -43,12 +43,13 @@ help:
 	@echo 'make clean-cluster  stop them and remove $(RUN)/'
 	@echo
 	@echo 'make test           everything below, system packages included'
-	@echo 'make check          pep8, layers, bandit: seconds'
+	@echo 'make check          pep8, layers, bandit, audit: seconds'
 	@echo 'make unit           one module each (also: contract, sim)'
 	@echo 'make functional     real daemons, coordination servers, clients'
 	@echo 'make bench          numbers: a table, and JSON'
 	@echo 'make soak           the simulator for SOAK_MINUTES=$(SOAK_MINUTES)'
 	@echo 'make fuzz           the fuzzers for SECONDS=$(SECONDS); TARGET=one of them'
+	@echo 'make audit          known holes in what we depend on, asked online'
 	@echo 'make docs           doc/build/html'
 	@echo 'make config         etc/sheepdog/sheepdog.conf.sample'
 	@echo 'make clean          remove what building left'
@@ -95,7 +96,7 @@ test: packages install-docs
 	@$(BIN)/python -m tools.run_tests
 
 check: install-tests
-	@$(BIN)/python -m tools.run_tests pep8 layers bandit
+	@$(BIN)/python -m tools.run_tests pep8 layers bandit audit
 
 unit contract sim: install-tests
 	@$(BIN)/python -m tools.run_tests $@
@@ -114,6 +115,9 @@ fuzz: install-tests
 		-r fuzz/requirements.txt $(VENV)
 	@$(BIN)/python -m fuzz --seconds $(SECONDS) \
 		$(if $(TARGET),--target $(TARGET))
+
+audit: install-tests
+	@$(BIN)/python -m tools.audit --online
 
 docs: install-tests install-docs
 	@$(BIN)/python -m tools.run_tests docs

@@ -95,6 +95,7 @@ CHECKS = (
     Check('layers', ('lint-imports', '--no-logo', '--no-cache')),
     Check('bandit', ('bandit', '--quiet', '--configfile', '.bandit.yaml',
                      '--recursive', 'sheepdog', 'tools')),
+    Check('audit', (sys.executable, '-m', 'tools.audit'), minutes=0.5),
     Check('docs', ('sphinx-build', '-q', '-W', '--keep-going', '-E',
                    '-b', 'html', 'doc/source', 'doc/build/html')),
 )
