@@ -20,6 +20,7 @@ import errno
 import logging
 import logging.handlers
 import os
+import re
 import sys
 
 import logging_journald
@@ -40,6 +41,8 @@ EARLY_RECORDS_MAX = 10000
 
 SYSLOG_PATH = '/dev/log'
 JOURNAL_PATH = '/run/systemd/journal/socket'
+
+_CONTROL = re.compile('[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]')
 
 _own: dict = {}
 """Loggers with a level of their own: name → level."""
@@ -92,6 +95,18 @@ def level(logger: str = '') -> str:
 def levels() -> list:
     """Their names, the most urgent first."""
     return list(LEVELS)
+
+
+def escape(record) -> bool:
+    """A filter that lets all pass, on one line each: names come from
+    clients, and must not forge lines or move a terminal's cursor."""
+    message = record.getMessage()
+    if _CONTROL.search(message):
+        record.msg = _CONTROL.sub(
+            lambda found: found.group().encode('unicode_escape').decode(),
+            message)
+        record.args = None
+    return True
 
 
 class JournalHandler(logging.Handler):
@@ -177,6 +192,9 @@ class Logs:
                 exits.SYSTEM) from None
         handler.setFormatter(_new_formatter(
             self._settings.format, self._settings.destination))
+        if not isinstance(handler, JournalHandler):
+            # (There a message is one, however many lines it has.)
+            handler.addFilter(escape)
         self._handler = handler
         root = logging.getLogger()
         root.addHandler(handler)

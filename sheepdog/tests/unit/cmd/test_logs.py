@@ -58,6 +58,34 @@ class LogsTest(unittest.TestCase):
         self.assertTrue(first.endswith('test_logs: early'))
         self.assertTrue(second.endswith('test_logs: late'))
 
+    def test_clients_cannot_forge_lines(self):
+        forged = '2026-01-01 00:00:00.000 CRITICAL sheepdog: all is lost'
+        for name in ('a\n' + forged, 'a\r\n' + forged, 'a\x1b[2J',
+                     'a\x85' + forged, 'a\u2028' + forged, 'a\u202eb',
+                     'a\0b'):
+            for style in ('default', 'server', 'json'):
+                with self.subTest(name=name, style=style):
+                    made = self.logs(format=style)
+                    made.open()
+                    LOG.warning('no VDI %s', name)
+                    LOG.warning(name)
+                    made.close()
+                    lines = self.content().splitlines()
+                    os.unlink(self.path)
+                    self.assertEqual(2, len(lines))
+                    for line in lines:
+                        self.assertTrue(line.isprintable(), line)
+                        self.assertFalse(line.startswith(forged))
+
+    def test_a_traceback_keeps_its_lines(self):
+        made = self.logs()
+        made.open()
+        try:
+            raise ValueError('why')
+        except ValueError:
+            LOG.exception('it failed')
+        self.assertGreater(len(self.content().splitlines()), 3)
+
     def test_a_crash_record_does_not_open_it(self):
         self.logs()
         LOG.critical('dying')
