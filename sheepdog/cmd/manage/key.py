@@ -19,6 +19,7 @@ from cliff import lister
 
 from sheepdog import client
 from sheepdog.client import key_file
+from sheepdog.cmd import certificates
 from sheepdog.cmd import exits
 from sheepdog.model import errors
 from sheepdog.model import keys
@@ -130,20 +131,23 @@ class Check(lister.Lister):
     def take_action(self, parsed_args):
         ring = key_file.read(parsed_args.file)
         options = self.app.options
+        tls = certificates.tls_for(options.tls_dir)
         with client.Client(
                 options.address or ['localhost'], timeout=options.timeout,
-                port=options.port, keys=OneRing(ring)) as asking:
+                port=options.port, keys=OneRing(ring), tls=tls) as asking:
             nodes = asking.nodes.list()
         rows = [(node['id'], node['host'], node['port'],
-                 self._ask(node, ring.only_current())) for node in nodes]
+                 self._ask(node, ring.only_current(), tls))
+                for node in nodes]
         if any(answer != 'accepted' for *_node, answer in rows):
             self.app.late_exit_code = exits.SYSTEM
         return ('Id', 'Host', 'Port', 'Key %s' % ring.current.id), rows
 
-    def _ask(self, node, ring) -> str:
+    def _ask(self, node, ring, tls) -> str:
         try:
             with client.Client([(node['host'], node['port'])], CHECK_SECONDS,
-                               CHECK_SECONDS, keys=OneRing(ring)) as asking:
+                               CHECK_SECONDS, keys=OneRing(ring),
+                               tls=tls) as asking:
                 asking.nodes.status()
         except errors.AccessRefused:
             return 'refused'

@@ -18,7 +18,9 @@ import tempfile
 import unittest
 from unittest import mock
 
+from sheepdog import client
 from sheepdog.client import key_file
+from sheepdog.cmd import certificates
 from sheepdog.cmd import exits
 from sheepdog.cmd import keys as keys_module
 from sheepdog.testing import fake_sheep
@@ -107,6 +109,17 @@ class KeyTest(test_manage.ManageCase):
             other.keyring = new
             del nodes[2]
             self.manage(['-a', other.address, 'key', 'check', self.path])
+            # Under TLS, where that is what the cluster speaks.
+            with mock.patch.object(client, 'Client') as made:
+                made.return_value.__enter__.return_value.nodes.list = (
+                    lambda: nodes)
+                with mock.patch.object(certificates, 'tls_for',
+                                       lambda directory: 'T' + directory):
+                    self.manage(['--tls-dir', '/d', 'key', 'check',
+                                 self.path])
+            self.assertEqual({'T/d'}, {call.kwargs['tls']
+                                       for call in made.call_args_list})
+            self.assertEqual(3, made.call_count)
 
 
 class PathTest(unittest.TestCase):
