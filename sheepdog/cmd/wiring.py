@@ -325,7 +325,8 @@ class Sheep:
         pass
 
     def on_event(self, event):
-        if event['kind'] == 'recovered' and self.store.device_error is not None:
+        if (event['kind'] == 'recovered'
+                and self.store.device_error is not None):
             self._leave_if_spare()
 
     def on_lapse(self):
