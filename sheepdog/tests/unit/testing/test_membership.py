@@ -178,8 +178,8 @@ class MembershipTest(unittest.TestCase):
         first = self.members['two'].incarnation
         self.simulation.hosts['two'].kill()
         self.start('two', 50)
-        self.assertGreater(self.members['two'].incarnation, first)
         self.run_for(1)
+        self.assertGreater(self.members['two'].incarnation, first)
         self.assertIn(first, self.last('one')[0])
         self.assertIn(self.members['two'].incarnation, self.last('one')[0])
 
