@@ -312,9 +312,8 @@ def _disks(facts):
     for one in facts.answers:
         address, store = one['address'], one['store']
         if store['failure']:
-            yield Finding('disk-failed', 'the store of %s takes no writes: '
-                          '%s' % (address, store['failure']), None,
-                          (address,))
+            yield Finding('disk-failed', 'the disk of %s fails: %s' % (
+                address, store['failure']), None, (address,))
         if store['is_full']:
             yield Finding('disk-full', 'the disk of %s is full' % address,
                           None, (address,))

@@ -130,8 +130,8 @@ REMEDIES = {
         'Delete VDIs or discard space in them, or add nodes.'),
     'disk-failed': Remedy(
         DEGRADED, 'disk-failing',
-        'This node takes no more writes: writes to objects with a copy '
-        'there fail. Nothing that was acknowledged is lost while the other '
+        'This node leaves as soon as the others have copies of all that it '
+        'holds. Nothing that was acknowledged is lost while the other '
         'copies are whole.',
         'Stop the sheep there: the others restore the redundancy. Then '
         'replace the disk.'),

@@ -273,8 +273,9 @@ class Store:
 
     @property
     def failure(self) -> str:
-        """Why no more is written, '' while it is."""
-        return str(self._writer.failed or '')
+        """Why no more is written, or the device is not to be trusted; ''
+        while all is well."""
+        return str(self._writer.failed or self.device_error or '')
 
     @property
     def is_full(self) -> bool:

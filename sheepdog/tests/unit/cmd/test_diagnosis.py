@@ -175,7 +175,7 @@ CASES = (
     ('a disk that fills', found({'store': {'used': 85}}), 1,
      {'disk-filling': (A + ' is 85 % full', None)}),
     ('a disk that fails', found({'store': {'failure': 'EIO'}}), 1,
-     {'disk-failed': (A + ' takes no writes: EIO', None)}),
+     {'disk-failed': (A + ' fails: EIO', None)}),
     ('damage', found({'store': {'bad_objects': 1}}), 0,
      {'damaged-blocks': ('1 object with damaged blocks on ' + A, None)}),
     ('damage that nobody can mend', found({'store': {
