@@ -39,6 +39,10 @@ HEAD_MAX_BYTES = 8 << 10
 FRESH_SECONDS = 1.0
 """So long the same page is given to all who ask."""
 
+LINGER_SECONDS = 0.5
+"""A client that is refused in the middle of what it sends may go on for so
+long: closing under it would take the answer away from it."""
+
 LOG_SECONDS = 60.0
 TEXT = 'text/plain; charset=utf-8'
 
@@ -138,8 +142,8 @@ class _Session:
 
     def received(self, buffer: bytearray, start: int, end: int) -> int:
         self._left -= end - start
-        if self._http.our_state is not h11.IDLE:
-            # Answered already, or more than a request without a body.
+        if self._http.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            # Answered already.
             return end
         try:
             self._http.receive_data(bytes(memoryview(buffer)[start:end]))
@@ -147,7 +151,7 @@ class _Session:
         except h11.RemoteProtocolError as error:
             LOG.debug('%s: %s', self.connection.peername, error)
             self._answer(error.error_status_hint, TEXT,
-                         b'this is no request\n')
+                         b'this is no request\n', lingers=True)
         return end
 
     def _take(self) -> None:
@@ -173,7 +177,7 @@ class _Session:
                          request.method == b'HEAD')
 
     def _answer(self, status: int, content_type: str, body: bytes,
-                is_head: bool = False) -> None:
+                is_head: bool = False, lingers: bool = False) -> None:
         http = self._http
         buffers = []
         if http.our_state in (h11.IDLE, h11.SEND_RESPONSE):
@@ -187,4 +191,9 @@ class _Session:
                 buffers.append(http.send(h11.Data(data=body)))
             buffers.append(http.send(h11.EndOfMessage()))
         self.connection.send(*[part for part in buffers if part])
-        self.connection.close()
+        if lingers:
+            self._timer.cancel()
+            self._timer = asyncio.get_running_loop().call_later(
+                LINGER_SECONDS, self.connection.close)
+        else:
+            self.connection.close()

@@ -84,6 +84,17 @@ class AnswersTest(ServerCase):
         writer.close()
         self.assertIn(b'sheepdog_epoch 1.0', answer)
 
+    async def test_a_body_in_pieces(self):
+        reader, writer = await self.connect()
+        for piece in (b'POST /metrics HTTP/1.1\r\nHost: h\r\n'
+                      b'Content-Length: 2\r\n\r\n', b'a', b'b'):
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0.02)
+        answer = await asyncio.wait_for(reader.read(), SECONDS)
+        writer.close()
+        self.assertIn(b'405', answer)
+
     async def test_refusals(self):
         for request, status in (
                 (b'GET / HTTP/1.1\r\nHost: h\r\n\r\n', '404'),
