@@ -307,6 +307,10 @@ class BackgroundTest(DaemonCase):
         self.run_daemon('die', code=1)
 
     def test_interrupted_command_takes_the_daemon_along(self):
+        # Who runs the tests in the background may have it ignored, and what
+        # is ignored stays so in a child.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.addCleanup(signal.signal, signal.SIGINT, before)
         process = subprocess.Popen(
             self.command('hang'), stderr=subprocess.PIPE, text=True)
         try:
