@@ -159,7 +159,9 @@ class Link:
     def owed(self, callback):
         """Ids of the requests that are still to be answered to it."""
         return [request_id for request_id, (one, _, _)
-                in self._pending.items() if one == callback]
+                in self._pending.items() if one == callback] + [
+                    request[3] for request in self._backlog
+                    if request[-1] == callback]
 
     @property
     def is_ready(self):
