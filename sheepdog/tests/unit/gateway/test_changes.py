@@ -412,8 +412,9 @@ class TestForOthers(case.FlockCase):
         await self.assert_at_rest(b'3')
 
     async def test_who_is_no_member_orders_nothing(self):
-        link = self.b.links.data(self.a.member)
         self.b.cluster.incarnation = 'stranger.1'
+        # (A link made before would go on speaking for the member.)
+        link = self.b.links.data(self.a.member)
         self.fabric.sever(self.b.name)
         await flock.turns()
         with self.assertRaises(errors.Transient):
