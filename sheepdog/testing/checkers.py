@@ -30,7 +30,7 @@ Moments are the numbers of a counter, so no two are the same.
 
 import collections
 import dataclasses
-from typing import Iterable, Optional
+from typing import Collection, Iterable, Optional
 
 NEVER = float('inf')
 BEFORE_ALL = float('-inf')
@@ -217,11 +217,17 @@ def _candidates(ended: list, done: int) -> tuple:
 
 def first_violation_with_cuts(operations: Iterable[Operation],
                               cuts: Iterable[float],
-                              initial: int = ZERO) -> Optional[Violation]:
+                              initial: int = ZERO,
+                              partial: Collection[float] = ()
+                              ) -> Optional[Violation]:
     """As ``first_violation``, but at each of the moments ``cuts`` writes
     that were not durable may have got lost (all machines were without
     power): what is left is the result of a beginning of the order that has
     at least all writes known to be durable.
+
+    At a cut that is ``partial`` not all machines were without power: what
+    was not durable before it is not durable after it either, though it was
+    read, and may be lost at the next one.
 
     What this finds is always wrong. It misses some cases where only the
     order among durable writes, as reads have seen it, tells.
@@ -255,7 +261,7 @@ def first_violation_with_cuts(operations: Iterable[Operation],
             violation = violation or found
             if found is None:
                 if durable_begin is None:
-                    survivors.append(value)
+                    survivors += feasible if low in partial else [value]
                 survivors += [
                     operation.value for operation in late + era
                     if operation.kind == WRITE and

@@ -16,8 +16,10 @@
 goes wrong is ``nemesis``'s, what clients do is ``workload``'s affair.
 """
 
+import asyncio
 import dataclasses
 import logging
+import re
 from typing import Any, Callable, Optional
 
 from sheepdog.cluster import api
@@ -33,6 +35,17 @@ from sheepdog.testing import world as world_module
 
 LOG = logging.getLogger(__name__)
 
+CLIENT = 'client '
+"""How the names of the tasks begin that are not the sheep's own."""
+
+WATCH_SECONDS = 0.5
+LINGER_SECONDS = 2.0
+LINGER_TIMES = 10
+ENDED_TASKS = re.compile(
+    r'^(store: .*|leader \d+|end of leading|desk|patrol|views|reclaim|'
+    r'drop stray copies)$')
+"""None of these may go on when a sheep has stopped. (Others may wait for
+answers on behalf of clients; the end of the process ends them.)"""
 META = '/meta'
 PORT = 7000
 HOST_DISK_BYTES = 256 << 20
@@ -75,6 +88,12 @@ class Node:
         self.sheep = None
         self.refusal = ''
         """Why the sheep did not start."""
+        self.is_leaving = False
+        """It is being taken out of the cluster, or shut down."""
+        self.is_sick = False
+        """Its disk has refused something: to be started anew."""
+        self.lapses = []
+        """When it lost its place, and as whom."""
         self.host.make_durable_directory(META)
 
     @property
@@ -87,10 +106,35 @@ class Node:
         return (self.is_running and sheep is not None and
                 sheep.cluster is not None and sheep.cluster.serving())
 
+    @property
+    def is_leading(self) -> bool:
+        return (self.is_running and self.sheep is not None and
+                self.sheep.cluster is not None and
+                self.sheep.cluster.explain()['is_leader'])
+
+    @property
+    def is_recovering(self) -> bool:
+        return (self.is_serving and self.sheep.recovery is not None and
+                self.sheep.recovery.active)
+
+    @property
+    def is_refused(self) -> bool:
+        return (self.is_running and self.sheep is not None and
+                self.sheep.cluster is not None and
+                self.sheep.cluster.status is api.Status.REFUSED)
+
+    def renew(self) -> None:
+        """An operator gives it an empty disk, and starts it."""
+        self.host.kill()
+        self.host.new_disk()
+        self.host.make_durable_directory(META)
+        self.start()
+
     def start(self) -> None:
         """A process, and a sheep in it."""
         self.sheep = None
         self.refusal = ''
+        self.is_sick = False
         world = self.host.start()
         world.spawn(self._start(world), 'sheep')
 
@@ -105,11 +149,34 @@ class Node:
                 settings.prepare(self)
             await sheep.start()
             sheep.cluster.add_listener(self)
+            world.spawn(self._exit_when_stopped(world, sheep), 'watch')
         except Exception as error:
             # What the daemon makes an exit code of.
             self.refusal = '%s: %s' % (type(error).__name__, error)
             LOG.info('%s does not start: %s', self.name, self.refusal)
             world.process.kill()
+
+    async def _exit_when_stopped(self, world, sheep) -> None:
+        """…as the daemon does. Nothing of the sheep may run by then."""
+        await sheep.wait_stopped()
+        for _ in range(LINGER_TIMES):
+            await asyncio.sleep(LINGER_SECONDS)
+            left = [name for name in self.tasks()
+                    if ENDED_TASKS.match(name)]
+            if not left:
+                break
+        else:
+            self.cluster.orphans.append('%s stopped and left tasks: %s' % (
+                world.process.name, ', '.join(left)))
+        world.process.kill()
+
+    def tasks(self) -> list:
+        """Names of the sheep's tasks that run, without those of clients.
+        """
+        tasks = self.cluster.simulation.loop.pending_tasks(
+            self.host.process)
+        return [_name_of(task) for task in tasks
+                if not task.get_name().startswith(CLIENT)]
 
     def _settings(self) -> settings_module.SheepSettings:
         settings = self.cluster.settings
@@ -134,13 +201,23 @@ class Node:
         self.cluster.say_epoch(self.name, new)
 
     def on_event(self, event: dict) -> None:
-        pass
+        state = self.sheep.cluster.state
+        self.cluster.events.say(
+            self.name, (state.created,) + state.position, repr(event))
 
     def on_lapse(self) -> None:
-        pass
+        self.lapses.append(self.cluster.simulation.loop.time())
 
     def on_shutdown(self) -> None:
         pass
+
+
+def _name_of(task) -> str:
+    """Its name, or, where it was given none, its coroutine's."""
+    name = task.get_name()
+    if name.startswith('task-'):
+        return 'task %s' % task.get_coro().__qualname__
+    return name
 
 
 class SimCluster:
@@ -151,10 +228,43 @@ class SimCluster:
         self.simulation = simulation
         self.settings = settings
         self.epochs = checkers.Agreement('the member list of epoch')
+        self.events = checkers.Agreement('the event at')
+        self.orphans = []
+        """What was left behind, as text."""
         self.nodes = {}
-        for number in range(settings.nodes):
-            name = 'n%d' % number
-            self.nodes[name] = Node(self, name, number)
+        self.gone = []
+        """Nodes that were taken out, with what is on their disks."""
+        self.copies = settings.copies
+        self._count = 0
+        for _ in range(settings.nodes):
+            self.add_node()
+
+    def add_node(self) -> Node:
+        """Another host, in a zone of its own."""
+        name = 'n%d' % self._count
+        self.nodes[name] = Node(self, name, self._count)
+        self._count += 1
+        return self.nodes[name]
+
+    def take_out(self, node: Node) -> None:
+        """It does not belong to the cluster any more."""
+        assert not node.is_running
+        del self.nodes[node.name]
+        node.is_leaving = False
+        self.gone.append(node)
+
+    def bring_back(self, node: Node) -> None:
+        self.gone.remove(node)
+        self.nodes[node.name] = node
+
+    def vdis(self) -> set:
+        """Ids of the VDIs that there are, as some sheep knows."""
+        serving = self.serving()
+        if not serving:
+            return set()
+        return {vdi_id for vdi_id, entry
+                in serving[0].sheep.cluster.state.vdis.items()
+                if not entry.deleted}
 
     def start(self) -> None:
         for node in self.nodes.values():
@@ -181,10 +291,13 @@ class SimCluster:
                    node.sheep.cluster.status is status
                    for node in self.nodes.values())
 
-    def is_well(self) -> bool:
-        """Everybody serves, in one view, and nothing is to be recovered."""
+    def is_well(self, without: Optional[Node] = None) -> bool:
+        """Everybody (but one) serves, in one view, and nothing is to be
+        recovered."""
         views = []
         for node in self.nodes.values():
+            if node is without:
+                continue
             if not node.is_serving:
                 return False
             sheep = node.sheep
@@ -193,7 +306,13 @@ class SimCluster:
                 return False
             views.append(sheep.cluster.view)
         return (all(view.epoch == views[0].epoch for view in views) and
-                len(views[0].members) == len(self.nodes))
+                len(views[0].members) == len(views))
+
+    async def keep_running(self) -> None:
+        """Start whoever ended, for ever."""
+        while True:
+            self.start()
+            await asyncio.sleep(WATCH_SECONDS)
 
     def wait_well(self, timeout: float) -> bool:
         return self.simulation.run_until(self.is_well, timeout)
@@ -223,7 +342,7 @@ class SimCluster:
             raise NotWell('not ready to be formatted:\n' + self.explain())
         node = next(iter(self.nodes.values()))
         node.run(node.sheep.cluster.execute('format', {
-            'copies': self.settings.copies,
+            'copies': self.copies,
             'block_size_shift': self.settings.block_size_shift}))
         if not self.wait_well(30):
             raise NotWell('not well after format:\n' + self.explain())

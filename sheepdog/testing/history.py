@@ -31,6 +31,7 @@ class History:
         self._operations = {}
         self._unflushed = {}
         self.cuts = []
+        self._partial = set()
 
     def now(self) -> int:
         self._moment += 1
@@ -86,9 +87,13 @@ class History:
             operation for operation in self._unflushed.get(handle, ())
             if operation.durable > now]
 
-    def power_cut(self) -> None:
-        """All copies lost what was not durable."""
+    def power_cut(self, is_total: bool = True) -> None:
+        """All copies may have lost what was not durable. Not
+        ``is_total``: some sheep are still up, and what they have in memory
+        only may be lost the next time."""
         self.cuts.append(self.now())
+        if not is_total:
+            self._partial.add(self.cuts[-1])
         self._unflushed = {}
 
     def count(self, kind: str) -> int:
@@ -120,4 +125,5 @@ class History:
                     operation.value == checkers.TORN and
                     operation.end != checkers.NEVER):
                 return checkers.Violation('a torn block', (operation,))
-        return checkers.first_violation_with_cuts(operations, self.cuts)
+        return checkers.first_violation_with_cuts(
+            operations, self.cuts, partial=self._partial)

@@ -339,6 +339,7 @@ class DiskImage:
         self.is_read_only = False
         self.has_attributes = True
         self._numbers = 0
+        self._filled_pages = 0
 
     @property
     def boot_id(self) -> str:
@@ -350,6 +351,16 @@ class DiskImage:
 
     def free_pages(self) -> int:
         return self.total_pages - self.used_pages
+
+    def fill(self, left: int) -> None:
+        """Other people's files take all but ``left`` pages."""
+        self.unfill()
+        self._filled_pages = max(0, self.free_pages() - left)
+        self.used_pages += self._filled_pages
+
+    def unfill(self) -> None:
+        self.used_pages -= self._filled_pages
+        self._filled_pages = 0
 
     def lookup(self, path: str):
         """The inode or directory at a path.
@@ -416,7 +427,7 @@ class DiskImage:
                     place.lose_power(random)
 
         visit(self.root)
-        self.used_pages = 0
+        self.used_pages = self._filled_pages
         for _, inode in self.files():
             inode.is_linked = True
             self.used_pages += inode.allocated_pages()

@@ -39,6 +39,8 @@ class CoordinationSettings:
     """That a snapshot comes up to a tick late."""
     double_chance: float = 0.05
     """That it comes twice."""
+    lost_chance: float = 0.0
+    """That it never comes; the next one does."""
     rival_chance: float = 0.1
     """That one who is not the oldest tries to lead, too."""
     notices_kills: bool = False
@@ -320,6 +322,9 @@ class SimMembership:
             await asyncio.sleep(settings.tick_seconds *
                                 self._random.random())
         if self._has_stopped or not self.lease_valid():
+            return
+        if (settings.lost_chance and
+                self._random.random() < settings.lost_chance):
             return
         self._listener.on_members(members, leader)
         if self._random.random() < settings.double_chance:

@@ -15,14 +15,16 @@
 Each fault ends by itself after a while. The nemesis knows what it may ask
 for: as long as a cluster is well, the power of one node (of more, where
 there are more copies) may go without any loss; when more goes at once, what
-was not durable may be lost, and the history is told.
+was not durable may be lost, and the history is told. Bits rot in one copy
+at a time, and only where the others are there to mend it.
 """
 
-import asyncio
 import dataclasses
-import random
+from typing import Collection
 
 from sheepdog.testing import history as history_module
+from sheepdog.testing import rot as rot_module
+from sheepdog.testing import steps
 
 
 @dataclasses.dataclass
@@ -30,206 +32,297 @@ class NemesisSettings:
     pause_seconds: float = 1.5
     """Between faults, on average."""
     weights: dict = dataclasses.field(default_factory=lambda: {
-        'kill': 4, 'kill_in_the_middle': 4, 'kill_all': 1,
+        'kill': 3, 'kill_in_the_middle': 4, 'kill_leader': 3,
+        'kill_in_recovery': 3, 'kill_all': 1,
         'power_cut': 2, 'power_cut_all': 1.5, 'stop': 2, 'cut_link': 2,
         'cut_one_way': 2, 'isolate': 2, 'vanish': 2, 'lose_coordination': 3,
         'slow_link': 2, 'slow_disk': 2, 'reset': 3,
-        'jump': 1})
+        'fill_disk': 1, 'fail_reads': 1, 'fail_writes': 1, 'fail_syncs': 1,
+        'rot': 2, 'rot_journal': 0.5, 'jump': 1})
     down_seconds: float = 3.0
     """How long a killed sheep stays away, on average."""
     fault_seconds: float = 4.0
     """How long other faults last, on average."""
 
 
-class Nemesis:
+class Nemesis(steps.Steps):
     """``run`` until cancelled, then ``heal``."""
 
     def __init__(self, cluster, settings: NemesisSettings,
-                 history: history_module.History, seed: str):
+                 history: history_module.History, seed: str,
+                 without: Collection[str] = ()):
+        super().__init__('fault', cluster.simulation.trace, seed,
+                         settings.weights, settings.pause_seconds, without)
         self.cluster = cluster
         self.settings = settings
-        self.counts = {}
         self._history = history
         self._simulation = cluster.simulation
-        self._random = random.Random(seed)
-        self._is_over = False
+        self._decay = rot_module.Rot(cluster)
+        self._returning = {}
         self._is_whole = True
         """Nothing that is acknowledged stands on fewer copies than it
         should: all has been well since the last node was lost."""
 
-    async def run(self) -> None:
-        names = list(self.settings.weights)
-        weights = list(self.settings.weights.values())
-        while not self._is_over:
-            await asyncio.sleep(self._random.expovariate(
-                1 / self.settings.pause_seconds))
-            if self._is_over:
-                return
-            self._look()
-            name, = self._random.choices(names, weights)
-            self.counts[name] = self.counts.get(name, 0) + 1
-            self._simulation.trace.note('nemesis', name)
-            getattr(self, '_' + name)()
-
     def heal(self) -> None:
         """No more faults; whoever is down comes back."""
-        self._is_over = True
+        self.is_over = True
         self._simulation.heal()
         for node in self.cluster.nodes.values():
             if node.is_running:
                 node.host.process.kill_after(0)
             if not node.host.is_on:
                 node.host.power_on()
+            if node.is_sick:
+                node.host.kill()
         self.cluster.start()
 
-    def _look(self) -> None:
+    def look(self) -> None:
         if not self._is_whole and self.cluster.is_well():
             self._is_whole = True
+        self._decay.look()
+        for node in self._nodes():
+            if not node.is_running and node.name not in self._returning:
+                # It ended by itself; whoever watches it starts it again.
+                self._start_later(node)
+
+    def unsettled(self) -> None:
+        """Somebody comes or goes: not all copies are where they should be.
+        """
+        self._is_whole = False
 
     # Choices.
 
-    def _node(self):
-        nodes = list(self.cluster.nodes.values())
-        return nodes[self._random.randrange(len(nodes))]
+    def _nodes(self) -> list:
+        return [node for node in self.cluster.nodes.values()
+                if not node.is_leaving]
 
-    def _two(self) -> tuple:
-        one, other = self._random.sample(list(self.cluster.nodes.values()),
-                                         2)
+    def _node(self, source):
+        nodes = list(self.cluster.nodes.values())
+        return nodes[source.randrange(len(nodes))]
+
+    def _two(self, source) -> tuple:
+        one, other = source.sample(list(self.cluster.nodes.values()), 2)
         return one.host, other.host
 
-    def _after(self, mean_seconds: float, function, *arguments) -> None:
+    def _after(self, source, mean_seconds: float, function,
+               *arguments) -> None:
         """…unless all is healed by then."""
         def call():
-            if not self._is_over:
+            if not self.is_over:
                 function(*arguments)
 
         self._simulation.loop.call_later(
-            self._random.expovariate(1 / mean_seconds), call)
+            source.expovariate(1 / mean_seconds), call)
 
     # Processes.
 
     def _start(self, node) -> None:
+        self._returning.pop(node.name, None)
+        if (node.is_leaving or
+                self.cluster.nodes.get(node.name) is not node):
+            return
         if not node.host.is_on:
             node.host.power_on()
         if not node.is_running:
             node.start()
 
-    def _start_later(self, node) -> None:
-        self._after(self.settings.down_seconds, self._start, node)
+    def _start_later(self, node, source=None) -> None:
+        self._returning[node.name] = True
+        seconds = self.settings.down_seconds
+        if source is None:
+            self._simulation.loop.call_later(seconds, self._start_if, node)
+        else:
+            self._after(source, seconds, self._start, node)
 
-    def _kill(self) -> None:
-        node = self._node()
+    def _start_if(self, node) -> None:
+        if not self.is_over:
+            self._start(node)
+
+    def _kill(self, source) -> None:
+        self._end(self._node(source), source)
+
+    def _end(self, node, source) -> None:
         node.host.kill()
         self._is_whole = False
-        self._start_later(node)
+        self._start_later(node, source)
 
-    def _kill_in_the_middle(self) -> None:
+    def _kill_in_the_middle(self, source) -> None:
         """…of whatever it does then, to the disk or the network."""
-        node = self._node()
+        self._end_soon(self._node(source), source, 300)
+
+    def _end_soon(self, node, source, operations: int) -> None:
         if node.is_running:
-            node.host.process.kill_after(1 + self._random.randrange(300))
-            node.host.process.on_kill(lambda: self._start_later(node))
+            node.host.process.kill_after(1 + source.randrange(operations))
+            node.host.process.on_kill(
+                lambda: self._start_later(node, source))
         self._is_whole = False
 
-    def _kill_all(self) -> None:
-        for node in self.cluster.nodes.values():
-            node.host.kill()
-            self._start_later(node)
-        self._is_whole = False
+    def _kill_leader(self, source) -> None:
+        """At once, or in the middle of what it tells the others."""
+        leaders = [node for node in self._nodes() if node.is_leading]
+        if not leaders:
+            return
+        if source.random() < 0.5:
+            self._end_soon(leaders[0], source, 40)
+        else:
+            self._end(leaders[0], source)
 
-    def _stop(self) -> None:
+    def _kill_in_recovery(self, source) -> None:
+        """Who is behind, or who hands it what it lacks."""
+        nodes = self._nodes()
+        behind = [node for node in nodes if node.is_recovering]
+        if not behind:
+            return
+        if source.random() < 0.5:
+            behind = nodes
+        self._end_soon(behind[source.randrange(len(behind))], source, 60)
+
+    def _kill_all(self, source) -> None:
+        for node in self._nodes():
+            self._end(node, source)
+
+    def _stop(self, source) -> None:
         """SIGSTOP: it does not know that time goes by."""
-        host = self._node().host
+        host = self._node(source).host
         host.stop()
-        self._after(self.settings.fault_seconds, host.resume)
+        self._after(source, self.settings.fault_seconds, host.resume)
         self._is_whole = False
 
     # Power.
 
-    def _power_cut(self) -> None:
-        self._cut_power([self._node()])
+    def _power_cut(self, source) -> None:
+        self._cut_power([self._node(source)], source)
 
-    def _power_cut_all(self) -> None:
-        self._cut_power(list(self.cluster.nodes.values()))
+    def _power_cut_all(self, source) -> None:
+        self._cut_power(list(self.cluster.nodes.values()), source)
 
-    def _cut_power(self, nodes: list) -> None:
-        copies = min(self.cluster.settings.copies, len(self.cluster.nodes))
+    def _cut_power(self, nodes: list, source) -> None:
+        copies = min(self.cluster.copies, len(self.cluster.nodes))
         if not self._is_whole or len(nodes) >= copies:
-            self._history.power_cut()
+            if self._decay.is_there:
+                # The good copies might go.
+                return
+            self._history.power_cut(
+                is_total=len(nodes) == len(self.cluster.nodes))
         self._is_whole = False
         for node in nodes:
             node.host.power_cut()
-            self._start_later(node)
+            self._start_later(node, source)
 
     # Network and coordination.
 
-    def _cut_link(self) -> None:
-        one, other = self._two()
-        self._cut([(one, other), (other, one)])
+    def _cut_link(self, source) -> None:
+        one, other = self._two(source)
+        self._cut([(one, other), (other, one)], source)
 
-    def _cut_one_way(self) -> None:
-        self._cut([self._two()])
+    def _cut_one_way(self, source) -> None:
+        self._cut([self._two(source)], source)
 
-    def _isolate(self) -> None:
+    def _isolate(self, source) -> None:
         """From all others, not from the coordination service."""
-        self._isolate_host(self._node().host)
+        self._isolate_host(self._node(source).host, source)
 
-    def _vanish(self) -> None:
+    def _vanish(self, source) -> None:
         """From everything; it does not know why it is so quiet."""
-        host = self._node().host
-        self._isolate_host(host)
-        self._block(host)
+        host = self._node(source).host
+        self._isolate_host(host, source)
+        self._block(host, source)
 
-    def _isolate_host(self, host) -> None:
+    def _isolate_host(self, host, source) -> None:
         others = [node.host for node in self.cluster.nodes.values()
                   if node.host is not host]
         self._cut([(host, other) for other in others] +
-                  [(other, host) for other in others])
+                  [(other, host) for other in others], source)
 
-    def _cut(self, links: list) -> None:
+    def _cut(self, links: list, source) -> None:
         fabric = self._simulation.fabric
-        for source, target in links:
-            fabric.block(source.name, target.name)
+        for one, other in links:
+            fabric.block(one.name, other.name)
 
         def heal():
-            for source, target in links:
-                fabric.unblock(source.name, target.name)
+            for one, other in links:
+                fabric.unblock(one.name, other.name)
 
-        self._after(self.settings.fault_seconds, heal)
+        self._after(source, self.settings.fault_seconds, heal)
         self._is_whole = False
 
-    def _reset(self) -> None:
-        one, other = self._two()
+    def _reset(self, source) -> None:
+        one, other = self._two(source)
         self._simulation.fabric.reset(one.name, other.name)
 
-    def _slow_link(self) -> None:
-        one, other = self._two()
+    def _slow_link(self, source) -> None:
+        one, other = self._two(source)
         fabric = self._simulation.fabric
-        fabric.slow(one.name, other.name, 0.3 * self._random.random())
-        self._after(self.settings.fault_seconds, fabric.slow, one.name,
-                    other.name, 0.0)
+        fabric.slow(one.name, other.name, 0.3 * source.random())
+        self._after(source, self.settings.fault_seconds, fabric.slow,
+                    one.name, other.name, 0.0)
 
-    def _lose_coordination(self) -> None:
-        self._block(self._node().host)
+    def _lose_coordination(self, source) -> None:
+        self._block(self._node(source).host, source)
 
-    def _block(self, host) -> None:
+    def _block(self, host, source) -> None:
         coordination = self._simulation.coordination
         coordination.block(host.name)
-        self._after(self.settings.fault_seconds * 2, coordination.unblock,
-                    host.name)
+        self._after(source, self.settings.fault_seconds * 2,
+                    coordination.unblock, host.name)
         self._is_whole = False
 
-    # The rest.
+    # Disks.
 
-    def _slow_disk(self) -> None:
-        faults = self._node().host.faults
-        faults.slowness = 1 + 200 * self._random.random() ** 3
+    def _slow_disk(self, source) -> None:
+        faults = self._node(source).host.faults
+        faults.slowness = 1 + 200 * source.random() ** 3
 
         def heal():
             faults.slowness = 1.0
 
-        self._after(self.settings.fault_seconds, heal)
+        self._after(source, self.settings.fault_seconds, heal)
 
-    def _jump(self) -> None:
-        self._node().host.jump(
-            self._random.choice((-1, 1)) * self._random.random() * 7200)
+    def _fill_disk(self, source) -> None:
+        """Somebody else's files take (nearly) all that is left."""
+        host = self._node(source).host
+        host.image.fill(source.choice((0, 1, 8, 64)))
+        self._after(source, self.settings.fault_seconds, host.image.unfill)
+        self._is_whole = False
+
+    def _fail_reads(self, source) -> None:
+        self._fail(source, 'fails_reads')
+
+    def _fail_writes(self, source) -> None:
+        self._fail(source, 'fails_writes')
+
+    def _fail_syncs(self, source) -> None:
+        self._fail(source, 'fails_syncs')
+
+    def _fail(self, source, what: str) -> None:
+        """EIO for a while; then the operator has mended the disk, and
+        starts the sheep anew."""
+        node = self._node(source)
+        setattr(node.host.faults, what, True)
+        node.is_sick = True
+        self._is_whole = False
+
+        def heal():
+            setattr(node.host.faults, what, False)
+            self._after(source, 2.0, self._end_sick, node, source)
+
+        self._after(source, self.settings.fault_seconds, heal)
+
+    def _end_sick(self, node, source) -> None:
+        if node.is_sick:
+            self._end(node, source)
+
+    def _rot(self, source) -> None:
+        """A bit of an object's file flips, where all copies are good."""
+        if self._is_whole and self.cluster.is_well():
+            self._decay.flip_object(source)
+
+    def _rot_journal(self, source) -> None:
+        if self._is_whole and self.cluster.is_well():
+            self._decay.flip_journal(source)
+
+    # The rest.
+
+    def _jump(self, source) -> None:
+        self._node(source).host.jump(
+            source.choice((-1, 1)) * source.random() * 7200)

@@ -23,8 +23,10 @@ import logging
 import multiprocessing
 import pkgutil
 import sys
+from typing import Optional
 
 from sheepdog.testing import scenario
+from sheepdog.testing import shrink
 
 BUILD = 'sheepdog.cmd.wiring:build_sheep'
 """By name: this room and that of commands do not know each other."""
@@ -39,8 +41,15 @@ def seeds_of(text: str) -> list:
     return seeds
 
 
-def run_one(seed: int, build: str = BUILD) -> scenario.Result:
-    return scenario.run_seed(seed, pkgutil.resolve_name(build))
+def run_one(seed: int, build: str = BUILD, without=(),
+            seconds: Optional[float] = None) -> scenario.Result:
+    """``seconds`` of trouble instead of the usual."""
+    def change(changed):
+        if seconds is not None:
+            changed.trouble_seconds = seconds
+
+    return scenario.run_seed(seed, pkgutil.resolve_name(build), change,
+                             without)
 
 
 def main(arguments=None) -> int:
@@ -49,6 +58,12 @@ def main(arguments=None) -> int:
     parser.add_argument('--jobs', type=int, default=1)
     parser.add_argument('--build', default=BUILD,
                         help='what makes a sheep (%(default)s)')
+    parser.add_argument('--without', default='',
+                        help='faults, chores and clients to leave out')
+    parser.add_argument('--seconds', type=float,
+                        help='of trouble')
+    parser.add_argument('--shrink', action='store_true',
+                        help='make a failing seed as small as it goes')
     parser.add_argument('--trace', action='store_true',
                         help='print the last events of a failing seed')
     parser.add_argument('--log', default='CRITICAL',
@@ -56,7 +71,9 @@ def main(arguments=None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=options.log.upper(),
                         format='%(levelname)s %(name)s %(message)s')
-    run = functools.partial(run_one, build=options.build)
+    run = functools.partial(
+        run_one, build=options.build, seconds=options.seconds,
+        without=tuple(filter(None, options.without.split(','))))
     failed = []
     for result in _results(run, options.seeds, options.jobs):
         print(result, flush=True)
@@ -64,9 +81,20 @@ def main(arguments=None) -> int:
             failed.append(result.seed)
             if options.trace:
                 print(result.trace)
+            if options.shrink:
+                print(shrunk(result, options.build), flush=True)
     if failed:
         print('failed: %s' % ','.join(map(str, failed)))
     return 1 if failed else 0
+
+
+def shrunk(result: scenario.Result, build: str = BUILD) -> str:
+    """The story of a failing seed, as short as it gets."""
+    def run(without, seconds):
+        return run_one(result.seed, build, without, seconds)
+
+    return shrink.describe(shrink.shrink(run, result,
+                                         scenario.TROUBLE_SECONDS))
 
 
 def _results(run, seeds, jobs):

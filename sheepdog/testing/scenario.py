@@ -24,10 +24,11 @@ import random
 import signal
 import traceback
 import warnings
-from typing import Callable, Optional
+from typing import Callable, Collection, Optional
 
 from sheepdog.model import errors
 from sheepdog.testing import checkers
+from sheepdog.testing import chores as chores_module
 from sheepdog.testing import cluster as cluster_module
 from sheepdog.testing import disk
 from sheepdog.testing import fabric
@@ -35,10 +36,12 @@ from sheepdog.testing import history as history_module
 from sheepdog.testing import loop as loop_module
 from sheepdog.testing import membership
 from sheepdog.testing import nemesis as nemesis_module
+from sheepdog.testing import rest
 from sheepdog.testing import workload as workload_module
 from sheepdog.testing import world as world_module
 
-TROUBLE_SECONDS = 25.0
+TROUBLE_SECONDS = 20.0
+SETTLE_LEASES = 2
 WELL_SECONDS = 120.0
 """After all faults have ended, all must be well again within this."""
 END_SECONDS = 60.0
@@ -73,6 +76,10 @@ class Result:
     failures: list = dataclasses.field(default_factory=list)
     counts: dict = dataclasses.field(default_factory=dict)
     trace: str = ''
+    parts: dict = dataclasses.field(default_factory=dict)
+    """Label → kind of all that may be left out."""
+    outcomes: dict = dataclasses.field(default_factory=dict)
+    """How the chores ended: text → times."""
 
     def __str__(self):
         return 'seed %d digest %s %s%s' % (
@@ -82,10 +89,16 @@ class Result:
 
 
 class Scenario:
-    """What a seed stands for; ``change`` may adjust it before it runs."""
+    """What a seed stands for; ``change`` may adjust it before it runs.
 
-    def __init__(self, seed: int, build: Callable):
+    ``without``: labels of what is left out (see ``steps`` and
+    ``Result.parts``).
+    """
+
+    def __init__(self, seed: int, build: Callable,
+                 without: Collection[str] = ()):
         self.seed = seed
+        self.without = frozenset(without)
         source = random.Random('%s/scenario' % seed)
         self.trouble_seconds = TROUBLE_SECONDS
         self.network = fabric.NetworkSettings(
@@ -94,8 +107,9 @@ class Scenario:
             split_chance=source.choice((0.02, 0.2)))
         self.coordination = membership.CoordinationSettings(
             notices_kills=source.random() < 0.3,
-            late_chance=source.choice((0.0, 0.1, 0.3)))
-        nodes = source.choice((3, 3, 4, 5))
+            late_chance=source.choice((0.0, 0.1, 0.3)),
+            lost_chance=source.choice((0.0, 0.0, 0.1)))
+        nodes = source.choice((3, 3, 4, 5, 7))
         self.cluster = cluster_module.ClusterSettings(
             build, nodes=nodes,
             copies=source.choice((2, 3, 3)) if nodes > 3 else 3,
@@ -105,11 +119,23 @@ class Scenario:
                 cold_chance=source.choice((0.0, 0.1))))
         self.workload = workload_module.WorkloadSettings(
             fua_share=source.choice((0.1, 0.5, 0.9)),
+            zero_share=source.choice((0.02, 0.1)),
             session_operations=source.choice((20, 300)),
-            think_seconds=source.choice((0.02, 0.05)))
+            think_seconds=source.choice((0.03, 0.08)))
         self.nemesis = nemesis_module.NemesisSettings(
-            pause_seconds=source.choice((1.0, 2.0, 5.0)),
+            pause_seconds=source.choice((0.7, 1.5, 4.0)),
             down_seconds=source.choice((0.5, 3.0)))
+        self.chores = chores_module.ChoreSettings(
+            pause_seconds=source.choice((0.7, 2.0, 6.0)))
+
+    def leave_alone(self) -> None:
+        """No operators, few nodes, and volumes that stay as they are."""
+        self.cluster.nodes = min(self.cluster.nodes, 4)
+        self.chores.pause_seconds = 1e9
+        self.workload.volumes = self.workload.volumes[:2]
+        self.workload.grown_bytes = self.workload.volume_bytes = 6 << 20
+        self.workload.clients_per_volume = 3
+        self.workload.large_share = 0.0
 
     def run(self) -> Result:
         result = Result(self.seed)
@@ -124,7 +150,7 @@ class Scenario:
         with world_module.Simulation(self.seed, self.network,
                                      self.coordination) as simulation:
             try:
-                self._run(simulation, result)
+                _Run(self, simulation, result).run()
             except (loop_module.Stuck, cluster_module.NotWell) as error:
                 result.failures.append(str(error))
             except loop_module.OutOfTime as error:
@@ -138,65 +164,122 @@ class Scenario:
             if result.failures:
                 result.trace = simulation.trace.text()
 
-    def _run(self, simulation, result: Result) -> None:
-        cluster = cluster_module.SimCluster(simulation, self.cluster)
-        cluster.format()
-        history = history_module.History()
-        workload = workload_module.Workload(
-            cluster, self.workload, history, '%s/workload' % self.seed)
-        workload.create_volumes()
-        workload.start()
-        nemesis = nemesis_module.Nemesis(
-            cluster, self.nemesis, history, '%s/nemesis' % self.seed)
-        trouble = simulation.loop.create_task(nemesis.run())
-        simulation.run_for(self.trouble_seconds)
-        nemesis.heal()
-        simulation.run(asyncio.wait([trouble]))
-        self._check_liveness(cluster, workload, result)
-        workload.finish()
-        if not result.failures:
-            self._check_end(cluster, workload, result)
-        result.failures += ['history of %s: %s' % found
-                            for found in history.check()]
-        result.failures += cluster.epochs.violations
-        result.counts.update(
-            nodes=self.cluster.nodes, copies=self.cluster.copies,
-            epochs=len(cluster.epochs), cuts=len(history.cuts),
-            writes=history.count(checkers.WRITE),
-            reads=history.count(checkers.READ),
-            faults=sum(nemesis.counts.values()))
 
-    def _check_liveness(self, cluster, workload, result: Result) -> None:
+class _Run:
+    """The parts of one run, and their order."""
+
+    def __init__(self, scenario: Scenario, simulation, result: Result):
+        self.simulation = simulation
+        self.result = result
+        self._scenario = scenario
+        seed, without = scenario.seed, scenario.without
+        self.cluster = cluster_module.SimCluster(simulation,
+                                                 scenario.cluster)
+        self.history = history_module.History()
+        self.workload = workload_module.Workload(
+            self.cluster, scenario.workload, self.history,
+            '%s/workload' % seed, without)
+        self.nemesis = nemesis_module.Nemesis(
+            self.cluster, scenario.nemesis, self.history,
+            '%s/nemesis' % seed, without)
+        self.chores = chores_module.Chores(
+            self.cluster, self.workload, scenario.chores,
+            self.nemesis.unsettled, '%s/chores' % seed, without)
+
+    def run(self) -> None:
+        self.cluster.format()
+        self.workload.create_volumes()
+        self.workload.start()
+        loop = self.simulation.loop
+        troubles = [loop.create_task(self.nemesis.run()),
+                    loop.create_task(self.chores.run())]
+        self.simulation.run_for(self._scenario.trouble_seconds)
+        self.chores.heal()
+        self.nemesis.heal()
+        loop.create_task(self.cluster.keep_running())
+        self._settle(troubles)
+        self._check_liveness()
+        if not self.result.failures:
+            self._check_end()
+        self._judge()
+        self._count()
+
+    def _settle(self, troubles: list) -> None:
+        """What went wrong before may cost a sheep its place as long as a
+        lease lasts, or make it ask for what nobody answers."""
+        for trouble in troubles:
+            trouble.cancel()
+        self.simulation.run(asyncio.wait(troubles))
+        ttl = self._scenario.coordination.ttl_seconds
+        self.simulation.run_for(SETTLE_LEASES * ttl)
+        self.chores.look()
+
+    def _check_liveness(self) -> None:
+        cluster = self.cluster
+        self._calm_since = self.simulation.loop.time()
         if not cluster.wait_well(WELL_SECONDS):
-            result.failures.append('not well %d s after all faults:\n%s' % (
+            self._fail('not well %d s after all faults:\n%s' % (
                 WELL_SECONDS, cluster.explain()))
-        workload.finish()
-        if not cluster.simulation.run_until(workload.has_finished,
-                                            END_SECONDS):
-            result.failures.append('requests without an answer:\n%s' %
-                                   cluster.explain())
+        self.workload.finish()
+        if not self.simulation.run_until(self.workload.has_finished,
+                                         END_SECONDS):
+            self._fail('requests without an answer:\n%s' %
+                       cluster.explain())
 
-    def _check_end(self, cluster, workload, result: Result) -> None:
+    def _check_end(self) -> None:
+        cluster = self.cluster
         if not cluster.wait_well(WELL_SECONDS):
-            result.failures.append('not well at rest:\n%s' %
-                                   cluster.explain())
+            self._fail('not well at rest:\n%s' % cluster.explain())
             return
         for node in cluster.serving():
             try:
-                workload.read_everything(node)
+                self.workload.read_everything(node)
             except errors.SheepdogError as error:
-                result.failures.append('%s cannot be read through: %r' % (
+                self._fail('%s cannot be read through: %r' % (
                     node.name, error))
-        result.failures += cluster.copies_differ()
+        # Reading may have found what has rotted: it is mended first.
+        self.result.failures += rest.wait(cluster)
+        self.result.failures += cluster.copies_differ()
+        self.result.failures += [
+            '%s lost its place at %s, long after all faults' % (
+                node.name, when) for node in cluster.nodes.values()
+            for when in node.lapses if when > self._calm_since]
+        state = next(iter(cluster.nodes.values())).sheep.cluster.state
+        self.result.failures += self.chores.judge(state)
+
+    def _judge(self) -> None:
+        self.result.failures += ['history of %s: %s' % found
+                                 for found in self.history.check()]
+        for said in (self.cluster.epochs.violations,
+                     self.cluster.events.violations,
+                     self.cluster.orphans, self.workload.violations):
+            self.result.failures += said
+
+    def _count(self) -> None:
+        self.result.parts = {
+            **self.nemesis.done, **self.chores.done,
+            **{name: 'client' for name in self.workload.names}}
+        self.result.outcomes = dict(self.chores.outcomes)
+        self.result.counts.update(
+            nodes=len(self.cluster.nodes), copies=self.cluster.copies,
+            epochs=len(self.cluster.epochs), cuts=len(self.history.cuts),
+            writes=self.history.count(checkers.WRITE),
+            reads=self.history.count(checkers.READ),
+            faults=len(self.nemesis.done), chores=len(self.chores.done))
+
+    def _fail(self, what: str) -> None:
+        self.result.failures.append(what)
 
 
 def run_seed(seed: int, build: Callable,
-             change: Optional[Callable[[Scenario], None]] = None) -> Result:
+             change: Optional[Callable[[Scenario], None]] = None,
+             without: Collection[str] = ()) -> Result:
     """Run one seed with sheep made by ``build``.
 
     :param change: adjusts the scenario, say to plant a bug
+    :param without: labels of what to leave out
     """
-    scenario = Scenario(seed, build)
+    scenario = Scenario(seed, build, without)
     if change is not None:
         change(scenario)
     return scenario.run()

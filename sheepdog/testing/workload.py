@@ -24,9 +24,11 @@ import asyncio
 import dataclasses
 import random
 import struct
+from typing import Collection
 
 from sheepdog.model import errors
 from sheepdog.testing import checkers
+from sheepdog.testing import cluster as cluster_module
 from sheepdog.testing import history as history_module
 
 UNIT_BYTES = 512
@@ -58,10 +60,17 @@ def value_of(data: bytes, place: int) -> int:
 
 @dataclasses.dataclass
 class WorkloadSettings:
-    volumes: tuple = (('shared', True), ('alone', False))
+    volumes: tuple = (('shared', True), ('alone', False), ('churn', False))
     """(name, opened shared by many?)"""
-    volume_bytes: int = 6 << 20
-    clients_per_volume: int = 3
+    recycled: tuple = ('churn',)
+    """Volumes that are deleted and made again."""
+    volume_bytes: int = 4 << 20
+    grown_bytes: int = 6 << 20
+    """Up to here requests go, where a volume was grown."""
+    large_share: float = 0.01
+    """Of the writes that go over many blocks."""
+    large_units: int = 300
+    clients_per_volume: int = 2
     hot_units: int = 12
     """Per volume; spread over all its objects, some of them adjacent."""
     units_max: int = 12
@@ -82,14 +91,21 @@ class Workload:
     """All clients of a run."""
 
     def __init__(self, cluster, settings: WorkloadSettings,
-                 history: history_module.History, seed: str):
+                 history: history_module.History, seed: str,
+                 without: Collection[str] = ()):
+        """``without``: names of clients that do nothing."""
         self.cluster = cluster
         self.settings = settings
         self.history = history
+        self.seed = seed
         self.random = random.Random(seed)
+        self._without = without
         self.is_over = False
         self.hot = self._choose_hot()
         self.clients = []
+        self.names = []
+        self.violations = []
+        self._sizes = {}
         self.refused = {}
         """What opens and requests failed with: name of the error → times.
         """
@@ -100,7 +116,8 @@ class Workload:
         settings = self.settings
         object_units = ((1 << self.cluster.settings.block_size_shift) //
                         UNIT_BYTES)
-        units = settings.volume_bytes // UNIT_BYTES
+        units = max(settings.grown_bytes,
+                    settings.volume_bytes) // UNIT_BYTES
         places = []
         while len(places) < settings.hot_units:
             base = self.random.randrange(units // object_units)
@@ -120,8 +137,11 @@ class Workload:
         loop = self.cluster.simulation.loop
         for name, is_shared in self.settings.volumes:
             for number in range(self.settings.clients_per_volume):
-                client = Client(self, '%s-%d' % (name, number), name,
+                client = Client(self, 'client:%s-%d' % (name, number), name,
                                 is_shared)
+                self.names.append(client.name)
+                if client.name in self._without:
+                    continue
                 self.clients.append(loop.create_task(client.run()))
 
     def finish(self) -> None:
@@ -135,21 +155,54 @@ class Workload:
         name = type(error).__name__
         self.refused[name] = self.refused.get(name, 0) + 1
 
+    def note_size(self, name: str, created: int, size: int) -> None:
+        """A volume is known to be so large from now on."""
+        self._sizes[name, created] = max(size,
+                                         self.size_of(name, created))
+
+    def size_of(self, name: str, created: int) -> int:
+        """The least that it may have."""
+        return self._sizes.get((name, created), self.settings.volume_bytes)
+
+    async def open(self, sheep, name: str, **how) -> tuple:
+        """``(volume, when it was created)``: a volume that was deleted and
+        made anew is another one.
+
+        :raises SheepdogError:
+        """
+        created = sheep.catalogue.find(name).created
+        size = self.size_of(name, created)
+        volume = await sheep.volumes.open(name, **how)
+        entry = sheep.cluster.state.vdis.get(volume.vdi_id)
+        if entry is None or entry.created != created or entry.deleted:
+            await volume.close()
+            raise errors.NotServing('another volume meanwhile')
+        if volume.size < size:
+            self.violations.append(
+                '%s has %d bytes though it was grown to %d' % (
+                    name, volume.size, size))
+        return volume, created
+
     def read_everything(self, node) -> None:
         """As one more client: what is there in the end."""
         node.run(self._read_everything(node))
 
     async def _read_everything(self, node) -> None:
+        names = node.sheep.catalogue.names()
         for name, _ in self.settings.volumes:
-            volume = await node.sheep.volumes.open(name, read_only=True)
+            if name not in names:
+                continue
+            volume, created = await self.open(node.sheep, name,
+                                              read_only=True)
             units = {place + i for place in self.hot
                      for i in range(self.settings.units_max)}
-            last = self.settings.volume_bytes // UNIT_BYTES
+            last = min(volume.size,
+                       self.settings.grown_bytes) // UNIT_BYTES
             for unit in sorted(units):
                 if unit >= last:
                     continue
                 operations = self.history.begin_read(
-                    'end-' + node.name, [(name, unit)])
+                    'end-' + node.name, [(name, created, unit)])
                 data = await volume.read(unit * UNIT_BYTES, UNIT_BYTES)
                 self.history.end_read(operations,
                                       [value_of(data, unit)])
@@ -162,11 +215,10 @@ class Client:
     def __init__(self, workload: Workload, name: str, volume: str,
                  is_shared: bool):
         self._workload = workload
-        self._name = name
+        self.name = name
         self._volume = volume
         self._is_shared = is_shared
-        self._random = workload.random
-        self._session = None
+        self._random = random.Random('%s/%s' % (workload.seed, name))
 
     async def run(self) -> None:
         """In no process: a client outlives the sheep that it uses."""
@@ -178,7 +230,8 @@ class Client:
                 continue
             node = nodes[self._random.randrange(len(nodes))]
             world = node.host.world
-            task = world.spawn(self._use(node.sheep), self._name)
+            task = world.spawn(self._use(node.sheep),
+                               cluster_module.CLIENT + self.name)
             while not task.done() and world.process.is_alive:
                 await asyncio.sleep(WATCH_SECONDS)
             await asyncio.sleep(self._think())
@@ -191,20 +244,21 @@ class Client:
         """In the sheep's process."""
         workload = self._workload
         try:
-            volume = await sheep.volumes.open(self._volume,
-                                              shared=self._is_shared)
+            volume, created = await workload.open(
+                sheep, self._volume, shared=self._is_shared)
         except errors.SheepdogError as error:
             workload.note_error(error)
             await asyncio.sleep(WATCH_SECONDS)
             return
-        session = _Session(volume, self._random.random() <
+        session = _Session(sheep, volume, created, self._random.random() <
                            workload.settings.reader_share)
         world = sheep.world
-        reader = world.spawn(self._read_on(session), self._name + ' reads')
+        reader = world.spawn(self._read_on(session), '%s%s reads' % (
+            cluster_module.CLIENT, self.name))
         try:
             for _ in range(1 + self._random.randrange(
                     2 * workload.settings.session_operations)):
-                if workload.is_over or not volume.valid:
+                if workload.is_over or not session.goes_on:
                     break
                 await self._request(session)
                 await asyncio.sleep(self._think())
@@ -221,9 +275,11 @@ class Client:
         """Read here and there; what takes long goes on by itself."""
         patience = self._workload.settings.patience_seconds
         under_way = []
-        while not session.is_over and session.volume.valid:
+        while session.goes_on:
             if len(under_way) < READS_MAX:
-                task = asyncio.ensure_future(self._try_to_read(session))
+                task = session.sheep.world.spawn(
+                    self._try_to_read(session),
+                    cluster_module.CLIENT + 'read')
                 under_way.append(task)
                 await asyncio.wait([task], timeout=patience)
             under_way = [task for task in under_way if not task.done()]
@@ -233,28 +289,30 @@ class Client:
 
     async def _try_to_read(self, session) -> None:
         try:
-            await self._read(session.volume, *self._place())
+            await self._read(session, *self._place(session))
         except errors.SheepdogError as error:
             self._workload.note_error(error)
 
-    def _place(self) -> tuple:
+    def _place(self, session, is_large: bool = False) -> tuple:
         """(first unit, units) of a request."""
         settings = self._workload.settings
-        hot = self._workload.hot
+        last = min(session.volume.size, settings.grown_bytes) // UNIT_BYTES
+        hot = [place for place in self._workload.hot if place < last]
         first = hot[self._random.randrange(len(hot))]
-        count = 1 + self._random.randrange(settings.units_max)
-        return first, min(count,
-                          settings.volume_bytes // UNIT_BYTES - first)
+        count = 1 + self._random.randrange(
+            settings.large_units if is_large else settings.units_max)
+        return first, min(count, last - first)
 
-    def _registers(self, first: int, count: int) -> list:
-        return [(self._volume, first + i) for i in range(count)]
+    def _registers(self, session, first: int, count: int) -> list:
+        return [(self._volume, session.created, first + i)
+                for i in range(count)]
 
-    async def _read(self, volume, first: int, count: int) -> None:
+    async def _read(self, session, first: int, count: int) -> None:
         history = self._workload.history
-        operations = history.begin_read(self._name,
-                                        self._registers(first, count))
+        operations = history.begin_read(
+            self.name, self._registers(session, first, count))
         length = count * UNIT_BYTES
-        data = await volume.read(first * UNIT_BYTES, length)
+        data = await session.volume.read(first * UNIT_BYTES, length)
         assert len(data) == length, 'a short read'
         history.end_read(operations, [
             value_of(data[i * UNIT_BYTES:(i + 1) * UNIT_BYTES], first + i)
@@ -269,17 +327,18 @@ class Client:
             await volume.flush()
             history.end_flush(session, flushed)
             return
-        first, count = self._place()
+        is_large = self._random.random() < settings.large_share
+        first, count = self._place(session, is_large)
         if (session.only_reads or
                 self._random.random() < settings.read_share):
-            await self._read(volume, first, count)
+            await self._read(session, first, count)
             return
         offset, length = first * UNIT_BYTES, count * UNIT_BYTES
         fua = self._random.random() < settings.fua_share
         is_zero = self._random.random() < settings.zero_share
         value = checkers.ZERO if is_zero else history.new_value()
         operations = history.begin_write(
-            self._name, self._registers(first, count), value)
+            self.name, self._registers(session, first, count), value)
         if is_zero:
             await volume.zero(offset, length, fua)
         else:
@@ -290,7 +349,15 @@ class Client:
 class _Session:
     """One use of a volume; what it has flushed is its own."""
 
-    def __init__(self, volume, only_reads: bool):
+    def __init__(self, sheep, volume, created: int, only_reads: bool):
+        self.sheep = sheep
         self.volume = volume
+        self.created = created
         self.only_reads = only_reads
         self.is_over = False
+
+    @property
+    def goes_on(self) -> bool:
+        """A sheep that stops hangs up."""
+        return (not self.is_over and self.volume.valid and
+                not self.sheep._is_stopping)

@@ -227,10 +227,20 @@ class Host:
         self.simulation.trace.note(self.name, 'power-on')
         self.simulation.fabric.power_on(self.name)
 
+    def new_disk(self) -> None:
+        """Another one, empty."""
+        assert not self.is_running
+        self.simulation.trace.note(self.name, 'new-disk')
+        boots = self.image.boots
+        self.image = image_module.DiskImage(
+            self.name, self.image.total_pages * image_module.PAGE)
+        self.image.boots = boots
+
     def heal_disk(self) -> None:
         """What it does from now on it does as it should."""
         for name, value in dataclasses.asdict(self._sound).items():
             setattr(self.faults, name, value)
+        self.image.unfill()
 
     def jump(self, seconds: float) -> None:
         """Somebody sets the clock."""
@@ -284,13 +294,13 @@ class Simulation:
         self.loop.run_for(seconds)
 
     def run_until(self, condition: Callable[[], bool],
-                  timeout: float) -> bool:
+                  timeout: float, step: float = 0.01) -> bool:
         """Let time go by until ``condition()``; False if it stays out."""
         deadline = self.loop.time() + timeout
         while not condition():
             if self.loop.time() >= deadline:
                 return False
-            self.loop.run_for(0.01)
+            self.loop.run_for(step)
         return True
 
     def heal(self) -> None:

@@ -10,11 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A hundred seeds: clients and a nemesis in a whole cluster, each of them.
+"""A hundred seeds: clients, operators and a nemesis in a whole cluster.
 
 SHEEPDOG_SIM_SEEDS says how many, SHEEPDOG_SIM_FIRST_SEED from where on
 (``make soak`` sets them). A failing one is replayed with
-``python -m sheepdog.testing.run --trace --seeds SEED``.
+``python -m sheepdog.testing.run --trace --seeds SEED``, and made smaller
+with ``--shrink``.
 """
 
 import logging

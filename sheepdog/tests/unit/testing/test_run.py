@@ -47,7 +47,7 @@ class RunTest(unittest.TestCase):
         self.assertEqual([1, 2, 3, 9, 20, 21], run.seeds_of('1-3,9,20-21'))
 
     def main(self, failures, *arguments):
-        def run_seed(seed, build):
+        def run_seed(seed, build, change, without):
             return scenario.Result(
                 seed, 'd%d' % seed, failures if seed == 2 else [],
                 {'writes': 5}, 'what happened')
