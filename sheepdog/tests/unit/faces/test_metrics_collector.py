@@ -215,6 +215,9 @@ class PageTest(CollectorCase):
         self.assertEqual(1, self.value(page, 'sheepdog_epoch'))
 
     def test_a_full_collection_shows(self):
+        # None but those that are asked for.
+        gc.disable()
+        self.addCleanup(gc.enable)
         before = self.value(self.page(), 'sheepdog_gc_pause_seconds_count')
         # In the process whose callback it is: all are ours here.
         gc.collect(0)
