@@ -160,7 +160,8 @@ class Mover:
                     oid, view, [(member, states[best.incarnation])],
                     [m for m in others + rest if m is not member]):
                 return False
-        if not any(s['exists'] for i, s in states.items() if i != ours):
+        if not any(s['exists'] and not s['bad']
+                   for i, s in states.items() if i != ours):
             # (Else another copy may mend ours when it is clean itself.)
             self._note_damage(oid)
         if targets and targets[0].incarnation == ours:

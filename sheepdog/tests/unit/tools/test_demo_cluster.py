@@ -83,8 +83,16 @@ DOG = '''
     '''
 
 
+MANAGE = '''
+    import pathlib
+    import sys
+    assert sys.argv[1:3] == ['key', 'create'], sys.argv
+    pathlib.Path(sys.argv[3]).write_text('a key')
+    '''
+
+
 class DemoClusterTest(unittest.TestCase):
-    """Against stand-ins for sheep and dog."""
+    """Against stand-ins for sheep and the tools."""
 
     def setUp(self):
         directory = tempfile.TemporaryDirectory()
@@ -92,7 +100,8 @@ class DemoClusterTest(unittest.TestCase):
         self.root = pathlib.Path(directory.name)
         bin_directory = self.root / 'bin'
         bin_directory.mkdir()
-        for name, body in (('sheep', SHEEP), ('dog', DOG)):
+        for name, body in (('sheep', SHEEP), ('dog', DOG),
+                           ('sheepdog-manage', MANAGE)):
             path = bin_directory / name
             path.write_text('#!%s\n%s' % (sys.executable,
                                           textwrap.dedent(body)))
