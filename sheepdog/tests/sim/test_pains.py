@@ -143,6 +143,7 @@ class PowerCutsTest(PainCase):
         def is_said():
             return all(
                 node is missing or
+                node.sheep.cluster is not None and
                 node.sheep.cluster.explain()['missing'] == [address]
                 for node in self.nodes)
 
