@@ -81,6 +81,8 @@ class Recovery:
         self._rings = {}
         self._pass = None
         self._announced = None
+        self._wiping = None
+        self._fresh = None
         self._announcing = None
         self._tidied = None
 
@@ -109,6 +111,7 @@ class Recovery:
         error = errors.NotRecovered('object %s: given up'
                                     % ids.hex_oid(oid))
         try:
+            await self._wiped()
             await self.mover.make_whole(oid)
             error = None
         except errors.SheepdogError as exc:
@@ -118,6 +121,7 @@ class Recovery:
             running.set_result(error)
 
     async def align(self, oid, settler):
+        await self._wiped()
         await self.mover.align(oid, settler)
 
     def hasten(self, oid):
@@ -149,6 +153,7 @@ class Recovery:
         return self.mover.is_repairable(oid)
 
     async def describe(self, oid):
+        await self._wiped()
         return await self.mover.describe(oid)
 
     # -- placement ------------------------------------------------------
@@ -214,9 +219,10 @@ class Recovery:
         # was a VDI. (A leader that died during a cold start at the first
         # epoch leaves the same signs, but for the VDIs.)
         is_new = old is None and not cold and not self.cluster.state.vdis
-        if is_new:
-            self._wipe()
         is_trusted = is_new or (cold and self.cluster.clean_start)
+        if self._take_cluster(is_new):
+            self._fresh = new if is_new else None
+            is_trusted = False
         self._stop_announcing()
         # Whoever has come may have good copies.
         self.mover.irreparable.clear()
@@ -242,10 +248,54 @@ class Recovery:
     def on_shutdown(self):
         pass
 
-    def _wipe(self):
-        """A new cluster begins: nothing of before may be seen in it."""
-        for oid in self.replica.store.oids():
-            self.replica.store.remove(oid, lambda error: None)
+    # -- a new cluster --------------------------------------------------
+
+    def _take_cluster(self, is_new):
+        """Whose objects are here? True: those of another cluster, formatted
+        anew since (perhaps while we were away). They go, and until that is
+        so for good nothing here is whole: a crash in between must find them
+        to be the old one's, and nothing of the new one among them."""
+        store, created = self.replica.store, self.cluster.state.created
+        if store.cluster == created:
+            return False
+        if not store.cluster and not (is_new and store.oids()):
+            self.world.spawn(self._name(created), 'name the cluster')
+            return False
+        self.standing.lapse()
+        self._wiping = self.world.spawn(self._wipe(created, self._wiping),
+                                        'drop the objects of before')
+        return True
+
+    async def _name(self, created):
+        try:
+            await self.replica.store.set_cluster(created)
+        except errors.SheepdogError as exc:
+            # Until the next view nothing is at stake.
+            LOG.warning('the cluster of the store: %s', exc)
+
+    async def _wipe(self, created, before):
+        if before is not None and not before.done():
+            await asyncio.wait([before])
+        store = self.replica.store
+        while self.cluster.state.created == created:
+            try:
+                # What was accepted before shows in the list then.
+                await mover.wait_for(store.sync)
+                for oid in store.oids():
+                    await mover.wait_for(store.remove, oid)
+                await store.set_cluster(created)
+                return
+            except errors.SheepdogError as exc:
+                LOG.error('the objects of before the format stay: %s', exc)
+            await asyncio.sleep(PAUSE_SECONDS)
+
+    async def _wiped(self):
+        """Returns when nothing of an earlier cluster is here."""
+        while self._wiping is not None:
+            wiping = self._wiping
+            await asyncio.wait([wiping])
+            if self._wiping is wiping:
+                self._wiping = None
 
     # -- the pass -------------------------------------------------------
 
@@ -298,6 +348,12 @@ class Recovery:
 
     async def _walk(self, view, account):
         """One pass; True when every object is whole."""
+        await self._wiped()
+        if self._is_over(view):
+            return True
+        if view is self._fresh and not self.standing.is_complete:
+            # What anybody has written since waits here.
+            self._complete(view)
         wanted = dict.fromkeys(self.standing.doubtful())
         if not self.standing.is_complete:
             listed = await self._list_all(view)
@@ -331,11 +387,7 @@ class Recovery:
             return False
         if not self.standing.is_complete:
             self._check_hidden(view)
-            for oid in self._running:
-                # What is under way may still change the copy: nobody may
-                # write to it before.
-                self.standing.doubt(oid)
-            self.standing.complete(view)
+            self._complete(view)
         if self.standing.active:
             # Doubts came up meanwhile.
             return False
@@ -344,6 +396,13 @@ class Recovery:
             await self._announce(view)
             self._announced = view
         return not self.standing.active
+
+    def _complete(self, view):
+        for oid in self._running:
+            # What is under way may still change the copy: nobody may write
+            # to it before.
+            self.standing.doubt(oid)
+        self.standing.complete(view)
 
     async def _work(self, view, queue, failed):
         while queue and not self._is_over(view):

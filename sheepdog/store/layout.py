@@ -47,7 +47,9 @@ class Identity:
     said yet that the objects were compared. ``sync_failed``: the device
     refused a sync, so the page cache may show what the device has not, and
     no sync will tell. ``sequence``, ``generation``:
-    no journal has used higher ones before this run began."""
+    no journal has used higher ones before this run began. ``cluster``: the
+    creation time of the one that the objects are of, 0 where it was not
+    told yet."""
 
     node_id: str
     boot_id: str = ''
@@ -58,11 +60,13 @@ class Identity:
     generation: int = 0
     journal_dir: str = ''
     segment_bytes: int = 0
+    cluster: int = 0
     format: int = FORMAT
 
     def checked(self) -> 'Identity':
         """:raises ValueError: a number is none that a journal can have"""
-        for number in self.sequence, self.generation, self.segment_bytes:
+        for number in (self.sequence, self.generation, self.segment_bytes,
+                       self.cluster):
             if not 0 <= number < 1 << 63:
                 raise ValueError(number)
         return self

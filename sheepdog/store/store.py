@@ -330,6 +330,22 @@ class Store:
         """What the objects take of the device."""
         return await self._world.disk.used_bytes(self._objects.directory)
 
+    @property
+    def cluster(self) -> int:
+        """The creation time of the cluster whose objects these are; 0 where
+        ``set_cluster`` was never called."""
+        return self._identity.cluster
+
+    async def set_cluster(self, created: int) -> None:
+        """From now on the objects are that cluster's.
+
+        :raises SheepdogError: it cannot be written
+        """
+        try:
+            await self._write_identity(cluster=created)
+        except OSError as error:
+            raise store_state.typed(error, self._layout.meta)
+
     async def power_loss_handled(self) -> None:
         """The objects were compared with their copies.
 

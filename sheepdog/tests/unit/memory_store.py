@@ -44,6 +44,7 @@ class MemoryStore:
         self.waiting = []
         self.log = []
         self.adopted = []
+        self.cluster = 0
         self.power_lost = False
         self._on_damage = None
 
@@ -213,6 +214,10 @@ class MemoryStore:
     def _report(self, oid):
         if self._on_damage is not None:
             self._on_damage(oid)
+
+    async def set_cluster(self, created):
+        await asyncio.sleep(0)
+        self.cluster = created
 
     async def power_loss_handled(self):
         self.power_lost = False

@@ -379,6 +379,50 @@ class TestStarts(FlockCase):
         with self.assertRaises(errors.NoObject):
             await self.read(oid)
 
+    async def test_who_hears_late_of_a_format(self):
+        """By then there are VDIs again, of the names and ids of before."""
+        oid = VDI << 32
+        await self.write(oid)
+        one = self.flock[1]
+        self.flock.lapse(one)
+        self.flock.reformat()
+        self.flock.make_vdi(VDI)
+        await self.write(oid + 1, b'new' * 1000, by=self.flock[2])
+        self.flock.rejoin(one)
+        await self.flock.settled()
+        self.assertEqual(one.store.oids(), [oid + 1])
+        with self.assertRaises(errors.NoObject):
+            await self.read(oid, by=one)
+
+    async def test_a_crash_before_all_of_before_is_gone(self):
+        """Nothing of the new cluster may be kept before that: it would go
+        with the rest at the next start."""
+        oid = VDI << 32
+        await self.write(oid)
+        one = self.flock[1]
+        gate = asyncio.Event()
+        named = one.store.set_cluster
+
+        async def set_cluster(created):
+            await gate.wait()
+            await named(created)
+
+        one.store.set_cluster = set_cluster
+        before = one.store.cluster
+        self.flock.reformat()
+        self.flock.make_vdi(VDI)
+        writing = asyncio.ensure_future(self.write(oid, by=self.flock[2]))
+        stating = asyncio.ensure_future(one.recovery.describe(oid))
+        await asyncio.sleep(0.05)
+        self.assertFalse(writing.done())
+        self.assertFalse(stating.done())
+        self.assertEqual((before, []), (one.store.cluster, one.store.oids()))
+        gate.set()
+        await writing
+        await stating
+        self.assertNotEqual(before, one.store.cluster)
+        await self.assert_same_everywhere(oid, b'x' * BLOCK)
+
     async def test_a_sheep_that_lapsed_trusts_nothing(self):
         oid = VDI << 32
         await self.write(oid, b'1' * BLOCK)

@@ -172,6 +172,16 @@ class ReplayTest(case.StoreCase):
         self.reopen()
         self.assertFalse(self.store.power_lost)
 
+    def test_whose_objects_they_are(self):
+        self.open()
+        self.assertEqual(0, self.store.cluster)
+        self.wait(self.store.set_cluster(7))
+        self.crash(power=True)
+        self.open()
+        self.assertEqual(7, self.store.cluster)
+        self.reopen()
+        self.assertEqual(7, self.store.cluster)
+
     def test_torn_unsynced_writes_are_accepted_and_counted(self):
         self.open()
         self.write(1, 0, b'a' * CAPACITY)
