@@ -12,36 +12,32 @@
 
 """The simulator for as long as one likes: batch after batch of new seeds.
 
-The tests of ``sheepdog/tests/sim`` take their seeds from the environment:
-SHEEPDOG_SIM_SEEDS of them, from SHEEPDOG_SIM_FIRST_SEED on. A batch that
-fails ends the soak, and its output names the seed.
+Each batch runs in as many processes as there are processors. The first one
+with a failing seed ends the soak; by then each failing seed was run again and
+again with fewer faults, chores and clients and in less time, and its output
+ends with the shortest story that still fails and the command to replay it.
 """
 
 import argparse
 import os
+import subprocess
 import sys
 import time
 
-from tools import run_tests
-
-FIRST_SEED = 'SHEEPDOG_SIM_FIRST_SEED'
-SEEDS = 'SHEEPDOG_SIM_SEEDS'
-BATCH_MINUTES = 120
+PROGRAM = 'sheepdog.testing.run'
 
 
 def soak(minutes, first, batch, run):
     """Run batches of seeds until the time is over or one fails.
 
-    :param run: called for each batch, returns its exit code
+    :param run: called with the first and the last seed of each batch,
+        returns its exit code
     :returns: (exit code, seeds that passed)
     """
     until = time.monotonic() + minutes * 60
     seed = first
     while True:
-        os.environ[FIRST_SEED] = str(seed)
-        os.environ[SEEDS] = str(batch)
-        print('\nSeeds %d to %d' % (seed, seed + batch - 1), flush=True)
-        code = run()
+        code = run(seed, seed + batch - 1)
         if code:
             return code, seed - first
         seed += batch
@@ -49,11 +45,12 @@ def soak(minutes, first, batch, run):
             return 0, seed - first
 
 
-def run_batch():
-    suite = run_tests.Suite('sim', './sheepdog/tests/sim', workers=2,
-                            minutes=BATCH_MINUTES)
-    return run_tests.run_all([suite],
-                             run_tests.Runner(total_minutes=BATCH_MINUTES))
+def run_batch(first, last):
+    print('\nSeeds %d to %d' % (first, last), flush=True)
+    return subprocess.call(
+        [sys.executable, '-W', 'ignore', '-m', PROGRAM, '--shrink',
+         '--jobs', str(os.cpu_count() or 1), '--seeds',
+         '%d-%d' % (first, last)])
 
 
 def main(arguments=None):

@@ -62,6 +62,10 @@ class Nemesis(steps.Steps):
         self._is_whole = True
         """Nothing that is acknowledged stands on fewer copies than it
         should: all has been well since the last node was lost."""
+        self._crashed = set()
+        """Who died since then, by name."""
+        self._has_lost_power = False
+        """One of them by a power cut."""
 
     def heal(self) -> None:
         """No more faults; whoever is down comes back."""
@@ -79,6 +83,8 @@ class Nemesis(steps.Steps):
     def look(self) -> None:
         if not self._is_whole and self.cluster.is_well():
             self._is_whole = True
+            self._crashed.clear()
+            self._has_lost_power = False
         self._decay.look()
         for node in self._nodes():
             if not node.is_running and node.name not in self._returning:
@@ -141,8 +147,17 @@ class Nemesis(steps.Steps):
     def _kill(self, source) -> None:
         self._end(self._node(source), source)
 
+    def _note_crash(self, node) -> None:
+        """What is not durable survives fewer crashes than copies: that one
+        of them was a power cut, and as many in all, may have cost it."""
+        self._crashed.add(node.name)
+        if self._has_lost_power and len(self._crashed) >= min(
+                self.cluster.copies, len(self.cluster.nodes)):
+            self._history.power_cut(is_total=False)
+
     def _end(self, node, source) -> None:
         node.host.kill()
+        self._note_crash(node)
         self._is_whole = False
         self._start_later(node, source)
 
@@ -154,8 +169,12 @@ class Nemesis(steps.Steps):
         if node.is_running:
             node.host.process.kill_after(1 + source.randrange(operations))
             node.host.process.on_kill(
-                lambda: self._start_later(node, source))
+                lambda: self._is_ended(node, source))
         self._is_whole = False
+
+    def _is_ended(self, node, source) -> None:
+        self._note_crash(node)
+        self._start_later(node, source)
 
     def _kill_leader(self, source) -> None:
         """At once, or in the middle of what it tells the others."""
@@ -205,7 +224,9 @@ class Nemesis(steps.Steps):
             self._history.power_cut(
                 is_total=len(nodes) == len(self.cluster.nodes))
         self._is_whole = False
+        self._has_lost_power = True
         for node in nodes:
+            self._crashed.add(node.name)
             node.host.power_cut()
             self._start_later(node, source)
 

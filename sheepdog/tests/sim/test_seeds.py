@@ -13,7 +13,7 @@
 """A hundred seeds: clients, operators and a nemesis in a whole cluster.
 
 SHEEPDOG_SIM_SEEDS says how many, SHEEPDOG_SIM_FIRST_SEED from where on
-(``make soak`` sets them). A failing one is replayed with
+A failing one is replayed with
 ``python -m sheepdog.testing.run --trace --seeds SEED``, and made smaller
 with ``--shrink``.
 """

@@ -12,33 +12,48 @@
 
 import contextlib
 import io
-import os
 import unittest
 from unittest import mock
 
+from sheepdog.testing import run as seeds
 from tools import soak
 
 
 class SoakTest(unittest.TestCase):
     def setUp(self):
-        patch = mock.patch.dict(os.environ)
-        patch.start()
-        self.addCleanup(patch.stop)
         self.batches = []
 
     def soak(self, minutes, codes):
-        def run():
-            self.batches.append((int(os.environ[soak.FIRST_SEED]),
-                                 int(os.environ[soak.SEEDS])))
+        def run(first, last):
+            self.batches.append((first, last))
             return codes.pop(0)
 
-        with contextlib.redirect_stdout(io.StringIO()):
-            return soak.soak(minutes, 1000, 20, run)
+        return soak.soak(minutes, 1000, 20, run)
 
     def test_ends_with_the_time(self):
         self.assertEqual((0, 20), self.soak(0, [0, 0]))
-        self.assertEqual([(1000, 20)], self.batches)
+        self.assertEqual([(1000, 1019)], self.batches)
 
     def test_each_batch_has_new_seeds_and_a_failure_ends_it(self):
         self.assertEqual((1, 40), self.soak(60, [0, 0, 1, 0]))
-        self.assertEqual([(1000, 20), (1020, 20), (1040, 20)], self.batches)
+        self.assertEqual([(1000, 1019), (1020, 1039), (1040, 1059)],
+                         self.batches)
+
+    def test_a_batch_is_what_the_runner_takes(self):
+        """Run here, and with sheep that cannot be made: each seed fails."""
+        def call(command):
+            self.assertEqual(soak.PROGRAM, command[4])
+            with contextlib.redirect_stdout(io.StringIO()) as output:
+                code = seeds.main(command[5:])
+            self.output = output.getvalue()
+            return code
+
+        result = mock.Mock(failures=['broken'], seed=7, trace='')
+        with (mock.patch.object(soak.subprocess, 'call', call),
+              mock.patch.object(seeds, '_results',
+                                lambda run, wanted, jobs: [result]),
+              mock.patch.object(seeds, 'shrunk', lambda *_: 'the story'),
+              contextlib.redirect_stdout(io.StringIO())):
+            self.assertEqual(1, soak.run_batch(7, 7))
+        self.assertIn('the story', self.output)
+        self.assertIn('failed: 7', self.output)
