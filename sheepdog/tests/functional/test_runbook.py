@@ -22,6 +22,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import unittest
 
 from sheepdog.cmd import remedies
@@ -34,6 +35,7 @@ from sheepdog.tests.functional import runbook
 
 OBJECT = 4 << 20
 LONG_TTL_SECONDS = 30.0
+SILENCE_SECONDS = 2.0
 DATA = b'precious' * 512
 
 
@@ -217,8 +219,25 @@ class TestPatient(RunbookCase):
     def setUp(self):
         super().setUp()
         self.write()
+        self.cluster.wait_whole()
         leader = self.cluster.leader()
         self.nodes = [leader] + self.cluster.others(leader)
+        self.wait_for_silence()
+
+    def wait_for_silence(self):
+        """Until nothing is announced any more: a leader that waits for one
+        who hangs to hear of something begins nothing else."""
+        def is_silent():
+            first = self.sequence()
+            time.sleep(SILENCE_SECONDS)
+            return self.sequence() == first
+
+        harness.wait_until(is_silent, harness.WHOLE_SECONDS,
+                           lambda: 'nothing to be announced')
+
+    def sequence(self):
+        with self.nodes[0].client() as client:
+            return client.call('node.facts')['sequence']
 
     def test_node_unreachable(self):
         self.nodes[2].suspend()
