@@ -478,6 +478,7 @@ class Recovery:
         for oid in doomed:
             if not self._is_deleted(oid):
                 continue
+            self.standing.forget(oid)
             try:
                 await mover.wait_for(self.replica.store.remove, oid)
             except errors.SheepdogError as exc:
@@ -507,6 +508,7 @@ class Recovery:
                 LOG.warning('object %s cannot be removed: %s',
                             ids.hex_oid(oid), exc)
             else:
+                self.standing.forget(oid)
                 dropped += 1
         if dropped:
             LOG.info('epoch %d: dropped %d copies that have their place '

@@ -36,6 +36,8 @@ class Standing:
         self._is_target = is_target
         self._views = []
         self._recovered = {}
+        self._reached = {}
+        self._epoch = NEVER
         self._doubtful = {}
         self._doubts = 0
 
@@ -49,15 +51,23 @@ class Standing:
             self._views.append(view)
             if len(self._views) > VIEWS_MAX:
                 self._views = []
-        # What was recovered counts only for as long as we stay a target.
-        self._recovered = {oid: True for oid in self._recovered
-                           if self._is_target(view, oid)}
+        # What was recovered is clean only for as long as we stay a target;
+        # after that, how far it reaches is still worth to know.
+        recovered = {}
+        for oid in self._recovered:
+            if self._is_target(view, oid):
+                recovered[oid] = True
+            else:
+                self._reached[oid] = self._epoch
+        self._recovered = recovered
+        self._epoch = view.epoch
         self._update()
 
     def lapse(self):
         """Our identity died: others may have gone on without us."""
         self._views = []
         self._recovered.clear()
+        self._reached.clear()
         self._doubtful.clear()
         self._update()
 
@@ -66,6 +76,10 @@ class Standing:
         self._views = [view]
         self._recovered.clear()
         self._update()
+
+    def forget(self, oid):
+        """There is no copy here any more, nor need there be one."""
+        self._reached.pop(oid, None)
 
     def doubt(self, oid):
         self._doubts += 1
@@ -112,7 +126,7 @@ class Standing:
             if not self._is_target(view, oid):
                 break
             last = view.epoch
-        return last
+        return max(last, self._reached.get(oid, NEVER))
 
     def doubtful(self):
         """Ids of the doubtful objects, sorted."""

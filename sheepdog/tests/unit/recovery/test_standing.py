@@ -70,6 +70,19 @@ class TestStanding(unittest.TestCase):
         self.standing.begin(view(8))
         self.assertFalse(self.standing.is_clean(1))
 
+    def test_recovered_and_a_target_no_more(self):
+        """It has all that was written while it was one."""
+        self.targets = {1: {5, 6, 8}}
+        for epoch in (5, 6):
+            self.standing.begin(view(epoch))
+            self.standing.trust(1, None)
+        for epoch in (7, 8):
+            self.standing.begin(view(epoch))
+            self.assertFalse(self.standing.is_clean(1))
+            self.assertEqual(self.standing.through(1, epoch), 6)
+        self.standing.forget(1)
+        self.assertEqual(self.standing.through(1, 8), 0)
+
     def test_complete(self):
         self.standing.begin(view(6))
         self.targets = {1: {6}, 2: {5}}
