@@ -15,16 +15,16 @@
 import time
 
 from cliff import columns as cliff_columns
-from cliff import show
 
 from sheepdog.cmd import departure
 from sheepdog.cmd import exits
+from sheepdog.cmd.manage import verdict as verdict_module
 
 ATTEMPTS = 5
 PAUSE_SECONDS = 0.5
 
 
-class SafeToStop(show.ShowOne):
+class SafeToStop(verdict_module.ShowVerdict):
     """Tell whether a node can go now, and what would be lost.
 
     Ends with 0 if it can, 1 if it cannot, 2 if that cannot be told. The
@@ -39,11 +39,6 @@ class SafeToStop(show.ShowOne):
             '--ignore-clients', action='store_true',
             help='clients that use VDIs through it are no reason against')
         return parser
-
-    def run(self, parsed_args):
-        self.exit_code = 0
-        super().run(parsed_args)
-        return self.exit_code
 
     def take_action(self, parsed_args):
         cluster = self.app.client.cluster

@@ -15,15 +15,15 @@
 import time
 
 from cliff import columns as cliff_columns
-from cliff import show
 
 from sheepdog.cmd import diagnosis
 from sheepdog.cmd.manage import columns
+from sheepdog.cmd.manage import verdict as verdict_module
 from sheepdog.cmd import overview
 from sheepdog.model import errors
 
 
-class Status(show.ShowOne):
+class Status(verdict_module.ShowVerdict):
     """Show how the cluster stands, what it waits for, and what to mind.
 
     Told by the sheep that is asked, as far as it can. With --why, by all
@@ -38,11 +38,6 @@ class Status(show.ShowOne):
             '--why', action='store_true',
             help='say what is wrong, and what to do about it')
         return parser
-
-    def run(self, parsed_args):
-        self.exit_code = 0
-        super().run(parsed_args)
-        return self.exit_code
 
     def take_action(self, parsed_args):
         if parsed_args.why:

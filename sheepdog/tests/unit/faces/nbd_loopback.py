@@ -15,6 +15,7 @@
 import asyncio
 import os
 import time
+import unittest
 
 from sheepdog.faces import nbd as face_module
 from sheepdog.testing import volume as memory
@@ -299,3 +300,21 @@ class Place:
             if task.done():
                 # What a session must not have raised.
                 task.result()
+
+
+class PlaceCase(unittest.IsolatedAsyncioTestCase):
+    """With a ``Place`` of its own for each test. ``settings`` are those of
+    the place."""
+
+    settings = {}
+
+    async def asyncSetUp(self):
+        self.place = Place(**self.settings)
+        await self.place.started()
+        self.volume = self.place.volume
+        self.counters = self.place.face.counters
+
+    async def asyncTearDown(self):
+        self.volume.release()
+        await self.place.stop()
+        self.assertEqual(self.volume.references, 0)

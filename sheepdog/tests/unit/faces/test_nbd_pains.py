@@ -17,7 +17,6 @@ libnbd, QEMU and fio in ``tests/interop``.
 """
 
 import asyncio
-import unittest
 
 from sheepdog.faces import nbd as face_module
 from sheepdog.faces.nbd import exports
@@ -34,20 +33,7 @@ FUA = nbd.CMD_FLAG_FUA
 NO_ZEROES = 2
 
 
-class TestCase(unittest.IsolatedAsyncioTestCase):
-
-    settings = {}
-
-    async def asyncSetUp(self):
-        self.place = nbd_loopback.Place(**self.settings)
-        await self.place.started()
-        self.volume = self.place.volume
-        self.counters = self.place.face.counters
-
-    async def asyncTearDown(self):
-        self.volume.release()
-        await self.place.stop()
-        self.assertEqual(self.volume.references, 0)
+class TestCase(nbd_loopback.PlaceCase):
 
     async def connect(self, flags=3):
         client = self.place.world.connect()

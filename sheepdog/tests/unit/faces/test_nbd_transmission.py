@@ -14,7 +14,6 @@
 
 import asyncio
 import random
-import unittest
 
 from sheepdog.faces.nbd import transmission
 from sheepdog.model import errors
@@ -28,20 +27,7 @@ COMMANDS = (nbd.CMD_READ, nbd.CMD_WRITE, nbd.CMD_FLUSH, nbd.CMD_TRIM,
             nbd.CMD_WRITE_ZEROES, nbd.CMD_BLOCK_STATUS)
 
 
-class TestCase(unittest.IsolatedAsyncioTestCase):
-
-    settings = {}
-
-    async def asyncSetUp(self):
-        self.place = nbd_loopback.Place(**self.settings)
-        await self.place.started()
-        self.volume = self.place.volume
-        self.counters = self.place.face.counters
-
-    async def asyncTearDown(self):
-        self.volume.release()
-        await self.place.stop()
-        self.assertEqual(self.volume.references, 0)
+class TestCase(nbd_loopback.PlaceCase):
 
     def last_call(self):
         return self.volume.calls[-1]
