@@ -26,7 +26,7 @@ from sheepdog.model import errors
 from sheepdog.model import keys as keys_model
 from sheepdog.model import networks
 from sheepdog.model import pem
-from sheepdog.world import complaints
+from sheepdog.world import refusals
 
 LOG = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class Access:
         self.settings = settings
         self.refused_cluster = 0
         self.refused_public = 0
-        self._complaints = complaints.Complaints(world.clock, LOG)
+        self._refusals = refusals.Refusals(world.clock, LOG)
         self.tls = None
         if settings.tls_files is not None:
             self.tls = world.network.tls(settings.tls_files)
@@ -149,18 +149,18 @@ class Access:
 
     def refuse_cluster(self, connection, reason) -> None:
         self.refused_cluster += 1
-        self._complaints.note(source_of(connection), 'no cluster '
-                              'connection: %s' % reason)
+        self._refusals.note(source_of(connection), 'no cluster '
+                            'connection: %s' % reason)
 
     def refuse_public(self, connection) -> None:
         self.refused_public += 1
-        self._complaints.note(
+        self._refusals.note(
             source_of(connection), 'no native client is taken from there: '
             'it is in none of public_networks')
 
     def complain(self, address: str, reason) -> None:
         """Somebody whom we connected to refuses us, or is not genuine."""
-        self._complaints.note(address, str(reason))
+        self._refusals.note(address, str(reason))
 
 
 def needs_seal(connection) -> bool:

@@ -21,8 +21,8 @@ from typing import Callable, Optional
 
 from sheepdog.model import pem
 from sheepdog.world import api
-from sheepdog.world import complaints
 from sheepdog.world import crowd
+from sheepdog.world import refusals
 from sheepdog.world import tls as tls_module
 from sheepdog.world import tls_layer
 from sheepdog.world import transport
@@ -64,7 +64,7 @@ class StreamNetwork:
 
     def __init__(self, turn: turn_module.Turn):
         self.turn = turn
-        self._complaints = complaints.Complaints(time, LOG)
+        self._refusals = refusals.Refusals(time, LOG)
         self.crowd = crowd.Crowd(self.complain)
         self.scratch = memoryview(bytearray(tls_layer.PIECE_BYTES))
         self._connections = set()
@@ -72,8 +72,8 @@ class StreamNetwork:
 
     def complain(self, connection, text: str) -> None:
         """Say in the log, but not each time, what became of one."""
-        self._complaints.note(connection.peer_host or connection.peername,
-                              text)
+        self._refusals.note(connection.peer_host or connection.peername,
+                            text)
 
     def tls(self, files: pem.TlsFiles) -> tls_module.Tls:
         return tls_module.Tls(files)

@@ -25,8 +25,8 @@ from sheepdog.model import limits
 from sheepdog.wire import native
 from sheepdog.wire import peer as wire
 from sheepdog.world import api
-from sheepdog.world import complaints
 from sheepdog.world import crowd
+from sheepdog.world import refusals
 
 LOG = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class Port:
         self.is_open = False
         self.places = crowd.Places(limits.PUBLIC_CONNECTIONS_MAX,
                                    limits.PUBLIC_CONNECTIONS_PER_HOST_MAX)
-        self._complaints = complaints.Complaints(world.clock, LOG)
+        self._refusals = refusals.Refusals(world.clock, LOG)
         self._listeners = []
 
     async def listen(self, host, port, socket_path, data_host='',
@@ -94,8 +94,8 @@ class Port:
         """Whether there is one for another native client."""
         reason = self.places.take(connection)
         if reason:
-            self._complaints.note(connection.peer_host, 'a native client '
-                                  'too many: %s' % reason)
+            self._refusals.note(connection.peer_host, 'a native client '
+                                'too many: %s' % reason)
         return not reason
 
     def _session(self):

@@ -24,8 +24,8 @@ from sheepdog.faces.nbd import settings as settings_module
 from sheepdog.model import networks
 from sheepdog.wire import nbd_options
 from sheepdog.world import api
-from sheepdog.world import complaints
 from sheepdog.world import crowd
+from sheepdog.world import refusals
 
 LOG = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class NbdFace:
         most = settings.connections_max
         # One host leaves some for the others.
         self._places = crowd.Places(most, most - most // 8)
-        self._complaints = complaints.Complaints(world.clock, LOG)
+        self._refusals = refusals.Refusals(world.clock, LOG)
         self.address: Optional[Any] = None
         """(host, port) once started, with the port that was chosen; None
         without TCP."""
@@ -151,8 +151,8 @@ class NbdFace:
     def complain(self, connection: api.Connection, kind: str,
                  text: str) -> None:
         """Say in the log, but not each time, why somebody is refused."""
-        self._complaints.note(connection.peer_host or connection.peername,
-                              text, kind)
+        self._refusals.note(connection.peer_host or connection.peername,
+                            text, kind)
 
     def forget(self, session: session_module.NbdSession) -> None:
         self._places.give_back(self._sessions.pop(session))

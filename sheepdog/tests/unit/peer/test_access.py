@@ -115,7 +115,7 @@ class AccessTest(unittest.TestCase):
                 (connection('192.0.2.1', is_encrypted=True), False)):
             self.assertEqual(is_needed, access_module.needs_seal(one))
 
-    def test_complaints_once_a_minute_each(self):
+    def test_refusals_are_logged_once_a_minute_each(self):
         access = self.access()
         with self.assertLogs(access_module.LOG, 'WARNING') as logs:
             for second in (0, 1, 59, 60, 61):

@@ -20,9 +20,9 @@ SECONDS = 60.0
 SOURCES_MAX = 1000
 
 
-class Complaints:
-    """At most one a minute for each source and kind, and for all of them no
-    more memory than SOURCES_MAX take."""
+class Refusals:
+    """Warns at most once a minute of each source and kind, and takes for all
+    of them no more memory than SOURCES_MAX do."""
 
     def __init__(self, clock: api.Clock, log: logging.Logger):
         self._clock = clock

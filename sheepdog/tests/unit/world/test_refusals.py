@@ -13,9 +13,9 @@
 import logging
 import unittest
 
-from sheepdog.world import complaints
+from sheepdog.world import refusals
 
-LOG = logging.getLogger('sheepdog.tests.complaints')
+LOG = logging.getLogger('sheepdog.tests.refusals')
 
 
 class Clock:
@@ -25,18 +25,18 @@ class Clock:
         return self.now
 
 
-class ComplaintsTest(unittest.TestCase):
+class RefusalsTest(unittest.TestCase):
 
     def setUp(self):
         self.clock = Clock()
-        self.complaints = complaints.Complaints(self.clock, LOG)
+        self.refusals = refusals.Refusals(self.clock, LOG)
 
     def said(self, *sources):
         """What is logged of these, in order."""
         with self.assertLogs(LOG, 'WARNING') as logs:
             LOG.warning('first')
             for source in sources:
-                self.complaints.note(source, 'refused')
+                self.refusals.note(source, 'refused')
         return [line.split(':')[2] for line in logs.output[1:]]
 
     def test_once_a_minute_for_each(self):
@@ -49,14 +49,14 @@ class ComplaintsTest(unittest.TestCase):
     def test_each_kind_has_its_minute(self):
         with self.assertLogs(LOG, 'WARNING') as logs:
             for kind in 'one', 'two', 'one', 'two':
-                self.complaints.note('a', 'refused for ' + kind, kind)
+                self.refusals.note('a', 'refused for ' + kind, kind)
         self.assertEqual(2, len(logs.output))
 
     def test_many_sources_take_bounded_memory(self):
         with self.assertLogs(LOG, 'WARNING'):
             for number in range(5000):
-                self.complaints.note('source %d' % number, 'refused')
-        self.assertEqual(complaints.SOURCES_MAX, len(self.complaints._said))
+                self.refusals.note('source %d' % number, 'refused')
+        self.assertEqual(refusals.SOURCES_MAX, len(self.refusals._said))
         # Those heard of last are remembered.
         self.assertEqual(['a'], self.said('source 4999', 'a',
                                           'source 4001'))
