@@ -22,6 +22,7 @@ import uuid
 
 import tooz
 
+from sheepdog.cluster import tooz_groups
 from sheepdog.cluster import tooz_membership
 from sheepdog.testing import servers
 from sheepdog.tests.contract import membership_contract
@@ -66,7 +67,7 @@ class Interrupted:
                 await self.interrupt(name)
 
     async def interrupt(self, name):
-        groups = tooz_membership._Groups
+        groups = tooz_groups.Groups
         claim, interrupted = groups.claim, getattr(groups, name)
         claims = []
 
@@ -115,7 +116,7 @@ class OnServer(membership_contract.MembershipContract, WithServer):
         port, = servers.free_ports(1)
         membership = tooz_membership.from_url(
             '%s:127.0.0.1:%d' % (self.server.name, port), TTL)
-        with self.assertRaisesRegex(tooz_membership.CoordinationRefused,
+        with self.assertRaisesRegex(tooz_groups.CoordinationRefused,
                                     '127.0.0.1:%d' % port):
             membership.check()
         watcher = membership_contract.Watcher()
@@ -151,7 +152,7 @@ class ZooKeeperSessionTest(WithServer):
     server_class = ShortSessions
 
     def test_a_session_cut_short_is_refused(self):
-        with self.assertRaisesRegex(tooz_membership.CoordinationRefused,
+        with self.assertRaisesRegex(tooz_groups.CoordinationRefused,
                                     'sessions of 2 s at most'):
             self.make().check()
 

@@ -16,6 +16,7 @@ from unittest import mock
 
 import testtools
 
+from sheepdog.cluster import tooz_groups
 from sheepdog.cluster import tooz_membership
 
 
@@ -38,7 +39,7 @@ class CheckTest(testtools.TestCase):
             may_end.wait(30)
             has_ended.set()
 
-        with mock.patch.object(tooz_membership._Groups, 'stop', stop):
+        with mock.patch.object(tooz_groups.Groups, '_stop', stop):
             self.assertEqual([], self.membership.check())
             self.assertTrue(has_begun.wait(60))
             self.assertFalse(has_ended.is_set())

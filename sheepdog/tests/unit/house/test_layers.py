@@ -42,7 +42,8 @@ FORBIDDEN = {
               ('peer/server.py', 'socket'), ('volume/volume.py', 'random')],
     'configuration': [('volume/volume.py', 'oslo_config'),
                       ('store/disk.py', 'oslo_log')],
-    'tooz': [('cluster/cluster.py', 'tooz'), ('cmd/wiring.py', 'kazoo')],
+    'tooz': [('cluster/cluster.py', 'tooz'), ('cmd/wiring.py', 'kazoo'),
+             ('cluster/tooz_heart.py', 'tooz')],
     'messaging': [('cmd/wiring.py', 'oslo_messaging'),
                   ('cmd/publisher.py', 'eventlet')],
     'metrics': [('cmd/monitoring.py', 'prometheus_client'),
@@ -51,8 +52,9 @@ FORBIDDEN = {
 }
 
 # What the exceptions are for.
-ALLOWED = [('cluster/tooz_membership.py', 'tooz'),
-           ('cluster/tooz_membership.py', 'threading'),
+ALLOWED = [('cluster/tooz_groups.py', 'tooz'),
+           ('cluster/tooz_heart.py', 'threading'),
+           ('cluster/tooz_membership.py', 'os'),
            ('cmd/publisher.py', 'oslo_messaging'),
            ('faces/metrics/server.py', 'h11'),
            ('recovery/flow.py', 'taskflow'), ('conf/opts.py', 'oslo_config'),
