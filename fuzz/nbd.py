@@ -17,6 +17,7 @@ import struct
 from fuzz import registry
 from sheepdog.wire import nbd
 from sheepdog.wire import nbd_client
+from sheepdog.wire import nbd_handshake
 from sheepdog.wire import nbd_options as options
 from sheepdog.wire import nbd_transmission as transmission
 
@@ -57,7 +58,7 @@ def _answer(handshake):
 
 def _shake(data, tls, step):
     """Feed a server's handshake; (its output, its state, violated)."""
-    handshake = options.Handshake(tls)
+    handshake = nbd_handshake.Handshake(tls)
     output = []
     start, end = 0, 0
     violated = False
@@ -75,19 +76,20 @@ def _shake(data, tls, step):
     except nbd.Violation:
         violated = True
         output += handshake.take_output()
-        assert handshake.state is options.State.CLOSED
+        assert handshake.state is nbd_handshake.State.CLOSED
     return b''.join(output), handshake.state, violated
 
 
 @registry.target('nbd-options', (nbd.Violation,),
-                 ('sheepdog.wire.nbd', 'sheepdog.wire.nbd_options'),
+                 ('sheepdog.wire.nbd', 'sheepdog.wire.nbd_handshake',
+                  'sheepdog.wire.nbd_options'),
                  option_seeds, cases=CASES)
 def run_options(data):
-    whole = _shake(data, options.Tls.NONE, len(data) or 1)
+    whole = _shake(data, nbd_handshake.Tls.NONE, len(data) or 1)
     if len(data) < 400:
-        assert _shake(data, options.Tls.NONE, 1) == whole
-    _shake(data, options.Tls.REQUIRED, len(data) or 1)
-    _shake(data, options.Tls.OFFERED, len(data) or 1)
+        assert _shake(data, nbd_handshake.Tls.NONE, 1) == whole
+    _shake(data, nbd_handshake.Tls.REQUIRED, len(data) or 1)
+    _shake(data, nbd_handshake.Tls.OFFERED, len(data) or 1)
 
 
 def request_seeds():
@@ -146,7 +148,8 @@ def option_reply_seeds():
 
 def _outputs():
     for data in option_seeds():
-        output, _state, _violated = _shake(data, options.Tls.NONE, len(data))
+        output, _state, _violated = _shake(
+            data, nbd_handshake.Tls.NONE, len(data))
         yield output[options.GREETING.size:]
 
 

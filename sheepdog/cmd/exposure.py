@@ -16,7 +16,7 @@ operator would take for granted."""
 import os
 
 from sheepdog.model import networks
-from sheepdog.wire import nbd_options
+from sheepdog.wire import nbd_handshake
 
 WIDE_HOSTS = 1 << 16
 """A network of more is hardly one in which each host was chosen."""
@@ -86,7 +86,7 @@ def _nbd(settings):
             is_beyond(nbd.host) or not nbd.host):
         return
     where = _shown(nbd.host or 'all addresses', nbd.port)
-    is_required = nbd.tls is nbd_options.Tls.REQUIRED
+    is_required = nbd.tls is nbd_handshake.Tls.REQUIRED
     is_verified = is_required and nbd.tls_files.verify_clients
     if not (is_verified or nbd.networks):
         yield ('NBD is served to whoever reaches %s: name [nbd] networks, or '

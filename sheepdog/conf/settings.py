@@ -30,7 +30,7 @@ from sheepdog.model import networks
 from sheepdog.model import pem
 from sheepdog.peer import access as access_module
 from sheepdog.store import settings as store_settings
-from sheepdog.wire import nbd_options
+from sheepdog.wire import nbd_handshake
 
 _HOST_PORT = re.compile(
     r'(\[(?P<bracketed>[^]]+)\]|(?P<host>[^][:\s]+)):(?P<port>\d{1,5})')
@@ -273,9 +273,9 @@ def _metrics(conf):
         host=match['bracketed'] or match['host'], port=int(match['port']))
 
 
-_NBD_TLS = {'none': nbd_options.Tls.NONE,
-            'offered': nbd_options.Tls.OFFERED,
-            'required': nbd_options.Tls.REQUIRED}
+_NBD_TLS = {'none': nbd_handshake.Tls.NONE,
+            'offered': nbd_handshake.Tls.OFFERED,
+            'required': nbd_handshake.Tls.REQUIRED}
 
 
 def _nbd_tls_files(options):

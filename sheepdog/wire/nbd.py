@@ -12,8 +12,9 @@
 
 """The NBD protocol's numbers, and the tables from our errors to them.
 
-``nbd_options`` has the handshake, ``nbd_transmission`` requests and
-replies. All integers on this wire are big-endian.
+``nbd_handshake`` and ``nbd_options`` have the handshake,
+``nbd_transmission`` requests and replies. All integers on this wire are
+big-endian.
 """
 
 from typing import NamedTuple

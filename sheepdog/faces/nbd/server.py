@@ -22,7 +22,7 @@ from sheepdog.faces.nbd import exports
 from sheepdog.faces.nbd import session as session_module
 from sheepdog.faces.nbd import settings as settings_module
 from sheepdog.model import networks
-from sheepdog.wire import nbd_options
+from sheepdog.wire import nbd_handshake
 from sheepdog.world import api
 from sheepdog.world import crowd
 from sheepdog.world import refusals
@@ -68,7 +68,7 @@ class NbdFace:
         :raises TlsRefused: the certificate cannot be used
         """
         settings = self.settings
-        if settings.tls is not nbd_options.Tls.NONE:
+        if settings.tls is not nbd_handshake.Tls.NONE:
             self.tls = self.world.network.tls(settings.tls_files)
         try:
             if settings.port is not None:

@@ -22,6 +22,7 @@ from sheepdog.faces.nbd import settings as settings_module
 from sheepdog.faces.nbd import transmission
 from sheepdog.model import errors
 from sheepdog.wire import nbd
+from sheepdog.wire import nbd_handshake
 from sheepdog.wire import nbd_options
 from sheepdog.world import api
 
@@ -60,7 +61,7 @@ class NbdSession:
     def __init__(self, face: Face):
         self._face = face
         self._connection: Optional[api.Connection] = None
-        self._handshake = nbd_options.Handshake()
+        self._handshake = nbd_handshake.Handshake()
         self._transmission: Optional[transmission.Transmission] = None
         self._volume: Optional[exports_module.Volume] = None
         self._timer = None
@@ -77,14 +78,14 @@ class NbdSession:
             self._face = None
             connection.abort()
             return
-        self._handshake = nbd_options.Handshake(self._tls_here())
+        self._handshake = nbd_handshake.Handshake(self._tls_here())
         self._arm()
         connection.send(*self._handshake.take_output())
 
-    def _tls_here(self) -> nbd_options.Tls:
+    def _tls_here(self) -> nbd_handshake.Tls:
         tls = self._face.settings.tls
-        if tls is nbd_options.Tls.REQUIRED and self._connection.is_local:
-            return nbd_options.Tls.OFFERED
+        if tls is nbd_handshake.Tls.REQUIRED and self._connection.is_local:
+            return nbd_handshake.Tls.OFFERED
         return tls
 
     def received(self, buffer, start: int, end: int) -> int:
@@ -158,7 +159,7 @@ class NbdSession:
         output = handshake.take_output()
         if output:
             self._connection.send(*output)
-        if handshake.state is nbd_options.State.CLOSED:
+        if handshake.state is nbd_handshake.State.CLOSED:
             LOG.debug('%s: %s', self._connection.peername, handshake.reason)
             self._connection.close()
         elif handshake.question is not None:
@@ -184,7 +185,7 @@ class NbdSession:
         if (self._handshake.is_encrypted and
                 question.option == nbd_options.OPT_STARTTLS):
             self._connection.start_tls(self._face.tls)
-        if self._handshake.state is nbd_options.State.CLOSED:
+        if self._handshake.state is nbd_handshake.State.CLOSED:
             self._connection.close()
         elif self._transmission is None and self._timer is None:
             self._arm()

@@ -17,7 +17,7 @@ from typing import Optional
 
 from sheepdog.model import limits
 from sheepdog.model import pem
-from sheepdog.wire import nbd_options
+from sheepdog.wire import nbd_handshake
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class NbdSettings:
     read_only: bool = False
     """Whatever is exported."""
 
-    tls: nbd_options.Tls = nbd_options.Tls.NONE
+    tls: nbd_handshake.Tls = nbd_handshake.Tls.NONE
     """Over the unix socket it is never required: its mode says who may."""
     tls_files: Optional[pem.TlsFiles] = None
     """Needed unless ``tls`` is NONE."""
@@ -76,5 +76,5 @@ class NbdSettings:
                 raise ValueError('%s must be more than 0' % name)
         if self.request_timeout_seconds < 0:
             raise ValueError('request_timeout_seconds is less than 0')
-        if self.tls is not nbd_options.Tls.NONE and self.tls_files is None:
+        if self.tls is not nbd_handshake.Tls.NONE and self.tls_files is None:
             raise ValueError('TLS needs a certificate')

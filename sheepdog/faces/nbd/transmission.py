@@ -33,6 +33,7 @@ from sheepdog.faces.nbd import settings as settings_module
 from sheepdog.model import errors
 from sheepdog.model import limits
 from sheepdog.wire import nbd
+from sheepdog.wire import nbd_handshake
 from sheepdog.wire import nbd_options
 from sheepdog.wire import nbd_transmission as wire
 from sheepdog.world import api
@@ -81,7 +82,7 @@ class Transmission:
 
     def __init__(self, world: api.World, connection: api.Connection,
                  volume: exports.Volume, export: nbd.Export,
-                 handshake: nbd_options.Handshake,
+                 handshake: nbd_handshake.Handshake,
                  settings: settings_module.NbdSettings,
                  counters: counters_module.Counters,
                  on_over: Callable[[], None]):

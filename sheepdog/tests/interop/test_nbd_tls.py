@@ -21,7 +21,7 @@ import unittest
 
 from sheepdog.testing import certificates
 from sheepdog.tests.interop import test_nbd
-from sheepdog.wire import nbd_options
+from sheepdog.wire import nbd_handshake
 
 needs = test_nbd.needs
 SIZE = test_nbd.SIZE
@@ -30,7 +30,7 @@ SIZE = test_nbd.SIZE
 class TestCase(test_nbd.TestCase):
     """A face with a certificate; each client's files in a directory."""
 
-    tls = nbd_options.Tls.REQUIRED
+    tls = nbd_handshake.Tls.REQUIRED
     verify_clients = False
 
     def make_served(self, unix_path):
@@ -148,7 +148,7 @@ class TestLibnbd(TestCase):
 @needs('nbdinfo')
 class TestOffered(TestCase):
 
-    tls = nbd_options.Tls.OFFERED
+    tls = nbd_handshake.Tls.OFFERED
 
     def test_both(self):
         self.run_command('nbdinfo', self.served.tcp('vdi'))

@@ -22,7 +22,7 @@ from sheepdog.model import networks
 from sheepdog.model import pem
 from sheepdog.peer import access as access_module
 from sheepdog.store import settings as store_settings
-from sheepdog.wire import nbd_options
+from sheepdog.wire import nbd_handshake
 
 FILES = pem.TlsFiles('/cert', '/key', '/ca', True)
 HOST = '192.0.2.1'
@@ -81,12 +81,12 @@ class ExposureTest(unittest.TestCase):
 
     def test_nbd(self):
         some = networks.parse(['10.0.0.0/8'])
-        required = {'tls': nbd_options.Tls.REQUIRED, 'tls_files': FILES}
+        required = {'tls': nbd_handshake.Tls.REQUIRED, 'tls_files': FILES}
         for host in HOST, '0.0.0.0', '', '::':
             self.check(self.nbd(host=host), 'whoever reaches', '[nbd] tls')
         self.check(self.nbd(host=HOST, networks=some), '[nbd] tls')
         self.check(self.nbd(host=HOST, networks=some,
-                            tls=nbd_options.Tls.OFFERED, tls_files=FILES),
+                            tls=nbd_handshake.Tls.OFFERED, tls_files=FILES),
                    '[nbd] tls')
         self.check(self.nbd(host=HOST, **{
             **required, 'tls_files': FILES._replace(verify_clients=False)}),
@@ -110,7 +110,7 @@ class ExposureTest(unittest.TestCase):
             files = FILES._replace(key=key.name)
             mine = settings('127.0.0.1', '127.0.0.1', tls_files=files,
                             nbd=nbd_settings.NbdSettings(
-                                tls=nbd_options.Tls.OFFERED,
+                                tls=nbd_handshake.Tls.OFFERED,
                                 tls_files=files))
             for mode, found in ((0o600, []), (0o640, []),
                                 (0o644, [(key.name, 0o644)])):

@@ -29,7 +29,7 @@ from sheepdog.model import keys
 from sheepdog.peer import access as access_module
 from sheepdog.store import settings as store_settings
 from sheepdog.testing import certificates
-from sheepdog.wire import nbd_options
+from sheepdog.wire import nbd_handshake
 
 
 WITH_KEY = access_module.AccessSettings(keys=access_module.StaticKeys(
@@ -224,7 +224,7 @@ class CertificatesTest(unittest.TestCase):
 
     def check(self, files):
         place.check_certificates(settings(nbd=nbd_settings.NbdSettings(
-            tls=nbd_options.Tls.OFFERED, tls_files=files)))
+            tls=nbd_handshake.Tls.OFFERED, tls_files=files)))
 
     def test_good(self):
         self.check(self.files)

@@ -21,7 +21,7 @@ from sheepdog.client import key_file
 from sheepdog.conf import config
 from sheepdog.conf import settings
 from sheepdog.model import keys
-from sheepdog.wire import nbd_options
+from sheepdog.wire import nbd_handshake
 
 
 class SettingsTest(unittest.TestCase):
@@ -155,7 +155,7 @@ class SettingsTest(unittest.TestCase):
         built = self.build(nbd__enabled='true', nbd__tls='required',
                            nbd__tls_cert='/c', nbd__tls_key='k',
                            nbd__tls_ca='/a', nbd__verify_clients='true')
-        self.assertEqual(nbd_options.Tls.REQUIRED, built.nbd.tls)
+        self.assertEqual(nbd_handshake.Tls.REQUIRED, built.nbd.tls)
         self.assertEqual(('/c', os.path.abspath('k'), '/a', True),
                          built.nbd.tls_files)
         built = self.build(nbd__enabled='true', nbd__tls='offered',

@@ -26,6 +26,7 @@ from sheepdog.tests.unit.faces import nbd_loopback
 from sheepdog.tests.unit.volume import case
 from sheepdog.wire import nbd
 from sheepdog.wire import nbd_client as wire
+from sheepdog.wire import nbd_handshake
 from sheepdog.wire import nbd_options as options
 from sheepdog.wire import nbd_transmission
 
@@ -217,7 +218,7 @@ class TestStructured(TestCase):
 class TestTls(TestCase):
     """That a TLS end of file does not spin is a test of the world's."""
 
-    settings = {'tls': options.Tls.OFFERED,
+    settings = {'tls': nbd_handshake.Tls.OFFERED,
                 'tls_files': pem.TlsFiles('cert', 'key')}
 
     async def test_starttls_resets_every_option(self):

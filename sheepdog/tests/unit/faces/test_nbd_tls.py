@@ -21,6 +21,7 @@ from sheepdog.model import pem
 from sheepdog.tests.unit.faces import nbd_loopback
 from sheepdog.wire import nbd
 from sheepdog.wire import nbd_client as wire
+from sheepdog.wire import nbd_handshake
 from sheepdog.wire import nbd_options as options
 from sheepdog.world import api
 
@@ -54,7 +55,7 @@ class TestCase(unittest.IsolatedAsyncioTestCase):
 
 class TestOffered(TestCase):
 
-    settings = {'tls': options.Tls.OFFERED, 'tls_files': FILES}
+    settings = {'tls': nbd_handshake.Tls.OFFERED, 'tls_files': FILES}
 
     async def test_who_does_not_ask_stays_in_clear(self):
         client = self.place.world.connect()
@@ -113,7 +114,7 @@ class TestOffered(TestCase):
 
 class TestRequired(TestCase):
 
-    settings = {'tls': options.Tls.REQUIRED, 'tls_files': FILES,
+    settings = {'tls': nbd_handshake.Tls.REQUIRED, 'tls_files': FILES,
                 'unix_path': '/run/nbd'}
 
     async def test_nothing_without(self):
@@ -155,7 +156,7 @@ class TestFiles(unittest.IsolatedAsyncioTestCase):
 
     def test_tls_without_a_certificate(self):
         with self.assertRaisesRegex(ValueError, 'certificate'):
-            face_module.NbdSettings(tls=options.Tls.OFFERED)
+            face_module.NbdSettings(tls=nbd_handshake.Tls.OFFERED)
 
     async def test_none_is_asked_for_where_there_is_no_tls(self):
         place = await nbd_loopback.Place().started()

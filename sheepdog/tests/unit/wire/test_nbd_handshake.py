@@ -19,6 +19,7 @@ from hypothesis import strategies
 
 from sheepdog.wire import nbd
 from sheepdog.wire import nbd_client as client
+from sheepdog.wire import nbd_handshake
 from sheepdog.wire import nbd_options as options
 
 EXPORT = nbd.Export('vdi', 1 << 30, nbd.export_flags(False, True),
@@ -65,7 +66,7 @@ def run(handshake, stream, pieces=()):
 class TestCase(unittest.TestCase):
 
     def setUp(self):
-        self.handshake = options.Handshake()
+        self.handshake = nbd_handshake.Handshake()
 
     def start(self, flags=3):
         self.feed(client.pack_client_flags(flags))
@@ -91,13 +92,13 @@ class TestCase(unittest.TestCase):
         """The reply type of the refusal that an option meets."""
         (reply_type, text), = self.option(option, payload)
         self.assertTrue(text)
-        self.assertIs(self.handshake.state, options.State.OPTION)
+        self.assertIs(self.handshake.state, nbd_handshake.State.OPTION)
         return reply_type
 
     def refused_to_death(self, stream):
         with self.assertRaises(nbd.Violation):
             self.feed(stream)
-        self.assertIs(self.handshake.state, options.State.CLOSED)
+        self.assertIs(self.handshake.state, nbd_handshake.State.CLOSED)
         self.assertTrue(self.handshake.reason)
 
 
@@ -128,7 +129,7 @@ class TestExportName(TestCase):
         output = self.feed(client.pack_option(1, b'vdi'))
         self.assertEqual(output, options.CHOSEN.pack(
             EXPORT.size, EXPORT.flags) + bytes(124))
-        self.assertIs(self.handshake.state, options.State.TRANSMISSION)
+        self.assertIs(self.handshake.state, nbd_handshake.State.TRANSMISSION)
 
     def test_without_zeroes(self):
         self.start(3)
@@ -148,17 +149,17 @@ class TestExportName(TestCase):
     def test_unknown_name_closes(self):
         self.start()
         self.assertEqual(self.feed(client.pack_option(1, b'none')), b'')
-        self.assertIs(self.handshake.state, options.State.CLOSED)
+        self.assertIs(self.handshake.state, nbd_handshake.State.CLOSED)
 
     def test_too_long_name_closes(self):
         self.start()
         run(self.handshake, client.pack_option(1, b'x' * 4097))
-        self.assertIs(self.handshake.state, options.State.CLOSED)
+        self.assertIs(self.handshake.state, nbd_handshake.State.CLOSED)
 
     def test_name_that_is_no_text_closes(self):
         self.start()
         self.assertEqual(self.feed(client.pack_option(1, b'\xff')), b'')
-        self.assertIs(self.handshake.state, options.State.CLOSED)
+        self.assertIs(self.handshake.state, nbd_handshake.State.CLOSED)
 
 
 class TestOptions(TestCase):
@@ -170,7 +171,7 @@ class TestOptions(TestCase):
     def test_abort(self):
         self.assertEqual(self.option(options.OPT_ABORT),
                          [(options.REP_ACK, b'')])
-        self.assertIs(self.handshake.state, options.State.CLOSED)
+        self.assertIs(self.handshake.state, nbd_handshake.State.CLOSED)
 
     def test_list(self):
         replies = self.option(options.OPT_LIST)
@@ -188,7 +189,7 @@ class TestOptions(TestCase):
         self.handshake.receive(
             client.pack_option(options.OPT_LIST), 0, 16)
         self.handshake.refuse(nbd.REP_ERR_SHUTDOWN, 'stopping')
-        self.assertIs(self.handshake.state, options.State.OPTION)
+        self.assertIs(self.handshake.state, nbd_handshake.State.OPTION)
 
     def test_unknown_options_are_unsupported_and_their_payload_consumed(self):
         for option in (4, 12, 999, 0xFFFFFFFF, options.OPT_EXTENDED_HEADERS):
@@ -199,7 +200,7 @@ class TestOptions(TestCase):
     def test_a_giant_payload_goes_by_without_memory(self):
         header = options.OPTION.pack(options.OPTION_MAGIC, 77, 0xFFFFFFFF)
         self.feed(header)
-        self.assertIs(self.handshake.state, options.State.DROPPING)
+        self.assertIs(self.handshake.state, nbd_handshake.State.DROPPING)
         piece = bytes(1 << 20)
         for _count in range(4095):
             self.assertEqual(
@@ -241,12 +242,12 @@ class TestInfo(TestCase):
                          [options.REP_INFO, options.REP_ACK])
         self.assertEqual(client.unpack_export(replies[0][1]),
                          (EXPORT.size, EXPORT.flags))
-        self.assertIs(self.handshake.state, options.State.OPTION)
+        self.assertIs(self.handshake.state, nbd_handshake.State.OPTION)
 
     def test_go_chooses(self):
         replies = self.option(options.OPT_GO, client.pack_info('vdi'))
         self.assertEqual(replies[-1], (options.REP_ACK, b''))
-        self.assertIs(self.handshake.state, options.State.TRANSMISSION)
+        self.assertIs(self.handshake.state, nbd_handshake.State.TRANSMISSION)
 
     def test_all_kinds_of_information(self):
         replies = self.option(options.OPT_INFO, client.pack_info(
@@ -399,7 +400,7 @@ class TestTls(TestCase):
     """The seam: what the machine does once a face has certificates."""
 
     def test_starttls_resets_every_option(self):
-        self.handshake = options.Handshake(options.Tls.OFFERED)
+        self.handshake = nbd_handshake.Handshake(nbd_handshake.Tls.OFFERED)
         self.start()
         self.option(options.OPT_STRUCTURED_REPLY)
         self.option(options.OPT_SET_META_CONTEXT,
@@ -412,20 +413,20 @@ class TestTls(TestCase):
         self.assertFalse(self.handshake.has_allocation)
 
     def test_bytes_in_clear_behind_starttls(self):
-        self.handshake = options.Handshake(options.Tls.OFFERED)
+        self.handshake = nbd_handshake.Handshake(nbd_handshake.Tls.OFFERED)
         self.start()
         self.refused_to_death(client.pack_option(options.OPT_STARTTLS) +
                               client.pack_option(options.OPT_LIST))
 
     def test_starttls_once(self):
-        self.handshake = options.Handshake(options.Tls.OFFERED)
+        self.handshake = nbd_handshake.Handshake(nbd_handshake.Tls.OFFERED)
         self.start()
         self.option(options.OPT_STARTTLS)
         self.assertEqual(self.refused(options.OPT_STARTTLS),
                          nbd.REP_ERR_INVALID)
 
     def test_required(self):
-        self.handshake = options.Handshake(options.Tls.REQUIRED)
+        self.handshake = nbd_handshake.Handshake(nbd_handshake.Tls.REQUIRED)
         self.start()
         for option in (options.OPT_LIST, options.OPT_GO, 999):
             self.assertEqual(self.refused(option, b'x'),
@@ -434,10 +435,10 @@ class TestTls(TestCase):
         self.assertEqual(len(self.option(options.OPT_LIST)), len(NAMES) + 1)
 
     def test_required_closes_on_export_name(self):
-        self.handshake = options.Handshake(options.Tls.REQUIRED)
+        self.handshake = nbd_handshake.Handshake(nbd_handshake.Tls.REQUIRED)
         self.start()
         run(self.handshake, client.pack_option(1, b'vdi'))
-        self.assertIs(self.handshake.state, options.State.CLOSED)
+        self.assertIs(self.handshake.state, nbd_handshake.State.CLOSED)
 
 
 class TestAnswers(TestCase):
@@ -474,18 +475,19 @@ class TestAnything(unittest.TestCase):
 
     def outcome(self, tls, stream, pieces):
         """All that can be seen of a handshake that got this stream."""
-        handshake = options.Handshake(tls)
+        handshake = nbd_handshake.Handshake(tls)
         try:
             output, used = run(handshake, stream, pieces)
         except nbd.Violation as violation:
-            self.assertIs(handshake.state, options.State.CLOSED)
+            self.assertIs(handshake.state, nbd_handshake.State.CLOSED)
             return str(violation)
         return (output, used, handshake.state, handshake.structured,
                 handshake.has_allocation, handshake.room_bytes)
 
     @hypothesis.settings(deadline=None, max_examples=300)
     @hypothesis.given(
-        strategies.sampled_from((options.Tls.NONE, options.Tls.REQUIRED)),
+        strategies.sampled_from((nbd_handshake.Tls.NONE,
+                                 nbd_handshake.Tls.REQUIRED)),
         strategies.lists(OPTION_STREAMS, max_size=6),
         strategies.lists(strategies.integers(0, 500), max_size=20))
     def test_cuts_make_no_difference_and_garbage_is_a_violation(
@@ -498,5 +500,5 @@ class TestAnything(unittest.TestCase):
     @hypothesis.settings(deadline=None, max_examples=200)
     @hypothesis.given(strategies.binary(max_size=300))
     def test_garbage_from_the_first_byte(self, stream):
-        self.outcome(options.Tls.NONE, stream, ())
-        self.outcome(options.Tls.NONE, stream, range(len(stream)))
+        self.outcome(nbd_handshake.Tls.NONE, stream, ())
+        self.outcome(nbd_handshake.Tls.NONE, stream, range(len(stream)))
