@@ -27,16 +27,15 @@ from sheepdog.cluster import api
 from sheepdog.cluster import decisions
 from sheepdog.cluster import delivery as delivery_module
 from sheepdog.cluster import desk as desk_module
+from sheepdog.cluster import epochs as epochs_module
 from sheepdog.cluster import ledger as ledger_module
 from sheepdog.cluster import messenger as messenger_module
 from sheepdog.cluster import opening as opening_module
 from sheepdog.cluster import pace as pace_module
 from sheepdog.cluster import roll as roll_module
-from sheepdog.cluster import roster
 from sheepdog.cluster import sequencer as sequencer_module
 from sheepdog.cluster import survey as survey_module
 from sheepdog.model import errors
-from sheepdog.model import view as view_model
 from sheepdog.world import api as world_api
 
 LOG = logging.getLogger(__name__)
@@ -75,9 +74,11 @@ class Leader:
         self._admission = admission_module.Admission(
             world, pace, roll, self._delivery, self._survey, self._sequencer,
             protocol, messenger.own)
+        self._epochs = epochs_module.Epochs(
+            world.clock, pace, roll, messenger, self._survey,
+            self._sequencer, self._admission, self._refresh)
         self._queue = collections.deque()
         self._is_roll_new = True
-        self._is_view_due = True
         self._task: Optional[asyncio.Task] = None
         self._helpers: list = []
         self.is_leading = False
@@ -134,7 +135,7 @@ class Leader:
         """``accuser`` cannot reach ``accused``."""
         if self.is_leading:
             self._admission.complain(accuser, accused)
-            self._is_view_due = True
+            self._epochs.is_due = True
             self._kicked.set()
 
     async def ask(self, operation: str, kind: str, arguments: dict) -> Any:
@@ -202,7 +203,7 @@ class Leader:
             LOG.info('term %d leads from epoch %d on', self.term,
                      self._sequencer.state.epoch)
             self.is_leading = True
-            self._is_view_due = True
+            self._epochs.is_due = True
             while True:
                 await self._step()
         except sequencer_module.LostMembers:
@@ -225,7 +226,7 @@ class Leader:
         if sequencer.state.shutdown:
             # The members leave one by one; no epoch comes of it.
             await self._pause()
-        elif self._is_view_due and await self._tend_view():
+        elif self._epochs.is_due and await self._epochs.tend():
             pass
         elif self._opening.request is not None:
             await self._reformat()
@@ -238,7 +239,7 @@ class Leader:
         try:
             await asyncio.wait_for(
                 self._kicked.wait(),
-                self._pace.welcome if self._is_soon_more()
+                self._pace.welcome if self._epochs.is_soon_more()
                 else PAUSE_SECONDS)
         except asyncio.TimeoutError:
             pass
@@ -252,138 +253,16 @@ class Leader:
         if not self._is_roll_new:
             return
         self._is_roll_new = False
-        self._is_view_due = True
+        self._epochs.is_due = True
         self._survey.refresh()
         self._sequencer.standing = {
             one for one in self._sequencer.standing
             if self._roll.is_current(one)}
         self._admission.forget_gone()
 
-    # Epochs.
-
-    async def _tend_view(self) -> bool:
-        """Returns whether anything was done. Looking costs something with
-        thousands of members, so it is done when something may have changed.
-        """
-        self._admission.judge()
-        if await self._sync_absent() or await self._change_epoch():
-            return True
-        self._is_view_due = (self._admission.is_pending()
-                             or self._is_soon_more())
-        return False
-
-    async def _sync_absent(self) -> bool:
-        """Members of the view that have not got its state: a leader died
-        between deciding the epoch and telling them."""
-        sequencer = self._sequencer
-        absent = [member.incarnation for member
-                  in sequencer.state.view.members
-                  if member.incarnation not in sequencer.standing and
-                  member.incarnation in self._survey.answers and
-                  self._roll.is_current(member.incarnation) and
-                  not self._admission.is_held(member.incarnation)]
-        if not absent:
-            return False
-        self._admission.hold(await sequencer.sync(absent))
-        return True
-
-    async def _change_epoch(self) -> bool:
-        sequencer = self._sequencer
-        state = sequencer.state
-        members = roster.compose(self._admission.eligible(), state.view,
-                                 state.settings.reference_space)
-        if members == state.view.members:
-            if not sequencer.is_prepared:
-                return False
-            # Whoever was to join is gone, and all are frozen for it.
-            await sequencer.announce([sequencer.add({'kind': 'resume'})])
-            return True
-        if self._is_soon_more():
-            return False
-        if not any(member.incarnation in sequencer.standing
-                   for member in members):
-            raise sequencer_module.LostMembers()
-        view = sequencer.view(state.epoch + 1, members)
-        await self._decide_view(
-            view, state.created, {'kind': 'epoch', 'view': view.to_dict()})
-        return True
-
-    def _is_soon_more(self) -> bool:
-        """Somebody has just come and is about to answer: one epoch for all,
-        rather than one for its leaving and one for its return."""
-        now = self._clock.monotonic()
-        return any(now - since < self._pace.welcome
-                   for since in self._survey.asked.values())
-
-    async def _decide_view(self, view: view_model.View, created: int,
-                           event: dict, operation: str = '',
-                           result: Any = None) -> bool:
-        sequencer = self._sequencer
-        failed, _ = await asyncio.gather(sequencer.prepare(view, created),
-                                         self._dismiss(view))
-        self._refresh()
-        staying = {member.incarnation for member in view.members
-                   if member.incarnation in sequencer.standing}
-        if failed:
-            self._admission.hold([one for one in failed
-                                  if one not in sequencer.standing])
-            return False
-        if not staying:
-            raise sequencer_module.LostMembers()
-        LOG.info('epoch %d: %d members', view.epoch, len(view.members))
-        record = sequencer.add(event, operation, result)
-        # The others are dead, or their node has begun a new life.
-        sequencer.standing = staying
-        await sequencer.announce([record])
-        joining = [member.incarnation for member in view.members
-                   if member.incarnation not in sequencer.standing]
-        self._admission.hold(await sequencer.sync(joining))
-        return True
-
-    async def _dismiss(self, view: view_model.View) -> None:
-        """Whoever drops out is dead, or has lapsed: its lease is over. If
-        coordination lost it before its time (its server forgot), then it
-        does not know yet, and a word will do."""
-        staying = {member.node for member in view.members}
-        await asyncio.gather(*(
-            self._messenger.dismiss(member, self._pace.farewell)
-            for member in self._sequencer.state.view.members
-            if member.node not in staying and
-            not self._roll.is_current(member.incarnation)))
-
     async def _reformat(self) -> None:
-        """Format or forced recovery, asked for while the cluster runs."""
-        request = self._opening.request
-        state = self._sequencer.state
-        done = state.operations.get(request.operation)
-        if done is not None:
-            # Its answer was lost with the members that gave it.
+        if await self._epochs.reformat(self._opening.request):
             self._opening.request = None
-            request.succeed(done.result)
-            return
-        try:
-            if request.kind != 'format':
-                raise errors.InvalidParameters('the cluster runs')
-            if not request.arguments.get('force'):
-                raise errors.InvalidParameters(
-                    'the cluster is formatted already')
-            infos = self._admission.eligible()
-            settings = decisions.format_settings(
-                request.arguments, infos, self._clock.time())
-            view = self._sequencer.view(state.epoch + 1, roster.compose(
-                infos, None, settings.reference_space))
-            result = {'epoch': view.epoch, 'created': settings.created}
-            is_done = await self._decide_view(
-                view, settings.created,
-                {'kind': 'format', 'settings': settings.to_dict(),
-                 'view': view.to_dict()}, request.operation, result)
-        except errors.SheepdogError as error:
-            request.fail(error)
-            self._opening.request = None
-            return
-        if is_done:
-            self._opening.request = None
-            request.succeed(result)
 
     # Events.
 
@@ -414,7 +293,7 @@ class Leader:
                 standing = len(self._sequencer.standing)
                 await self._sequencer.announce(records)
                 if len(self._sequencer.standing) != standing:
-                    self._is_view_due = True
+                    self._epochs.is_due = True
         except BaseException:
             gone = errors.NotServing('the leader has changed')
             for announcement, _ in announced:
