@@ -12,7 +12,6 @@
 
 import contextlib
 import io
-import itertools
 import json
 import time
 import unittest
@@ -23,85 +22,101 @@ from tools import cpu_guard
 
 READ = 'native random read 4K, depth 32'
 WRITE = 'native random write 4K write-back, depth 32'
-LIMITS = {READ: 10.0, WRITE: 100.0}
+OWN_WORK = {READ: 8.0, WRITE: 60.0}
 
 
-class _Client:
-    closed = 0
-
-    async def close(self):
-        self.closed += 1
+def tries(*sheep, standin=2.0, is_quiet=True):
+    return (cpu_guard.Try(one, standin, is_quiet) for one in sheep)
 
 
-class GuardTest(unittest.IsolatedAsyncioTestCase):
+class PairTest(unittest.IsolatedAsyncioTestCase):
 
-    async def judge(self, found: dict, seconds=60.0, is_quiet=True):
-        """What comes of tries that find this, name → ratios in turn."""
+    async def judge(self, found: dict, seconds=60.0):
+        """What comes of tries that find this, name → tries in turn."""
         self.tries = []
-        client = _Client()
 
-        async def measure(client, row, pids):
+        async def measure(row):
             self.tries.append(row.name)
-            return next(found[row.name]), is_quiet
+            return next(found[row.name])
 
-        async def open_client(cluster):
-            return client
-
-        with mock.patch.object(cpu_guard, 'measure', measure), \
-                mock.patch.object(cpu_guard, 'open_client', open_client):
-            judged = await cpu_guard.judge(
-                mock.Mock(), LIMITS, time.monotonic() + seconds)
-        self.assertEqual(1, client.closed)
-        return judged
+        return await cpu_guard.judge(
+            mock.Mock(measure=measure), OWN_WORK, time.monotonic() + seconds)
 
     async def test_one_good_try_is_enough(self):
-        found = await self.judge({READ: iter([12.0, 11.0, 9.5]),
-                                  WRITE: iter([100.0])})
-        self.assertEqual({READ: 9.5, WRITE: 100.0},
-                         {name: one.lowest for name, one in found.items()})
+        found = await self.judge({READ: tries(13.0, 12.5, 11.9),
+                                  WRITE: tries(74.0)})
+        self.assertEqual([11.9, 74.0], [found[READ].best.sheep,
+                                        found[WRITE].best.sheep])
         self.assertEqual([1, 3], sorted(map(self.tries.count,
                                             (READ, WRITE))))
-        self.assertEqual(0, self.report(found)[0])
+        self.assertEqual(0, report(found)[0])
 
     async def test_none_is_too_much(self):
-        for is_quiet, ratio, over in ((True, 10.1, 1), (True, 13.0, 1),
-                                      (False, 14.9, 0), (False, 15.1, 1)):
-            found = await self.judge({READ: itertools.repeat(ratio),
-                                      WRITE: iter([90.0])}, 0.02, is_quiet)
-            self.assertEqual(over, self.report(found)[0])
+        for is_quiet, sheep, over in ((True, 12.1, 1), (True, 13.0, 1),
+                                      (False, 17.9, 0), (False, 18.1, 1)):
+            found = await self.judge(
+                {READ: tries(*[sheep] * 100000, is_quiet=is_quiet),
+                 WRITE: tries(60.0)}, 0.02)
+            self.assertEqual(over, report(found)[0])
 
-    def report(self, found):
-        text = io.StringIO()
-        with contextlib.redirect_stdout(text):
-            over = cpu_guard.report(found, LIMITS)
-        return over, text.getvalue()
+    async def test_the_median_is_recorded(self):
+        measured = iter([2.0, 2.5, 9.0] * cpu_guard.RECORD_ROUNDS)
 
-    def found(self, read, write, quiet_tries=2):
-        found = {READ: cpu_guard.Found(), WRITE: cpu_guard.Found()}
-        for _ in range(quiet_tries):
-            found[READ].take(read, True)
-            found[WRITE].take(write, True)
+        async def measure(row):
+            return cpu_guard.Try(10.0 + next(measured), 10.0, False)
+
+        self.assertEqual(
+            {READ: 2.5},
+            await cpu_guard.record(mock.Mock(measure=measure), [READ]))
+
+
+class TryTest(unittest.TestCase):
+
+    def test_what_waking_costs_here_is_not_held_against_the_sheep(self):
+        for standin in (2.0, 50.0):
+            one = cpu_guard.Try(standin + 8.0, standin, True)
+            self.assertEqual(1.0, one.over(8.0))
+            one = cpu_guard.Try(1.3 * (standin + 8.0), standin, True)
+            self.assertAlmostEqual(1.3, one.over(8.0))
+
+
+def report(found):
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text):
+        over = cpu_guard.report(found)
+    return over, text.getvalue()
+
+
+class ReportTest(unittest.TestCase):
+
+    def found(self, read, quiet_tries=2):
+        found = {name: cpu_guard.Found(work)
+                 for name, work in OWN_WORK.items()}
+        for one in tries(*[read] * quiet_tries):
+            found[READ].take(one)
+        for one in tries(*[60.0] * quiet_tries):
+            found[WRITE].take(one)
         return found
 
     def test_report(self):
-        over, text = self.report(self.found(13.0, 90.0))
+        over, text = report(self.found(13.0))
         self.assertEqual(1, over)
         self.assertIn('TOO MUCH: +30 %', text)
         self.assertIn('--record', text)
-        over, text = self.report(self.found(10.0, 90.0))
+        over, text = report(self.found(10.0))
         self.assertEqual(0, over)
         self.assertNotIn('TOO MUCH', text)
-        over, text = self.report(self.found(13.0, 90.0, 1))
+        over, text = report(self.found(13.0, 1))
         self.assertEqual(0, over)
         self.assertIn('too busy to tell', text)
 
     def test_what_was_never_measured_is_too_much(self):
-        self.assertEqual(2, self.report(self.found(0, 0, 0))[0])
+        self.assertEqual(2, report(self.found(0, 0))[0])
 
     def test_limits_are_of_loads_that_exist(self):
-        limits = json.loads(cpu_guard.LIMITS.read_text())['limits']
-        self.assertLessEqual(set(limits),
+        recorded = json.loads(cpu_guard.LIMITS.read_text())['own_work']
+        self.assertLessEqual(set(recorded),
                              {row.name for row in rows.all_rows()})
-        self.assertIn(READ, limits)
+        self.assertIn(READ, recorded)
         # 30 % over what was measured must be over the limit.
         self.assertLess(cpu_guard.MARGIN, 1.3)
