@@ -96,8 +96,9 @@ class Adopter:
         except BaseException:
             self._turns.give_back(obj)
             raise
+        replaced = _blocks_of(pieces, zeros)
         still_bad = [block for block in self._bad.of(oid)
-                     if keep and table[block] == obj.table[block]]
+                     if keep and block not in replaced]
         # From here on the journal decides: not to be given up half-way.
         done = asyncio.get_running_loop().create_future()
 
@@ -184,6 +185,15 @@ def _check(capacity: int, pieces: list, zeros: list) -> None:
             raise errors.InvalidParameters(
                 '%d bytes from %d are not within an object of %d bytes'
                 % (size, offset, capacity))
+
+
+def _blocks_of(pieces: list, zeros: list) -> set:
+    """All that these touch; a bad block is never touched in part only."""
+    found = set()
+    for offset, size in [(offset, len(data)) for offset, data in pieces
+                         if data] + list(zeros):
+        found.update(range(offset // _BLOCK, -(-(offset + size) // _BLOCK)))
+    return found
 
 
 def _patch(file, table, offset: int, data) -> None:

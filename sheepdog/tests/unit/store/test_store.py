@@ -358,6 +358,20 @@ class DamageTest(case.StoreCase):
         self.assertEqual(noise(BLOCK, 5) + bytes(BLOCK) + noise(BLOCK, 6),
                          self.read(1, BLOCK, 3 * BLOCK))
 
+    def test_the_same_content_again_mends(self):
+        """As a good copy has it, the checksum is the one of before."""
+        self.zero(1, 2 * BLOCK, BLOCK)
+        self.reopen()
+        good = self.read(1, BLOCK, BLOCK)
+        for block in (1, 3):
+            self.inode(1).rot(block, 5)
+            with self.assertRaises(errors.ChecksumError):
+                self.read(1, block * BLOCK, BLOCK)
+        self.wait(self.store.adopt(1, 5, CAPACITY, [(BLOCK, good)], True,
+                                   [(2 * BLOCK, BLOCK)]))
+        self.assertEqual({1: [3]}, self.store.bad_blocks())
+        self.assertEqual(good, self.read(1, BLOCK, BLOCK))
+
     def test_what_is_bad_stays_bad_when_it_is_kept(self):
         self.reopen()
         self.inode(1).rot(3, 5)
