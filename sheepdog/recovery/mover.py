@@ -103,8 +103,7 @@ class Mover:
 
     async def _attempt(self, oid, view):
         """True when our copy is whole now."""
-        entry = self.cluster.state.vdis.get(ids.vdi_of(oid))
-        if entry is not None and entry.deleted:
+        if self.is_deleted(oid):
             await self._drop(oid)
             return True
         epoch = view.epoch
@@ -235,6 +234,11 @@ class Mover:
             states.append(state)
         return states
 
+    def is_deleted(self, oid):
+        """Of a deleted VDI: nobody needs it any more."""
+        entry = self.cluster.state.vdis.get(ids.vdi_of(oid))
+        return entry is not None and entry.deleted
+
     async def _drop(self, oid):
         if self.store.version(oid) is not None:
             LOG.debug('dropping object %s: it exists nowhere else',
@@ -301,6 +305,10 @@ class Mover:
                 or state.version != final['version']):
             await self.store.adopt(oid, final['version'], capacity, pieces,
                                    keep=is_base, zeros=zeroes)
+            if self.is_deleted(oid):
+                # Whoever gave its space back did not see this yet.
+                await self._drop(oid)
+                return True
             self._check(view)
         if self.order.serial(ids.vdi_of(oid)) != final['serial']:
             # The change may have made the source doubtful, but not us, who

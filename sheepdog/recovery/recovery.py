@@ -434,11 +434,7 @@ class Recovery:
             if isinstance(answer, BaseException):
                 raise answer
             found.update(replica_module.unpack_list(answer[2]))
-        return sorted(oid for oid in found if not self._is_deleted(oid))
-
-    def _is_deleted(self, oid):
-        entry = self.cluster.state.vdis.get(ids.vdi_of(oid))
-        return entry is not None and entry.deleted
+        return sorted(oid for oid in found if not self.mover.is_deleted(oid))
 
     async def _announce(self, view):
         """Tell all: when everybody has, copies that nobody needs may go."""
@@ -473,10 +469,15 @@ class Recovery:
         """Remove our objects of deleted VDIs. May stop anywhere; is done
         again after each change of the view."""
         vdi_ids = set(vdi_ids)
+        try:
+            # What was accepted before shows in the list then.
+            await mover.wait_for(self.replica.store.sync)
+        except errors.SheepdogError as exc:
+            LOG.warning('space of deleted VDIs: %s', exc)
         doomed = [oid for oid in self.replica.store.oids()
                   if ids.vdi_of(oid) in vdi_ids]
         for oid in doomed:
-            if not self._is_deleted(oid):
+            if not self.mover.is_deleted(oid):
                 continue
             self.standing.forget(oid)
             try:

@@ -217,6 +217,15 @@ class TestMover(unittest.IsolatedAsyncioTestCase):
         await task
         await self.make_whole()
 
+    async def test_the_vdi_is_deleted_while_a_copy_is_being_made(self):
+        task, waiting = await self.align()
+        self.flock.event({'kind': 'vdi-delete', 'vdi_id': VDI})
+        await flock.until(lambda: not any(
+            sheep.store.objects for sheep in self.flock.alive()))
+        waiting.set_result(None)
+        await task
+        self.assertEqual(self.a.store.oids(), [])
+
     async def test_a_table_that_cannot_be_read(self):
         async def broken(oid):
             raise errors.StorageError('EIO')

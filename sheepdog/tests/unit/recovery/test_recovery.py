@@ -547,6 +547,34 @@ class TestReclaim(FlockCase):
         for sheep in self.flock.alive():
             self.assertEqual(sheep.store.oids(), [2 << 32 | 7])
 
+    async def test_a_first_write_that_is_not_in_its_place_yet(self):
+        one = self.flock.alive()[0]
+        write, sync = one.store.write, one.store.sync
+        taken = []
+
+        def sync_all(done):
+            while taken:
+                write(*taken.pop())
+            sync(done)
+
+        one.store.write = lambda *arguments: taken.append(arguments)
+        one.store.sync = sync_all
+        oid = VDI << 32 | 7
+        one.replica.write(1, oid, 5 << 48 | 99, flock.SHIFT, 0,
+                          b'x' * BLOCK, True, True, lambda error: None)
+        self.flock.event({'kind': 'vdi-delete', 'vdi_id': VDI})
+        await flock.until(lambda: ('remove', oid, 0, 0, True)
+                          in one.store.log)
+        self.assertEqual(one.store.oids(), [])
+
+    async def test_space_comes_back_though_a_sync_fails(self):
+        await self.write(VDI << 32)
+        one = self.flock.alive()[0]
+        one.store.refuse = lambda verb, oid: (
+            errors.StorageError('EIO') if verb == 'sync' else None)
+        self.flock.event({'kind': 'vdi-delete', 'vdi_id': VDI})
+        await flock.until(lambda: not one.store.objects)
+
     async def test_who_was_away_gives_them_back_later(self):
         await self.write(VDI << 32)
         self.flock.kill(3)
