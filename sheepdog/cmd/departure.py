@@ -21,6 +21,7 @@ import base64
 import collections
 import typing
 
+from sheepdog.cmd import words
 from sheepdog.faces.native import facts as facts_module
 from sheepdog.model import ids
 from sheepdog.model import view as view_model
@@ -73,13 +74,13 @@ def find(facts: list, name: str) -> str:
     :raises UnknownNode: none, or several
     """
     known = [one['address'] for one in facts]
-    members = [_address(member) for member in _view(facts)['members']]
+    members = [words.address(member) for member in _view(facts)['members']]
     if name.isdigit() and int(name) < len(members):
         return members[int(name)]
     for one in facts:
         # Who has just gone may be waited for.
         before = one.get('answer', {}).get('before') or {'members': ()}
-        members += map(_address, before['members'])
+        members += map(words.address, before['members'])
     known += [one for one in dict.fromkeys(members) if one not in known]
     found = [one for one in known
              if name in (one, one.rpartition(':')[0])]
@@ -109,7 +110,7 @@ class _Case:
                        if 'answer' in one}
         view = _view(facts)
         self.epoch = view['epoch']
-        self.members = {_address(member): member
+        self.members = {words.address(member): member
                         for member in view['members']}
         self.settled_copies = max(
             [one['copies'] for one in self.facts.values()] + [0])
@@ -178,16 +179,17 @@ class _Case:
         clients = facts['clients']
         if clients:
             tell = self._note if self.ignore_clients else self._no
-            tell('clients', '%s through it: %s', _count(
+            tell('clients', '%s through it: %s', words.count(
                 len(clients), 'client uses VDIs', 'clients use VDIs'),
-                _some('%s (%s, %s)' % (name, kind, address)
-                      for kind, address, name in clients))
+                words.some(('%s (%s, %s)' % (name, kind, address)
+                            for kind, address, name in clients), SHOWN_MAX))
         used = {client[2] for client in clients}
         idle = [lock['name'] for lock in facts['locks']
                 if lock['name'] not in used]
         if idle:
-            self._note('locks', 'it has %s, freed when it goes: %s', _count(
-                len(idle), 'more lock', 'more locks'), _some(idle))
+            self._note('locks', 'it has %s, freed when it goes: %s',
+                       words.count(len(idle), 'more lock'),
+                       words.some(idle, SHOWN_MAX))
         if facts['is_leader']:
             self._note('leads', 'it leads the cluster; another node does '
                        'when it goes, within the TTL at the latest')
@@ -198,7 +200,8 @@ class _Case:
         busy = [address for address, one in self.facts.items()
                 if one['recovery']['is_running'] and address in self.members]
         if busy:
-            self._note('recovering', 'recovery runs on %s', _some(busy))
+            self._note('recovering', 'recovery runs on %s',
+                       words.some(busy, SHOWN_MAX))
         holders, wanted = self._holders()
         zones = {member['zone'] for member in self.members.values()
                  if member['vnodes']}
@@ -222,15 +225,14 @@ class _Case:
         counts['none_left'] = len(lost)
         if lost:
             self._no('last-copies', '%s would have no whole copy left: %s',
-                     _count(len(lost), 'object', 'objects'),
-                     _some(map(ids.hex_oid, sorted(lost))))
+                     words.count(len(lost), 'object'),
+                     words.some(map(ids.hex_oid, sorted(lost)), SHOWN_MAX))
         if counts['one_left']:
             self._note('one-left', '%s would have one whole copy left',
-                       _count(counts['one_left'], 'object', 'objects'))
+                       words.count(counts['one_left'], 'object'))
         if counts['below_after']:
             self._note('fewer-copies', '%s would have fewer copies than '
-                       'wanted', _count(counts['below_after'], 'object',
-                                        'objects'))
+                       'wanted', words.count(counts['below_after'], 'object'))
         self._room(leaving, holders, wanted)
 
     def _holders(self):
@@ -271,7 +273,7 @@ class _Case:
         if self.settled_copies > len(zones):
             self._note('few-zones', 'the nodes that stay are in %s, for %d '
                        'copies: no new ones are made until it is back',
-                       _count(len(zones), 'zone', 'zones'),
+                       words.count(len(zones), 'zone'),
                        self.settled_copies)
         if not zones or not leaving or self.node not in self.facts:
             return
@@ -281,7 +283,7 @@ class _Case:
         more = collections.Counter()
         for oid in leaving:
             for place in ring.targets(oid, wanted(oid)):
-                address = _address(left[place])
+                address = words.address(left[place])
                 if address not in holders[oid]:
                     more[address] += 1
         for address, count in sorted(more.items()):
@@ -302,20 +304,5 @@ def _view(facts):
                default={'epoch': 0, 'members': []})
 
 
-def _address(member) -> str:
-    return '%s:%d' % (member['host'], member['port'])
-
-
 def _member(fields) -> view_model.Member:
     return view_model.Member.from_dict(fields)
-
-
-def _count(number, one, many) -> str:
-    return '%d %s' % (number, one if number == 1 else many)
-
-
-def _some(names) -> str:
-    names = list(names)
-    if len(names) > SHOWN_MAX:
-        names[SHOWN_MAX:] = ['%d more' % (len(names) - SHOWN_MAX)]
-    return ', '.join(names)

@@ -19,6 +19,7 @@ import re
 
 from sheepdog.cmd import redundancy
 from sheepdog.cmd import states
+from sheepdog.cmd import words
 from sheepdog.model import errors
 
 FULL_PERCENT = 85
@@ -57,7 +58,7 @@ def summary(found) -> list:
             ('nodes', len(members)),
             ('zones', len({member['zone'] for member in members
                            if member['vnodes']})),
-            ('leader', _host_port(info['leader']) if info.get('leader')
+            ('leader', words.host_port(info['leader']) if info.get('leader')
              else '')]
     settings = info['settings']
     if settings:
@@ -74,7 +75,7 @@ def summary(found) -> list:
     if found['vdis'] is not None:
         rows.append(('vdis', len(found['vdis'])))
     rows += [('recovering', [
-        '%s: %d of %d objects' % (_host_port(node), node['done'],
+        '%s: %d of %d objects' % (words.host_port(node), node['done'],
                                   node['total'])
         for node in found['recovery'] if node['done'] < node['total']]),
         ('nbd', nbd_url(here.get('nbd'))),
@@ -114,11 +115,11 @@ def warnings(found) -> list:
     for node in (found['space'] or {'nodes': ()})['nodes']:
         if node.get('error'):
             told.append('%s does not tell its space: %s' % (
-                _host_port(node), node['error']))
+                words.host_port(node), node['error']))
         elif node['total'] and (node['used'] * 100 // node['total']
                                 >= FULL_PERCENT):
             told.append('%s is %d %% full' % (
-                _host_port(node), node['used'] * 100 // node['total']))
+                words.host_port(node), node['used'] * 100 // node['total']))
     if here.get('bad_objects'):
         told.append('%s has %d objects with damaged blocks' % (
             here.get('address', 'this sheep'), here['bad_objects']))
@@ -147,10 +148,4 @@ def nbd_url(address) -> str:
             return 'nbd://' + address
         address = match.groups()
     host, port = address[0], int(address[1])
-    return 'nbd://' + _host_port({'host': host, 'port': port})
-
-
-def _host_port(fields) -> str:
-    if ':' in fields['host']:
-        return '[%s]:%d' % (fields['host'], fields['port'])
-    return '%s:%d' % (fields['host'], fields['port'])
+    return 'nbd://' + words.host_port({'host': host, 'port': port})

@@ -18,6 +18,7 @@ from sheepdog.cmd.dog import command
 from sheepdog.cmd.dog import tables
 from sheepdog.cmd import exits
 from sheepdog.cmd.options import Option
+from sheepdog.cmd import words
 
 WATCH_SECONDS = 1.0
 
@@ -33,7 +34,7 @@ def info(session):
     silent = [node for node in found['nodes'] if node.get('error')]
     for node in silent:
         session.warn('node %d (%s): %s' % (
-            node['id'], tables.host_port(node), node['error']))
+            node['id'], words.host_port(node), node['error']))
     return exits.SYSTEM if silent else exits.OK
 
 

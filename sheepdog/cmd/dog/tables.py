@@ -17,13 +17,8 @@ import time
 
 from sheepdog.cmd import redundancy
 from sheepdog.cmd import states
+from sheepdog.cmd import words
 from sheepdog.model import sizes
-
-
-def host_port(fields) -> str:
-    if ':' in fields['host']:
-        return '[%s]:%d' % (fields['host'], fields['port'])
-    return '%s:%d' % (fields['host'], fields['port'])
 
 
 def _size(raw, value):
@@ -61,7 +56,8 @@ def cluster_info(info, raw, verbose):
         yield ''
         yield 'Epoch Time           Version [Host:Port:V-Nodes,,,]'
     for epoch in info['epochs']:
-        members = ', '.join('%s:%d' % (host_port(member), member['vnodes'])
+        members = ', '.join('%s:%d' % (words.host_port(member),
+                                       member['vnodes'])
                             for member in epoch['members'])
         if raw:
             yield '%d %d [%s]' % (epoch['time'], epoch['epoch'], members)
@@ -77,7 +73,7 @@ def node_list(nodes, raw):
         yield '  Id   Host:Port         V-Nodes       Zone'
     for node in nodes:
         yield ('%d %s %d %d' if raw else '%4d   %-20s\t%2d%11d') % (
-            node['id'], host_port(node), node['vnodes'], node['zone'])
+            node['id'], words.host_port(node), node['vnodes'], node['zone'])
 
 
 def node_info(info, raw):
@@ -116,12 +112,12 @@ def node_recovery(nodes, raw):
             continue
         if raw:
             yield '%d %s %d %d %d %d' % (
-                node['id'], host_port(node), node['vnodes'], node['zone'],
-                node['done'], node['total'])
+                node['id'], words.host_port(node), node['vnodes'],
+                node['zone'], node['done'], node['total'])
         else:
             yield '%4d   %-20s%5d%11d%11.1f%%' % (
-                node['id'], host_port(node), node['vnodes'], node['zone'],
-                100 * node['done'] / node['total'])
+                node['id'], words.host_port(node), node['vnodes'],
+                node['zone'], 100 * node['done'] / node['total'])
 
 
 def node_stat(stat, raw, before=None, seconds=1.0):
@@ -173,7 +169,7 @@ def lock_list(locks, raw):
         yield '  Name         Id  VDI id  Tag            Owner node(s)'
     for lock in locks:
         mark = 's' if lock['snap_id'] else ' '
-        owners = [host_port(owner) for owner in lock['owners']]
+        owners = [words.host_port(owner) for owner in lock['owners']]
         if raw:
             yield '%s %s %d %x %s %s' % (
                 's' if lock['snap_id'] else '=', _escaped(lock['name']),

@@ -71,7 +71,7 @@ class Status(verdict_module.ShowVerdict):
 
 
 class Findings(cliff_columns.FormattableColumn):
-    """A list of ``diagnosis.Finding``."""
+    """A list of ``symptoms.Finding``."""
 
     def human_readable(self):
         return '\n\n'.join(map(_paragraph, self._value))

@@ -21,6 +21,7 @@ from cliff import show
 from sheepdog.cmd.manage import cluster
 from sheepdog.cmd.manage import columns
 from sheepdog.cmd import redundancy
+from sheepdog.cmd import words
 from sheepdog.model import errors
 from sheepdog.model import sizes
 
@@ -97,8 +98,7 @@ class Locks(lister.Lister):
         return ('Name', 'Tag', 'VDI id', 'Mode', 'Owners'), [
             (lock['name'], lock['tag'], '%06x' % lock['vdi_id'],
              lock['mode'], columns.Lines(
-                 ['%s:%d' % (owner['host'], owner['port'])
-                  for owner in lock['owners']]))
+                 [words.host_port(owner) for owner in lock['owners']]))
             for lock in self.app.client.vdis.locks()]
 
 

@@ -12,7 +12,7 @@
 
 """What one sheep knows of its own state and of the others', for who looks
 for the cause of trouble. Facts only: what they mean is judged elsewhere
-(``cmd.diagnosis``, ``cmd.departure``).
+(``cmd.symptoms``, ``cmd.departure``).
 
 All of it is JSON. Times are seconds since 1970 by the clock of the sheep
 that tells; its ``now`` is among them. Can be asked for in every state.

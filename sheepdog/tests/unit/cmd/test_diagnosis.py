@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Tests of sheepdog.cmd.diagnosis and sheepdog.cmd.remedies."""
+"""Tests of sheepdog.cmd.diagnosis, of its symptoms and remedies."""
 
 import copy
 import re
