@@ -10,9 +10,9 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A hundred seeds: clients, operators and a nemesis in a whole cluster.
+"""Three hundred seeds: clients, operators and a nemesis in a whole cluster.
 
-SHEEPDOG_SIM_SEEDS says how many, SHEEPDOG_SIM_FIRST_SEED from where on
+SHEEPDOG_SIM_SEEDS says how many, SHEEPDOG_SIM_FIRST_SEED from where on.
 A failing one is replayed with
 ``python -m sheepdog.testing.run --trace --seeds SEED``, and made smaller
 with ``--shrink``.
@@ -28,7 +28,9 @@ from sheepdog.cmd import wiring
 from sheepdog.testing import scenario
 
 FIRST = int(os.environ.get('SHEEPDOG_SIM_FIRST_SEED', 1))
-COUNT = int(os.environ.get('SHEEPDOG_SIM_SEEDS', 100))
+COUNT = int(os.environ.get('SHEEPDOG_SIM_SEEDS', 300))
+CLASS_SEEDS = 10
+"""The tests of a class stay in one worker, so there are many classes."""
 REPLAYED = 2
 
 
@@ -38,12 +40,6 @@ def setUpModule():
 
 def tearDownModule():
     logging.disable(logging.NOTSET)
-
-
-class SeedsTest(unittest.TestCase):
-    """One test per seed, see below."""
-
-    maxDiff = None
 
 
 def _test_of(seed):
@@ -56,8 +52,17 @@ def _test_of(seed):
     return test
 
 
-for _seed in range(FIRST, FIRST + COUNT):
-    setattr(SeedsTest, 'test_seed_%05d' % _seed, _test_of(_seed))
+def _class_of(seeds):
+    """One test per seed."""
+    name = 'Seeds%05dTest' % seeds[0]
+    return name, type(name, (unittest.TestCase,), {
+        '__module__': __name__, 'maxDiff': None,
+        **{'test_seed_%05d' % seed: _test_of(seed) for seed in seeds}})
+
+
+globals().update(
+    _class_of(range(_first, min(_first + CLASS_SEEDS, FIRST + COUNT)))
+    for _first in range(FIRST, FIRST + COUNT, CLASS_SEEDS))
 
 
 class ReplayTest(unittest.TestCase):
