@@ -13,9 +13,10 @@
 """VDIs as NBD exports.
 
 ``server`` listens and counts, ``session`` is one connection from greeting to
-end, ``transmission`` its requests once an export is chosen, ``exports`` the
-way from a name to a volume. It stands on ``sheepdog.volume`` and on nothing
-else; the protocol itself is in ``sheepdog.wire.nbd*``.
+end, ``transmission`` its requests once an export is chosen, ``commands`` the
+rare ones among these, ``exports`` the way from a name to a volume. It stands
+on ``sheepdog.volume`` and on nothing else; the protocol itself is in
+``sheepdog.wire.nbd*``.
 """
 
 from sheepdog.faces.nbd.server import NbdFace

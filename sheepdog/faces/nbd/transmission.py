@@ -27,6 +27,7 @@ import functools
 import logging
 from typing import Callable
 
+from sheepdog.faces.nbd import commands
 from sheepdog.faces.nbd import counters as counters_module
 from sheepdog.faces.nbd import exports
 from sheepdog.faces.nbd import settings as settings_module
@@ -34,7 +35,6 @@ from sheepdog.model import errors
 from sheepdog.model import limits
 from sheepdog.wire import nbd
 from sheepdog.wire import nbd_handshake
-from sheepdog.wire import nbd_options
 from sheepdog.wire import nbd_transmission as wire
 from sheepdog.world import api
 
@@ -44,11 +44,6 @@ REQUEST_COST_BYTES = 16 << 10
 TURN_BYTES = limits.CONNECTION_TURN_BYTES
 """What one connection may ask for before others get their turn, each
 request counting REQUEST_COST_BYTES more: 256 small ones, or 4 of 1 MiB."""
-
-STATUS_BYTES_MAX = 256 << 20
-STATUS_EXTENTS_MAX = 16 << 10
-"""Of the volume looked at, and of extents told, by one BLOCK_STATUS. The
-client asks on from where the answer ends."""
 
 LOG_SECONDS = 10.0
 """A connection's failures are logged at most this often."""
@@ -337,67 +332,14 @@ class Transmission:
     async def _run(self, begun: list, flags: int, command: int, cookie: int,
                    offset: int, length: int) -> None:
         try:
-            await _RARE[command](self, flags, cookie, offset, length)
+            self._send(await commands.RARE[command](
+                self._volume, self._counters, flags, cookie, offset, length))
         except errors.SheepdogError as error:
             self._fail(cookie, command, error)
         finally:
             begun[0] -= 1
             self._inflight -= 1
             self._settle()
-
-    async def _flush(self, flags: int, cookie: int, offset: int,
-                     length: int) -> None:
-        self._counters.flushes += 1
-        await self._volume.flush()
-        self._send(wire.simple_reply(cookie))
-
-    async def _trim(self, flags: int, cookie: int, offset: int,
-                    length: int) -> None:
-        self._counters.trims += 1
-        await self._volume.discard(offset, length, fua=bool(flags & _FUA))
-        self._send(wire.simple_reply(cookie))
-
-    async def _write_zeroes(self, flags: int, cookie: int, offset: int,
-                            length: int) -> None:
-        self._counters.zeroes += 1
-        await self._volume.zero(
-            offset, length, fua=bool(flags & _FUA),
-            may_punch=not flags & nbd.CMD_FLAG_NO_HOLE)
-        self._send(wire.simple_reply(cookie))
-
-    async def _block_status(self, flags: int, cookie: int, offset: int,
-                            length: int) -> None:
-        self._counters.statuses += 1
-        length = min(length, STATUS_BYTES_MAX)
-        if flags & nbd.CMD_FLAG_REQ_ONE:
-            extents = await self._first_extent(offset, length)
-        else:
-            extents = wire.merge_extents(
-                await self._volume.extents(offset, length), length,
-                STATUS_EXTENTS_MAX)
-        self._send(wire.status_chunk(cookie, nbd_options.CONTEXT_ID,
-                                     extents))
-
-    async def _first_extent(self, offset: int, length: int) -> list:
-        """What begins at ``offset``, as far as it is all of one kind.
-
-        QEMU asks so, for 2 GiB at a time, and forgets all but the first
-        extent of the answer: no more is looked at than that needs.
-        """
-        object_bytes = self._volume.object_bytes
-        step = object_bytes - offset % object_bytes
-        looked_at = 0
-        extents = []
-        while looked_at < length:
-            step = min(step, length - looked_at)
-            extents += await self._volume.extents(offset + looked_at, step)
-            merged = wire.merge_extents(extents, length, 2)
-            if len(merged) > 1:
-                break
-            extents = [(size, not state) for size, state in merged]
-            looked_at += step
-            step *= 2
-        return merged[:1]
 
     # Errors.
 
@@ -421,11 +363,3 @@ class Transmission:
             self._send(wire.error_chunk(cookie, number, text))
         else:
             self._send(wire.simple_reply(cookie, number))
-
-
-_RARE = {
-    nbd.CMD_FLUSH: Transmission._flush,
-    nbd.CMD_TRIM: Transmission._trim,
-    nbd.CMD_WRITE_ZEROES: Transmission._write_zeroes,
-    nbd.CMD_BLOCK_STATUS: Transmission._block_status,
-}

@@ -15,6 +15,7 @@
 import asyncio
 import random
 
+from sheepdog.faces.nbd import commands
 from sheepdog.faces.nbd import transmission
 from sheepdog.model import errors
 from sheepdog.tests.unit.faces import nbd_loopback
@@ -258,7 +259,7 @@ class TestBlockStatus(TestCase):
         client = await self.place.client('large')
         self.assertEqual(
             await self.status(client, 12345, 1 << 31, nbd.CMD_FLAG_REQ_ONE),
-            [(transmission.STATUS_BYTES_MAX, 3)])
+            [(commands.STATUS_BYTES_MAX, 3)])
         self.assertLess(len(self.place.large.calls), 10)
         await self.place.large.write(100 << 20, b'x')
         self.assertEqual(
@@ -284,7 +285,7 @@ class TestBlockStatus(TestCase):
     async def test_a_long_range_is_answered_in_part(self):
         client = await self.place.client('large')
         (length, state), = await self.status(client, 0, 1 << 31)
-        self.assertEqual((length, state), (transmission.STATUS_BYTES_MAX, 3))
+        self.assertEqual((length, state), (commands.STATUS_BYTES_MAX, 3))
 
     async def test_without_the_context(self):
         client = await self.place.client(contexts=False)
