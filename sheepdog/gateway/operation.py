@@ -41,6 +41,9 @@ class Change:
                  'is_begun', 'has_lost', 'waiters', 'blockers')
 
     is_change = True
+    is_void = False
+    """See ``peer.replica.Caller``: nothing is asked again before our own
+    replica has answered."""
 
     def __init__(self, changes, kind, oid, offset, end, data, durable,
                  create, copies, done):

@@ -23,7 +23,7 @@ another copy). Then the store acts.
 
 import logging
 import struct
-from typing import Protocol
+from typing import Optional, Protocol
 
 from sheepdog.cluster import api
 from sheepdog.model import errors
@@ -36,6 +36,17 @@ LOG = logging.getLogger(__name__)
 _PAIR = struct.Struct('<II')
 _LISTED = struct.Struct('<Q')
 NEVER = -1
+
+
+class Caller(Protocol):
+    """Who asked for a change; called once, when it is in the store or will
+    not be. A request from the wire, or the local gateway's operation."""
+
+    is_void: bool
+    """Nobody hears the answer any more: who asked may have sent it again by
+    another way, and perhaps more behind it."""
+
+    def __call__(self, error: Optional[Exception]) -> None: ...
 
 
 class Guard(Protocol):
@@ -136,9 +147,10 @@ class Replica:
 
     def write(self, epoch, oid, token, aux, offset, data, durable, create,
               done):
-        """Apply a write; ``done(error)`` when it is in the store.
+        """Apply a write.
 
-        ``aux`` is as on the wire: log2 of the capacity | lock serial << 8.
+        ``done`` is a ``Caller``, as for all changes; ``aux`` is as on the
+        wire: log2 of the capacity | lock serial << 8.
         """
         error = self.check(epoch, oid, aux >> 8)
         if error is not None:
@@ -244,9 +256,8 @@ class Replica:
         except errors.SheepdogError as exc:
             done(exc)
             return
-        if getattr(done, 'is_void', False):
-            # Who asked has sent it again by another way meanwhile, and
-            # perhaps more behind it: it must not come after that.
+        if done.is_void:
+            # It must not come after what was sent again.
             done(errors.Unreachable('the connection is gone'))
             return
         function(*arguments)

@@ -45,6 +45,15 @@ open_access = fabric.open_access
 MemoryStore = memory_store.MemoryStore
 
 
+class Answers(list):
+    """A ``peer.replica.Caller`` that notes what it is called with."""
+
+    is_void = False
+
+    def __call__(self, *answer):
+        self.append(answer)
+
+
 class Cluster:
     """What one sheep knows of the cluster; see ``cluster.Cluster``."""
 

@@ -83,17 +83,16 @@ class ReplicaCase(unittest.IsolatedAsyncioTestCase):
     def write(self, data=b'x', epoch=1, oid=None, serial=None, token=None,
               offset=0, durable=True, create=True):
         self.count += 1
-        answers = []
+        answers = flock.Answers()
         self.replica.write(
             epoch, oid or self.oid, token or 1 << 48 | self.count,
-            self.aux(serial), offset, data, durable, create,
-            lambda *answer: answers.append(answer))
+            self.aux(serial), offset, data, durable, create, answers)
         return answers
 
     def read(self, epoch=1, serial=0, raw=False, size=1, offset=0):
-        answers = []
-        self.replica.read(epoch, self.oid, serial, offset, size,
-                          lambda *answer: answers.append(answer), raw)
+        answers = flock.Answers()
+        self.replica.read(epoch, self.oid, serial, offset, size, answers,
+                          raw)
         return answers
 
     async def done(self, answers):
@@ -158,19 +157,16 @@ class TestChecks(ReplicaCase):
                                   (1, self.aux(9), errors.StaleOrder)):
             for call, extra in ((self.replica.zero, (0, 1, True)),
                                 (self.replica.remove, (True,))):
-                answers = []
-                call(epoch, self.oid, 5, aux, *extra,
-                     lambda *answer: answers.append(answer))
+                answers = flock.Answers()
+                call(epoch, self.oid, 5, aux, *extra, answers)
                 await self.refused(answers, error)
-        answers = []
-        self.replica.zero(1, self.oid, 5, self.aux(), 1, 1, True,
-                          lambda *answer: answers.append(answer))
+        answers = flock.Answers()
+        self.replica.zero(1, self.oid, 5, self.aux(), 1, 1, True, answers)
         self.assertEqual(await self.done(answers), (None,))
         self.assertEqual(await self.done(self.read(size=3)),
                          (None, b'a\0c'))
-        answers = []
-        self.replica.remove(1, self.oid, 6, self.aux(), True,
-                            lambda *answer: answers.append(answer))
+        answers = flock.Answers()
+        self.replica.remove(1, self.oid, 6, self.aux(), True, answers)
         self.assertEqual(await self.done(answers), (None,))
         await self.refused(self.read(), errors.NoObject)
 
@@ -213,6 +209,15 @@ class TestRecovering(ReplicaCase):
         self.flock.lock(self.flock[2], VDI)
         self.guard.gate.set()
         await self.refused(answers, errors.StaleOrder)
+        self.assertEqual(bytes(self.store.objects[self.oid].data[:3]),
+                         b'old')
+
+    async def test_nothing_comes_of_what_was_sent_again_elsewhere(self):
+        answers = self.write(b'new')
+        await asyncio.sleep(0.01)
+        answers.is_void = True
+        self.guard.gate.set()
+        await self.refused(answers, errors.Unreachable)
         self.assertEqual(bytes(self.store.objects[self.oid].data[:3]),
                          b'old')
 

@@ -561,7 +561,7 @@ class TestReclaim(FlockCase):
         one.store.sync = sync_all
         oid = VDI << 32 | 7
         one.replica.write(1, oid, 5 << 48 | 99, flock.SHIFT, 0,
-                          b'x' * BLOCK, True, True, lambda error: None)
+                          b'x' * BLOCK, True, True, flock.Answers())
         self.flock.event({'kind': 'vdi-delete', 'vdi_id': VDI})
         await flock.until(lambda: ('remove', oid, 0, 0, True)
                           in one.store.log)
@@ -598,7 +598,7 @@ class TestHonesty(FlockCase):
         # One more write reaches B only.
         b.replica.write(1, oid, 5 << 48 | 99, flock.SHIFT
                         | b.order.serial(VDI) << 8, 0, b'2' * BLOCK, True,
-                        False, lambda error: None)
+                        False, flock.Answers())
         self.flock.unlock(a, VDI, to=[a, c])
         c.recovery.doubt(oid)
         a.recovery.doubt(oid)
