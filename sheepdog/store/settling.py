@@ -10,20 +10,25 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""After a write that failed half-way: what is the object's content now?
+"""After an operation that failed half-way: what is the object's content now?
 
 A full disk may take one part of a write and refuse the rest. The record of
 the write is in the journal already; so the blocks concerned are read back,
-and journalled as they are. Replay then ends with what readers saw.
+and journalled as they are. Replay then ends with what readers saw. A
+creation is made void by a removal, and a removal is never taken back.
 """
 
 import logging
+from typing import Optional
 
 from sheepdog.model import errors
 from sheepdog.store import applier as store_applier
 from sheepdog.store import checksums
+from sheepdog.store import journal as store_journal
+from sheepdog.store import objects as store_objects
 from sheepdog.store import operations
 from sheepdog.store import records
+from sheepdog.store import state as store_state
 from sheepdog.store import turns as store_turns
 from sheepdog.store import writer as store_writer
 
@@ -31,17 +36,70 @@ LOG = logging.getLogger(__name__)
 
 
 class Settler:
-    def __init__(self, world, writer: store_writer.Writer,
-                 turns: store_turns.Turns, bad: store_applier.BadBlocks,
-                 has_journal: bool):
-        self._world = world
-        self._writer = writer
-        self._turns = turns
-        self._bad = bad
-        self._has_journal = has_journal
+    """``pending``: how many operations are being settled."""
 
-    def begin(self, op: operations.Operation, error: errors.SheepdogError,
-              segment, is_occupied: bool) -> None:
+    def __init__(self, world, objects: store_objects.Objects,
+                 journal: Optional[store_journal.Journal],
+                 turns: store_turns.Turns, applier: store_applier.Applier,
+                 writer: store_writer.Writer, counters: store_state.Counters):
+        self.pending = 0
+        self._world = world
+        self._objects = objects
+        self._journal = journal
+        self._turns = turns
+        self._applier = applier
+        self._bad = applier.bad
+        self._writer = writer
+        self._counters = counters
+
+    def failed(self, op: operations.Operation, error: OSError) -> None:
+        """Its record is in the journal, but it could not be applied."""
+        obj = op.obj
+        typed = store_state.typed(error, self._objects.path(obj.oid))
+        self._counters.errors += 1
+        LOG.error('%s failed: %s', records.KIND_NAMES[op.kind], typed)
+        if op.kind >= records.REMOVE:
+            if self._journal is not None:
+                # The journal says that it is gone: too late to say no.
+                self._writer.fail(typed)
+            if op.segment is not None:
+                op.segment.applied()
+                self._turns.release(obj)
+            op.done(typed)
+        elif op.flags & records.CREATE:
+            self._undo_create(op, typed)
+        else:
+            self.pending += 1
+            if op.segment is None and self._journal is not None:
+                # No checkpoint of its segment until it is settled.
+                segment = self._journal.current
+                segment.pending += 1
+                self._settle(op, typed, segment, False)
+            else:
+                self._settle(op, typed, op.segment, op.segment is not None)
+
+    def _undo_create(self, op: operations.Operation,
+                     error: errors.SheepdogError) -> None:
+        """The record of a failed creation is made void by one of removal.
+        """
+        obj = op.obj
+        try:
+            self._applier.undo_create(obj)
+        except OSError as caught:
+            self._writer.fail(store_state.typed(caught,
+                                                'undoing a creation'))
+        if op.segment is None:
+            op.done(error)
+            return
+        removal = operations.Operation(
+            records.REMOVE, obj, 0, 0, 0, None, lambda _: op.done(error),
+            False, 0)
+        self._turns.park_first(obj, self._writer.start, [removal])
+        op.segment.applied()
+        self._turns.release(obj)
+
+    def _settle(self, op: operations.Operation, error: errors.SheepdogError,
+                segment, is_occupied: bool) -> None:
         """``segment`` is pending for us; ``is_occupied``: the object is
         the operation's, else we queue for it. ``op.done(error)`` follows.
         """
@@ -84,10 +142,13 @@ class Settler:
                 chunks.append((offset, data.ljust(size, b'\0')))
 
         def finish(_=None):
-            self._writer.settled(segment)
+            # It is in the journal as it is.
+            self.pending -= 1
+            if segment is not None:
+                segment.applied()
             op.done(error)
 
-        if not chunks or not self._has_journal:
+        if not chunks or self._journal is None:
             for offset, data in chunks:
                 first = offset // checksums.BLOCK_BYTES
                 found = checksums.entries(data)

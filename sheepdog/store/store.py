@@ -89,13 +89,12 @@ class Store:
         applier = store_applier.Applier(world.disk, objects, syncs,
                                         self._bad, self._uncertain, reserve)
         writer = self._writer = store_writer.Writer(
-            world, objects, journal, turns, syncs, applier, reserve,
-            counters)
+            world, journal, turns, syncs, applier, reserve, counters)
         syncs.on_failure = writer.fail
         writer.on_failed = self._note_failure
         writer.on_device_error = self._device_failed
-        writer.settle = settling.Settler(
-            world, writer, turns, self._bad, journal is not None).begin
+        writer.settler = settling.Settler(
+            world, objects, journal, turns, applier, writer, counters)
         opener = self._opener = opening.Opener(
             world, objects, journal, turns, syncs, writer, self._bad,
             counters)

@@ -70,8 +70,7 @@ class Writer:
     has taken over.
     """
 
-    def __init__(self, world, objects: store_objects.Objects,
-                 journal: Optional[store_journal.Journal],
+    def __init__(self, world, journal: Optional[store_journal.Journal],
                  turns: store_turns.Turns, syncs: syncing.Syncs,
                  applier: store_applier.Applier, reserve: space.Reserve,
                  counters: store_state.Counters):
@@ -84,11 +83,9 @@ class Writer:
         self.on_device_error = None
         """Called with an error for which nothing can be written any more,
         before whoever waits hears of it."""
-        self.settle = None
-        """Called as ``Settler.begin``: an operation failed half-way."""
+        self.settler = None
+        """A ``settling.Settler``: for operations that fail half-way."""
         self._world = world
-        self._objects = objects
-        self._open = objects.open
         self._journal = journal
         self._turns = turns
         self._syncs = syncs
@@ -101,7 +98,6 @@ class Writer:
         self._is_syncing = False
         self._stalled = []
         self._full_error = None
-        self._settling = 0
         self._answers = []
         self._to_release = collections.deque()
 
@@ -228,7 +224,7 @@ class Writer:
                 try:
                     obj.file.pwrite(op.data, offset)
                 except OSError as error:
-                    self._failed_half_way(op, error)
+                    self.settler.failed(op, error)
                     continue
                 entry = op.entries
                 obj.table[block] = entry if entry.__class__ is int \
@@ -243,7 +239,7 @@ class Writer:
             else:
                 error = apply(op)
                 if error is not None:
-                    self._failed_half_way(op, error)
+                    self.settler.failed(op, error)
                     continue
                 if op.kind == _INTENT and op.is_durable:
                     op.waits = 2
@@ -298,12 +294,6 @@ class Writer:
         for op in stalled:
             self._turns.release(op.obj)
             op.done(error)
-
-    def settled(self, segment) -> None:
-        """What failed half-way is in the journal as it is."""
-        self._settling -= 1
-        if segment is not None:
-            segment.applied()
 
     def fail(self, error: errors.SheepdogError) -> None:
         """Nothing can be relied on to be written any more; reads go on."""
@@ -391,7 +381,7 @@ class Writer:
             except OSError as caught:
                 error = caught
         if error is not None:
-            self._failed_half_way(op, error)
+            self.settler.failed(op, error)
             return
         if obj.exists:
             self._syncs.mark(obj)
@@ -445,7 +435,7 @@ class Writer:
                 continue
             error = self._applier.apply(op)
             if error is not None:
-                self._failed_half_way(op, error)
+                self.settler.failed(op, error)
                 continue
             self._landed(op)
             landed.append(op.obj)
@@ -454,7 +444,7 @@ class Writer:
             else:
                 answers.append(op)
         journal = self._journal
-        if not self._settling \
+        if not self.settler.pending \
                 and journal.synced_sequence > journal.applied_sequence:
             journal.applied_sequence = journal.synced_sequence
         for obj in landed:
@@ -483,49 +473,3 @@ class Writer:
             if op.segment is not None:
                 op.segment.applied()
                 self._to_release.append(op.obj)
-
-    def _failed_half_way(self, op: operations.Operation,
-                         error: OSError) -> None:
-        """Its record is in the journal, but it could not be applied."""
-        obj = op.obj
-        typed = store_state.typed(error, self._objects.path(obj.oid))
-        self._counters.errors += 1
-        LOG.error('%s failed: %s', records.KIND_NAMES[op.kind], typed)
-        if op.kind >= records.REMOVE:
-            if self._journal is not None:
-                # The journal says that it is gone: too late to say no.
-                self.fail(typed)
-            if op.segment is not None:
-                op.segment.applied()
-                self._turns.release(obj)
-            op.done(typed)
-        elif op.flags & records.CREATE:
-            self._undo_create(op, typed)
-        else:
-            self._settling += 1
-            if op.segment is None and self._journal is not None:
-                # No checkpoint of its segment until it is settled.
-                segment = self._journal.current
-                segment.pending += 1
-                self.settle(op, typed, segment, False)
-            else:
-                self.settle(op, typed, op.segment, op.segment is not None)
-
-    def _undo_create(self, op: operations.Operation,
-                     error: errors.SheepdogError) -> None:
-        """The record of a failed creation is made void by one of removal.
-        """
-        obj = op.obj
-        try:
-            self._applier.undo_create(obj)
-        except OSError as caught:
-            self.fail(store_state.typed(caught, 'undoing a creation'))
-        if op.segment is None:
-            op.done(error)
-            return
-        removal = operations.Operation(
-            records.REMOVE, obj, 0, 0, 0, None, lambda _: op.done(error),
-            False, 0)
-        self._turns.park_first(obj, self.start, [removal])
-        op.segment.applied()
-        self._turns.release(obj)
