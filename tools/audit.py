@@ -22,6 +22,7 @@ import argparse
 import dataclasses
 import importlib.metadata
 import importlib.util
+import json
 import pathlib
 import subprocess
 import sys
@@ -88,18 +89,39 @@ def ask_online() -> int:
     try:
         done = subprocess.run(
             [sys.executable, '-m', 'pip_audit', '--progress-spinner=off',
-             '-r', str(CONSTRAINTS), '--no-deps', '--disable-pip'],
+             '--format=json', '-r', str(CONSTRAINTS), '--no-deps',
+             '--disable-pip'],
             capture_output=True, text=True, timeout=ONLINE_SECONDS)
     except subprocess.TimeoutExpired:
         print('the advisory service does not answer: only '
               'tools/advisories.txt was compared')
         return 0
-    if 'ConnectionError' in done.stderr or 'Traceback' in done.stderr:
+    try:
+        answers = json.loads(done.stdout)['dependencies']
+    except (ValueError, KeyError, TypeError):
         print('the advisory service cannot be reached: only '
               'tools/advisories.txt was compared')
         return 0
-    print(done.stdout + done.stderr)
-    return done.returncode
+    return tell(answers)
+
+
+def tell(answers: list) -> int:
+    """Print what pip-audit says of each package; 1 where one has a hole.
+    What it could not look up it leaves out, and finds nothing: so does a
+    mirror that has packages and no advisories."""
+    unknown = [one['name'] for one in answers if 'skip_reason' in one]
+    found = [(one, hole) for one in answers for hole in one.get('vulns', ())]
+    for one, hole in found:
+        print('%s %s has %s; from %s on it is mended' % (
+            one['name'], one['version'], hole['id'],
+            ' or '.join(hole.get('fix_versions', ())) or 'no version'))
+    print('the advisory service was asked for %d packages: %d holes' % (
+        len(answers) - len(unknown), len(found)))
+    if unknown:
+        print('it does not know %d others, for which only '
+              'tools/advisories.txt was compared: %s' % (
+                  len(unknown), ' '.join(unknown)))
+    return 1 if found else 0
 
 
 def main(arguments=None) -> int:

@@ -14,6 +14,7 @@
 
 import contextlib
 import io
+import json
 import pathlib
 import subprocess
 import sys
@@ -63,14 +64,36 @@ class AuditTest(unittest.TestCase):
         self.assertEqual(1, code)
         self.assertIn('CVE-2023-28859', output)
 
-    def test_a_service_out_of_reach_is_said(self):
-        answer = subprocess.CompletedProcess((), 1, '', 'ConnectionError')
+    def run_online(self, code, stdout, stderr=''):
+        answer = subprocess.CompletedProcess((), code, stdout, stderr)
         with mock.patch.object(audit.importlib.util, 'find_spec'), \
                 mock.patch.object(audit.subprocess, 'run',
                                   lambda *_, **__: answer):
-            code, output = self.run_main('--online')
+            return self.run_main('--online')
+
+    def test_a_service_out_of_reach_is_said(self):
+        code, output = self.run_online(1, '', 'ConnectionError')
         self.assertEqual(0, code)
         self.assertIn('cannot be reached', output)
+
+    def test_what_the_service_says(self):
+        code, output = self.run_online(1, json.dumps({'dependencies': [
+            {'name': 'good', 'version': '1.0', 'vulns': []},
+            {'name': 'bad', 'version': '2.0', 'vulns': [
+                {'id': 'CVE-7', 'fix_versions': ['2.1']}]}]}))
+        self.assertEqual(1, code)
+        self.assertIn('bad 2.0 has CVE-7; from 2.1 on', output)
+        self.assertIn('asked for 2 packages: 1 holes', output)
+
+    def test_what_the_service_does_not_know_is_said(self):
+        """A mirror without advisories is no proof that there are none."""
+        code, output = self.run_online(0, json.dumps({'dependencies': [
+            {'name': 'one', 'skip_reason': 'not found'},
+            {'name': 'two', 'skip_reason': 'not found'}]}))
+        self.assertEqual(0, code)
+        self.assertIn('asked for 0 packages', output)
+        self.assertIn('does not know 2 others', output)
+        self.assertIn('one two', output)
 
 
 class BanditTest(unittest.TestCase):
