@@ -235,6 +235,7 @@ class Cluster:
         """
         if not operation_id:
             operation_id = self._world.random.token(12).hex()
+        messages.check_operation(operation_id)
         clock = self._world.clock
         deadline = clock.monotonic() + timeout
         pause = RETRY_SECONDS
@@ -284,6 +285,9 @@ class Cluster:
                        'name': kind, 'arguments': arguments}, timeout)
         except asyncio.TimeoutError:
             raise errors.NotServing('it takes long') from None
+        if 'result' not in answer:
+            raise errors.CorruptFrame('%s:%d answers in a way unknown to us'
+                                      % (info.host, info.port))
         return answer['result']
 
     async def complain(self, incarnation: str) -> None:

@@ -37,7 +37,10 @@ FORMAT_FIELDS = ('copies', 'copy_policy', 'block_size_shift', 'store',
 
 def decide(kind: str, arguments: dict,
            state: state_module.State) -> tuple:
-    """→ (event or None, result)."""
+    """→ (event or None, result).
+
+    :raises InvalidParameters: an argument is missing, or makes no sense
+    """
     return _DECISIONS[kind](arguments, state)
 
 
@@ -91,6 +94,11 @@ def format_settings(arguments: dict, infos: Iterable[api.MemberInfo],
     infos = list(infos)
     fields = {name: arguments.get(name, getattr(FORMAT_DEFAULTS, name))
               for name in FORMAT_FIELDS}
+    for name, value in fields.items():
+        default = getattr(FORMAT_DEFAULTS, name)
+        if type(value) is not type(default):
+            raise errors.InvalidParameters('%s is no %s: %.40r' % (
+                name, type(default).__name__, value))
     if not 1 <= fields['copies'] <= limits.COPIES_MAX:
         raise errors.InvalidParameters(
             'the number of copies is 1 to %d' % limits.COPIES_MAX)
@@ -111,13 +119,13 @@ def format_settings(arguments: dict, infos: Iterable[api.MemberInfo],
 
 def _number(arguments: dict, name: str) -> int:
     value = arguments.get(name)
-    if not isinstance(value, int):
-        raise errors.InvalidParameters('%s is missing' % name)
+    if type(value) is not int:
+        raise errors.InvalidParameters('%s is missing, or no number' % name)
     return value
 
 
 def _text(arguments: dict, name: str) -> str:
     value: Optional[Any] = arguments.get(name)
     if not isinstance(value, str) or not value:
-        raise errors.InvalidParameters('%s is missing' % name)
+        raise errors.InvalidParameters('%s is missing, or no text' % name)
     return value

@@ -195,6 +195,8 @@ class Follower:
             return {'refused': messages.REFUSED_STANDING}
         sequence = self._ledger.state.sequence
         records = messages.unpack_records(message['records'])
+        if records[-1].term > message['term']:
+            raise errors.InvalidParameters('records of a later leader')
         if not self._is_continued_by(records):
             # Our history is another one. It cannot be taken back from who
             # has seen it, so this life ends.
@@ -207,7 +209,11 @@ class Follower:
         return {'ok': True}
 
     def _is_continued_by(self, records: list) -> bool:
-        if records[0].sequence > self._ledger.state.sequence + 1:
+        state = self._ledger.state
+        if records[0].sequence > state.sequence + 1:
+            return False
+        if any(record.sequence > state.sequence and record.term < state.term
+               for record in records):
             return False
         known = {record.sequence: record.term for record in self._ledger.tail}
         return all(known.get(record.sequence, record.term) == record.term

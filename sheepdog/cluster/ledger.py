@@ -140,7 +140,14 @@ class Ledger:
 
     async def append(self, records: list,
                      applied: Callable[[state_module.Record], None]) -> None:
-        """Write the records, then apply each and call ``applied``."""
+        """Write the records, then apply each and call ``applied``.
+
+        :raises SheepdogError: one cannot be applied; none is written
+        """
+        trial = self.state.copy()
+        for record in records:
+            # Once on disk it would stop each start from now on.
+            trial.apply(record)
         await self._log.append(
             [{'record': fields} for fields in messages.pack_records(records)])
         for record in records:

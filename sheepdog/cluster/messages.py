@@ -40,6 +40,8 @@ from sheepdog.model import errors
 from sheepdog.model import shapes
 from sheepdog.model import view as view_model
 
+OPERATION_MAX_CHARACTERS = 128
+
 _STATUSES = frozenset(status.value for status in api.Status)
 
 REFUSED_TERM = 'term'
@@ -69,6 +71,11 @@ class Prepared:
     sequence: int
     created: int
     view: Optional[view_model.View] = None
+
+    RANGES = {'epoch': (0, (1 << 32) - 1),
+              'term': (0, state_module.POSITION_MAX),
+              'attempt': (0, state_module.POSITION_MAX),
+              'sequence': (0, state_module.POSITION_MAX)}
 
     @property
     def key(self) -> tuple:
@@ -168,8 +175,15 @@ def pack_records(records: list) -> list:
 
 @shapes.decoder('records')
 def unpack_records(fields: list) -> list:
-    """:raises InvalidParameters:"""
-    return [unpack_record(record) for record in fields]
+    """Records that follow each other.
+
+    :raises InvalidParameters:
+    """
+    records = [unpack_record(record) for record in fields]
+    for one, other in zip(records, records[1:]):
+        if other.sequence != one.sequence + 1 or other.term < one.term:
+            raise ValueError('%r after %r' % (other.position, one.position))
+    return records
 
 
 @shapes.decoder('record')
@@ -207,10 +221,62 @@ def checked(message: dict) -> dict:
         raise errors.InvalidParameters('unknown message %.40r' % (kind,))
     if kind not in TO_THE_LEADER:
         shapes.check(message, _HEADER, kind)
+        if not 0 <= message['term'] <= state_module.POSITION_MAX:
+            raise errors.InvalidParameters('%s: term %d' % (
+                kind, message['term']))
     shapes.check(message, fields, kind)
     if kind == 'events' and not message['records']:
         raise errors.InvalidParameters('events without any')
     if kind == 'waiting' and message['status'] not in _STATUSES:
         raise errors.InvalidParameters('unknown status %.40r'
                                        % message['status'])
+    if kind == 'waiting' and not all(isinstance(one, str) for one
+                                     in message['missing']):
+        raise errors.InvalidParameters('waiting for what has no name')
+    if kind == 'execute':
+        check_operation(message['operation'])
     return message
+
+
+def check_operation(operation: str) -> None:
+    """The id of an operation goes into the log of all members.
+
+    :raises InvalidParameters: it is no such id
+    """
+    if not isinstance(operation, str) or (
+            not 0 < len(operation) <= OPERATION_MAX_CHARACTERS):
+        raise errors.InvalidParameters(
+            'the id of an operation is a text of 1 to %d characters, not '
+            '%.40r' % (OPERATION_MAX_CHARACTERS, operation))
+
+
+_REFUSALS = (REFUSED_TERM, REFUSED_IDENTITY, REFUSED_LEASE, REFUSED_STANDING,
+             REFUSED_GAP)
+_ANSWERS = {'survey': {'answer': dict},
+            'fetch': {'state': dict, 'tail': list, 'views': list}}
+
+
+def checked_answer(kind: str, answer: dict) -> dict:
+    """What a member answers to a leader's message of that kind.
+
+    :raises CorruptFrame: it is nothing that one may answer
+    """
+    try:
+        if answer.get('ok') is True:
+            shapes.check(answer, _ANSWERS.get(kind, {}), kind)
+            if not isinstance(answer.get('prepared'), (dict, type(None))):
+                raise errors.InvalidParameters('%s: prepared' % kind)
+            return answer
+        refusal = answer.get('refused')
+        if refusal not in _REFUSALS:
+            raise errors.InvalidParameters('%s: refused for %.40r'
+                                           % (kind, refusal))
+        if refusal == REFUSED_TERM:
+            shapes.check(answer, {'promised': int}, kind)
+            if not 0 <= answer['promised'] <= state_module.POSITION_MAX:
+                raise errors.InvalidParameters('a promise of %d'
+                                               % answer['promised'])
+        return answer
+    except errors.InvalidParameters as error:
+        raise errors.CorruptFrame('an answer makes no sense: %s'
+                                  % error) from None

@@ -61,7 +61,9 @@ class Messenger:
         if incarnation == self.own:
             answer = await self._handle(self.own, message)
         else:
-            answer = await self._deliver(incarnation, message, timeout)
+            answer = messages.checked_answer(
+                message['kind'],
+                await self._deliver(incarnation, message, timeout))
         if answer.get('refused') == messages.REFUSED_TERM:
             # It may be our term, but another's: a store that was part of
             # another cluster, or coordination that forgot. Above both, then.

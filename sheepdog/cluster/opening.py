@@ -81,6 +81,15 @@ def absence(members: list) -> str:
         '%s:%d' % (member.host, member.port) for member in members)
 
 
+def _decoded(reply: dict) -> tuple:
+    """:raises InvalidParameters: it makes no sense"""
+    prepared = reply.get('prepared')
+    return (state_module.State.from_dict(reply['state']),
+            messages.unpack_records(reply['tail']),
+            [view_model.View.from_dict(view) for view in reply['views']],
+            messages.Prepared.from_dict(prepared) if prepared else None)
+
+
 class Opening:
     """``phase``: 'survey', 'format', 'join' (the last two: waiting).
     ``missing``: the members waited for. ``request``: set from outside."""
@@ -195,10 +204,7 @@ class Opening:
                 reply = await self._fetch(answer.incarnation)
                 if reply is None:
                     return None
-                loaded = (state_module.State.from_dict(reply['state']),
-                          messages.unpack_records(reply['tail']),
-                          [view_model.View.from_dict(view)
-                           for view in reply['views']])
+                loaded = reply[:3]
             if loaded[0].position != answer.position:
                 self._survey.restart()
                 return None
@@ -214,26 +220,27 @@ class Opening:
                 loaded = self._ledger.prepared
             else:
                 reply = await self._fetch(holder)
-                if reply is None or not reply['prepared']:
+                if reply is None or reply[3] is None:
                     return None
-                loaded = messages.Prepared.from_dict(reply['prepared'])
+                loaded = reply[3]
             if loaded is None or loaded.key != prepared.key:
                 self._survey.restart()
                 return None
             self._loaded[key] = loaded
         return self._loaded[key]
 
-    async def _fetch(self, incarnation: str) -> Optional[dict]:
+    async def _fetch(self, incarnation: str) -> Optional[tuple]:
+        """→ (state, newest records, views, prepared epoch or None)."""
         try:
             reply = await self._messenger.call(
                 incarnation, {'kind': 'fetch'}, self._fetch_seconds)
+            return _decoded(reply) if reply.get('ok') else None
         except errors.SheepdogError as error:
             LOG.warning('cannot fetch from %s: %s', incarnation, error)
             # How much there is only the other knows.
             self._fetch_seconds = min(2 * self._fetch_seconds,
                                       FETCH_MAX_SECONDS)
             return None
-        return reply if reply.get('ok') else None
 
     # Nobody stands.
 

@@ -22,6 +22,7 @@ import dataclasses
 from typing import Any, Callable, NamedTuple, Optional
 
 from sheepdog.model import errors
+from sheepdog.model import ids
 from sheepdog.model import shapes
 from sheepdog.model import view as view_model
 
@@ -32,9 +33,27 @@ OPERATION_SECONDS = 600.0
 any case, of OPERATIONS_MAX at most, between them those of the last
 OPERATION_SECONDS: longer than anybody retries."""
 
+POSITION_MAX = (1 << 62) - 1
+"""Of terms and sequences: there is always a higher one."""
+
 LOCK_MODES = ('exclusive', 'shared')
 
 _SCALARS = {'shutdown': bool, 'term': int, 'sequence': int}
+
+_EVENTS = {
+    'format': {'settings': dict, 'view': dict},
+    'epoch': {'view': dict},
+    'resume': {},
+    'vdi-create': {'entry': dict},
+    'vdi-delete': {'vdi_id': int},
+    'vdi-resize': {'vdi_id': int},
+    'lock': {'vdi_id': int, 'mode': str, 'owner': str},
+    'unlock': {'vdi_id': int, 'owner': str},
+    'settings': {'changes': dict},
+    'recovered': {'incarnation': str, 'epoch': int},
+    'shutdown': {},
+}
+"""The fields that an event of each kind must have."""
 
 
 class Record(NamedTuple):
@@ -51,6 +70,8 @@ class Record(NamedTuple):
     event: dict
     operation: str = ''
     result: Any = None
+
+    RANGES = {'sequence': (0, POSITION_MAX), 'term': (0, POSITION_MAX)}
 
     @property
     def position(self) -> tuple:
@@ -76,6 +97,8 @@ class VdiEntry:
     block_size_shift: int = 22
     deleted: bool = False
     snapshot: bool = False
+
+    RANGES = {'vdi_id': (0, ids.VDI_ID_MASK)}
 
     def to_dict(self) -> dict:
         # There may be very many, and none has anything nested.
@@ -181,12 +204,13 @@ class State:
                                                       self.sequence)
         assert record.term >= self.term, (record.term, self.term)
         kind = record.event.get('kind')
-        applier = _APPLIERS.get(kind)
-        if applier is None:
-            raise errors.InvalidParameters('unknown event %r' % (kind,))
+        fields = _EVENTS.get(kind) if isinstance(kind, str) else None
+        if fields is None:
+            raise errors.InvalidParameters('unknown event %.40r' % (kind,))
+        shapes.check(record.event, fields, kind)
         if self.settings is None and kind != 'format':
             raise errors.WaitForFormat('the cluster is not formatted')
-        applier(self, record)
+        _APPLIERS[kind](self, record)
         self.term = record.term
         self.sequence = record.sequence
         self.time = max(self.time, record.time)
@@ -246,18 +270,22 @@ class State:
             self._seat(view_model.View.from_dict(fields['view']))
         for entry in fields['vdis']:
             self._put_vdi(VdiEntry.from_dict(entry))
-        self.locks = {vdi_id: Lock(mode, tuple(owners))
-                      for vdi_id, mode, owners in fields['locks']}
-        self.fences = {vdi_id: serial for vdi_id, serial in fields['fences']}
-        self.operations = {name: Operation(result, time)
-                           for name, result, time in fields['operations']}
-        self.recovered = {incarnation: epoch
-                          for incarnation, epoch in fields['recovered']}
-        self.settled = fields.get('settled', 0)
+        for vdi_id, mode, owners in fields['locks']:
+            if vdi_id not in self.vdis or mode not in LOCK_MODES:
+                raise ValueError('a lock of VDI %.40r' % (vdi_id,))
+            self.locks[vdi_id] = Lock(mode, tuple(_all(str, owners)))
+        self.fences = _pairs(int, int, fields['fences'])
+        for name, result, time in fields['operations']:
+            self.operations[_the(str, name)] = Operation(
+                result, _the((int, float), time))
+        self.recovered = _pairs(str, int, fields['recovered'])
+        self.settled = _the(int, fields.get('settled', 0))
         self.shutdown = fields['shutdown']
         self.term = fields['term']
         self.sequence = fields['sequence']
-        self.time = fields['time']
+        self.time = _the((int, float), fields['time'])
+        if self.view is not None and self.settings is None:
+            raise ValueError('a view of no cluster')
         return self
 
     # What each kind of event changes. Checks come first.
@@ -363,11 +391,12 @@ class State:
         if 'created' in changes:
             raise errors.InvalidParameters(
                 'the creation time does not change')
-        try:
-            self.settings = dataclasses.replace(self.settings, **changes)
-        except TypeError:
+        known = self.settings.to_dict()
+        if not changes.keys() <= known.keys():
             raise errors.InvalidParameters('unknown setting among %s' % (
-                ', '.join(sorted(changes)))) from None
+                ', '.join(sorted(changes))))
+        self.settings = view_model.ClusterSettings.from_dict(
+            dict(known, **changes))
 
     def _recovered(self, record: Record) -> None:
         incarnation = record.event['incarnation']
@@ -412,6 +441,21 @@ class State:
     def _who(self, incarnation: str) -> str:
         member = self._members.get(incarnation)
         return '%s:%d' % member.address if member else incarnation
+
+
+def _the(kind, value):
+    """:raises TypeError: it is of another"""
+    if not isinstance(value, kind):
+        raise TypeError('%.40r' % (value,))
+    return value
+
+
+def _all(kind, values) -> list:
+    return [_the(kind, value) for value in values]
+
+
+def _pairs(key_kind, kind, pairs) -> dict:
+    return {_the(key_kind, key): _the(kind, value) for key, value in pairs}
 
 
 _APPLIERS: dict[str, Callable[[State, Record], None]] = {

@@ -20,16 +20,18 @@ from sheepdog.model import errors
 
 _MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 _KNOWN = {}
+_NONE = {}
 
 
 def build(cls, fields):
     """An object of a dataclass or NamedTuple, from its fields by name.
 
     Fields of a simple type must be of just that (an int does for a float,
-    None where it is optional); JSON's lists do for tuples.
+    None where it is optional); JSON's lists do for tuples. Where the class
+    has ``RANGES`` (name → lowest and highest), its numbers must be in them.
 
-    :raises InvalidParameters: a field is missing, unknown or of another
-        type
+    :raises InvalidParameters: a field is missing, unknown, of another type
+        or out of its range
     """
     known = _KNOWN.get(cls)
     if known is None:
@@ -39,6 +41,10 @@ def build(cls, fields):
             if type(value) not in known[name]:
                 raise errors.InvalidParameters(
                     '%s: %s is %.40r' % (cls.__name__, name, value))
+        for name, (lowest, highest) in getattr(cls, 'RANGES', _NONE).items():
+            if not lowest <= fields.get(name, lowest) <= highest:
+                raise errors.InvalidParameters('%s: %s is %d' % (
+                    cls.__name__, name, fields[name]))
         return cls(**fields)
     except (KeyError, TypeError, AttributeError):
         raise errors.InvalidParameters(

@@ -18,7 +18,10 @@ a view may be kept, compared and used as a key.
 
 import dataclasses
 
+from sheepdog.model import limits
 from sheepdog.model import shapes
+
+_U32_MAX = (1 << 32) - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +43,9 @@ class Member:
     space: int = 0
     data_host: str = ''
     data_port: int = 0
+
+    RANGES = {'port': (0, 65535), 'vnodes': (0, limits.VNODES_MAX),
+              'data_port': (0, 65535)}
 
     @property
     def address(self) -> tuple:
@@ -83,6 +89,9 @@ class ClusterSettings:
     reference_space: int = 0
     recovery_enabled: bool = True
 
+    RANGES = {'copies': (1, limits.COPIES_MAX),
+              'block_size_shift': (12, limits.OBJECT_SHIFT_MAX)}
+
     def to_dict(self) -> dict:
         return dataclasses.asdict(self)
 
@@ -100,6 +109,8 @@ class View:
     term: int
     time: float
     members: tuple
+
+    RANGES = {'epoch': (0, _U32_MAX)}
 
     def member(self, incarnation: str):
         """The member of that incarnation, or None."""

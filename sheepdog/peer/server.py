@@ -319,5 +319,13 @@ class Server:
         except asyncio.CancelledError:
             request(errors.NotServing('stopping'))
             raise
+        except AssertionError:
+            raise
+        except Exception as exc:
+            # Whoever asked would wait for ever.
+            LOG.exception('a message of %s failed',
+                          request.session.incarnation)
+            request(errors.SystemFailure('%r: see the log of this sheep'
+                                         % exc))
         else:
             request.answer_json(answer)

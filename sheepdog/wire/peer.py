@@ -40,6 +40,7 @@ the CRC is zero, and 16 bytes are between header and payload.
 """
 
 import json
+import math
 import struct
 
 from crc32c import crc32c
@@ -149,10 +150,29 @@ def pack_json(message) -> bytes:
     return json.dumps(message, separators=(',', ':')).encode()
 
 
+def _integer(text) -> int:
+    number = int(text)
+    if not -1 << 63 <= number < 1 << 64:
+        raise ValueError('a number of more than 64 bits')
+    return number
+
+
+def _float(text) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError('not a number')
+    return number
+
+
+_DECODER = json.JSONDecoder(parse_int=_integer, parse_float=_float,
+                            parse_constant=_float)
+"""Numbers are of 64 bits, and numbers."""
+
+
 def unpack_json(payload) -> dict:
     """:raises InvalidParameters: it is not a JSON object"""
     try:
-        message = json.loads(bytes(payload))
+        message = _DECODER.decode(str(payload, 'utf-8'))
     except (ValueError, RecursionError):
         raise errors.InvalidParameters('the message is not JSON') from None
     if not isinstance(message, dict):
