@@ -24,8 +24,8 @@ from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.model import keys
 from sheepdog.model import limits
+from sheepdog.peer import answers
 from sheepdog.peer import link
-from sheepdog.peer import replica
 from sheepdog.peer import server
 from sheepdog.wire import hello
 from sheepdog.wire import peer as wire
@@ -252,20 +252,20 @@ def run_replies(data):
 
 
 def answer_seeds():
-    yield b'\0' + replica.pack_extents([(0, 4096), (8192, 4096)])
+    yield b'\0' + answers.pack_extents([(0, 4096), (8192, 4096)])
     yield b'\1' + OID.to_bytes(8, 'little') * 3
     yield b'\2' + wire.pack_json({'error': 'text'})
 
 
 @registry.target('peer-answers', (errors.SheepdogError,),
-                 ('sheepdog.peer.replica', 'sheepdog.peer.link'),
+                 ('sheepdog.peer.answers', 'sheepdog.peer.link'),
                  answer_seeds)
 def run_answers(data):
     kind, payload = data[:1], data[1:]
     if kind == b'\0':
-        found = replica.unpack_extents(payload)
-        assert replica.pack_extents(found) == payload
+        found = answers.unpack_extents(payload)
+        assert answers.pack_extents(found) == payload
     elif kind == b'\1':
-        replica.unpack_list(payload)
+        answers.unpack_list(payload)
     else:
         raise link.wire_error(data[0] if data else 1, payload)

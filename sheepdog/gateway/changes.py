@@ -22,6 +22,7 @@ import logging
 
 from sheepdog.model import errors
 from sheepdog.model import ids
+from sheepdog.peer import answers
 from sheepdog.peer import marks
 from sheepdog.wire import peer as wire
 
@@ -301,7 +302,7 @@ class Changes:
         await link.call(wire.RECOVER, epoch=route.epoch, oid=change.oid)
         _, _, payload = await link.call(wire.STATE, epoch=route.epoch,
                                         oid=change.oid)
-        state = wire.unpack_json(payload)
+        state = answers.unpack_state(payload)
         if not state['clean'] or state['serial'] != route.serial or (
                 not self.routes.is_current(route)):
             return None

@@ -30,8 +30,8 @@ from sheepdog.gateway import reads
 from sheepdog.gateway import routes
 from sheepdog.gateway import turns
 from sheepdog.model import errors
+from sheepdog.peer import answers
 from sheepdog.peer import marks
-from sheepdog.peer import replica as replica_module
 from sheepdog.wire import peer as wire
 
 STABLE_SECONDS = 0.1
@@ -164,7 +164,7 @@ class Gateway:
             raise errors.NotRecovered('just now it was not whole')
         _, _, payload = await route.links[0].call(
             wire.EXTENTS, epoch=route.epoch, oid=oid)
-        return replica_module.unpack_extents(payload)
+        return answers.unpack_extents(payload)
 
     # -- the same, to be awaited ----------------------------------------
 

@@ -22,19 +22,17 @@ another copy). Then the store acts.
 """
 
 import logging
-import struct
 from typing import Optional, Protocol
 
 from sheepdog.cluster import api
 from sheepdog.model import errors
 from sheepdog.model import ids
+from sheepdog.peer import answers
 from sheepdog.peer import marks as marks_module
 from sheepdog.wire import peer as wire
 
 LOG = logging.getLogger(__name__)
 
-_PAIR = struct.Struct('<II')
-_LISTED = struct.Struct('<Q')
 NEVER = -1
 
 
@@ -320,7 +318,7 @@ class Replica:
             return
         # Ids only: versions stand in the objects' files, and this answers
         # for all of them in one go.
-        request(None, b''.join(map(_LISTED.pack, self.store.oids())))
+        request(None, answers.pack_list(self.store.oids()))
 
     def _on_doubt(self, request):
         error = self.check_epoch(request.epoch)
@@ -366,7 +364,7 @@ class Replica:
     async def _on_extents(self, request):
         if self.guard.active and self.guard.needs(request.oid):
             await self.guard.ensure(request.oid)
-        return pack_extents(await self.store.extents(request.oid))
+        return answers.pack_extents(await self.store.extents(request.oid))
 
     # -- changes --------------------------------------------------------
 
@@ -437,27 +435,3 @@ class Replica:
             first = members[targets[0]].incarnation if targets else None
             if is_forced or (before or first) != (owner or first):
                 self.guard.doubt(oid)
-
-
-def pack_extents(extents):
-    return b''.join(_PAIR.pack(offset, size) for offset, size in extents)
-
-
-def unpack_extents(payload):
-    """:raises CorruptFrame: it is no EXTENTS answer"""
-    return _unpack_all(_PAIR, payload)
-
-
-def unpack_list(payload):
-    """The object ids of a LIST answer.
-
-    :raises CorruptFrame: it is none
-    """
-    return [oid for oid, in _unpack_all(_LISTED, payload)]
-
-
-def _unpack_all(layout, payload):
-    if len(payload) % layout.size:
-        raise errors.CorruptFrame('an answer of %d bytes, in pieces of %d'
-                                  % (len(payload), layout.size))
-    return list(layout.iter_unpack(payload))

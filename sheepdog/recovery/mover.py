@@ -25,6 +25,7 @@ import numpy
 from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.model import limits
+from sheepdog.peer import answers as answers_module
 from sheepdog.recovery import choice
 from sheepdog.store import checksums
 from sheepdog.wire import peer as wire
@@ -226,7 +227,11 @@ class Mover:
         for answer in answers:
             state = answer
             if not isinstance(answer, BaseException):
-                state = wire.unpack_json(answer[2])
+                try:
+                    state = answers_module.unpack_state(answer[2])
+                except errors.CorruptFrame as exc:
+                    states.append(exc)
+                    continue
                 if state['serial'] != serial:
                     # A change of the lock makes copies doubtful.
                     state = errors.NotRecovered('object %s: a lock changes'
@@ -272,6 +277,7 @@ class Mover:
         except errors.StorageError as exc:
             raise errors.NotRecovered('object %s: %s' % (
                 ids.hex_oid(oid), exc)) from exc
+        answers_module.check_table(table, capacity)
         theirs = numpy.frombuffer(table, dtype='<u4')
         differing, is_base = await self._differing(oid, capacity, theirs)
         fetch = _Fetch(self, oid, epoch, [m for m, _ in sources], helpers,

@@ -23,7 +23,7 @@ from typing import Optional
 
 from sheepdog.model import errors
 from sheepdog.model import ids
-from sheepdog.peer import replica as replica_module
+from sheepdog.peer import answers as answers_module
 from sheepdog.placement import ring as ring_module
 from sheepdog.recovery import account as account_module
 from sheepdog.recovery import mover
@@ -433,7 +433,7 @@ class Recovery:
         for answer in answers:
             if isinstance(answer, BaseException):
                 raise answer
-            found.update(replica_module.unpack_list(answer[2]))
+            found.update(answers_module.unpack_list(answer[2]))
         return sorted(oid for oid in found if not self.mover.is_deleted(oid))
 
     async def _announce(self, view):

@@ -30,11 +30,19 @@ from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.model import inode
 from sheepdog.model import limits
+from sheepdog.model import shapes
 from sheepdog.volume import pieces
 
 LOG = logging.getLogger(__name__)
 
 LIST_AT_ONCE = 16
+ARGUMENTS = {
+    'vdi-create': {'name': str, 'size': int, 'copies': int,
+                   'copy_policy': int, 'block_size_shift': int},
+    'vdi-delete': {'name': str, 'tag': str, 'snap_id': int},
+    'vdi-resize': {'name': str, 'size': int}}
+"""Of each exclusive operation."""
+
 HEAD_SECONDS = 15.0
 """How long an inode may be out of reach before whoever wants to open the
 VDI is told so. (Requests of volumes that are open wait for as long as it
@@ -205,7 +213,12 @@ class Catalogue:
         function = {'vdi-create': self._create, 'vdi-delete': self._delete,
                     'vdi-resize': self._resize}.get(kind)
         if function is None:
-            raise errors.InvalidParameters('unknown operation %r' % kind)
+            raise errors.InvalidParameters('unknown operation %.40r' % kind)
+        wanted = ARGUMENTS[kind]
+        shapes.check(arguments, wanted, kind)
+        if len(arguments) != len(wanted):
+            raise errors.InvalidParameters('%s takes %s' % (
+                kind, ', '.join(wanted)))
         return await function(**arguments)
 
     async def _create(self, name, size, copies, copy_policy,

@@ -17,12 +17,13 @@ concern another sheep are passed on to it.
 """
 
 import asyncio
-import inspect
 import logging
 
 from sheepdog.cluster import api
+from sheepdog.faces.native import arguments as arguments_module
 from sheepdog.faces.native import facts
 from sheepdog.model import errors
+from sheepdog.model import shapes
 from sheepdog.wire import peer as wire
 
 LOG = logging.getLogger(__name__)
@@ -31,6 +32,12 @@ NODE_SECONDS = 5.0
 COPIES_SECONDS = 30.0
 SETTINGS = ('store', 'copies', 'copy_policy', 'block_size_shift', 'strict',
             'vdi_locks', 'fixed_vnodes', 'recycle_ids', 'avoid_full')
+
+RESULTS = {
+    'node.space': {'total': int, 'used': int, 'free': int},
+    'node.progress': {'is_running': bool, 'done': int, 'total': int},
+    'node.facts': {}, 'node.copies': {}, 'node.log': {}, 'node.trace': {}}
+"""What other sheep are asked for: fields that must be in the answer."""
 
 
 class Admin:
@@ -106,18 +113,8 @@ class Admin:
         if function is None:
             raise errors.InvalidParameters('this sheep has no method %r'
                                            % (method,))
-        if not isinstance(arguments, dict) or any(
-                isinstance(value, (list, dict))
-                for value in arguments.values()):
-            raise errors.InvalidParameters(
-                '%s: arguments are names and plain values' % method)
-        if 'session' in inspect.signature(function).parameters:
-            arguments = dict(arguments, session=session)
-        try:
-            inspect.signature(function).bind(**arguments)
-        except TypeError as exc:
-            raise errors.InvalidParameters('%s: %s' % (method, exc)) from None
-        return await function(**arguments)
+        return await function(**arguments_module.checked(
+            method, function, arguments, session=session))
 
     # -- the cluster ----------------------------------------------------
 
@@ -216,13 +213,25 @@ class Admin:
 
     async def _ask(self, member, method, arguments=None,
                    timeout=NODE_SECONDS):
-        """Of another sheep, or of this one."""
+        """Of another sheep, or of this one.
+
+        :raises SheepdogError: it refuses, or does not answer as it should
+        """
         if member.incarnation == self.sheep.cluster.incarnation:
             return await self.call(None, method, arguments or {})
         _, _, payload = await self.sheep.links.control(member).call(
             wire.ADMIN, timeout=timeout, payload=wire.pack_json(
                 {'method': method, 'arguments': arguments or {}}))
-        return wire.unpack_json(payload)['result']
+        try:
+            answer = wire.unpack_json(payload)
+            if method in RESULTS:
+                shapes.check(answer, {'result': dict}, method)
+                shapes.check(answer['result'], RESULTS[method], method)
+        except errors.InvalidParameters as exc:
+            raise errors.CorruptFrame(
+                '%s:%s answers in a way unknown to us: %s'
+                % (member.host, member.port, exc)) from None
+        return answer.get('result')
 
     async def _ask_all(self, method, arguments=None):
         """``(index, member, result)``; the result of one that does not

@@ -13,10 +13,12 @@
 """Tests of sheepdog.faces.native.admin."""
 
 import base64
+import inspect
 import types
 from unittest import mock
 
 from sheepdog.faces.native import admin
+from sheepdog.faces.native import arguments
 from sheepdog.faces.native import facts as facts_module
 from sheepdog.gateway import watch
 from sheepdog.model import errors
@@ -123,6 +125,58 @@ class AdminTest(native_case.NativeCase):
                 self.assertEqual(result, INVALID)
                 self.assertTrue(wire.unpack_json(answer)['error'])
         self.assertEqual(await self.ok('vdi.list'), [])
+
+    async def test_arguments_of_another_type(self):
+        """Each parameter of each method, and the cluster goes on."""
+        for method, function in sorted(self.admin.methods.items()):
+            for parameter in inspect.signature(function).parameters.values():
+                if parameter.name == 'session' or (
+                        parameter.kind is parameter.VAR_KEYWORD):
+                    continue
+                kind = arguments.type_of(parameter)
+                for value in (5, True, 'x', 0.5, None, [], {}):
+                    if type(value) is kind:
+                        continue
+                    with self.subTest(method, name=parameter.name,
+                                      value=value):
+                        with self.assertRaises(errors.InvalidParameters):
+                            await self.admin.call(None, method, {
+                                parameter.name: value})
+        await self.create('vm')
+
+    async def test_numbers_are_of_64_bits(self):
+        for number in (b'18446744073709551616', b'-9223372036854775809',
+                       b'1e999', b'NaN', b'-Infinity', b'1' * 5000):
+            with self.subTest(number[:30]):
+                result, _ = await self.call(
+                    self.tool, wire.ADMIN, b'{"method": "node.kill", '
+                    b'"arguments": {"id": %s}}' % number)
+                self.assertEqual(result, INVALID)
+
+    async def test_another_sheep_that_answers_nonsense(self):
+        """It is named, and the others' answers are there."""
+        for answer in ({}, [], {'result': None}, {'result': []},
+                       {'result': {'total': 'x'}},
+                       {'result': {'is_running': 1}}):
+            self.b.server._handlers['peer'][wire.ADMIN] = (
+                lambda request: request(None, wire.pack_json(answer)))
+            info = await self.ok('node.info')
+            with self.subTest(answer):
+                self.assertEqual(
+                    [('answers in a way unknown' in n.get('error', ''))
+                     for n in info['nodes']], [False, True, False])
+                self.assertEqual(await self.ok('node.recovery'), [])
+            if answer and answer.get('result'):
+                continue  # Facts may be any.
+            for method in ('cluster.facts', 'cluster.copies'):
+                with self.subTest(answer, method=method):
+                    self.assertEqual(
+                        ['error' in one for one in await self.ok(method)],
+                        [False, True, False])
+            nodes = (await self.ok('node.log', action='get',
+                                   everyone=True))['nodes']
+            self.assertEqual(['error' in one for one in nodes],
+                             [False, True, False])
 
     async def test_a_broken_invariant_is_not_hidden(self):
         async def broken():

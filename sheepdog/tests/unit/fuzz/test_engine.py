@@ -21,7 +21,7 @@ from fuzz import engine
 from fuzz import registry
 from sheepdog.cluster import ledger
 from sheepdog.model import inode
-from sheepdog.peer import replica
+from sheepdog.peer import answers
 from sheepdog.store import replay
 from sheepdog.volume import catalogue
 from sheepdog.wire import nbd_options
@@ -125,7 +125,7 @@ class BiteTest(unittest.TestCase):
             self.assertIsNotNone(found('cluster-log'))
 
     def test_a_ragged_answer(self):
-        with mock.patch.object(replica, '_unpack_all',
+        with mock.patch.object(answers, '_unpack_all',
                                lambda layout, payload: list(
                                    layout.iter_unpack(payload))):
             self.assertIsNotNone(found('peer-answers'))

@@ -14,6 +14,7 @@ import asyncio
 import unittest
 
 from sheepdog.model import errors
+from sheepdog.peer import answers
 from sheepdog.peer import replica as replica_module
 from sheepdog.tests.unit import flock
 from sheepdog.wire import peer as wire
@@ -359,11 +360,11 @@ class TestFromTheWire(ReplicaCase):
         _, _, data = await self.ask(wire.READ, token=0, aux=4)
         self.assertEqual(data, b'a\0\0d')
         _, _, listed = await self.ask(wire.LIST)
-        self.assertEqual(replica_module.unpack_list(listed), [self.oid])
+        self.assertEqual(answers.unpack_list(listed), [self.oid])
         _, _, table = await self.ask(wire.TABLE)
         self.assertEqual(table, await self.store.table(self.oid))
         _, _, extents = await self.ask(wire.EXTENTS)
-        self.assertEqual(replica_module.unpack_extents(extents),
+        self.assertEqual(answers.unpack_extents(extents),
                          [(0, BLOCK)])
         _, _, state = await self.ask(wire.STATE)
         self.assertEqual(wire.unpack_json(state), {'oid': self.oid})
@@ -446,12 +447,3 @@ class TestFromTheWire(ReplicaCase):
             self.assertEqual(len(self.replica.marks.unstable(self.oid)),
                              left)
         self.assertEqual(self.sheep.server.inflight, 0)
-
-
-class TestPacking(unittest.TestCase):
-
-    def test_extents(self):
-        extents = [(0, 4096), (1 << 22, 1 << 20)]
-        self.assertEqual(replica_module.unpack_extents(
-            replica_module.pack_extents(extents)), extents)
-        self.assertEqual(replica_module.unpack_extents(b''), [])

@@ -198,6 +198,22 @@ class CatalogueTest(case.VolumeCase):
         with self.assertRaises(errors.InvalidParameters):
             await self.catalogue.carry_out('vdi-paint', {})
 
+    async def test_arguments_of_operations(self):
+        """Another sheep asks: it may be wrong."""
+        good = {'name': 'a', 'size': 1 << 20, 'copies': 1, 'copy_policy': 0,
+                'block_size_shift': 0}
+        wrong = [('vdi-create', {}), ('vdi-create', dict(good, colour=1)),
+                 ('vdi-delete', {'name': 'a'}), ('vdi-resize', {'size': 1}),
+                 ('vdi-resize', {'name': 'a', 'size': True}),
+                 ('vdi-create', dict(good, name='\ud800'))]
+        for name in good:
+            for value in (None, [], {}, True, 0.5):
+                wrong.append(('vdi-create', dict(good, **{name: value})))
+        for kind, arguments in wrong:
+            with self.subTest(kind, arguments=arguments):
+                with self.assertRaises(errors.InvalidParameters):
+                    await self.catalogue.carry_out(kind, arguments)
+
     # Finding.
 
     async def test_there_is_none(self):
