@@ -26,6 +26,7 @@ from sheepdog.client import key_file
 from sheepdog.model import errors
 from sheepdog.model import keys
 from sheepdog.wire import native
+from sheepdog.wire import native_client
 
 HOST = '127.0.0.1'
 START_SECONDS = 60.0
@@ -116,11 +117,11 @@ class Sheep:
 
     def is_answering(self) -> bool:
         """Does it answer a native client, whatever it says?"""
-        return self._ask(native.pack_get_cluster_default(1)) is not None
+        return self._ask(native_client.pack_get_cluster_default(1)) is not None
 
     def is_serving(self, name: str) -> bool:
         """Does it find a VDI of that name?"""
-        fields = self._ask(native.pack_get_vdi_info(1, name))
+        fields = self._ask(native_client.pack_get_vdi_info(1, name))
         return fields is not None and not fields[native.RESULT]
 
     def _ask(self, buffers):

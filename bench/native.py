@@ -27,6 +27,7 @@ from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.model import inode
 from sheepdog.wire import native
+from sheepdog.wire import native_client as client
 
 # id, data_length and result: all that is looked at in an answer.
 _ANSWER = struct.Struct('<8xIII')
@@ -59,8 +60,8 @@ class NativeClient:
         return self
 
     async def _lock(self, name):
-        answer = native.read_vdi_answer(
-            (await self.call(native.pack_lock_vdi, name))[0])
+        answer = client.read_vdi_answer(
+            (await self.call(client.pack_lock_vdi, name))[0])
         self.vdi_id = answer.vdi_id
         self._inode = await self.read(ids.vdi_oid(answer.vdi_id), 0,
                                       inode.CLIENT_BYTES)
@@ -83,8 +84,8 @@ class NativeClient:
         return fields, payload
 
     async def read(self, oid: int, offset: int, size: int) -> bytes:
-        fields, payload = await self.call(native.pack_read, oid, offset, size)
-        return native.read_data(fields, payload, size)
+        fields, payload = await self.call(client.pack_read, oid, offset, size)
+        return client.read_data(fields, payload, size)
 
     async def fill(self):
         """Write every object in full, so that what follows is in place."""
@@ -94,25 +95,25 @@ class NativeClient:
             at = inode.map_offset(index)
             owner, = struct.unpack_from('<I', self._inode, at)
             if owner == self.vdi_id:
-                pack = native.pack_write
+                pack = client.pack_write
             else:
-                pack = native.pack_create
+                pack = client.pack_create
             fields, _ = await self.call(pack, oid, 0, data)
-            native.check_response(fields)
+            client.check_response(fields)
             if owner != self.vdi_id:
                 fields, _ = await self.call(
-                    native.pack_write, ids.vdi_oid(self.vdi_id), at,
+                    client.pack_write, ids.vdi_oid(self.vdi_id), at,
                     struct.pack('<I', self.vdi_id))
-                native.check_response(fields)
+                client.check_response(fields)
         await self.flush()
 
     async def flush(self):
-        fields, _ = await self.call(native.pack_flush, self.vdi_id)
-        native.check_response(fields)
+        fields, _ = await self.call(client.pack_flush, self.vdi_id)
+        client.check_response(fields)
 
     async def close(self):
-        fields, _ = await self.call(native.pack_release_vdi, self.vdi_id)
-        native.check_response(fields)
+        fields, _ = await self.call(client.pack_release_vdi, self.vdi_id)
+        client.check_response(fields)
         self.link.close()
 
     def flood(self, row, seed: int = 1) -> flood.Flood:

@@ -19,6 +19,7 @@ from sheepdog.model import ids
 from sheepdog.model import inode
 from sheepdog.wire import attribute
 from sheepdog.wire import native
+from sheepdog.wire import native_client as client
 
 OID = ids.data_oid(0xABCDEF, 7)
 
@@ -26,21 +27,21 @@ OID = ids.data_oid(0xABCDEF, 7)
 def requests() -> list:
     """One of each kind, as lists of buffers."""
     return [
-        native.pack_read(1, OID, 4096, 512),
-        native.pack_write(2, OID, 0, b'data' * 32),
-        native.pack_create(3, OID, 0, b'x' * 100, copies=3, cow_oid=OID + 1),
-        native.pack_remove(4, OID),
-        native.pack_discard(5, OID),
-        native.pack_flush(6, 0xABCDEF),
-        native.pack_new_vdi(7, 'new', 1 << 30, copies=2),
-        native.pack_new_vdi(8, 'clone', 1 << 30, base_vdi_id=5,
+        client.pack_read(1, OID, 4096, 512),
+        client.pack_write(2, OID, 0, b'data' * 32),
+        client.pack_create(3, OID, 0, b'x' * 100, copies=3, cow_oid=OID + 1),
+        client.pack_remove(4, OID),
+        client.pack_discard(5, OID),
+        client.pack_flush(6, 0xABCDEF),
+        client.pack_new_vdi(7, 'new', 1 << 30, copies=2),
+        client.pack_new_vdi(8, 'clone', 1 << 30, base_vdi_id=5,
                             snapshot=True),
-        native.pack_lock_vdi(9, 'alpha', 'tag', 3, native.LOCK_SHARED),
-        native.pack_get_vdi_info(10, 'alpha'),
-        native.pack_del_vdi(11, 'ä' * 40),
-        native.pack_release_vdi(12, 0xABCDEF),
-        native.pack_read_vdis(13),
-        native.pack_get_cluster_default(14),
+        client.pack_lock_vdi(9, 'alpha', 'tag', 3, native.LOCK_SHARED),
+        client.pack_get_vdi_info(10, 'alpha'),
+        client.pack_del_vdi(11, 'ä' * 40),
+        client.pack_release_vdi(12, 0xABCDEF),
+        client.pack_read_vdis(13),
+        client.pack_get_cluster_default(14),
     ]
 
 
@@ -72,7 +73,7 @@ def run_requests(data):
 
 
 def response_seeds():
-    fields = native.REQUEST.unpack(native.pack_read(9, OID, 0, 100)[0])
+    fields = native.REQUEST.unpack(client.pack_read(9, OID, 0, 100)[0])
     yield native.pack_response(fields, length=100, epoch=4) + bytes(100)
     yield native.pack_error(fields, errors.NoSpace(''), 4)
     yield native.pack_vdi_response(fields, 3, 0, 0xABCDEF, 0, 3, 22)
@@ -82,14 +83,15 @@ def response_seeds():
 
 @registry.target(
     'native-responses', (errors.SheepdogError, native.Unframeable),
-    ('sheepdog.wire.native', 'sheepdog.model.errors'), response_seeds)
+    ('sheepdog.wire.native', 'sheepdog.wire.native_client',
+     'sheepdog.model.errors'), response_seeds)
 def run_responses(data):
     for fields, payload in streams.whole_and_in_parts(
             data, native.split_responses):
-        native.read_data(fields, payload, len(payload))
-        native.read_vdi_answer(fields)
-        native.read_cluster_default(fields)
-        native.read_node_stat(fields)
+        client.read_data(fields, payload, len(payload))
+        client.read_vdi_answer(fields)
+        client.read_cluster_default(fields)
+        client.read_node_stat(fields)
 
 
 def bitmap_seeds():
@@ -98,12 +100,13 @@ def bitmap_seeds():
 
 
 @registry.target('native-bitmap', (errors.CorruptFrame,),
-                 ('sheepdog.wire.native',), bitmap_seeds, cases=8)
+                 ('sheepdog.wire.native', 'sheepdog.wire.native_client'),
+                 bitmap_seeds, cases=8)
 def run_bitmap(data):
     if len(data) > 2:
         # A corpus of bitmaps would be large: these bytes say what is set.
         data = data.ljust(native.VDI_BITMAP_BYTES, b'\0')
-    found = native.read_vdi_bitmap(data)
+    found = client.read_vdi_bitmap(data)
     assert native.pack_vdi_bitmap(found) == data
 
 

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The native protocol, that QEMU and tgt speak: both roles, no I/O.
+"""The native protocol, that QEMU and tgt speak: the server's role, no I/O.
 
 A message is a header of 48 bytes, little-endian, and a payload. A request
 carries its ``data_length`` bytes of payload only with flag WRITE (without
@@ -19,9 +19,8 @@ it, ``data_length`` is the bytes wanted); a response always carries them.
 A server splits what it received with ``split_requests`` and gets each
 header as one tuple, ``fields``, in the form for objects (see ``REQUEST``):
 objects need no second unpacking, and the rare requests about VDIs are read
-from the same tuple by ``parse_vdi``. A client builds requests with the
-``pack_…`` functions and reads answers with ``split_responses`` and the
-``read_…`` functions.
+from the same tuple by ``parse_vdi``. The client's role is in
+``native_client``.
 
 What is wrong in one request is ``InvalidParameters`` or ``VersionMismatch``:
 answer it and go on. ``Unframeable`` means that nobody knows where the next
@@ -32,14 +31,12 @@ import struct
 from typing import NamedTuple
 
 from sheepdog.model import errors
-from sheepdog.model import ids
 from sheepdog.model import inode
 from sheepdog.model import limits
 
 VERSIONS = (1, 2)
 """``proto_ver`` of clients. 2 allows answers to reads to leave out zeroes,
 which a server need not do, and ours does not."""
-CLIENT_VERSION = 1
 
 HEADER_BYTES = 48
 
@@ -323,172 +320,3 @@ def pack_vdi_bitmap(vdi_ids) -> bytes:
     for vdi_id in vdi_ids:
         bitmap[vdi_id >> 3] |= 1 << (vdi_id & 7)
     return bytes(bitmap)
-
-
-# --- client: writing requests ------------------------------------------------
-# Each returns the buffers to send: the header, and the payload if any.
-
-def pack_read(request_id: int, oid: int, offset: int, size: int) -> list:
-    return [REQUEST.pack(CLIENT_VERSION, READ_OBJ, 0, 0, request_id, size,
-                         oid, 0, 0, 0, 0, 0, 0, offset, 0)]
-
-
-def pack_write(request_id: int, oid: int, offset: int, data: bytes,
-               flags: int = FLAG_DIRECT) -> list:
-    return [REQUEST.pack(CLIENT_VERSION, WRITE_OBJ, flags | FLAG_WRITE, 0,
-                         request_id, len(data), oid, 0, 0, 0, 0, 0, 0,
-                         offset, 0), data]
-
-
-def pack_create(request_id: int, oid: int, offset: int, data: bytes,
-                flags: int = FLAG_DIRECT, copies: int = 0,
-                copy_policy: int = 0, cow_oid: int = 0) -> list:
-    """CREATE_AND_WRITE_OBJ; with ``cow_oid``, from a copy of that."""
-    flags |= FLAG_WRITE | (FLAG_COW if cow_oid else 0)
-    return [REQUEST.pack(CLIENT_VERSION, CREATE_AND_WRITE_OBJ, flags, 0,
-                         request_id, len(data), oid, cow_oid, copies,
-                         copy_policy, 0, 0, 0, offset, 0), data]
-
-
-def pack_remove(request_id: int, oid: int) -> list:
-    return _bare(REMOVE_OBJ, request_id, oid)
-
-
-def pack_discard(request_id: int, oid: int) -> list:
-    return _bare(DISCARD_OBJ, request_id, oid)
-
-
-def pack_flush(request_id: int, vdi_id: int) -> list:
-    return _bare(FLUSH_VDI, request_id, ids.vdi_oid(vdi_id))
-
-
-def _bare(opcode, request_id, oid):
-    return [REQUEST.pack(CLIENT_VERSION, opcode, 0, 0, request_id, 0, oid, 0,
-                         0, 0, 0, 0, 0, 0, 0)]
-
-
-def pack_new_vdi(request_id: int, name: str, size: int, base_vdi_id: int = 0,
-                 copies: int = 0, copy_policy: int = 0,
-                 store_policy: int = 0, block_size_shift: int = 0,
-                 snapshot: bool = False) -> list:
-    """A new VDI; with ``base_vdi_id`` a clone of it, or its snapshot."""
-    return _pack_vdi(NEW_VDI, request_id, inode.encode_name(name), size,
-                     base_vdi_id, copies, copy_policy, store_policy,
-                     block_size_shift, int(snapshot))
-
-
-def pack_lock_vdi(request_id: int, name: str, tag: str = '',
-                  snap_id: int = 0, lock_type: int = LOCK_NORMAL) -> list:
-    return _pack_vdi(LOCK_VDI, request_id, _name_and_tag(name, tag),
-                     snap_id=snap_id, lock_type=lock_type)
-
-
-def pack_get_vdi_info(request_id: int, name: str, tag: str = '',
-                      snap_id: int = 0) -> list:
-    return _pack_vdi(GET_VDI_INFO, request_id, _name_and_tag(name, tag),
-                     snap_id=snap_id)
-
-
-def pack_del_vdi(request_id: int, name: str, tag: str = '',
-                 snap_id: int = 0) -> list:
-    return _pack_vdi(DEL_VDI, request_id, _name_and_tag(name, tag),
-                     snap_id=snap_id)
-
-
-def pack_release_vdi(request_id: int, vdi_id: int,
-                     lock_type: int = LOCK_NORMAL) -> list:
-    return _pack_vdi(RELEASE_VDI, request_id, base_vdi_id=vdi_id,
-                     lock_type=lock_type)
-
-
-def pack_read_vdis(request_id: int) -> list:
-    return _pack_vdi(READ_VDIS, request_id, wanted=VDI_BITMAP_BYTES)
-
-
-def pack_get_cluster_default(request_id: int) -> list:
-    return _pack_vdi(GET_CLUSTER_DEFAULT, request_id)
-
-
-def _name_and_tag(name, tag):
-    return inode.encode_name(name) + inode.encode_name(tag)
-
-
-def _pack_vdi(opcode, request_id, payload=b'', size=0, base_vdi_id=0,
-              copies=0, copy_policy=0, store_policy=0, block_size_shift=0,
-              snap_id=0, lock_type=LOCK_NORMAL, wanted=0):
-    header = VDI_REQUEST.pack(
-        CLIENT_VERSION, opcode, FLAG_WRITE if payload else 0, 0, request_id,
-        len(payload) or wanted, size, base_vdi_id, copies, copy_policy,
-        store_policy, block_size_shift, snap_id, lock_type)
-    return [header, payload] if payload else [header]
-
-
-# --- client: reading responses -----------------------------------------------
-
-class VdiAnswer(NamedTuple):
-    vdi_id: int
-    attr_id: int
-    copies: int
-    block_size_shift: int
-
-
-class ClusterDefault(NamedTuple):
-    copies: int
-    copy_policy: int
-    block_size_shift: int
-
-
-class NodeStat(NamedTuple):
-    nodes: int
-    store_size: int
-    store_free: int
-
-
-def check_response(fields: tuple) -> None:
-    """:raises SheepdogError: what the result code stands for"""
-    if fields[RESULT]:
-        raise errors.from_result(fields[RESULT])
-
-
-def read_data(fields: tuple, payload: bytes, size: int) -> bytes:
-    """The answer to a read of ``size`` bytes.
-
-    :raises SheepdogError: what the result code stands for; CorruptFrame
-        when it is not as many bytes as were asked for
-    """
-    check_response(fields)
-    if len(payload) != size:
-        raise errors.CorruptFrame('a read of %d bytes was answered with %d'
-                                  % (size, len(payload)))
-    return payload
-
-
-def read_vdi_answer(fields: tuple) -> VdiAnswer:
-    """:raises SheepdogError: what the result code stands for"""
-    check_response(fields)
-    return VdiAnswer(*VDI_RESPONSE.unpack(RESPONSE.pack(*fields))[7:])
-
-
-def read_cluster_default(fields: tuple) -> ClusterDefault:
-    """:raises SheepdogError: what the result code stands for"""
-    check_response(fields)
-    return ClusterDefault(
-        *CLUSTER_DEFAULT_RESPONSE.unpack(RESPONSE.pack(*fields))[7:])
-
-
-def read_node_stat(fields: tuple) -> NodeStat:
-    """:raises SheepdogError: what the result code stands for"""
-    check_response(fields)
-    return NodeStat(*NODE_STAT_RESPONSE.unpack(RESPONSE.pack(*fields))[7:])
-
-
-def read_vdi_bitmap(payload: bytes) -> list:
-    """The ids in use, in order, of an answer to READ_VDIS.
-
-    :raises CorruptFrame: it has not the right length
-    """
-    if len(payload) != VDI_BITMAP_BYTES:
-        raise errors.CorruptFrame('a VDI bitmap has %d bytes, not %d'
-                                  % (VDI_BITMAP_BYTES, len(payload)))
-    return [position * 8 + bit for position, byte in enumerate(payload)
-            if byte for bit in range(8) if byte >> bit & 1]

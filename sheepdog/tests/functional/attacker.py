@@ -26,6 +26,7 @@ import sys
 import time
 
 from sheepdog.wire import native
+from sheepdog.wire import native_client
 from sheepdog.wire import nbd
 from sheepdog.wire import nbd_client
 from sheepdog.wire import nbd_options
@@ -137,7 +138,7 @@ def deaf(place, kind):
         request = nbd_client.pack_request(nbd.CMD_READ, 1, 0, 2 << 20)
     else:
         head = b''
-        request = b''.join(native.pack_read_vdis(1))
+        request = b''.join(native_client.pack_read_vdis(1))
     socks = []
     for _number in range(10):
         sock = connect(place)

@@ -21,6 +21,7 @@ from sheepdog.tests.functional import harness
 from sheepdog.tests.functional import nbd_client
 from sheepdog.tests.functional import test_hostile
 from sheepdog.wire import native
+from sheepdog.wire import native_client
 
 IDLE_CLIENTS = 1000
 STOP_SECONDS = 10.0
@@ -37,7 +38,7 @@ class ShutdownTest(case.ClusterCase):
     def connect(self):
         sock = socket.create_connection((harness.HOST, self.sheep.port))
         self.addCleanup(sock.close)
-        sock.sendall(b''.join(native.pack_get_cluster_default(1)))
+        sock.sendall(b''.join(native_client.pack_get_cluster_default(1)))
         self.assertEqual(native.HEADER_BYTES,
                          len(sock.recv(native.HEADER_BYTES)))
 

@@ -25,6 +25,7 @@ from sheepdog.testing import servers
 from sheepdog.tests.functional import case
 from sheepdog.tests.functional import harness
 from sheepdog.wire import native
+from sheepdog.wire import native_client
 
 
 class TestTls(case.DirectoryCase):
@@ -111,7 +112,7 @@ class TestTls(case.DirectoryCase):
         """Who cannot speak TLS is served in clear, on the same port."""
         with socket.create_connection((harness.HOST, sheep.port),
                                       20) as sock:
-            sock.sendall(b''.join(native.pack_get_vdi_info(1, 'vdi')))
+            sock.sendall(b''.join(native_client.pack_get_vdi_info(1, 'vdi')))
             header = sock.recv(native.HEADER_BYTES, socket.MSG_WAITALL)
         self.assertEqual(0, native.RESPONSE.unpack(header)[native.RESULT])
 

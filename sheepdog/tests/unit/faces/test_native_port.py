@@ -26,6 +26,7 @@ from sheepdog.tests.unit.faces import native_case
 from sheepdog.tests.unit import flock
 from sheepdog.wire import hello
 from sheepdog.wire import native
+from sheepdog.wire import native_client
 from sheepdog.wire import peer as wire
 from sheepdog.world import crowd
 
@@ -37,10 +38,10 @@ class PortTest(native_case.NativeCase):
     async def test_public_requests_are_answered(self):
         vdi_id = await self.create('vm')
         result, fields, _ = await self.ask(
-            self.connect(), native.pack_get_vdi_info(5, 'vm'))
+            self.connect(), native_client.pack_get_vdi_info(5, 'vm'))
         self.assertEqual(result, 0)
         self.assertEqual(fields[native.ID], 5)
-        self.assertEqual(native.read_vdi_answer(fields).vdi_id, vdi_id)
+        self.assertEqual(native_client.read_vdi_answer(fields).vdi_id, vdi_id)
 
     async def test_opcodes_of_sheep_and_tools_are_refused(self):
         connection = self.connect()
@@ -52,13 +53,13 @@ class PortTest(native_case.NativeCase):
         self.assertFalse(connection.is_closed)
         await self.create('vm')
         result, _, _ = await self.ask(connection,
-                                      native.pack_get_vdi_info(5, 'vm'))
+                                      native_client.pack_get_vdi_info(5, 'vm'))
         self.assertEqual(result, 0)
 
     async def test_a_message_in_pieces(self):
         await self.create('vm')
         connection = self.connect()
-        data = b''.join(native.pack_get_vdi_info(5, 'vm'))
+        data = b''.join(native_client.pack_get_vdi_info(5, 'vm'))
         self.assertEqual(connection.feed(data[:20]), 0)
         self.assertEqual(connection.feed(data[:100]), 0)
         self.assertEqual(connection.session.room_bytes, len(data))
@@ -68,7 +69,7 @@ class PortTest(native_case.NativeCase):
     async def test_so_many_clients_and_no_more(self):
         await self.create('vm')
         self.port.places = crowd.Places(3, 2)
-        request = native.pack_get_vdi_info(5, 'vm')
+        request = native_client.pack_get_vdi_info(5, 'vm')
         clients = []
         for host, good in (('10.0.0.1', True), ('10.0.0.1', True),
                            ('10.0.0.1', False), ('10.0.0.2', True),
@@ -134,7 +135,7 @@ class PortTest(native_case.NativeCase):
         self.a.recorder.read = lambda oid, offset, size, done: (
             waiting.append(done))
         count = limits.CONNECTION_INFLIGHT_MAX + 5
-        requests = b''.join(native.pack_read(n, oid, 0, 8)[0]
+        requests = b''.join(native_client.pack_read(n, oid, 0, 8)[0]
                             for n in range(count))
         connection.feed(requests)
         self.assertEqual(len(waiting), count)
@@ -153,7 +154,7 @@ class PortTest(native_case.NativeCase):
         oid = ids.vdi_oid(await self.create('vm'))
         self.a.recorder.read = answer
         return self.connect(), b''.join(
-            native.pack_read(n, oid, 0, 1 << 20)[0] for n in range(20))
+            native_client.pack_read(n, oid, 0, 1 << 20)[0] for n in range(20))
 
     async def test_too_many_bytes_pause_it(self):
         waiting = []
@@ -210,11 +211,12 @@ class PortTest(native_case.NativeCase):
         self.restrict(public_networks=networks.parse(['192.0.2.0/24']))
         for host in '127.0.0.1', '192.0.2.9':
             result, _, _ = await self.ask(
-                self.connect_from(host), native.pack_get_cluster_default(1))
+                self.connect_from(host),
+                native_client.pack_get_cluster_default(1))
             self.assertEqual(result, 0)
         with self.assertLogs(access.LOG, 'WARNING') as logs:
-            for request in (native.pack_get_cluster_default(1),
-                            native.pack_del_vdi(1, 'vm'),
+            for request in (native_client.pack_get_cluster_default(1),
+                            native_client.pack_del_vdi(1, 'vm'),
                             wire.pack_request(wire.ADMIN, 0, 0, 1),
                             # A HELLO without end is none.
                             wire.pack_request(
@@ -273,7 +275,7 @@ class PortTest(native_case.NativeCase):
         ring = keys.Keyring((keys.Key('0000000a', b'k' * 32),))
         self.restrict(keys=access.StaticKeys(ring))
         for request in (wire.pack_request(wire.ADMIN, 0, 0, 1, payload=b'{}'),
-                        native.pack_get_cluster_default(1)):
+                        native_client.pack_get_cluster_default(1)):
             client = hello.ClientHello('tool', keyring=ring, nonce=b'n' * 32)
             connection = self.connect()
             connection.feed(*wire.pack_request(wire.HELLO, 0, 0, 7,

@@ -21,6 +21,7 @@ from sheepdog.model import inode
 from sheepdog.tests.unit.faces import native_case
 from sheepdog.tests.unit.volume import case
 from sheepdog.wire import native
+from sheepdog.wire import native_client as client
 
 BLOCK = case.BLOCK
 OBJECT = case.OBJECT
@@ -41,33 +42,33 @@ class PublicTest(native_case.NativeCase):
 
     async def read(self, oid, offset, size):
         result, _, payload = await self.ask(
-            self.qemu, native.pack_read(1, oid, offset, size))
+            self.qemu, client.pack_read(1, oid, offset, size))
         self.assertEqual(result, 0)
         return payload
 
     # Objects.
 
     async def test_created_written_read_and_removed(self):
-        read = native.pack_read(1, self.oid, 0, 8)
+        read = client.pack_read(1, self.oid, 0, 8)
         self.assertEqual(await self.result(read), errors.NoObject.result)
-        self.assertEqual(await self.result(native.pack_write(
+        self.assertEqual(await self.result(client.pack_write(
             1, self.oid, 0, b'x')), errors.NoObject.result)
-        self.assertEqual(await self.result(native.pack_create(
+        self.assertEqual(await self.result(client.pack_create(
             1, self.oid, 2, b'made')), 0)
-        self.assertEqual(await self.result(native.pack_write(
+        self.assertEqual(await self.result(client.pack_write(
             1, self.oid, 4, b'anew')), 0)
         self.assertEqual(await self.read(self.oid, 0, 10),
                          b'\0\0maanew\0\0')
-        self.assertEqual(await self.result(native.pack_remove(
+        self.assertEqual(await self.result(client.pack_remove(
             1, self.oid)), 0)
         self.assertEqual(await self.result(read), errors.NoObject.result)
-        self.assertEqual(await self.result(native.pack_remove(
+        self.assertEqual(await self.result(client.pack_remove(
             1, self.oid)), errors.NoObject.result)
 
     async def test_discarded(self):
-        discard = native.pack_discard(1, self.oid)
+        discard = client.pack_discard(1, self.oid)
         self.assertEqual(await self.result(discard), 0)
-        await self.result(native.pack_create(1, self.oid, 0, b'x' * BLOCK))
+        await self.result(client.pack_create(1, self.oid, 0, b'x' * BLOCK))
         self.assertEqual(await self.result(discard), 0)
         self.assertEqual(await self.read(self.oid, 0, BLOCK), bytes(BLOCK))
 
@@ -84,7 +85,7 @@ class PublicTest(native_case.NativeCase):
                 (native.FLAG_CACHE, False),
                 (native.FLAG_CACHE | native.FLAG_DIRECT, True)):
             self.a.recorder.log = []
-            for pack in (native.pack_create, native.pack_write):
+            for pack in (client.pack_create, client.pack_write):
                 self.assertEqual(await self.result(pack(
                     1, self.oid, 0, b'x', flags=flags)), 0)
             self.assertEqual([w[2] for w
@@ -92,33 +93,33 @@ class PublicTest(native_case.NativeCase):
                              [durable] * 2)
 
     async def test_a_flush_makes_it_durable(self):
-        await self.result(native.pack_create(1, self.oid, 0, b'old'))
-        await self.result(native.pack_write(1, self.oid, 0, b'new',
+        await self.result(client.pack_create(1, self.oid, 0, b'old'))
+        await self.result(client.pack_write(1, self.oid, 0, b'new',
                                             flags=native.FLAG_CACHE))
-        self.assertEqual(await self.result(native.pack_flush(
+        self.assertEqual(await self.result(client.pack_flush(
             1, self.vdi_id)), 0)
         for one in self.flock.targets(self.oid):
             self.assertEqual(one.store.durable[self.oid][1][:3], b'new')
 
     async def test_a_flush_that_fails(self):
         self.a.recorder.refuse = lambda verb, oid: errors.StorageError('no')
-        self.assertEqual(await self.result(native.pack_flush(
+        self.assertEqual(await self.result(client.pack_flush(
             1, self.vdi_id)), errors.StorageError.result)
 
     async def test_copied_on_write(self):
-        await self.result(native.pack_create(1, self.oid, 0, b'a' * BLOCK))
+        await self.result(client.pack_create(1, self.oid, 0, b'a' * BLOCK))
         new = self.oid + 1
-        self.assertEqual(await self.result(native.pack_create(
+        self.assertEqual(await self.result(client.pack_create(
             1, new, 5, b'new', cow_oid=self.oid)), 0)
         self.assertEqual(await self.read(new, 0, 10), b'aaaaanewaa')
         self.a.recorder.refuse = lambda verb, oid: errors.NoSpace('full')
-        self.assertEqual(await self.result(native.pack_create(
+        self.assertEqual(await self.result(client.pack_create(
             1, new, 5, b'new', cow_oid=self.oid)), errors.NoSpace.result)
 
     async def test_our_own_codes_are_none_for_clients(self):
         self.a.recorder.read = lambda oid, offset, size, done: done(
             errors.NotServing('left'), b'')
-        self.assertEqual(await self.result(native.pack_read(
+        self.assertEqual(await self.result(client.pack_read(
             1, self.oid, 0, 8)), errors.StorageError.result)
 
     async def test_what_is_not_well_formed(self):
@@ -157,29 +158,29 @@ class PublicTest(native_case.NativeCase):
 
     async def test_objects_of_no_vdi(self):
         oid = ids.data_oid(0xABC, 0)
-        self.assertEqual(await self.result(native.pack_read(
+        self.assertEqual(await self.result(client.pack_read(
             1, oid, 0, 8)), errors.NoObject.result)
-        for buffers in (native.pack_write(1, oid, 0, b'x'),
-                        native.pack_create(1, oid, 0, b'x'),
-                        native.pack_flush(1, 0xABC)):
+        for buffers in (client.pack_write(1, oid, 0, b'x'),
+                        client.pack_create(1, oid, 0, b'x'),
+                        client.pack_flush(1, 0xABC)):
             self.assertEqual(await self.result(buffers),
                              errors.NoVdi.result)
         await self.a.catalogue.delete('vm')
-        self.assertEqual(await self.result(native.pack_create(
+        self.assertEqual(await self.result(client.pack_create(
             1, self.oid, 0, b'x')), errors.NoVdi.result)
 
     async def test_locked_elsewhere(self):
         volume = await self.b.volumes.open('vm')
         await volume.write(0, b'theirs')
-        for buffers in (native.pack_write(1, self.oid, 0, b'x'),
-                        native.pack_create(1, self.oid, 0, b'x'),
-                        native.pack_remove(1, self.oid),
-                        native.pack_discard(1, self.oid),
-                        native.pack_lock_vdi(1, 'vm')):
+        for buffers in (client.pack_write(1, self.oid, 0, b'x'),
+                        client.pack_create(1, self.oid, 0, b'x'),
+                        client.pack_remove(1, self.oid),
+                        client.pack_discard(1, self.oid),
+                        client.pack_lock_vdi(1, 'vm')):
             self.assertEqual(await self.result(buffers),
                              errors.VdiLocked.result)
         self.assertEqual(await self.read(self.oid, 0, 6), b'theirs')
-        self.assertEqual(await self.result(native.pack_flush(
+        self.assertEqual(await self.result(client.pack_flush(
             1, self.vdi_id)), 0)
 
     async def test_before_it_serves(self):
@@ -188,49 +189,49 @@ class PublicTest(native_case.NativeCase):
                                ), mock.patch.object(
                 cluster, 'reason', '', create=True), mock.patch.object(
                 self.a.replica, 'epoch', -1):
-            for buffers in (native.pack_read(1, self.oid, 0, 8),
-                            native.pack_lock_vdi(1, 'vm'),
-                            native.pack_get_cluster_default(1)):
+            for buffers in (client.pack_read(1, self.oid, 0, 8),
+                            client.pack_lock_vdi(1, 'vm'),
+                            client.pack_get_cluster_default(1)):
                 self.assertEqual(await self.result(buffers),
                                  errors.WaitForFormat.result)
 
     # VDIs.
 
     async def test_a_new_vdi(self):
-        new = native.pack_new_vdi(1, 'new', 5 * OBJECT, copies=2,
+        new = client.pack_new_vdi(1, 'new', 5 * OBJECT, copies=2,
                                   block_size_shift=21)
         result, fields, _ = await self.ask(self.qemu, new)
         self.assertEqual(result, 0)
-        self.assertEqual(native.read_vdi_answer(fields), native.VdiAnswer(
+        self.assertEqual(client.read_vdi_answer(fields), client.VdiAnswer(
             ids.first_vdi_id('new'), 0, 2, 21))
         self.assertEqual(await self.result(new), errors.VdiExists.result)
-        self.assertEqual(await self.result(native.pack_new_vdi(
+        self.assertEqual(await self.result(client.pack_new_vdi(
             1, 'more', 1, store_policy=1)), INVALID)
-        self.assertEqual(await self.result(native.pack_new_vdi(
+        self.assertEqual(await self.result(client.pack_new_vdi(
             1, 'vm', 1, base_vdi_id=self.vdi_id, snapshot=True)),
             errors.SystemFailure.result)
-        self.assertEqual(await self.result(native.pack_new_vdi(
+        self.assertEqual(await self.result(client.pack_new_vdi(
             1, '', 1)), INVALID)
 
     async def test_found(self):
         result, fields, _ = await self.ask(
-            self.qemu, native.pack_get_vdi_info(1, 'vm'))
-        self.assertEqual(native.read_vdi_answer(fields), native.VdiAnswer(
+            self.qemu, client.pack_get_vdi_info(1, 'vm'))
+        self.assertEqual(client.read_vdi_answer(fields), client.VdiAnswer(
             self.vdi_id, 0, 3, case.SHIFT))
-        self.assertEqual(await self.result(native.pack_get_vdi_info(
+        self.assertEqual(await self.result(client.pack_get_vdi_info(
             1, 'other')), errors.NoVdi.result)
-        self.assertEqual(await self.result(native.pack_get_vdi_info(
+        self.assertEqual(await self.result(client.pack_get_vdi_info(
             1, 'vm', 'tag')), errors.NoTag.result)
 
     async def test_locked_and_released(self):
-        release = native.pack_release_vdi(1, self.vdi_id)
+        release = client.pack_release_vdi(1, self.vdi_id)
         self.assertEqual(await self.result(release),
                          errors.VdiNotLocked.result)
-        self.assertEqual(await self.result(native.pack_lock_vdi(
+        self.assertEqual(await self.result(client.pack_lock_vdi(
             1, 'vm')), 0)
         self.assertEqual(self.owners(self.vdi_id),
                          [self.a.cluster.incarnation])
-        self.assertEqual(await self.result(native.pack_del_vdi(
+        self.assertEqual(await self.result(client.pack_del_vdi(
             1, 'vm')), errors.VdiLocked.result)
         self.assertEqual(await self.result(release), 0)
         self.assertEqual(self.owners(self.vdi_id), [])
@@ -239,7 +240,7 @@ class PublicTest(native_case.NativeCase):
         self.flock.event({'kind': 'vdi-create', 'entry': {
             'vdi_id': 5, 'name': 'vm', 'tag': 'old', 'snap_id': 1,
             'snapshot': True}})
-        self.assertEqual(await self.result(native.pack_lock_vdi(
+        self.assertEqual(await self.result(client.pack_lock_vdi(
             1, 'vm', 'old')), 0)
         self.assertEqual(self.owners(5), [])
 
@@ -248,20 +249,20 @@ class PublicTest(native_case.NativeCase):
         await self.create('gone')
         await self.a.catalogue.delete('gone')
         result, _, bitmap = await self.ask(self.qemu,
-                                           native.pack_read_vdis(1))
+                                           client.pack_read_vdis(1))
         self.assertEqual(result, 0)
         self.assertEqual(bitmap, native.pack_vdi_bitmap(
             [self.vdi_id, other]))
 
     async def test_deleted(self):
-        self.assertEqual(await self.result(native.pack_del_vdi(
+        self.assertEqual(await self.result(client.pack_del_vdi(
             1, 'vm')), 0)
-        self.assertEqual(await self.result(native.pack_del_vdi(
+        self.assertEqual(await self.result(client.pack_del_vdi(
             1, 'vm')), errors.NoVdi.result)
 
     async def test_the_cluster_s_defaults(self):
         result, fields, _ = await self.ask(
-            self.qemu, native.pack_get_cluster_default(1))
+            self.qemu, client.pack_get_cluster_default(1))
         self.assertEqual(result, 0)
         self.assertEqual(native.CLUSTER_DEFAULT_RESPONSE.unpack(
             native.RESPONSE.pack(*fields))[7:], (3, 0, case.SHIFT))

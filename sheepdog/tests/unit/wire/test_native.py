@@ -19,6 +19,7 @@ from hypothesis import strategies
 from sheepdog.model import errors
 from sheepdog.model import limits
 from sheepdog.wire import native
+from sheepdog.wire import native_client as client
 
 u8 = strategies.integers(0, 0xFF)
 u32 = strategies.integers(0, 0xFFFFFFFF)
@@ -67,8 +68,8 @@ class FramingTest(unittest.TestCase):
         # However the bytes arrive, the same requests come out.
         stream = b''
         for request_id, oid, payload in writes:
-            stream += b''.join(native.pack_write(request_id, oid, 0, payload))
-            stream += b''.join(native.pack_read(request_id, oid, 0, 9))
+            stream += b''.join(client.pack_write(request_id, oid, 0, payload))
+            stream += b''.join(client.pack_read(request_id, oid, 0, 9))
         expected, used, room = native.split_requests(stream, 0, len(stream))
         self.assertEqual((len(stream), 0), (used, room))
         self.assertEqual(
@@ -94,7 +95,7 @@ class FramingTest(unittest.TestCase):
         self.assertEqual(len(buffer), start)
 
     def test_the_buffer_may_be_used_again(self):
-        buffer = bytearray(b''.join(native.pack_write(1, 2, 3, b'abcd')))
+        buffer = bytearray(b''.join(client.pack_write(1, 2, 3, b'abcd')))
         messages, _, _ = native.split_requests(buffer, 0, len(buffer))
         buffer[:] = bytes(len(buffer))
         buffer.extend(b'more')         # no view of it is left
@@ -108,7 +109,7 @@ class FramingTest(unittest.TestCase):
         self.assertEqual(([], 0, 0), native.split_requests(buffer, 0, 47))
 
     def test_no_more_than_the_budget(self):
-        stream = b''.join(native.pack_read(n, 1, 0, 100)[0]
+        stream = b''.join(client.pack_read(n, 1, 0, 100)[0]
                           for n in range(5))
         for budget, count in ((1, 1), (100, 1), (101, 2), (400, 4),
                               (9999, 5)):
@@ -162,7 +163,7 @@ class FramingTest(unittest.TestCase):
 class ObjectTest(unittest.TestCase):
 
     def test_offsets(self):
-        data, payload = native.pack_create(
+        data, payload = client.pack_create(
             0x01020304, 0x1122334455667788, 0x0A0B0C0D, b'data',
             native.FLAG_CACHE, 3, 0x22, 0x99)
         self.assertEqual(b'data', payload)
@@ -179,12 +180,12 @@ class ObjectTest(unittest.TestCase):
     def test_writes(self, request_id, oid, offset, data, copies, policy,
                     cow_oid):
         for buffers, opcode, flags in (
-                (native.pack_write(request_id, oid, offset, data),
+                (client.pack_write(request_id, oid, offset, data),
                  native.WRITE_OBJ, native.FLAG_WRITE | native.FLAG_DIRECT),
-                (native.pack_write(request_id, oid, offset, data,
+                (client.pack_write(request_id, oid, offset, data,
                                    native.FLAG_CACHE),
                  native.WRITE_OBJ, native.FLAG_WRITE | native.FLAG_CACHE),
-                (native.pack_create(request_id, oid, offset, data, 0, copies,
+                (client.pack_create(request_id, oid, offset, data, 0, copies,
                                     policy, cow_oid),
                  native.CREATE_AND_WRITE_OBJ,
                  native.FLAG_WRITE | (native.FLAG_COW if cow_oid else 0))):
@@ -205,7 +206,7 @@ class ObjectTest(unittest.TestCase):
     @quick
     def test_reads(self, request_id, oid, offset, size):
         fields, payload = one_request(
-            native.pack_read(request_id, oid, offset, size))
+            client.pack_read(request_id, oid, offset, size))
         native.check_object(fields, payload)
         self.assertEqual(
             (native.READ_OBJ, request_id, size, oid, offset, b''),
@@ -217,10 +218,10 @@ class ObjectTest(unittest.TestCase):
     @quick
     def test_bare(self, request_id, oid, vdi_id):
         for buffers, opcode, meant in (
-                (native.pack_remove(request_id, oid), native.REMOVE_OBJ, oid),
-                (native.pack_discard(request_id, oid), native.DISCARD_OBJ,
+                (client.pack_remove(request_id, oid), native.REMOVE_OBJ, oid),
+                (client.pack_discard(request_id, oid), native.DISCARD_OBJ,
                  oid),
-                (native.pack_flush(request_id, vdi_id), native.FLUSH_VDI,
+                (client.pack_flush(request_id, vdi_id), native.FLUSH_VDI,
                  1 << 63 | vdi_id << 32)):
             fields, payload = one_request(buffers)
             native.check_object(fields, payload)
@@ -262,7 +263,7 @@ class ObjectTest(unittest.TestCase):
     @hypothesis.given(u32, u32, strategies.integers(0, 0x7F), u8)
     @quick
     def test_answers(self, request_id, epoch, result, copies):
-        request, _ = one_request(native.pack_read(request_id, 1, 0, 3))
+        request, _ = one_request(client.pack_read(request_id, 1, 0, 3))
         data = native.pack_response(request, result, epoch, 3, copies)
         self.assertEqual((result, copies, 0),
                          struct.unpack_from('<IB3xQ', data, 16))
@@ -271,16 +272,16 @@ class ObjectTest(unittest.TestCase):
                          fields[:6])
         if result:
             with self.assertRaises(errors.SheepdogError) as caught:
-                native.read_data(fields, payload, 3)
+                client.read_data(fields, payload, 3)
             self.assertIs(type(errors.from_result(result)),
                           type(caught.exception))
         else:
-            self.assertEqual(b'abc', native.read_data(fields, payload, 3))
+            self.assertEqual(b'abc', client.read_data(fields, payload, 3))
             with self.assertRaises(errors.CorruptFrame):
-                native.read_data(fields, payload, 4)
+                client.read_data(fields, payload, 4)
 
     def test_errors(self):
-        request, _ = one_request(native.pack_discard(9, 1))
+        request, _ = one_request(client.pack_discard(9, 1))
         for error, result in ((errors.NoObject('x'), 0x02),
                               (errors.NotServing('x'), 0x03),
                               (ValueError('x'), 0x01)):
@@ -294,7 +295,7 @@ class ObjectTest(unittest.TestCase):
 class VdiTest(unittest.TestCase):
 
     def test_offsets(self):
-        data, payload = native.pack_new_vdi(
+        data, payload = client.pack_new_vdi(
             7, 'vm', 0x1122334455667788, 0x00ABCDEF, 3, 0x22, 1, 21, True)
         self.assertEqual(b'vm'.ljust(256, b'\0'), payload)
         for offset, form, value in (
@@ -314,7 +315,7 @@ class VdiTest(unittest.TestCase):
                 native.NEW_VDI, native.FLAG_WRITE, request_id, name, '', size,
                 base, copies, copy_policy, store_policy, shift,
                 int(snapshot), 0),
-            native.parse_vdi(*one_request(native.pack_new_vdi(
+            native.parse_vdi(*one_request(client.pack_new_vdi(
                 request_id, name, size, base, copies, copy_policy,
                 store_policy, shift, snapshot))))
 
@@ -322,12 +323,12 @@ class VdiTest(unittest.TestCase):
     @quick
     def test_named(self, request_id, name, tag, snap_id, lock_type):
         for buffers, opcode, expected_type in (
-                (native.pack_lock_vdi(request_id, name, tag, snap_id,
+                (client.pack_lock_vdi(request_id, name, tag, snap_id,
                                       lock_type),
                  native.LOCK_VDI, lock_type),
-                (native.pack_get_vdi_info(request_id, name, tag, snap_id),
+                (client.pack_get_vdi_info(request_id, name, tag, snap_id),
                  native.GET_VDI_INFO, 0),
-                (native.pack_del_vdi(request_id, name, tag, snap_id),
+                (client.pack_del_vdi(request_id, name, tag, snap_id),
                  native.DEL_VDI, 0)):
             request = native.parse_vdi(*one_request(buffers))
             self.assertEqual(
@@ -344,12 +345,12 @@ class VdiTest(unittest.TestCase):
 
     def test_unnamed(self):
         request = native.parse_vdi(*one_request(
-            native.pack_release_vdi(5, 0x7C2B25, native.LOCK_SHARED)))
+            client.pack_release_vdi(5, 0x7C2B25, native.LOCK_SHARED)))
         self.assertEqual((native.RELEASE_VDI, 0x7C2B25, 1), (
             request.opcode, request.base_vdi_id, request.lock_type))
         for buffers, opcode in (
-                (native.pack_read_vdis(6), native.READ_VDIS),
-                (native.pack_get_cluster_default(6),
+                (client.pack_read_vdis(6), native.READ_VDIS),
+                (client.pack_get_cluster_default(6),
                  native.GET_CLUSTER_DEFAULT)):
             request = native.parse_vdi(*one_request(buffers))
             self.assertEqual((opcode, 6), (request.opcode, request.id))
@@ -419,7 +420,7 @@ class VdiTest(unittest.TestCase):
 class AnswerTest(unittest.TestCase):
 
     def setUp(self):
-        self.request, _ = one_request(native.pack_get_vdi_info(7, 'vm'))
+        self.request, _ = one_request(client.pack_get_vdi_info(7, 'vm'))
 
     def test_vdi(self):
         data = native.pack_vdi_response(
@@ -429,29 +430,29 @@ class AnswerTest(unittest.TestCase):
                          struct.unpack_from('<IIBB', data, 24))
         fields, _ = one_response(data)
         self.assertEqual((4, 7), (fields[native.EPOCH], fields[native.ID]))
-        self.assertEqual(native.VdiAnswer(0x7C2B25, 9, 3, 22),
-                         native.read_vdi_answer(fields))
+        self.assertEqual(client.VdiAnswer(0x7C2B25, 9, 3, 22),
+                         client.read_vdi_answer(fields))
 
     def test_cluster_default(self):
         data = native.pack_cluster_default(self.request, 3, 0x22, 22)
         self.assertEqual((0, 3, 0x22, 22),
                          struct.unpack_from('<IBBB', data, 16))
         self.assertEqual(
-            native.ClusterDefault(3, 0x22, 22),
-            native.read_cluster_default(one_response(data)[0]))
+            client.ClusterDefault(3, 0x22, 22),
+            client.read_cluster_default(one_response(data)[0]))
 
     def test_node_stat(self):
         data = native.pack_node_stat(self.request, 5, 1 << 40, 1 << 39)
         self.assertEqual((0, 5, 1 << 40, 1 << 39),
                          struct.unpack_from('<II8xQQ', data, 16))
-        self.assertEqual(native.NodeStat(5, 1 << 40, 1 << 39),
-                         native.read_node_stat(one_response(data)[0]))
+        self.assertEqual(client.NodeStat(5, 1 << 40, 1 << 39),
+                         client.read_node_stat(one_response(data)[0]))
 
     def test_failures(self):
         fields, _ = one_response(
             native.pack_error(self.request, errors.NoVdi('x')))
-        for read in (native.check_response, native.read_vdi_answer,
-                     native.read_cluster_default, native.read_node_stat):
+        for read in (client.check_response, client.read_vdi_answer,
+                     client.read_cluster_default, client.read_node_stat):
             with self.assertRaises(errors.NoVdi):
                 read(fields)
 
@@ -462,12 +463,12 @@ class AnswerTest(unittest.TestCase):
         fields, payload = one_response(
             native.pack_vdi_response(self.request, length=len(bitmap)),
             bitmap)
-        native.check_response(fields)
-        self.assertEqual(sorted(in_use), native.read_vdi_bitmap(payload))
+        client.check_response(fields)
+        self.assertEqual(sorted(in_use), client.read_vdi_bitmap(payload))
 
     def test_bitmap_of_another_length(self):
         with self.assertRaises(errors.CorruptFrame):
-            native.read_vdi_bitmap(bytes(100))
+            client.read_vdi_bitmap(bytes(100))
 
     def test_bit_order(self):
         bitmap = native.pack_vdi_bitmap([0, 10])

@@ -31,6 +31,7 @@ from sheepdog.model import errors
 from sheepdog.tests.unit.world import test_crowd
 from sheepdog.volume import object_map
 from sheepdog.wire import native
+from sheepdog.wire import native_client
 from sheepdog.wire import nbd
 from sheepdog.wire import nbd_client
 from sheepdog.wire import nbd_transmission
@@ -106,7 +107,7 @@ class ReusedBufferTest(unittest.IsolatedAsyncioTestCase):
 
     def test_native_requests(self):
         taken = []
-        self.check(b''.join(native.pack_write(1, 5, 0, b'payload')),
+        self.check(b''.join(native_client.pack_write(1, 5, 0, b'payload')),
                    lambda buffer: taken.extend(native.split_requests(
                        buffer, 0, len(buffer))[0]),
                    lambda: [payload for _, payload in taken])
