@@ -20,6 +20,7 @@ from crc32c import crc32c
 
 from fuzz import files
 from fuzz import registry
+from sheepdog.cluster import entries
 from sheepdog.cluster import ledger
 from sheepdog.cluster import log
 from sheepdog.cluster import messages
@@ -34,7 +35,7 @@ SETTINGS = view.ClusterSettings(7 << 32)
 
 
 def _events() -> list:
-    entry = state.VdiEntry(0xABCDEF, 'alpha', created=1 << 60)
+    entry = entries.VdiEntry(0xABCDEF, 'alpha', created=1 << 60)
     owner = MEMBERS[0].incarnation
     return [
         {'kind': 'format', 'settings': SETTINGS.to_dict(),
@@ -52,16 +53,16 @@ def _events() -> list:
 
 
 def cluster_records() -> list:
-    return [state.Record(number, 1, 1e9 + number, event, 'operation-%d'
-                         % number, {'ok': True})
+    return [entries.Record(number, 1, 1e9 + number, event,
+                           'operation-%d' % number, {'ok': True})
             for number, event in enumerate(_events(), 1)]
 
 
-def _frames(entries, number=0) -> bytes:
+def _frames(logged, number=0) -> bytes:
     """A log's file."""
     crc = crc32c(struct.pack('<Q', number))
     frames = []
-    for payload in map(log.encode, entries):
+    for payload in map(log.encode, logged):
         crc = crc32c(payload, crc)
         frames.append(log.FRAME.pack(len(payload), crc) + payload)
     return b''.join(frames)
@@ -122,7 +123,8 @@ class _World:
 
 @registry.target('cluster-log', (ledger.LedgerRefused,),
                  ('sheepdog.cluster.log', 'sheepdog.cluster.ledger',
-                  'sheepdog.cluster.state', 'sheepdog.model.view'),
+                  'sheepdog.cluster.entries', 'sheepdog.cluster.state',
+                  'sheepdog.model.view'),
                  log_seeds, repair_log, cases=800)
 def run_log(data):
     _open({'/meta/epoch/log.0': data})
@@ -150,7 +152,8 @@ def repair_snapshot(data):
 
 
 @registry.target('cluster-snapshot', (ledger.LedgerRefused,),
-                 ('sheepdog.cluster.ledger', 'sheepdog.cluster.state',
+                 ('sheepdog.cluster.ledger', 'sheepdog.cluster.entries',
+                  'sheepdog.cluster.state',
                   'sheepdog.cluster.messages', 'sheepdog.model.view'),
                  snapshot_seeds, repair_snapshot, cases=800)
 def run_snapshot(data):

@@ -44,7 +44,8 @@ def message_seeds():
 
 
 @registry.target('cluster-messages', (errors.InvalidParameters,),
-                 ('sheepdog.cluster.messages', 'sheepdog.cluster.state'),
+                 ('sheepdog.cluster.messages', 'sheepdog.cluster.entries',
+                  'sheepdog.cluster.state'),
                  message_seeds)
 def run_messages(data):
     message = messages.checked(wire.unpack_json(data))

@@ -15,6 +15,7 @@
 import asyncio
 
 from fuzz import registry
+from sheepdog.cluster import entries
 from sheepdog.cluster import state
 from sheepdog.model import errors
 from sheepdog.model import inode
@@ -55,7 +56,7 @@ def run_inode(data):
 
 async def _open(data):
     gateway = _Gateway(data)
-    entry = state.VdiEntry(VDI_ID, 'alpha')
+    entry = entries.VdiEntry(VDI_ID, 'alpha')
     cluster = _Cluster(entry)
     known = catalogue.Catalogue(None, cluster, gateway)
     head = await known.head(VDI_ID)

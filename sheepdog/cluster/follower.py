@@ -22,6 +22,7 @@ import logging
 from typing import Awaitable, Callable, Optional
 
 from sheepdog.cluster import api
+from sheepdog.cluster import entries
 from sheepdog.cluster import ledger as ledger_module
 from sheepdog.cluster import messages
 from sheepdog.cluster import state as state_module
@@ -270,7 +271,7 @@ class Follower:
                  'events': _events, 'sync': _sync, 'waiting': _waiting,
                  'refuse': _refuse, 'dismiss': _dismiss, 'ping': _ping}
 
-    def _applied(self, record: state_module.Record) -> None:
+    def _applied(self, record: entries.Record) -> None:
         """The record is in the state and on disk."""
         old, self._view = self._view, self._ledger.state.view
         if not self.standing:

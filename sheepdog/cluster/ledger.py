@@ -32,6 +32,7 @@ from typing import Callable, Optional
 
 from crc32c import crc32c
 
+from sheepdog.cluster import entries
 from sheepdog.cluster import log as log_module
 from sheepdog.cluster import messages
 from sheepdog.cluster import state as state_module
@@ -105,14 +106,14 @@ class Ledger:
         path = self._log_path()
         is_new = not self._disk.exists(path)
         try:
-            self._log, entries = log_module.RecordLog.open(
+            self._log, logged = log_module.RecordLog.open(
                 self._disk, path, self._number)
         except ValueError as error:
             raise self._damaged(path, error) from None
         if is_new:
             await self._disk.sync_directory(self._directory)
         try:
-            for entry in entries:
+            for entry in logged:
                 self._replay(entry)
         except _MALFORMED as error:
             raise self._damaged(path, error) from None
@@ -139,7 +140,7 @@ class Ledger:
         self.prepared = prepared
 
     async def append(self, records: list,
-                     applied: Callable[[state_module.Record], None]) -> None:
+                     applied: Callable[[entries.Record], None]) -> None:
         """Write the records, then apply each and call ``applied``.
 
         :raises SheepdogError: one cannot be applied; none is written
@@ -257,7 +258,7 @@ class Ledger:
         elif 'clean' in entry:
             self.clean = messages.position(entry['clean'])
 
-    def _apply(self, record: state_module.Record) -> None:
+    def _apply(self, record: entries.Record) -> None:
         created = self.state.created
         view = self.state.view
         self.state.apply(record)

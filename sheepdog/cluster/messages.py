@@ -35,7 +35,7 @@ import dataclasses
 from typing import NamedTuple, Optional
 
 from sheepdog.cluster import api
-from sheepdog.cluster import state as state_module
+from sheepdog.cluster import entries
 from sheepdog.model import errors
 from sheepdog.model import shapes
 from sheepdog.model import view as view_model
@@ -73,9 +73,9 @@ class Prepared:
     view: Optional[view_model.View] = None
 
     RANGES = {'epoch': (0, (1 << 32) - 1),
-              'term': (0, state_module.POSITION_MAX),
-              'attempt': (0, state_module.POSITION_MAX),
-              'sequence': (0, state_module.POSITION_MAX)}
+              'term': (0, entries.POSITION_MAX),
+              'attempt': (0, entries.POSITION_MAX),
+              'sequence': (0, entries.POSITION_MAX)}
 
     @property
     def key(self) -> tuple:
@@ -187,10 +187,10 @@ def unpack_records(fields: list) -> list:
 
 
 @shapes.decoder('record')
-def unpack_record(fields: list) -> state_module.Record:
+def unpack_record(fields: list) -> entries.Record:
     """:raises InvalidParameters:"""
-    names = state_module.Record._fields[:len(fields)]
-    return shapes.build(state_module.Record,
+    names = entries.Record._fields[:len(fields)]
+    return shapes.build(entries.Record,
                         dict(zip(names, fields, strict=True)))
 
 
@@ -221,7 +221,7 @@ def checked(message: dict) -> dict:
         raise errors.InvalidParameters('unknown message %.40r' % (kind,))
     if kind not in TO_THE_LEADER:
         shapes.check(message, _HEADER, kind)
-        if not 0 <= message['term'] <= state_module.POSITION_MAX:
+        if not 0 <= message['term'] <= entries.POSITION_MAX:
             raise errors.InvalidParameters('%s: term %d' % (
                 kind, message['term']))
     shapes.check(message, fields, kind)
@@ -273,7 +273,7 @@ def checked_answer(kind: str, answer: dict) -> dict:
                                            % (kind, refusal))
         if refusal == REFUSED_TERM:
             shapes.check(answer, {'promised': int}, kind)
-            if not 0 <= answer['promised'] <= state_module.POSITION_MAX:
+            if not 0 <= answer['promised'] <= entries.POSITION_MAX:
                 raise errors.InvalidParameters('a promise of %d'
                                                % answer['promised'])
         return answer

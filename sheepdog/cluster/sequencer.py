@@ -20,6 +20,7 @@ has acknowledged it or is known to be dead.
 from typing import Any, Iterable
 
 from sheepdog.cluster import delivery as delivery_module
+from sheepdog.cluster import entries
 from sheepdog.cluster import messages
 from sheepdog.cluster import pace as pace_module
 from sheepdog.cluster import state as state_module
@@ -60,7 +61,7 @@ class Sequencer:
                                members)
 
     def add(self, event: dict, operation: str = '',
-            result: Any = None) -> state_module.Record:
+            result: Any = None) -> entries.Record:
         """Put an event at the end of the order; ``announce`` it next.
 
         :raises SheepdogError: it is not possible, nothing has changed

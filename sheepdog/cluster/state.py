@@ -19,10 +19,10 @@ no trace.
 """
 
 import dataclasses
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, Optional
 
+from sheepdog.cluster import entries
 from sheepdog.model import errors
-from sheepdog.model import ids
 from sheepdog.model import shapes
 from sheepdog.model import view as view_model
 
@@ -33,94 +33,7 @@ OPERATION_SECONDS = 600.0
 any case, of OPERATIONS_MAX at most, between them those of the last
 OPERATION_SECONDS: longer than anybody retries."""
 
-POSITION_MAX = (1 << 62) - 1
-"""Of terms and sequences: there is always a higher one."""
-
-LOCK_MODES = ('exclusive', 'shared')
-
 _SCALARS = {'shutdown': bool, 'term': int, 'sequence': int}
-
-_EVENTS = {
-    'format': {'settings': dict, 'view': dict},
-    'epoch': {'view': dict},
-    'resume': {},
-    'vdi-create': {'entry': dict},
-    'vdi-delete': {'vdi_id': int},
-    'vdi-resize': {'vdi_id': int},
-    'lock': {'vdi_id': int, 'mode': str, 'owner': str},
-    'unlock': {'vdi_id': int, 'owner': str},
-    'settings': {'changes': dict},
-    'recovered': {'incarnation': str, 'epoch': int},
-    'shutdown': {},
-}
-"""The fields that an event of each kind must have."""
-
-
-class Record(NamedTuple):
-    """One event at its place in the total order.
-
-    ``sequence`` has no gaps; ``term`` is the leader's, ``time`` its clock
-    (seconds since 1970). ``operation`` is the id of the exclusive operation
-    that the event ends, '' if none; ``result`` (JSON) is what it answers.
-    """
-
-    sequence: int
-    term: int
-    time: float
-    event: dict
-    operation: str = ''
-    result: Any = None
-
-    RANGES = {'sequence': (0, POSITION_MAX), 'term': (0, POSITION_MAX)}
-
-    @property
-    def position(self) -> tuple:
-        return self.term, self.sequence
-
-
-@dataclasses.dataclass(frozen=True)
-class VdiEntry:
-    """What the cluster knows of a VDI without reading its inode.
-
-    ``created`` is seconds << 32 | nanoseconds. The id of a deleted VDI
-    stays taken, so its entry stays.
-    """
-
-    vdi_id: int
-    name: str
-    tag: str = ''
-    snap_id: int = 0
-    parent: int = 0
-    created: int = 0
-    copies: int = 3
-    copy_policy: int = 0
-    block_size_shift: int = 22
-    deleted: bool = False
-    snapshot: bool = False
-
-    RANGES = {'vdi_id': (0, ids.VDI_ID_MASK)}
-
-    def to_dict(self) -> dict:
-        # There may be very many, and none has anything nested.
-        return dict(vars(self))
-
-    @classmethod
-    def from_dict(cls, fields: dict) -> 'VdiEntry':
-        """:raises InvalidParameters:"""
-        return shapes.build(cls, fields)
-
-
-class Lock(NamedTuple):
-    """Who holds a VDI: ``mode`` is one of LOCK_MODES, ``owners`` are
-    incarnations in the order they came."""
-
-    mode: str
-    owners: tuple
-
-
-class Operation(NamedTuple):
-    result: Any
-    time: float
 
 
 class State:
@@ -162,7 +75,7 @@ class State:
         return self.view.epoch if self.view else 0
 
     def lookup(self, name: str, tag: str = '',
-               snap_id: int = 0) -> Optional[VdiEntry]:
+               snap_id: int = 0) -> Optional[entries.VdiEntry]:
         """The working VDI of that name; with a tag or a snapshot's id, that
         snapshot."""
         for vdi_id in self._names.get(name, ()):
@@ -192,22 +105,18 @@ class State:
                 len(self._members))
 
     def next_record(self, term: int, time: float, event: dict,
-                    operation: str = '', result: Any = None) -> Record:
-        return Record(self.sequence + 1, term, time, event, operation,
-                      result)
+                    operation: str = '', result: Any = None) -> entries.Record:
+        return entries.Record(self.sequence + 1, term, time, event,
+                              operation, result)
 
-    def apply(self, record: Record) -> None:
+    def apply(self, record: entries.Record) -> None:
         """
         :raises SheepdogError: the event is not possible; nothing changed
         """
         assert record.sequence == self.sequence + 1, (record.sequence,
                                                       self.sequence)
         assert record.term >= self.term, (record.term, self.term)
-        kind = record.event.get('kind')
-        fields = _EVENTS.get(kind) if isinstance(kind, str) else None
-        if fields is None:
-            raise errors.InvalidParameters('unknown event %.40r' % (kind,))
-        shapes.check(record.event, fields, kind)
+        kind = record.check()
         if self.settings is None and kind != 'format':
             raise errors.WaitForFormat('the cluster is not formatted')
         _APPLIERS[kind](self, record)
@@ -215,8 +124,8 @@ class State:
         self.sequence = record.sequence
         self.time = max(self.time, record.time)
         if record.operation:
-            self.operations[record.operation] = Operation(record.result,
-                                                          self.time)
+            self.operations[record.operation] = entries.Operation(
+                record.result, self.time)
             self._forget_operations()
 
     def _forget_operations(self) -> None:
@@ -269,14 +178,14 @@ class State:
         if fields['view']:
             self._seat(view_model.View.from_dict(fields['view']))
         for entry in fields['vdis']:
-            self._put_vdi(VdiEntry.from_dict(entry))
+            self._put_vdi(entries.VdiEntry.from_dict(entry))
         for vdi_id, mode, owners in fields['locks']:
-            if vdi_id not in self.vdis or mode not in LOCK_MODES:
+            if vdi_id not in self.vdis or mode not in entries.LOCK_MODES:
                 raise ValueError('a lock of VDI %.40r' % (vdi_id,))
-            self.locks[vdi_id] = Lock(mode, tuple(_all(str, owners)))
+            self.locks[vdi_id] = entries.Lock(mode, tuple(_all(str, owners)))
         self.fences = _pairs(int, int, fields['fences'])
         for name, result, time in fields['operations']:
-            self.operations[_the(str, name)] = Operation(
+            self.operations[_the(str, name)] = entries.Operation(
                 result, _the((int, float), time))
         self.recovered = _pairs(str, int, fields['recovered'])
         self.settled = _the(int, fields.get('settled', 0))
@@ -290,7 +199,7 @@ class State:
 
     # What each kind of event changes. Checks come first.
 
-    def _format(self, record: Record) -> None:
+    def _format(self, record: entries.Record) -> None:
         settings = view_model.ClusterSettings.from_dict(
             record.event['settings'])
         self.settings = settings
@@ -301,7 +210,7 @@ class State:
                        record.sequence)
         self.settled = self.epoch
 
-    def _epoch(self, record: Record) -> None:
+    def _epoch(self, record: entries.Record) -> None:
         view = view_model.View.from_dict(record.event['view'])
         # The same epoch again is a cold start: new incarnations.
         assert view.epoch >= self.epoch, (view.epoch, self.epoch)
@@ -321,8 +230,8 @@ class State:
         self.recovered = {incarnation: epoch for incarnation, epoch
                           in self.recovered.items() if incarnation in living}
 
-    def _vdi_create(self, record: Record) -> None:
-        entry = VdiEntry.from_dict(record.event['entry'])
+    def _vdi_create(self, record: entries.Record) -> None:
+        entry = entries.VdiEntry.from_dict(record.event['entry'])
         if entry.vdi_id in self.vdis:
             raise errors.VdiExists('VDI id %06x is taken' % entry.vdi_id)
         if entry.snapshot:
@@ -333,7 +242,7 @@ class State:
             raise errors.VdiExists('a VDI %s exists' % entry.name)
         self._put_vdi(entry)
 
-    def _vdi_delete(self, record: Record) -> None:
+    def _vdi_delete(self, record: entries.Record) -> None:
         vdi_id = record.event['vdi_id']
         entry = self._living_vdi(vdi_id)
         lock = self.locks.get(vdi_id)
@@ -349,15 +258,15 @@ class State:
         else:
             self.vdis[vdi_id] = dataclasses.replace(entry, deleted=True)
 
-    def _vdi_resize(self, record: Record) -> None:
+    def _vdi_resize(self, record: entries.Record) -> None:
         """The size stands in the inode; the event tells who has it open."""
         self._living_vdi(record.event['vdi_id'])
 
-    def _lock(self, record: Record) -> None:
+    def _lock(self, record: entries.Record) -> None:
         vdi_id, mode, owner = (record.event['vdi_id'], record.event['mode'],
                                record.event['owner'])
         entry = self._living_vdi(vdi_id)
-        if mode not in LOCK_MODES:
+        if mode not in entries.LOCK_MODES:
             raise errors.InvalidParameters('unknown lock mode %r' % (mode,))
         if owner not in self._members:
             raise errors.NotServing('%s is not a member' % owner)
@@ -371,7 +280,7 @@ class State:
             return
         self._set_lock(vdi_id, mode, others + (owner,), record.sequence)
 
-    def _unlock(self, record: Record) -> None:
+    def _unlock(self, record: entries.Record) -> None:
         vdi_id = record.event['vdi_id']
         lock = self.locks.get(vdi_id)
         if lock is None:
@@ -386,7 +295,7 @@ class State:
                 vdi_id, self._who(record.event['owner'])))
         self._set_lock(vdi_id, lock.mode, owners, record.sequence)
 
-    def _settings(self, record: Record) -> None:
+    def _settings(self, record: entries.Record) -> None:
         changes = record.event['changes']
         if 'created' in changes:
             raise errors.InvalidParameters(
@@ -398,7 +307,7 @@ class State:
         self.settings = view_model.ClusterSettings.from_dict(
             dict(known, **changes))
 
-    def _recovered(self, record: Record) -> None:
+    def _recovered(self, record: entries.Record) -> None:
         incarnation = record.event['incarnation']
         if incarnation not in self._members:
             raise errors.NotServing('%s is not a member' % incarnation)
@@ -407,10 +316,10 @@ class State:
         if self.has_recovered():
             self.settled = self.epoch
 
-    def _shutdown(self, record: Record) -> None:
+    def _shutdown(self, record: entries.Record) -> None:
         self.shutdown = True
 
-    def _resume(self, record: Record) -> None:
+    def _resume(self, record: entries.Record) -> None:
         """A prepared epoch is given up; the one before goes on."""
 
     # Helpers of the above.
@@ -420,11 +329,11 @@ class State:
         self._members = {member.incarnation: member
                          for member in view.members}
 
-    def _put_vdi(self, entry: VdiEntry) -> None:
+    def _put_vdi(self, entry: entries.VdiEntry) -> None:
         self.vdis[entry.vdi_id] = entry
         self._names.setdefault(entry.name, []).append(entry.vdi_id)
 
-    def _living_vdi(self, vdi_id: int) -> VdiEntry:
+    def _living_vdi(self, vdi_id: int) -> entries.VdiEntry:
         entry = self.vdis.get(vdi_id)
         if entry is None or entry.deleted:
             raise errors.NoVdi('no VDI %06x' % vdi_id)
@@ -434,7 +343,7 @@ class State:
                   sequence: int) -> None:
         self.fences[vdi_id] = sequence
         if owners:
-            self.locks[vdi_id] = Lock(mode, owners)
+            self.locks[vdi_id] = entries.Lock(mode, owners)
         else:
             del self.locks[vdi_id]
 
@@ -458,7 +367,7 @@ def _pairs(key_kind, kind, pairs) -> dict:
     return {_the(key_kind, key): _the(kind, value) for key, value in pairs}
 
 
-_APPLIERS: dict[str, Callable[[State, Record], None]] = {
+_APPLIERS: dict[str, Callable[[State, entries.Record], None]] = {
     'format': State._format,
     'epoch': State._epoch,
     'resume': State._resume,

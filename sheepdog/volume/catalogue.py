@@ -25,7 +25,7 @@ import logging
 import sys
 
 from sheepdog.cluster import api
-from sheepdog.cluster import state
+from sheepdog.cluster import entries
 from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.model import inode
@@ -94,7 +94,7 @@ class Catalogue:
                            'block_size_shift': block_size_shift},
             operation_id)
         # Not from our own state: we may have lost our place meanwhile.
-        return await self._describe(state.VdiEntry.from_dict(entry))
+        return await self._describe(entries.VdiEntry.from_dict(entry))
 
     async def delete(self, name, tag='', snap_id=0, operation_id=''):
         """Delete; space comes back in the background.
@@ -143,13 +143,13 @@ class Catalogue:
             heard of the latest
         """
         identity = self.cluster.incarnation
-        entries = [e for _, e in sorted(self.cluster.state.vdis.items())
-                   if not e.deleted and (not name or e.name == name)]
+        vdis = [e for _, e in sorted(self.cluster.state.vdis.items())
+                if not e.deleted and (not name or e.name == name)]
         described = []
-        for start in range(0, len(entries), LIST_AT_ONCE):
+        for start in range(0, len(vdis), LIST_AT_ONCE):
             described += await pieces.gather(
-                [self._describe(e) for e
-                 in entries[start:start + LIST_AT_ONCE]])
+                [self._describe(e)
+                 for e in vdis[start:start + LIST_AT_ONCE]])
         if self.cluster.incarnation != identity or not (
                 self.cluster.serving()):
             raise errors.NotServing('this sheep lost its place in the '
@@ -282,11 +282,11 @@ class Catalogue:
 
 def _count(owners, vdi_id):
     """``(owned, shared)`` objects of an object map (bytes)."""
-    entries = array.array('I', owners)
+    found = array.array('I', owners)
     if sys.byteorder == 'big':
-        entries.byteswap()
-    owned = entries.count(vdi_id)
-    return owned, len(entries) - owned - entries.count(0)
+        found.byteswap()
+    owned = found.count(vdi_id)
+    return owned, len(found) - owned - found.count(0)
 
 
 def _check_new(name, size, copies, copy_policy, shift):

@@ -18,6 +18,7 @@ from unittest import mock
 
 from sheepdog.cluster import cluster as cluster_module
 from sheepdog.cluster import decisions
+from sheepdog.cluster import entries
 from sheepdog.cluster import messages
 from sheepdog.cluster import state as state_module
 from sheepdog.model import errors
@@ -119,7 +120,7 @@ class NonsenseTest(unittest.TestCase):
         state = self.follower.cluster.state
         fields = {'sequence': state.sequence + 1, 'term': state.term,
                   'time': 0.0, 'event': event, **fields}
-        return list(state_module.Record(**fields))
+        return list(entries.Record(**fields))
 
     def test_events_that_make_no_sense(self):
         """They must not be written down either: no start would get over

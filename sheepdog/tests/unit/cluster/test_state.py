@@ -16,6 +16,7 @@ import unittest
 import hypothesis
 from hypothesis import strategies
 
+from sheepdog.cluster import entries
 from sheepdog.cluster import state as state_module
 from sheepdog.model import errors
 
@@ -132,7 +133,7 @@ events = strategies.one_of(
     strategies.builds(lambda vdi_id: {'kind': 'vdi-delete',
                                       'vdi_id': vdi_id}, ids),
     strategies.builds(lock, ids, owners,
-                      strategies.sampled_from(state_module.LOCK_MODES)),
+                      strategies.sampled_from(entries.LOCK_MODES)),
     strategies.builds(unlock, ids, owners, strategies.booleans()),
     strategies.builds(lambda members: {
         'kind': 'epoch', 'view': members},

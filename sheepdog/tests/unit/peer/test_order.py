@@ -12,6 +12,7 @@
 
 import unittest
 
+from sheepdog.cluster import entries
 from sheepdog.cluster import state as state_module
 from sheepdog.model import view as view_model
 from sheepdog.peer import order as order_module
@@ -39,14 +40,14 @@ class TestOrder(unittest.TestCase):
         self.order.begin(self.cluster.view)
 
     def lock(self, mode, *owners):
-        self.state.locks[VDI] = state_module.Lock(mode, owners)
+        self.state.locks[VDI] = entries.Lock(mode, owners)
 
     def first(self, oid):
         return self.members[self.order.targets(oid)[0]].incarnation
 
     def test_copies_are_the_vdis_or_the_clusters(self):
         self.assertEqual(self.order.copies(VDI << 32), 2)
-        self.state.vdis[VDI] = state_module.VdiEntry(VDI, 'name', copies=4)
+        self.state.vdis[VDI] = entries.VdiEntry(VDI, 'name', copies=4)
         self.assertEqual(self.order.copies(VDI << 32 | 7), 4)
         self.assertEqual(len(self.order.targets(VDI << 32)), 4)
         self.assertEqual(len(self.order.targets(VDI << 32, 1)), 1)
