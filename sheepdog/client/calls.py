@@ -65,6 +65,18 @@ class ClusterCalls:
             if not _was_lost(exc) or self._is_anyone_there():
                 raise
 
+    def check(self, action, name, vdi='', tag='', snap_id=0) -> list:
+        """Have all sheep look through their copies, of all objects or of
+        one VDI's: 'start', 'show', 'stop' the check of that name. Of each
+        sheep ``host``, ``port``, and ``check`` (None: it knows of none) or
+        ``error``.
+
+        :raises NoVdi: there is none
+        """
+        return self._client.call('cluster.check', {
+            'action': action, 'name': name, 'vdi': vdi, 'tag': tag,
+            'snap_id': snap_id})
+
     def recover_force(self) -> dict:
         """Go on without the members that are missing at a cold start."""
         return self._client.change('cluster.recover', {'action': 'force'})
@@ -191,6 +203,16 @@ class VdiCalls:
         """:raises NoVdi, VdiLocked:"""
         self._client.change('vdi.delete', {
             'name': name, 'tag': tag, 'snap_id': snap_id})
+
+    def missing(self, name, tag='', snap_id=0, first=0) -> dict:
+        """``missing``: objects from number ``first`` on that the VDI names
+        and no sheep has; ``next``: where to go on, None at the end;
+        ``total``: how many objects it may have.
+
+        :raises NoVdi: there is none
+        """
+        return self._client.call('vdi.missing', {
+            'vdi': name, 'tag': tag, 'snap_id': snap_id, 'first': first})
 
     def locks(self) -> list:
         return self._client.call('vdi.locks')

@@ -21,6 +21,8 @@ SYSTEM = 2
 EXISTS = 3
 FULL = 4
 MISSING = 5
+MENDED = 6
+"""Something was wrong, and is well now."""
 USAGE = 64
 INTERRUPTED = 130
 

@@ -42,6 +42,7 @@ from sheepdog.peer import order
 from sheepdog.peer import replica
 from sheepdog.peer import server
 from sheepdog.recovery import recovery
+from sheepdog.recovery import scrub
 from sheepdog.store import store as store_module
 from sheepdog.volume import catalogue
 from sheepdog.volume import volumes
@@ -118,6 +119,7 @@ class Sheep:
             self.world.spawn(self.gateway.declare_forever(),
                              'declarations to replicas')
             self.world.spawn(self.watch.run(), 'watch of slow requests')
+            self.world.spawn(self.scrub.run(), 'scrub')
             self.world.spawn(self.links.complain_forever(self.cluster),
                              'complaints')
             if self.access.is_watched:
@@ -158,6 +160,10 @@ class Sheep:
         self.store.when_failing(self._leave_if_spare)
         self.gateway = gateway.Gateway(world, self.cluster, self.replica,
                                        self.links, self.order)
+        self.scrub = scrub.Scrub(
+            world, self.cluster, self.replica, self.links, self.order,
+            self.recovery, settings.scrub,
+            lambda: self.gateway.inflight or self.server.inflight)
         self.catalogue = catalogue.Catalogue(world, self.cluster,
                                              self.gateway)
         self.volumes = volumes.Volumes(world, self.cluster, self.gateway,
@@ -182,6 +188,7 @@ class Sheep:
         volume_handles = handles.Handles(self.world, self.volumes)
         # ADMIN is for both: sheep pass on what a tool has asked.
         self.server.register(self.replica.handlers(), roles=('peer',))
+        self.server.register(self.scrub.handlers(), roles=('peer',))
         self.server.register(orders.Orders(self.world,
                                            self.gateway).handlers(),
                              roles=('peer',))
@@ -204,13 +211,15 @@ class Sheep:
         self.settings = dataclasses.replace(
             self.settings, slow_seconds=settings.slow_seconds,
             recovery_max=settings.recovery_max,
-            recovery_interval_ms=settings.recovery_interval_ms)
+            recovery_interval_ms=settings.recovery_interval_ms,
+            scrub=settings.scrub)
         if self.watch is not None:
             self.watch.slow_seconds = settings.slow_seconds
             self.recovery.at_once = (settings.recovery_max
                                      or recovery.AT_ONCE)
             self.recovery.pause_seconds = (
                 settings.recovery_interval_ms / 1000)
+            self.scrub.settings = settings.scrub
             if self.nbd is not None and settings.nbd is not None:
                 self.nbd.reload(settings.nbd)
                 self.settings = dataclasses.replace(

@@ -22,11 +22,12 @@ from sheepdog.conf import metrics
 from sheepdog.conf import nbd
 from sheepdog.conf import notifications
 from sheepdog.conf import recovery
+from sheepdog.conf import scrub
 from sheepdog.conf import security
 from sheepdog.conf import sheep
 
-GROUPS = (sheep, cluster, security, io, journal, recovery, log, nbd, metrics,
-          notifications)
+GROUPS = (sheep, cluster, security, io, journal, recovery, scrub, log, nbd,
+          metrics, notifications)
 
 
 def list_opts():

@@ -29,6 +29,7 @@ from sheepdog.model import limits
 from sheepdog.model import networks
 from sheepdog.model import pem
 from sheepdog.peer import access as access_module
+from sheepdog.recovery import pace
 from sheepdog.store import settings as store_settings
 from sheepdog.wire import nbd_handshake
 
@@ -89,6 +90,7 @@ class SheepSettings:
     vnodes: int = -1
     recovery_max: int = 0
     recovery_interval_ms: int = 0
+    scrub: pace.ScrubSettings = pace.ScrubSettings()
     nbd: Optional[nbd_settings.NbdSettings] = None
     metrics: Optional[metrics_settings.MetricsSettings] = None
     slow_seconds: float = 5.0
@@ -153,6 +155,9 @@ def build(conf) -> SheepSettings:
         vnodes=0 if conf.gateway else conf.vnodes,
         recovery_max=conf.recovery.max,
         recovery_interval_ms=conf.recovery.interval,
+        scrub=pace.ScrubSettings(
+            conf.scrub.enabled, conf.scrub.bytes_per_second,
+            float(conf.scrub.pause)),
         nbd=_nbd(conf) if conf.nbd.enabled else None,
         metrics=_metrics(conf) if conf.metrics.listen else None,
         slow_seconds=conf.log.slow_seconds,

@@ -58,6 +58,20 @@ def choose(candidates):
     return best
 
 
+def best(candidates):
+    """All that nothing but their place tells from the one to follow."""
+    found = []
+    for candidate in candidates:
+        if not candidate.exists and not candidate.through:
+            continue
+        rank = _rank(candidate)[:-1]
+        if not found or rank > _rank(found[0])[:-1]:
+            found = [candidate]
+        elif rank == _rank(found[0])[:-1]:
+            found.append(candidate)
+    return found
+
+
 def reach_of(candidate):
     """The epoch up to which the copy has every acknowledged write."""
     return max(candidate.through, candidate.version)

@@ -64,6 +64,7 @@ class Mover:
             'exists': state is not None,
             'version': state.version if state else 0,
             'capacity': state.capacity if state else 0,
+            'digest': state.digest.hex() if state else '',
             'bad': 0 if state is None or state.whole else 1,
             'uncertain': state.uncertain if state else 0,
             'power_lost': self.store.power_lost,

@@ -28,6 +28,7 @@ from sheepdog.model import ids
 from sheepdog.model import keys
 from sheepdog.peer import access
 from sheepdog.placement import ring as ring_module
+from sheepdog.recovery import pace
 from sheepdog.store import settings as store_settings
 from sheepdog.testing import checkers
 from sheepdog.testing import disk as disk_module
@@ -71,6 +72,7 @@ class ClusterSettings:
     checkpoint_seconds: float = 20.0
     disk: disk_module.DiskFaults = dataclasses.field(
         default_factory=disk_module.DiskFaults)
+    scrub: pace.ScrubSettings = pace.ScrubSettings(enabled=False)
     make_membership: Optional[Callable] = None
     prepare: Optional[Callable] = None
 
@@ -186,7 +188,8 @@ class Node:
                 checkpoint_seconds=settings.checkpoint_seconds),
             log=settings_module.LogSettings(path=META + '/sheep.log'),
             host=self.address, port=PORT, advertised_host=self.address,
-            zone=self.zone, access=access.AccessSettings(keys=KEYS))
+            zone=self.zone, access=access.AccessSettings(keys=KEYS),
+            scrub=settings.scrub)
 
     def run(self, coroutine):
         """Run in the sheep's process until it is done."""

@@ -27,6 +27,7 @@ import warnings
 from typing import Callable, Collection, Optional
 
 from sheepdog.model import errors
+from sheepdog.recovery import pace
 from sheepdog.testing import checkers
 from sheepdog.testing import chores as chores_module
 from sheepdog.testing import cluster as cluster_module
@@ -127,6 +128,9 @@ class Scenario:
             down_seconds=source.choice((0.5, 3.0)))
         self.chores = chores_module.ChoreSettings(
             pause_seconds=source.choice((0.7, 2.0, 6.0)))
+        self.cluster.scrub = pace.ScrubSettings(
+            source.random() < 0.5, source.choice((4 << 20, 32 << 20)),
+            source.choice((1.0, 5.0)))
 
     def leave_alone(self) -> None:
         """No operators, few nodes, and volumes that stay as they are."""

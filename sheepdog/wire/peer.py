@@ -103,6 +103,9 @@ is, durably. It is not read before all are."""
 DOUBT = 0x9B
 """This replica took a write that others refused: make it like theirs before
 it is read again."""
+SUSPECT = 0x9D
+"""JSON {"why": text}: this copy was compared with the others, and is the
+wrong one. Set it aside and make it anew; answered when it is read no more."""
 
 # Between gateways: the same operations, to the one who orders them.
 ORDER_WRITE = 0xA0

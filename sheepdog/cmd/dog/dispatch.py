@@ -16,6 +16,7 @@ import os
 import sys
 import time
 
+from sheepdog.cmd.dog import check
 from sheepdog.cmd.dog import cluster
 from sheepdog.cmd.dog import command
 from sheepdog.cmd.dog import node
@@ -26,7 +27,8 @@ from sheepdog.cmd import options
 from sheepdog.cmd import version
 from sheepdog.model import errors
 
-COMMANDS = cluster.COMMANDS + node.COMMANDS + vdi.COMMANDS
+COMMANDS = (cluster.COMMANDS + node.COMMANDS + vdi.COMMANDS
+            + check.COMMANDS)
 
 
 def main(argv=None, streams=sys) -> int:

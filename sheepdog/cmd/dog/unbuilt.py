@@ -17,7 +17,6 @@ from sheepdog.cmd import exits
 
 WORDS = tuple(tuple(line.split()) for line in """\
 cluster reweight
-cluster check
 cluster recover enable
 cluster recover disable
 cluster snapshot
@@ -38,7 +37,6 @@ vdi setattr
 vdi getattr
 vdi backup
 vdi restore
-vdi check
 vdi alter-copy
 benchmark
 upgrade

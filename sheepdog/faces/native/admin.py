@@ -21,6 +21,7 @@ import logging
 
 from sheepdog.cluster import api
 from sheepdog.faces.native import arguments as arguments_module
+from sheepdog.faces.native import checks
 from sheepdog.faces.native import facts
 from sheepdog.model import errors
 from sheepdog.model import shapes
@@ -49,6 +50,7 @@ class Admin:
         self.sheep = sheep
         self.handles = handles
         self.facts = facts.Facts(world, sheep, handles, port)
+        self.checks = checks.Checks(world, sheep, self._ask_all)
         self.methods = {
             'cluster.info': self._cluster_info,
             'cluster.facts': self._cluster_facts,
@@ -56,6 +58,7 @@ class Admin:
             'cluster.format': self._cluster_format,
             'cluster.shutdown': self._cluster_shutdown,
             'cluster.recover': self._cluster_recover,
+            'cluster.check': self.checks.cluster,
             'node.list': self._node_list,
             'node.info': self._node_info,
             'node.space': self._node_space,
@@ -70,10 +73,12 @@ class Admin:
             'node.status': self._node_status,
             'node.facts': self.facts.collect,
             'node.copies': self.facts.copies,
+            'node.check': self.checks.node,
             'vdi.create': self._vdi_create,
             'vdi.list': self._vdi_list,
             'vdi.resize': self._vdi_resize,
             'vdi.delete': self._vdi_delete,
+            'vdi.missing': self.checks.missing,
             'vdi.locks': self._vdi_locks,
             'vdi.unlock': self._vdi_unlock,
             'volume.open': self._volume_open,

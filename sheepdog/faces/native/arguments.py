@@ -17,7 +17,8 @@ import inspect
 
 from sheepdog.model import errors
 
-TYPES = {'action': str, 'handle': int, 'id': int, 'name': str, 'size': int}
+TYPES = {'action': str, 'handle': int, 'id': int, 'name': str, 'size': int,
+         'vdi': str}
 """Of parameters without a default that tells."""
 
 PASSED_ON = ('session',)

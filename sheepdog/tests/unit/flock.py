@@ -31,7 +31,9 @@ from sheepdog.peer import links as links_module
 from sheepdog.peer import order as order_module
 from sheepdog.peer import replica as replica_module
 from sheepdog.peer import server as server_module
+from sheepdog.recovery import pace
 from sheepdog.recovery import recovery as recovery_module
+from sheepdog.recovery import scrub as scrub_module
 from sheepdog.tests.unit import fabric
 from sheepdog.tests.unit import memory_store
 
@@ -122,7 +124,11 @@ class Sheep:
         store.when_damaged(self.recovery.damaged)
         self.gateway = gateway_module.Gateway(
             self.world, self.cluster, self.replica, self.links, self.order)
+        self.scrub = scrub_module.Scrub(
+            self.world, self.cluster, self.replica, self.links, self.order,
+            self.recovery, pace.ScrubSettings(), lambda: False)
         self.server.register(self.replica.handlers())
+        self.server.register(self.scrub.handlers())
         self.server.register(
             orders.Orders(self.world, self.gateway).handlers())
         self.cluster.listeners = [self.replica, self.recovery, self.gateway]

@@ -13,6 +13,7 @@
 """A store in memory, for unit tests of the rooms above it."""
 
 import asyncio
+import hashlib
 
 from crc32c import crc32c
 
@@ -162,7 +163,9 @@ class MemoryStore:
         if obj is None:
             return None
         return store_state.ObjectState(
-            obj.version, len(obj.data), b'', not obj.rotten, 0)
+            obj.version, len(obj.data),
+            hashlib.blake2b(obj.data, digest_size=8).digest(),
+            not obj.rotten, 0)
 
     async def table(self, oid):
         await asyncio.sleep(0)

@@ -54,7 +54,7 @@ class LogControl:
         return self.own
 
 
-class AdminTest(native_case.NativeCase):
+class AdminCase(native_case.NativeCase):
 
     async def asyncSetUp(self):
         await super().asyncSetUp()
@@ -103,6 +103,9 @@ class AdminTest(native_case.NativeCase):
         result, message = await self.method(self.tool, method, **arguments)
         self.assertEqual(result, error.result, message)
         self.assertTrue(message['error'])
+
+
+class AdminTest(AdminCase):
 
     # What is no method.
 

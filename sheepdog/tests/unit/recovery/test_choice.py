@@ -55,6 +55,16 @@ class TestChoice(unittest.TestCase):
             self.chosen(candidate('never had it', exists=False),
                         candidate('old', version=4)), 'old')
 
+    def test_who_else_is_as_good(self):
+        """What only its place tells apart is all there."""
+        good = [candidate('a', version=4, place=1),
+                candidate('b', version=4, place=0)]
+        self.assertEqual(choice.best(good + [candidate('old', version=3)]),
+                         good)
+        self.assertEqual(choice.best(
+            [candidate('never had it', exists=False)] + good[:1]), good[:1])
+        self.assertEqual(choice.best([]), [])
+
     def test_among_equals_the_soundest_then_the_first(self):
         self.assertEqual(self.chosen(
             candidate('bad', version=4, bad=1, place=0),

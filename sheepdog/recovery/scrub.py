@@ -1,0 +1,391 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Looks through all copies in the background, or when an operator asks.
+
+Each sheep reads the copies that it holds, block by block against the
+checksums. The first target of an object also compares its copies
+(``compare``), so each object is compared once in a round. A bad block is
+mended by recovery, like one that a client has met. A copy that turns out to
+be the wrong one is set aside, and recovery makes it anew.
+
+All of it may run while clients write, and gives way to them (``pace``).
+"""
+
+import asyncio
+import logging
+from typing import Optional, Protocol
+
+from sheepdog.model import errors
+from sheepdog.model import ids
+from sheepdog.peer import replica as replica_module
+from sheepdog.recovery import compare
+from sheepdog.recovery import pace as pace_module
+from sheepdog.recovery import tally as tally_module
+from sheepdog.wire import peer as wire
+
+LOG = logging.getLogger(__name__)
+
+CHUNK_BYTES = 256 << 10
+"""Read at once: 0.15 ms during which nothing else is done."""
+
+START_SECONDS = 60.0
+"""Before the first round: a start has other things to do."""
+
+STEP_SECONDS = 1.0
+"""How soon a change of the settings is noticed in a pause."""
+
+PAUSES_SECONDS = (0.3, 0.6, 1.2, 2.5, 5.0, 10.0, 20.0)
+"""What cannot be said or mended just now is looked at again behind each."""
+
+LIST_SECONDS = 30.0
+BLOCKS_SHOWN = 8
+CHECKS_KEPT = 4
+
+
+class Watcher(Protocol):
+    """Is told of what operators should know."""
+
+    def copies_differ(self, oid: int, nodes: list, is_settled: bool
+                      ) -> None: ...
+
+
+class Check:
+    """One look through, under way or done; ``vdi_id`` None: of all."""
+
+    def __init__(self, name, vdi_id, tally):
+        self.name = name
+        self.vdi_id = vdi_id
+        self.tally = tally
+        self.mending = set()
+        """Objects in which bad blocks were found, and that may be mended."""
+        self.is_over = False
+        """Somebody, or a change of the settings, puts an end to it."""
+        self.task = None
+
+    @property
+    def state(self):
+        if not self.tally.ended:
+            return 'running'
+        return 'stopped' if self.is_over else 'done'
+
+    def wants(self, oid):
+        return self.vdi_id is None or ids.vdi_of(oid) == self.vdi_id
+
+
+class Scrub:
+    """``round`` is the last one, or the one that runs, or None;
+    ``differing``: object → where its copies are of which nothing tells which
+    one is right."""
+
+    def __init__(self, world, cluster, replica, links, order, recovery,
+                 settings: pace_module.ScrubSettings, is_busy):
+        """``is_busy()``: requests are under way, which go first."""
+        self.world = world
+        self.cluster = cluster
+        self.replica = replica
+        self.store = replica.store
+        self.links = links
+        self.order = order
+        self.recovery = recovery
+        self.settings = settings
+        self.watcher: Optional[Watcher] = None
+        self.comparer = compare.Comparer(cluster, links, order, recovery)
+        self.round: Optional[Check] = None
+        self.rounds = 0
+        self.read_bytes = 0
+        self.objects = 0
+        self.differing = {}
+        self._checks = {}
+        self._pace = pace_module.Pace(
+            world.clock, lambda: self.settings.bytes_per_second, is_busy)
+        self._is_busy = is_busy
+
+    def handlers(self):
+        """For ``Server.register``; of sheep."""
+        return {wire.SUSPECT: self._on_suspect}
+
+    # -- rounds ---------------------------------------------------------
+
+    async def run(self):
+        """For ever: round after round, as the settings say."""
+        await self._rest(min(START_SECONDS, self.settings.pause_seconds))
+        while True:
+            if self.settings.enabled and self.cluster.serving():
+                await self._go_round()
+                await self._rest(self.settings.pause_seconds)
+            else:
+                await asyncio.sleep(STEP_SECONDS)
+
+    async def _go_round(self):
+        found = self.round = Check('', None, tally_module.Tally(
+            self.world.clock.time()))
+        await self._look(found, self._pace)
+        self.rounds += not found.is_over
+        tally = found.tally
+        LOG.info('scrub: %d objects, %d bytes read: %d bad blocks, %d '
+                 'objects mended, %d settled; left: %s', tally.objects,
+                 tally.bytes, tally.bad_blocks, tally.mended, tally.settled,
+                 ', '.join('%d %s' % (count, kind) for kind, count
+                           in tally.counts.items() if count) or 'nothing')
+
+    async def _rest(self, seconds):
+        settings = self.settings
+        while seconds > 0 and self.settings == settings:
+            await asyncio.sleep(min(seconds, STEP_SECONDS))
+            seconds -= STEP_SECONDS
+
+    # -- checks ---------------------------------------------------------
+
+    def start_check(self, name, vdi_id=None):
+        """Look now, through all or one VDI's objects. Asked for again under
+        the same name it goes on."""
+        if name in self._checks:
+            return
+        for old in [key for key, check in self._checks.items()
+                    if check.tally.ended][:-CHECKS_KEPT]:
+            del self._checks[old]
+        check = self._checks[name] = Check(
+            name, vdi_id, tally_module.Tally(self.world.clock.time()))
+        check.task = self.world.spawn(self._look(
+            check, pace_module.Pace(self.world.clock, lambda: 0,
+                                    self._is_busy)), 'check of copies')
+
+    def check(self, name) -> Optional[Check]:
+        return self._checks.get(name)
+
+    def stop_check(self, name):
+        check = self._checks.get(name)
+        if check is not None:
+            check.is_over = True
+
+    # -- looking --------------------------------------------------------
+
+    async def _look(self, check, pace):
+        tally = check.tally
+        try:
+            wanted = await self._wanted(check)
+            tally.total = len(wanted)
+            later = []
+            for oid in wanted:
+                if self._must_end(check):
+                    return
+                try:
+                    await self._object(oid, check, pace)
+                except compare.Later:
+                    later.append(oid)
+                else:
+                    tally.objects += 1
+            await self._look_again(check, later)
+        finally:
+            tally.ended = self.world.clock.time()
+
+    def _must_end(self, check):
+        if check is self.round and not self.settings.enabled:
+            check.is_over = True
+        return check.is_over
+
+    async def _look_again(self, check, later):
+        """What could not be said, or was being mended, with patience."""
+        reasons = {}
+        for seconds in PAUSES_SECONDS:
+            if not later:
+                return
+            await asyncio.sleep(seconds)
+            left = []
+            for oid in later:
+                if self._must_end(check):
+                    return
+                try:
+                    await self._conclude(oid, check)
+                except compare.Later as exc:
+                    reasons[oid] = str(exc)
+                    left.append(oid)
+                else:
+                    check.tally.objects += 1
+            later = left
+        for oid in later:
+            check.tally.objects += 1
+            check.tally.add(tally_module.UNCHECKED, ids.hex_oid(oid),
+                            reasons[oid])
+
+    async def _wanted(self, check):
+        """Sorted ids of the objects to look at: those here, and those that
+        others have of which this sheep is the first target."""
+        found = {oid for oid in self.store.oids() if check.wants(oid)}
+        view = self.cluster.view
+        if view is not None and self.cluster.serving():
+            others = [m for m in view.members
+                      if m.incarnation != self.cluster.incarnation]
+            answers = await asyncio.gather(
+                *(self.links.data(m).call(wire.LIST, epoch=view.epoch,
+                                          timeout=LIST_SECONDS)
+                  for m in others), return_exceptions=True)
+            for answer in answers:
+                # (Who does not answer leaves soon, and is recovered from.)
+                if isinstance(answer, errors.SheepdogError):
+                    continue
+                if isinstance(answer, BaseException):
+                    raise answer
+                found.update(oid for oid
+                             in replica_module.unpack_list(answer[2])
+                             if check.wants(oid) and self._place(oid) == 0)
+        return sorted(oid for oid in found if not self._is_deleted(oid))
+
+    def _place(self, oid):
+        """Ours among the object's targets, from 0; None: we are none."""
+        view = self.cluster.view
+        if view is not None:
+            for place, index in enumerate(self.order.targets(oid)):
+                if view.members[index].incarnation == (
+                        self.cluster.incarnation):
+                    return place
+        return None
+
+    def _is_deleted(self, oid):
+        entry = self.cluster.state.vdis.get(ids.vdi_of(oid))
+        return entry is not None and entry.deleted
+
+    async def _object(self, oid, check, pace):
+        """:raises Later: look at it again"""
+        bad = await self._verify(oid, check.tally, pace)
+        self.objects += 1
+        if bad:
+            check.tally.bad_blocks += len(bad)
+            check.mending.add(oid)
+            raise compare.Later('it is being mended')
+        await self._conclude(oid, check)
+
+    async def _conclude(self, oid, check):
+        """All has been read; what is left to be said?
+
+        :raises Later: not now
+        """
+        tally = check.tally
+        bad = self.store.bad_blocks().get(oid)
+        if bad and not self.recovery.is_repairable(oid):
+            check.mending.discard(oid)
+            tally.add(tally_module.IRREPARABLE, ids.hex_oid(oid),
+                      'blocks %s' % _shown(bad))
+            return
+        place = self._place(oid)
+        if bad or place is not None and self.recovery.needs(oid):
+            raise compare.Later('its copy here is not whole yet')
+        if oid in check.mending:
+            check.mending.discard(oid)
+            tally.mended += 1
+        if place == 0 and not self._is_deleted(oid):
+            await self._compare(oid, tally)
+
+    async def _verify(self, oid, tally, pace):
+        """Read our copy; the numbers of its bad blocks."""
+        state = await self.store.describe(oid)
+        if state is None:
+            return ()
+        for offset in range(0, state.capacity, CHUNK_BYTES):
+            size = min(CHUNK_BYTES, state.capacity - offset)
+            await pace.take(size)
+            error = await self._read(oid, offset, size)
+            tally.bytes += size
+            self.read_bytes += size
+            if isinstance(error, errors.ChecksumError):
+                continue
+            if error is not None:
+                # It is gone, or of another size; or the device fails, of
+                # which the store tells itself.
+                break
+        return self.store.bad_blocks().get(oid, ())
+
+    async def _read(self, oid, offset, size):
+        """The error, or None."""
+        future = asyncio.get_running_loop().create_future()
+
+        def done(error, data):
+            if not future.done():
+                future.set_result(error)
+
+        self.store.read(oid, offset, size, done)
+        return await future
+
+    # -- comparing ------------------------------------------------------
+
+    async def _compare(self, oid, tally):
+        """:raises Later: it cannot be said just now"""
+        found = await self.comparer.compare(oid)
+        if found is None:
+            self.differing.pop(oid, None)
+            return
+        where = ', '.join('%s:%s' % m.address for m in found.members)
+        text = 'blocks %s, at %s' % (_shown(found.blocks), where)
+        if compare.WHOLE_OBJECT in found.blocks:
+            text = 'in size or in being there, at %s' % where
+        if not found.wrong:
+            if oid not in self.differing:
+                LOG.error('object %s: its copies differ (%s), and nothing '
+                          'tells which one is right', ids.hex_oid(oid), text)
+                self._tell(oid, found.members, False)
+            self.differing[oid] = text
+            tally.add(tally_module.DIFFERS, ids.hex_oid(oid), text)
+            return
+        LOG.error('object %s: its copies differ (%s); wrong are those of %s',
+                  ids.hex_oid(oid), text, ', '.join(
+                      '%s:%s' % m.address for m in found.wrong))
+        self._tell(oid, found.members, True)
+        await self._settle(oid, found.wrong, text)
+        tally.settled += 1
+        raise compare.Later('it is being settled')
+
+    def _tell(self, oid, members, is_settled):
+        if self.watcher is not None:
+            self.watcher.copies_differ(
+                oid, ['%s:%s' % m.address for m in members], is_settled)
+
+    async def _settle(self, oid, members, why):
+        view = self.cluster.view
+        payload = wire.pack_json({'why': why})
+        try:
+            await asyncio.gather(*(
+                self.suspect(oid, why)
+                if m.incarnation == self.cluster.incarnation
+                else self.links.data(m).call(
+                    wire.SUSPECT, epoch=view.epoch, oid=oid, payload=payload,
+                    timeout=compare.CALL_SECONDS)
+                for m in members))
+        except errors.SheepdogError as exc:
+            raise compare.Later(str(exc)) from exc
+
+    async def suspect(self, oid, why):
+        """Our copy is the wrong one."""
+        LOG.error('object %s: this copy is made anew: it differs (%s)',
+                  ids.hex_oid(oid), why)
+        self.recovery.doubt(oid)
+
+    def _on_suspect(self, request):
+        self.world.spawn(self._answer_suspect(request), 'suspect a copy')
+
+    async def _answer_suspect(self, request):
+        try:
+            error = self.replica.check_epoch(request.epoch)
+            if error is not None:
+                raise error
+            why = str(wire.unpack_json(request.payload).get('why', ''))
+            await self.suspect(request.oid, why)
+        except errors.SheepdogError as exc:
+            request(exc)
+        else:
+            request(None)
+
+
+def _shown(blocks):
+    """The first of them, as text."""
+    text = ', '.join(map(str, blocks[:BLOCKS_SHOWN]))
+    return text + (', …' if len(blocks) > BLOCKS_SHOWN else '')
