@@ -45,8 +45,8 @@ def unpack_list(payload):
     return [oid for oid, in _unpack_all(_LISTED, payload)]
 
 
-_STATE = {'exists': bool, 'version': int, 'capacity': int, 'bad': int,
-          'uncertain': int, 'power_lost': bool, 'clean': bool,
+_STATE = {'exists': bool, 'version': int, 'capacity': int, 'digest': str,
+          'bad': int, 'uncertain': int, 'power_lost': bool, 'clean': bool,
           'through': int, 'marks': list, 'serial': int}
 
 

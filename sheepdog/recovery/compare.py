@@ -30,7 +30,9 @@ import numpy
 
 from sheepdog.model import errors
 from sheepdog.model import ids
+from sheepdog.peer import answers as answers_module
 from sheepdog.recovery import choice
+from sheepdog.store import checksums
 from sheepdog.wire import peer as wire
 
 CALL_SECONDS = 10.0
@@ -203,7 +205,7 @@ class Comparer:
             return await self.recovery.describe(oid)
         _, _, payload = await self.links.data(member).call(
             wire.STATE, epoch=view.epoch, oid=oid, timeout=CALL_SECONDS)
-        state = wire.unpack_json(payload)
+        state = answers_module.unpack_state(payload)
         if state['serial'] != self.order.serial(ids.vdi_of(oid)):
             raise Later('a lock changes')
         return state
@@ -216,6 +218,8 @@ class Comparer:
                 wire.TABLE, epoch=view.epoch, oid=oid, timeout=CALL_SECONDS)
         except errors.NoObject:
             return None
+        if len(table) % checksums.ENTRY_BYTES:
+            raise errors.CorruptFrame('a table of %d bytes' % len(table))
         return bytes(table)
 
 

@@ -27,7 +27,7 @@ from typing import Optional, Protocol
 
 from sheepdog.model import errors
 from sheepdog.model import ids
-from sheepdog.peer import replica as replica_module
+from sheepdog.peer import answers as answers_module
 from sheepdog.recovery import compare
 from sheepdog.recovery import pace as pace_module
 from sheepdog.recovery import tally as tally_module
@@ -237,7 +237,7 @@ class Scrub:
                 if isinstance(answer, BaseException):
                     raise answer
                 found.update(oid for oid
-                             in replica_module.unpack_list(answer[2])
+                             in answers_module.unpack_list(answer[2])
                              if check.wants(oid) and self._place(oid) == 0)
         return sorted(oid for oid in found if not self._is_deleted(oid))
 

@@ -17,7 +17,8 @@ from sheepdog.model import limits
 from sheepdog.peer import answers
 from sheepdog.wire import peer as wire
 
-STATE = {'exists': True, 'version': 1, 'capacity': 1 << 20, 'bad': 0,
+STATE = {'exists': True, 'version': 1, 'capacity': 1 << 20, 'digest': '00',
+         'bad': 0,
          'uncertain': 0, 'power_lost': False, 'clean': True, 'through': 1,
          'marks': [5], 'serial': 0}
 
