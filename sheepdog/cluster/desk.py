@@ -29,29 +29,20 @@ from sheepdog.cluster import decisions
 from sheepdog.cluster import state as state_module
 from sheepdog.model import errors
 from sheepdog.world import api as world_api
+from sheepdog.world import futures
 
 LOG = logging.getLogger(__name__)
 
 
-class Announcement:
-    """``decide(state)`` → (event, result) when its turn comes; ``future``
-    ends with the result."""
+class Announcement(futures.Outcome):
+    """``decide(state)`` → (event, result) when its turn comes; ends with
+    the result."""
 
     def __init__(self, operation: str,
                  decide: Callable[[state_module.State], tuple]):
+        super().__init__()
         self.operation = operation
         self.decide = decide
-        self.future = asyncio.get_running_loop().create_future()
-        # Who asked may be gone.
-        self.future.add_done_callback(_look_at)
-
-    def succeed(self, result: Any) -> None:
-        if not self.future.done():
-            self.future.set_result(result)
-
-    def fail(self, error: Exception) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
 
 
 def _unless_formatted(state: state_module.State, created: int, event,
@@ -61,11 +52,6 @@ def _unless_formatted(state: state_module.State, created: int, event,
     if state.created != created:
         raise errors.NotServing('the cluster was formatted meanwhile')
     return event, result
-
-
-def _look_at(future: asyncio.Future) -> None:
-    if not future.cancelled():
-        future.exception()
 
 
 class Desk:
@@ -90,18 +76,16 @@ class Desk:
 
         :raises SheepdogError: why it failed
         """
-        future = self._pending.get(operation)
-        if future is None:
-            future = asyncio.get_running_loop().create_future()
-            future.add_done_callback(_look_at)
-            self._pending[operation] = future
+        outcome = self._pending.get(operation)
+        if outcome is None:
+            outcome = self._pending[operation] = futures.Outcome()
             if kind in decisions.UNORDERED:
                 self._world.spawn(self._one(operation, kind, arguments,
-                                            future), kind)
+                                            outcome), kind)
             else:
-                self._queue.append((operation, kind, arguments, future))
+                self._queue.append((operation, kind, arguments, outcome))
                 self._asked.set()
-        return await asyncio.shield(future)
+        return await asyncio.shield(outcome.future)
 
     def is_pending(self, operation: str) -> bool:
         return operation in self._pending
@@ -120,10 +104,8 @@ class Desk:
         """Whoever still waits asks the next leader."""
         pending, self._pending = self._pending, {}
         self._queue.clear()
-        for future in pending.values():
-            if not future.done():
-                future.set_exception(
-                    errors.NotServing('the leader has changed'))
+        for outcome in pending.values():
+            outcome.fail(errors.NotServing('the leader has changed'))
 
     async def _next(self) -> None:
         """The next operation that does I/O; or all up to it that do none,
@@ -139,7 +121,7 @@ class Desk:
         await asyncio.gather(*(self._one(*item) for item in batch))
 
     async def _one(self, operation: str, kind: str, arguments: dict,
-                   future: asyncio.Future) -> None:
+                   outcome: futures.Outcome) -> None:
         try:
             if kind in decisions.KINDS:
                 announcement = Announcement(
@@ -154,11 +136,9 @@ class Desk:
             self._announce(announcement)
             result = await announcement.future
         except errors.SheepdogError as error:
-            if not future.done():
-                future.set_exception(error)
+            outcome.fail(error)
         else:
-            if not future.done():
-                future.set_result(result)
+            outcome.succeed(result)
         finally:
             self._pending.pop(operation, None)
 

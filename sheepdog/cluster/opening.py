@@ -20,9 +20,8 @@ The ways, by who is there:
 - nobody knows of an epoch: wait for format.
 """
 
-import asyncio
 import logging
-from typing import Any, Callable, Optional
+from typing import Callable, Optional
 
 from sheepdog.cluster import api
 from sheepdog.cluster import decisions
@@ -41,6 +40,7 @@ from sheepdog.cluster import takeover
 from sheepdog.model import errors
 from sheepdog.model import view as view_model
 from sheepdog.world import api as world_api
+from sheepdog.world import futures
 
 LOG = logging.getLogger(__name__)
 
@@ -56,24 +56,14 @@ SNAPSHOTS_AFTER_CLAIM = 3
 may come twice; the third is later for certain."""
 
 
-class Request:
+class Request(futures.Outcome):
     """A format or a forced recovery that somebody waits for."""
 
     def __init__(self, operation: str, kind: str, arguments: dict):
+        super().__init__()
         self.operation = operation
         self.kind = kind
         self.arguments = arguments
-        self.future = asyncio.get_running_loop().create_future()
-        self.future.add_done_callback(
-            lambda future: future.cancelled() or future.exception())
-
-    def succeed(self, result: Any) -> None:
-        if not self.future.done():
-            self.future.set_result(result)
-
-    def fail(self, error: Exception) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
 
 
 def absence(members: list) -> str:

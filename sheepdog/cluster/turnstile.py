@@ -18,6 +18,7 @@ from typing import Any, Awaitable, Callable
 
 from sheepdog.model import errors
 from sheepdog.world import api as world_api
+from sheepdog.world import futures
 
 
 class Turnstile:
@@ -47,14 +48,11 @@ class Turnstile:
                 try:
                     result = await function(*arguments)
                 except errors.SheepdogError as error:
-                    if not future.done():
-                        future.set_exception(error)
+                    futures.settle(future, error)
                 else:
-                    if not future.done():
-                        future.set_result(result)
+                    futures.settle(future, None, result)
         except Exception as error:
-            if not future.done():
-                future.set_exception(errors.SystemFailure(repr(error)))
+            futures.settle(future, errors.SystemFailure(repr(error)))
             self._world.fatal('%s: %r' % (self._name, error))
             raise
         finally:

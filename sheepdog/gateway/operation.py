@@ -21,6 +21,7 @@ straight way.
 import asyncio
 
 from sheepdog.wire import peer as wire
+from sheepdog.world import futures
 
 
 class Change:
@@ -145,11 +146,6 @@ def future():
     awaited = asyncio.get_running_loop().create_future()
 
     def done(error, data=None):
-        if awaited.done():
-            return
-        if error is not None:
-            awaited.set_exception(error)
-        else:
-            awaited.set_result(data)
+        futures.settle(awaited, error, data)
 
     return awaited, done

@@ -31,6 +31,7 @@ from sheepdog.wire import hello as hello_module
 from sheepdog.wire import peer as wire
 from sheepdog.wire import seal as seal_module
 from sheepdog.world import api
+from sheepdog.world import futures
 
 LOG = logging.getLogger(__name__)
 
@@ -120,12 +121,7 @@ class Link:
         future = asyncio.get_running_loop().create_future()
 
         def answered(error, value, aux, payload):
-            if future.done():
-                return
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result((value, aux, payload))
+            futures.settle(future, error, (value, aux, payload))
 
         self.request(opcode, flags, epoch, oid, token, offset, aux, payload,
                      answered)
@@ -263,12 +259,7 @@ class Link:
         future = asyncio.get_running_loop().create_future()
 
         def answered(error, value, aux, payload):
-            if future.done():
-                return
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(payload)
+            futures.settle(future, error, payload)
 
         self._next_id = request_id = (self._next_id + 1) & 0xFFFFFFFF
         self._pending[request_id] = (answered, wire.HELLO, 0)

@@ -24,6 +24,7 @@ import os
 from typing import Any, Callable, Optional
 
 from sheepdog.world import api
+from sheepdog.world import futures
 from sheepdog.world import linux
 from sheepdog.world import workers
 
@@ -169,7 +170,7 @@ class OsFile:
 
         def finish(error, result):
             self._end()
-            workers.settle(future, error, result)
+            futures.settle(future, error, result)
 
         pool.submit(function, (self._fd,) + arguments, finish)
         return await future

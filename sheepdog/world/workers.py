@@ -21,15 +21,7 @@ import queue
 import threading
 from typing import Any, Callable
 
-
-def settle(future: asyncio.Future, error, result) -> None:
-    """End a future that its waiter may have given up."""
-    if future.done():
-        return
-    if error is not None:
-        future.set_exception(error)
-    else:
-        future.set_result(result)
+from sheepdog.world import futures
 
 
 class Workers:
@@ -64,8 +56,9 @@ class Workers:
     async def run(self, function: Callable, *arguments) -> Any:
         """Await ``function(*arguments)``; raises what it raises."""
         future = self._loop.create_future()
-        self.submit(function, arguments,
-                    lambda error, result: settle(future, error, result))
+        self.submit(
+            function, arguments,
+            lambda error, result: futures.settle(future, error, result))
         return await future
 
     def close(self) -> None:
