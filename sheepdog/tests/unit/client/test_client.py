@@ -20,6 +20,7 @@ import unittest
 from sheepdog.client import client
 from sheepdog.model import errors
 from sheepdog.testing import fake_sheep
+from sheepdog.tests.unit.client import case
 
 
 def closed_port():
@@ -28,17 +29,7 @@ def closed_port():
         return '127.0.0.1:%d' % sock.getsockname()[1]
 
 
-class ClientTest(unittest.TestCase):
-    def setUp(self):
-        self.cluster = fake_sheep.FakeCluster()
-        self.sheep = [fake_sheep.FakeSheep(self.cluster) for _ in range(2)]
-        for sheep in self.sheep:
-            sheep.start()
-            self.addCleanup(sheep.stop)
-        self.client = client.Client(
-            [sheep.address for sheep in self.sheep], timeout=5.0)
-        self.addCleanup(self.client.close)
-
+class ClientTest(case.ClientCase):
     def asked(self, method):
         return [arguments for name, arguments in self.cluster.asked
                 if name == method]

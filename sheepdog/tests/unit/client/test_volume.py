@@ -15,26 +15,20 @@
 import io
 import threading
 import time
-import unittest
 
 from sheepdog.client import client
 from sheepdog.client import volume
 from sheepdog.model import errors
-from sheepdog.testing import fake_sheep
+from sheepdog.tests.unit.client import case
 
 SIZE = 24 << 20
 
 
-class VolumeCase(unittest.TestCase):
+class VolumeCase(case.ClientCase):
+    timeout_seconds = 10.0
+
     def setUp(self):
-        self.cluster = fake_sheep.FakeCluster()
-        self.sheep = [fake_sheep.FakeSheep(self.cluster) for _ in range(2)]
-        for sheep in self.sheep:
-            sheep.start()
-            self.addCleanup(sheep.stop)
-        self.client = client.Client(
-            [sheep.address for sheep in self.sheep], timeout=10.0)
-        self.addCleanup(self.client.close)
+        super().setUp()
         self.client.vdis.create('v', SIZE)
         self.volume = self.client.open('v')
         self.addCleanup(self.volume.close)

@@ -635,13 +635,18 @@ class RefusalTest(ProtocolTest):
                                 {'fixed_vnodes': fixed})
             self.assertIsInstance(result, errors.InvalidParameters)
 
-    def test_another_cluster(self):
+    def with_a_cluster_of_its_own(self):
+        """(net, who founded it, the others); none of them runs."""
         net, late = self.with_joiner()
         rest = [net.nodes.pop(name) for name in ('n0', 'n1', 'n2')]
         for node in rest:
             node.host.kill()
         net.formed(node='n3')
         late.host.kill()
+        return net, late, rest
+
+    def test_another_cluster(self):
+        net, late, rest = self.with_a_cluster_of_its_own()
         for node in rest:
             net.nodes[node.name] = node
             node.start()
@@ -649,12 +654,7 @@ class RefusalTest(ProtocolTest):
         self.refused(net, late, 'belongs to another cluster')
 
     def test_two_clusters_start_together(self):
-        net, late = self.with_joiner()
-        rest = [net.nodes.pop(name) for name in ('n0', 'n1', 'n2')]
-        for node in rest:
-            node.host.kill()
-        net.formed(node='n3')
-        late.host.kill()
+        net, late, rest = self.with_a_cluster_of_its_own()
         net.nodes.update((node.name, node) for node in rest)
         for node in rest[:2]:
             node.start()

@@ -288,6 +288,12 @@ class Place:
         await self.face.start()
         return self
 
+    async def restarted(self):
+        """Another face, after the first was stopped."""
+        self.face = face_module.NbdFace(
+            self.world, self.volumes, self.catalogue, self.face.settings)
+        return await self.started()
+
     async def client(self, name='vdi', **how):
         """A client that has chosen its export."""
         client = self.world.connect()

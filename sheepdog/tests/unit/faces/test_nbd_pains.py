@@ -18,7 +18,6 @@ libnbd, QEMU and fio in ``tests/interop``.
 
 import asyncio
 
-from sheepdog.faces import nbd as face_module
 from sheepdog.faces.nbd import exports
 from sheepdog.model import errors
 from sheepdog.model import pem
@@ -318,11 +317,8 @@ class TestRestart(TestCase):
         self.volume.release()
         await stopping
         self.assertEqual((await client.reply(write)).error, 0)
-        place = self.place
-        place.face = face_module.NbdFace(
-            place.world, place.volumes, place.catalogue, place.face.settings)
-        await place.face.start()
-        client = place.world.connect()
+        await self.place.restarted()
+        client = self.place.world.connect()
         self.assertEqual(await client.go('vdi'), before)
         self.assertEqual((await client.call(nbd.CMD_READ, 0, 4)).data,
                          b'kept')

@@ -191,15 +191,12 @@ class TestStop(unittest.IsolatedAsyncioTestCase):
         before = await client.go('vdi')
         await client.call(nbd.CMD_WRITE, 0, data=b'kept')
         await self.face.stop(1)
-        place = self.place
-        place.face = face_module.NbdFace(
-            place.world, place.volumes, place.catalogue, place.face.settings)
-        await place.face.start()
-        client = place.world.connect()
+        await self.place.restarted()
+        client = self.place.world.connect()
         self.assertEqual(await client.go('vdi'), before)
         self.assertEqual((await client.call(nbd.CMD_READ, 0, 4)).data,
                          b'kept')
-        await place.stop()
+        await self.place.stop()
 
 
 REQUESTS = strategies.builds(

@@ -87,14 +87,19 @@ class TestOrders(case.FlockCase):
                        flags=wire.FLAG_CREATE | wire.FLAG_RETRY)
         await self.assert_at_rest(b'one')
 
-    async def test_where_the_orderer_has_no_copy(self):
-        """It asks a copy whether the write was applied before."""
+    async def with_a_fourth(self):
+        """All four sheep; the last one has no copy of ``oid``."""
         self.flock.add('10.0.0.4')
         self.flock.change_view()
         await self.flock.settled()
         await self.connect()
-        a, b, c, d = self.flock.alive()
-        self.oid = self.flock.oid_held_by(a, b, c)
+        sheep = self.flock.alive()
+        self.oid = self.flock.oid_held_by(*sheep[:3])
+        return sheep
+
+    async def test_where_the_orderer_has_no_copy(self):
+        """It asks a copy whether the write was applied before."""
+        a, b, c, d = await self.with_a_fourth()
         self.flock.lock(d, VDI)
         token = self.flock._newest_state().view.members.index(
             b.member) << 48 | 1000
@@ -110,12 +115,7 @@ class TestOrders(case.FlockCase):
 
     async def test_a_doubtful_copy_is_not_asked(self):
         """What it has may yet be taken back."""
-        self.flock.add('10.0.0.4')
-        self.flock.change_view()
-        await self.flock.settled()
-        await self.connect()
-        a, b, c, d = self.flock.alive()
-        self.oid = self.flock.oid_held_by(a, b, c)
+        a, b, c, d = await self.with_a_fourth()
         await self.must_write(a, b'old')
         self.flock.lock(d, VDI)
         await self.flock.settled()
