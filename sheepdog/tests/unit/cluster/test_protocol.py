@@ -126,6 +126,18 @@ class LifeTest(ProtocolTest):
         self.assertEqual(9, asker.cluster.state.lookup('waited').vdi_id)
         self.assertEqual({'vdi_id': 1}, later.result())
 
+    def test_what_a_format_has_wiped_is_not_announced(self):
+        net = self.formed()
+        asker = self.others(net, net.leader())[0]
+        # What it wrote was of the cluster of before.
+        task = asker.ask('wait', timeout=10)
+        net.run_for(1)
+        net.result(net.nodes['n1'], 'format', {'force': True})
+        net.run_until(task.done)
+        self.assertIsInstance(task.result(), errors.SheepdogError)
+        for node in net.nodes.values():
+            self.assertEqual({}, node.cluster.state.vdis)
+
     def test_a_leader_that_is_none_any_more_stops_working(self):
         net = self.formed()
         leader = net.leader()

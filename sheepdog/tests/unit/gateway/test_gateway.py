@@ -103,6 +103,18 @@ class TestGateway(case.FlockCase):
         await link.call(wire.PING)
         self.assertEqual(self.b.replica.marks.unstable_objects(), [self.oid])
 
+    async def test_what_is_under_way_does_not_survive_a_format(self):
+        self.hold(self.a, self.c)
+        answers = self.write(self.a, b'x')
+        await asyncio.sleep(0.01)
+        self.flock.reformat()
+        self.flock.make_vdi(VDI)
+        self.release(self.a, self.c)
+        self.assertIsInstance(await self.done(answers), errors.NotServing)
+        await self.flock.settled()
+        self.assertEqual([[], [], []], [sheep.store.oids()
+                                        for sheep in self.flock.alive()])
+
     async def test_connections_to_those_who_left_are_closed(self):
         link = self.a.links.data(self.c.member)
         self.flock.kill(3)

@@ -330,6 +330,17 @@ class DamageTest(case.StoreCase):
             self.close()
             self.inode(1).rot(64, bit)
 
+    def test_what_an_opening_finds_is_reported(self):
+        """…and repaired, though nobody has read the block yet."""
+        reported = []
+        self.close()
+        self.inode(1).rot(64, 32 * 9)
+        self.open()
+        self.store.when_damaged(reported.append)
+        self.read(1, 0, BLOCK)
+        self.assertEqual([1], reported)
+        self.assertEqual({1: [9]}, self.store.bad_blocks())
+
     def test_after_a_kill_too(self):
         self.sync()
         self.write(1, 0, noise(BLOCK, 2))

@@ -12,6 +12,7 @@
 
 """Tests of sheepdog.volume.catalogue."""
 
+import asyncio
 from unittest import mock
 
 from sheepdog.cluster import api
@@ -19,6 +20,7 @@ from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.model import inode
 from sheepdog.model import limits
+from sheepdog.tests.unit import flock
 from sheepdog.tests.unit.volume import case
 from sheepdog.volume import catalogue
 
@@ -305,6 +307,33 @@ class CatalogueTest(case.VolumeCase):
                 else None)
         self.assertEqual([v['name'] for v in await self.catalogue.list()],
                          ['stays'])
+
+    async def test_lists_nothing_from_before_it_lost_its_place(self):
+        """VDIs may have been made since that it has not heard of."""
+        vdi_id = await self.create('vm')
+        sheep = self.sheep[1]
+        gate = sheep.recorder.gates['read', ids.vdi_oid(vdi_id)] = (
+            asyncio.Event())
+        listing = asyncio.ensure_future(sheep.catalogue.list())
+        await flock.turns()
+        self.flock.lapse(sheep)
+        self.flock.rejoin(sheep)
+        gate.set()
+        with self.assertRaises(errors.NotServing):
+            await listing
+
+    async def test_lists_nothing_without_a_lease(self):
+        sheep = self.sheep[1]
+
+        async def read_and_lose_the_lease(*arguments):
+            data = await sheep.gateway.read_wait(*arguments)
+            sheep.cluster.lease = arguments[1] == 0
+            return data
+
+        await self.create('vm')
+        sheep.recorder.read_wait = read_and_lose_the_lease
+        with self.assertRaises(errors.NotServing):
+            await sheep.catalogue.list()
 
     # Resizing.
 
