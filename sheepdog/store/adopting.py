@@ -88,7 +88,9 @@ class Adopter:
                     path, obj, version, capacity, birth, pieces, keep, zeros)
             except OSError as error:
                 self._discard(path)
-                raise store_state.typed(error, path)
+                typed = store_state.typed(error, path)
+                self._writer.on_device_error(typed)
+                raise typed
             except BaseException:
                 # (Given up by the caller, too.)
                 self._discard(path)

@@ -12,6 +12,7 @@
 
 """Opening objects: their tables, and whether these can be trusted."""
 
+import errno
 import logging
 from typing import Optional
 
@@ -29,6 +30,9 @@ LOG = logging.getLogger(__name__)
 
 BLOCK_BYTES = checksums.BLOCK_BYTES
 VERIFY_CHUNK_BYTES = 256 << 10
+_OF_OTHERS = (errno.ENOENT, errno.EACCES, errno.EMFILE, errno.ENFILE,
+              errno.ENOMEM)
+"""For these a file cannot be opened though its device is well."""
 
 
 class Opener:
@@ -46,6 +50,8 @@ class Opener:
         self._writer = writer
         self._bad = bad
         self._counters = counters
+        self.on_device_error = None
+        """Called with what opening failed for, if the device is to blame."""
 
     def get(self, oid: int) -> Optional[store_objects.Object]:
         """The object, open (or busy being opened), or None where there is
@@ -137,6 +143,9 @@ class Opener:
     def _damaged(self, obj, error) -> None:
         LOG.error('object %016x cannot be used: %s', obj.oid, error)
         obj.damage = str(error)
+        if isinstance(error, OSError) and error.errno not in _OF_OTHERS:
+            self.on_device_error(store_state.typed(
+                error, 'object %016x' % obj.oid))
 
 
 def _table_bytes(head: tuple) -> int:

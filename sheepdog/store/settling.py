@@ -58,6 +58,7 @@ class Settler:
         typed = store_state.typed(error, self._objects.path(obj.oid))
         self._counters.errors += 1
         LOG.error('%s failed: %s', records.KIND_NAMES[op.kind], typed)
+        self._writer.on_device_error(typed)
         if op.kind >= records.REMOVE:
             if self._journal is not None:
                 # The journal says that it is gone: too late to say no.

@@ -98,6 +98,7 @@ class Store:
         opener = self._opener = opening.Opener(
             world, objects, journal, turns, syncs, writer, self._bad,
             counters)
+        opener.on_device_error = self._device_failed
         reader = self._reader = store_reader.Reader(
             world, objects, opener, turns, writer, self._bad, counters)
         reader.on_device_error = self._device_failed

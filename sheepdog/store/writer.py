@@ -81,8 +81,8 @@ class Writer:
         self.on_failed = None
         """Called once, when nothing can be written any more."""
         self.on_device_error = None
-        """Called with an error for which nothing can be written any more,
-        before whoever waits hears of it."""
+        """Called with each error of a change (it may be that the device is
+        full) before whoever waits hears of it."""
         self.settler = None
         """A ``settling.Settler``: for operations that fail half-way."""
         self._world = world
@@ -467,6 +467,7 @@ class Writer:
         """What was not applied will not be."""
         self._counters.errors += 1
         LOG.error('%d operations failed: %s', len(ops), error)
+        self.on_device_error(error)
         for op in ops:
             op.error = error
             self._answers.append(op)

@@ -26,6 +26,7 @@ import unittest
 
 from sheepdog.cluster import api
 from sheepdog.cmd import wiring
+from sheepdog.model import errors
 from sheepdog.testing import checkers
 from sheepdog.testing import cluster as cluster_module
 from sheepdog.testing import history as history_module
@@ -154,6 +155,63 @@ class PowerCutsTest(PainCase):
                               node.sheep.cluster.status)
                 self.assertIn(address, node.sheep.cluster.reason)
                 self.assertFalse(node.sheep.cluster.serving())
+
+
+class FailingDisksTest(PainCase):
+    """One disk that answers with errors takes others down with it."""
+
+    WRITES = 60
+
+    def setUp(self):
+        super().setUp()
+        self.gateway, self.other, self.sick = self.nodes
+
+    async def write_some(self, fault=''):
+        volume = await self.gateway.sheep.volumes.open('v')
+        if fault:
+            setattr(self.sick.host.faults, fault, True)
+        for number in range(self.WRITES):
+            await self.write(volume, number % 4)
+        await volume.close()
+
+    def test_who_is_spare_leaves(self):
+        """…and no write fails, though one copy cannot be written, or no
+        sync is done."""
+        for fault in ('fails_writes', 'fails_syncs'):
+            self.gateway.run(self.write_some(fault))
+            self.assert_leaves_and_may_return()
+
+    def assert_leaves_and_may_return(self):
+        self.wait_for(lambda: not self.sick.is_running, 60, 'it stays')
+        self.wait_for(lambda: self.cluster.is_well(without=self.sick), 60,
+                      'not well without the failing disk')
+        self.sick.host.faults.fails_writes = False
+        self.sick.host.faults.fails_syncs = False
+        self.sick.start()
+        self.wait_for(self.cluster.is_well, 60, 'not well')
+        for node in self.nodes:
+            for unit in range(4):
+                node.run(self.read(node, unit))
+        self.assert_in_order()
+
+    def test_who_is_not_spare_stays_until_it_is(self):
+        """What the others have no copies of yet is served as far as it
+        goes."""
+        self.gateway.run(self.write_some())
+        self.other.renew()
+        self.wait_for(lambda: self.other.is_recovering, 30, 'no recovery')
+        self.sick.sheep.store._device_failed(errors.StorageError('EIO'))
+        self.assertFalse(self.sick.sheep.replica.is_leaving)
+        self.assert_leaves_and_may_return()
+
+    def test_the_only_one_stays(self):
+        self.gateway.host.kill()
+        self.other.host.kill()
+        self.wait_for(lambda: self.sick.is_serving and len(
+            self.sick.sheep.cluster.view.members) == 1, 60, 'not alone')
+        self.sick.sheep.store._device_failed(errors.StorageError('EIO'))
+        self.simulation.run_for(30)
+        self.assertTrue(self.sick.is_running)
 
 
 class QueuesTest(PainCase):

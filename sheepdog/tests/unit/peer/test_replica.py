@@ -255,6 +255,21 @@ class TestMarksOfWrites(ReplicaCase):
         await self.refused(self.write(token=77), errors.ChecksumError)
         self.assertFalse(self.replica.marks.has(self.oid, 77))
 
+    async def test_a_failing_device_that_is_left(self):
+        """The others have copies of all: they are asked instead."""
+        self.store.refuse = lambda verb, oid: errors.StorageError('EIO')
+        for is_leaving, wanted in ((False, errors.StorageError),
+                                   (True, errors.NotServing)):
+            self.replica.is_leaving = is_leaving
+            await self.refused(self.write(), wanted)
+            self.assertIsInstance(await self.flush(), wanted)
+            self.assertEqual(self.replica.marks.unstable_objects(), [])
+
+    async def flush(self):
+        future = asyncio.get_running_loop().create_future()
+        self.replica.flush(future.set_result)
+        return await future
+
     async def test_doubt_only_what_was_applied(self):
         await self.done(self.write(token=77))
         self.replica.doubt_if_applied(self.oid, 78)

@@ -421,6 +421,52 @@ class DamageTest(case.StoreCase):
         self.assertEqual(self.data, self.read(1))
         self.assertEqual({}, self.store.bad_blocks())
 
+    def test_the_first_error_of_the_device_is_told(self):
+        """…once, whatever was asked for."""
+        def read():
+            self.read(1, BLOCK, BLOCK)
+
+        def write():
+            self.write(1, 0, b'x' * BLOCK)
+
+        def write_a_part():
+            self.write(1, 1, b'a part')
+
+        def adopt():
+            self.wait(self.store.adopt(1, 9, CAPACITY, [(0, b'x')], True))
+
+        for fault, ask, is_open, skip in (
+                ('fails_reads', read, False, False),
+                ('fails_reads', read, True, False),
+                ('fails_reads', write_a_part, True, False),
+                ('fails_writes', write, True, False),
+                ('fails_writes', write, True, True),
+                ('fails_writes', adopt, True, False),
+                ('fails_syncs', write, True, False)):
+            with self.subTest(fault, ask=ask, is_open=is_open, skip=skip):
+                self.close()
+                self.open(journal_skip=skip)
+                if is_open:
+                    self.read(1)
+                told = []
+                self.store.when_failing(lambda: told.append(
+                    self.store.device_error))
+                setattr(self.host.faults, fault, True)
+                for _ in range(2):
+                    with self.assertRaises(errors.StorageError):
+                        ask()
+                setattr(self.host.faults, fault, False)
+                self.assertEqual(1, len(told))
+                self.assertIsInstance(told[0], errors.StorageError)
+
+    def test_that_it_is_full_is_no_error_of_the_device(self):
+        told = []
+        self.store.when_failing(lambda: told.append(None))
+        self.host.image.fill(0)
+        with self.assertRaises(errors.NoSpace):
+            self.write(2, 0, b'x' * BLOCK)
+        self.assertEqual([], told)
+
     def test_an_object_that_cannot_be_opened_now_can_be_later(self):
         self.reopen()
         self.host.faults.fails_reads = True
