@@ -28,7 +28,9 @@ from sheepdog.placement import ring as ring_module
 from sheepdog.recovery import account as account_module
 from sheepdog.recovery import mover
 from sheepdog.recovery import past
+from sheepdog.recovery import space
 from sheepdog.recovery import standing
+from sheepdog.recovery import wiping
 from sheepdog.wire import peer as wire
 
 LOG = logging.getLogger(__name__)
@@ -37,9 +39,6 @@ AT_ONCE = 8
 PAUSE_SECONDS = 0.2
 PAUSES_MAX = 10
 """A pass that cannot end is begun again after more and more pauses."""
-
-LOOK_BATCH = 512
-"""Objects looked at before others get their turn of the loop."""
 
 UNTOLD = 'may be known only to'
 """In a reason: missing sheep must be waited for, nothing else helps."""
@@ -71,6 +70,9 @@ class Recovery:
         self.standing = standing.Standing(self._is_target)
         self.mover = mover.Mover(cluster, replica, links, order,
                                  self.standing, self._untold)
+        self.wiping = wiping.Wiping(world, cluster, replica.store)
+        self.space = space.Space(cluster, replica, self.standing,
+                                 self.mover.is_deleted, self._is_target)
         self.done = 0
         self.total = 0
         self.waiting = {}
@@ -81,10 +83,8 @@ class Recovery:
         self._rings = {}
         self._pass = None
         self._announced = None
-        self._wiping = None
         self._fresh = None
         self._announcing = None
-        self._tidied = None
 
     # -- the guard ------------------------------------------------------
 
@@ -111,7 +111,7 @@ class Recovery:
         error = errors.NotRecovered('object %s: given up'
                                     % ids.hex_oid(oid))
         try:
-            await self._wiped()
+            await self.wiping.wait()
             await self.mover.make_whole(oid)
             error = None
         except errors.SheepdogError as exc:
@@ -121,7 +121,7 @@ class Recovery:
             running.set_result(error)
 
     async def align(self, oid, settler):
-        await self._wiped()
+        await self.wiping.wait()
         await self.mover.align(oid, settler)
 
     def hasten(self, oid):
@@ -153,7 +153,7 @@ class Recovery:
         return self.mover.is_repairable(oid)
 
     async def describe(self, oid):
-        await self._wiped()
+        await self.wiping.wait()
         return await self.mover.describe(oid)
 
     # -- placement ------------------------------------------------------
@@ -220,7 +220,8 @@ class Recovery:
         # epoch leaves the same signs, but for the VDIs.)
         is_new = old is None and not cold and not self.cluster.state.vdis
         is_trusted = is_new or (cold and self.cluster.clean_start)
-        if self._take_cluster(is_new):
+        if self.wiping.begin(is_new):
+            self.standing.lapse()
             self._fresh = new if is_new else None
             is_trusted = False
         self._stop_announcing()
@@ -233,9 +234,9 @@ class Recovery:
     def on_event(self, event):
         kind = event['kind']
         if kind == 'vdi-delete':
-            self.world.spawn(self._reclaim([event['vdi_id']]), 'reclaim')
+            self.world.spawn(self.space.reclaim([event['vdi_id']]), 'reclaim')
         elif kind == 'recovered':
-            self.world.spawn(self._drop_strays(), 'drop stray copies')
+            self.world.spawn(self.space.drop_strays(), 'drop stray copies')
         elif kind == 'resume':
             # The pass has ended when a next epoch was prepared.
             self._start(self.cluster.view)
@@ -247,55 +248,6 @@ class Recovery:
 
     def on_shutdown(self):
         pass
-
-    # -- a new cluster --------------------------------------------------
-
-    def _take_cluster(self, is_new):
-        """Whose objects are here? True: those of another cluster, formatted
-        anew since (perhaps while we were away). They go, and until that is
-        so for good nothing here is whole: a crash in between must find them
-        to be the old one's, and nothing of the new one among them."""
-        store, created = self.replica.store, self.cluster.state.created
-        if store.cluster == created:
-            return False
-        if not store.cluster and not (is_new and store.oids()):
-            self.world.spawn(self._name(created), 'name the cluster')
-            return False
-        self.standing.lapse()
-        self._wiping = self.world.spawn(self._wipe(created, self._wiping),
-                                        'drop the objects of before')
-        return True
-
-    async def _name(self, created):
-        try:
-            await self.replica.store.set_cluster(created)
-        except errors.SheepdogError as exc:
-            # Until the next view nothing is at stake.
-            LOG.warning('the cluster of the store: %s', exc)
-
-    async def _wipe(self, created, before):
-        if before is not None and not before.done():
-            await asyncio.wait([before])
-        store = self.replica.store
-        while self.cluster.state.created == created:
-            try:
-                # What was accepted before shows in the list then.
-                await mover.wait_for(store.sync)
-                for oid in store.oids():
-                    await mover.wait_for(store.remove, oid)
-                await store.set_cluster(created)
-                return
-            except errors.SheepdogError as exc:
-                LOG.error('the objects of before the format stay: %s', exc)
-            await asyncio.sleep(PAUSE_SECONDS)
-
-    async def _wiped(self):
-        """Returns when nothing of an earlier cluster is here."""
-        while self._wiping is not None:
-            wiping = self._wiping
-            await asyncio.wait([wiping])
-            if self._wiping is wiping:
-                self._wiping = None
 
     # -- the pass -------------------------------------------------------
 
@@ -348,7 +300,7 @@ class Recovery:
 
     async def _walk(self, view, account):
         """One pass; True when every object is whole."""
-        await self._wiped()
+        await self.wiping.wait()
         if self._is_over(view):
             return True
         if view is self._fresh and not self.standing.is_complete:
@@ -362,7 +314,7 @@ class Recovery:
             for number, oid in enumerate(listed):
                 if self._is_target(view, oid) and self.needs(oid):
                     wanted[oid] = None
-                if number % LOOK_BATCH == 0:
+                if number % space.LOOK_BATCH == 0:
                     await asyncio.sleep(0)
                     if self._is_over(view):
                         return True
@@ -441,7 +393,7 @@ class Recovery:
         deleted = [v for v, entry in sorted(self.cluster.state.vdis.items())
                    if entry.deleted]
         if deleted:
-            await self._reclaim(deleted)
+            await self.space.reclaim(deleted)
         self._announcing = task = asyncio.ensure_future(self.cluster.execute(
             'recovered', {'incarnation': self.cluster.incarnation,
                           'epoch': view.epoch}))
@@ -462,55 +414,3 @@ class Recovery:
         """An earlier life, or view, is over: who would take it?"""
         if self._announcing is not None:
             self._announcing.cancel()
-
-    # -- giving space back ----------------------------------------------
-
-    async def _reclaim(self, vdi_ids):
-        """Remove our objects of deleted VDIs. May stop anywhere; is done
-        again after each change of the view."""
-        vdi_ids = set(vdi_ids)
-        try:
-            # What was accepted before shows in the list then.
-            await mover.wait_for(self.replica.store.sync)
-        except errors.SheepdogError as exc:
-            LOG.warning('space of deleted VDIs: %s', exc)
-        doomed = [oid for oid in self.replica.store.oids()
-                  if ids.vdi_of(oid) in vdi_ids]
-        for oid in doomed:
-            if not self.mover.is_deleted(oid):
-                continue
-            self.standing.forget(oid)
-            try:
-                await mover.wait_for(self.replica.store.remove, oid)
-            except errors.SheepdogError as exc:
-                LOG.warning('object %s cannot be removed: %s',
-                            ids.hex_oid(oid), exc)
-
-    async def _drop_strays(self):
-        """Copies that this sheep need not hold in this view, once every
-        member has recovered all that it must."""
-        view = self.cluster.view
-        if (view is None or not self.cluster.state.has_recovered()
-                or self._tidied is view):
-            return
-        self._tidied = view
-        dropped = 0
-        for number, oid in enumerate(self.replica.store.oids()):
-            if number % LOOK_BATCH == 0:
-                await asyncio.sleep(0)
-            if self._is_over(view):
-                return
-            if (self._is_target(view, oid)
-                    or ids.vdi_of(oid) not in self.cluster.state.vdis):
-                continue
-            try:
-                await mover.wait_for(self.replica.store.remove, oid)
-            except errors.SheepdogError as exc:
-                LOG.warning('object %s cannot be removed: %s',
-                            ids.hex_oid(oid), exc)
-            else:
-                self.standing.forget(oid)
-                dropped += 1
-        if dropped:
-            LOG.info('epoch %d: dropped %d copies that have their place '
-                     'elsewhere now', view.epoch, dropped)

@@ -120,7 +120,7 @@ class TestVerify(ScrubCase):
             self.assertIn('blocks 3', found.problems[0]['detail'])
 
     async def test_objects_of_a_vdi_that_is_deleted(self):
-        with mock.patch.object(self.a.recovery, '_reclaim'):
+        with mock.patch.object(self.a.recovery.space, 'reclaim'):
             self.flock.event({'kind': 'vdi-delete', 'vdi_id': VDI})
             self.assertEqual((await self.check(self.a)).total, 0)
 
