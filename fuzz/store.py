@@ -39,8 +39,8 @@ def journal_records() -> list:
     return [
         records.pack(records.WRITE, records.CREATE, 11, 10, OID, 5, 3, 0,
                      8192, CAPACITY, entry.tobytes() * 2, 1) + BLOCK * 2,
-        records.pack_block(0, 12, 11, OID, 5, 3, 4096, CAPACITY, entry[0],
-                           1) + BLOCK,
+        records.pack(records.WRITE, 0, 12, 11, OID, 5, 3, 4096, 4096,
+                     CAPACITY, entry.tobytes(), 1) + BLOCK,
         records.pack(records.INTENT, 0, 13, 11, OID, 5, 4, 8192, 8192,
                      CAPACITY, entry.tobytes() * 2, 2),
         records.pack(records.ZERO, 0, 14, 13, OID, 5, 4, 8192, 4096,

@@ -19,7 +19,7 @@ are all who act on a change.
 
 import dataclasses
 import enum
-from typing import Any, Mapping, Optional, Protocol
+from typing import Mapping, Optional, Protocol
 
 from sheepdog.model import shapes
 from sheepdog.model import view as view_model
@@ -156,6 +156,3 @@ class ClusterListener(Protocol):
 
     def on_shutdown(self) -> None:
         """The cluster shuts down in order."""
-
-
-JSON = Any

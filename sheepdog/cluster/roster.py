@@ -20,8 +20,8 @@ import ipaddress
 from typing import Iterable, Optional
 
 from sheepdog.cluster import api
-from sheepdog.model import limits
 from sheepdog.model import view as view_model
+from sheepdog.placement import weights
 
 
 def refusal(info: api.MemberInfo, created: int, protocol: int,
@@ -56,7 +56,7 @@ def vnodes_refusal(info: api.MemberInfo, fixed_vnodes: bool) -> str:
 
 
 def reference_space(infos: Iterable[api.MemberInfo]) -> int:
-    """The bytes that VNODES_DEFAULT stand for: the mean of all that store.
+    """The bytes that 128 vnodes stand for: the mean of all that store.
     """
     spaces = [info.space for info in infos if info.vnodes != 0]
     return sum(spaces) // len(spaces) if spaces else 0
@@ -84,19 +84,11 @@ def _member(info: api.MemberInfo, before: Optional[view_model.Member],
         # A weight is not reckoned anew at each restart: data would move.
         vnodes, space = before.vnodes, before.space
     else:
-        vnodes = weight(info.space, reference)
+        vnodes = weights.vnodes_by_space(info.space, reference)
     return view_model.Member(
         node=info.node, incarnation=info.incarnation, host=info.host,
         port=info.port, zone=info.zone, vnodes=vnodes, space=space,
         data_host=info.data_host, data_port=info.data_port)
-
-
-def weight(space: int, reference: int) -> int:
-    if reference <= 0:
-        return limits.VNODES_DEFAULT
-    vnodes = (2 * limits.VNODES_DEFAULT * space + reference) // (
-        2 * reference)
-    return max(1, min(vnodes, limits.VNODES_MAX))
 
 
 def reincarnate(view: view_model.View,

@@ -291,10 +291,6 @@ class Server:
             if session.key_id and session.key_id not in key_ids:
                 session.connection.abort()
 
-    def drop_all(self):
-        for session in list(self._sessions.values()):
-            session.connection.abort()
-
     @property
     def inflight(self):
         return sum(s.inflight for s in self._sessions.values())

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Where objects live: the ring, redundancy, weights, what moves.
+"""Where objects live: the ring, redundancy, weights.
 
 Pure: every answer is a function of explicit views, the same on every sheep.
 """

@@ -180,15 +180,6 @@ def pack(kind, flags, sequence, synced, oid, birth, version, offset, length,
     return PREFIX.pack(MAGIC, crc32c(body)) + body
 
 
-def pack_block(flags, sequence, synced, oid, birth, version, offset,
-               capacity, entry, lag=0) -> bytes:
-    """A WRITE of one block up to its data; same bytes as ``pack``."""
-    body = BODY_OF_ONE.pack(sequence, synced, oid, birth, version, offset,
-                            BLOCK_BYTES, capacity, WRITE, flags, 0, lag,
-                            entry)
-    return PREFIX.pack(MAGIC, crc32c(body)) + body
-
-
 def plausible_size(buffer, start: int) -> int:
     """Bytes of the record that seems to begin at ``start``, of which at
     least ``HEAD_BYTES`` are in the buffer; 0 where none does. Nothing but

@@ -154,12 +154,6 @@ def simple_reply(cookie: int, error: int = 0) -> bytes:
     return SIMPLE.pack(SIMPLE_MAGIC, error, cookie)
 
 
-def data_header(cookie: int, offset: int, length: int) -> bytes:
-    """What goes before the data of a READ, as the only chunk."""
-    return DATA_CHUNK.pack(CHUNK_MAGIC, CHUNK_DONE, CHUNK_OFFSET_DATA,
-                           cookie, length + 8, offset)
-
-
 def none_chunk(cookie: int) -> bytes:
     """A success that has nothing (more) to say."""
     return CHUNK.pack(CHUNK_MAGIC, CHUNK_DONE, CHUNK_NONE, cookie, 0)

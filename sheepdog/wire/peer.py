@@ -113,7 +113,6 @@ ORDER_READ = 0xA1
 ORDER_ZERO = 0xA2
 ORDER_REMOVE = 0xA3
 ORDER_FLUSH = 0xA4
-ORDER_EXTENTS = 0xA5
 
 # Volumes, for the client library: handle from ADMIN volume.open; token is
 # the 64-bit volume offset, aux the length (READ, ZERO). FLAG_DURABLE on

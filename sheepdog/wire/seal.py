@@ -36,7 +36,6 @@ from cryptography.hazmat.primitives.ciphers import aead
 from sheepdog.model import errors
 from sheepdog.wire import peer as wire
 
-KEY_BYTES = 32
 SEAL_BYTES = 16
 HEAD_BYTES = wire.HEADER_BYTES + SEAL_BYTES
 """A sealed frame's header with its seal."""

@@ -21,13 +21,12 @@ TYPES = {'action': str, 'handle': int, 'id': int, 'name': str, 'size': int,
          'vdi': str}
 """Of parameters without a default that tells."""
 
-PASSED_ON = ('session',)
-"""Given by the sheep, never by who asks."""
-
 
 def checked(method: str, function, arguments, **passed_on) -> dict:
     """Keyword arguments to call ``function`` with.
 
+    :param passed_on: given by the sheep, never by who asks, to a function
+        that takes them
     :raises InvalidParameters: one is missing, unknown, or of another type
     """
     if not isinstance(arguments, dict) or any(

@@ -12,9 +12,6 @@
 
 import unittest
 
-import hypothesis
-from hypothesis import strategies
-
 from sheepdog.cluster import api
 from sheepdog.cluster import roster
 from sheepdog.model import limits
@@ -88,17 +85,6 @@ class ComposeTest(unittest.TestCase):
         self.assertEqual(0, roster.reference_space([info('a', vnodes=0)]))
         self.assertEqual(2000, roster.reference_space(
             [info('a'), info('b', space=3000), info('c', vnodes=0)]))
-        self.assertEqual(limits.VNODES_DEFAULT, roster.weight(5, 0))
-
-    @hypothesis.settings(max_examples=100, deadline=None)
-    @hypothesis.given(strategies.integers(0, 1 << 60),
-                      strategies.integers(1, 1 << 60))
-    def test_weight_is_rounded(self, space, reference):
-        weight = roster.weight(space, reference)
-        exact = 128 * space / reference
-        if 1 <= exact <= limits.VNODES_MAX:
-            self.assertLessEqual(abs(weight - exact), 0.5 + 1e-9 * exact)
-        self.assertTrue(1 <= weight <= limits.VNODES_MAX)
 
     def test_reincarnate(self):
         view = view_model.View(4, 2, 5.0, roster.compose(

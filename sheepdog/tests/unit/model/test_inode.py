@@ -66,7 +66,6 @@ class HeadTest(unittest.TestCase):
                 (568, '<I', 13)):
             self.assertEqual((value,),
                              struct.unpack_from(form, packed, offset))
-        self.assertEqual(520, inode.SNAP_CTIME_OFFSET)
         self.assertEqual(536, inode.SIZE_OFFSET)
 
     def test_map(self):

@@ -271,5 +271,3 @@ class TestSessions(ServerCase):
         self.server.drop_peers()
         self.assertTrue(self.connection.is_aborted)
         self.assertFalse(tool.is_aborted)
-        self.server.drop_all()
-        self.assertTrue(tool.is_aborted)

@@ -86,10 +86,14 @@ class RecordTest(unittest.TestCase):
     def test_a_block_packs_as_any_record(self):
         data = b'x' * BLOCK
         entry = checksums.entry(data)
+        packed = records.pack(
+            records.WRITE, 1, 2, 3, 4, 5, 6, 3 * BLOCK, BLOCK, 9 * BLOCK,
+            entry.to_bytes(4, 'little'), 7)
         self.assertEqual(
-            records.pack(records.WRITE, 1, 2, 3, 4, 5, 6, 3 * BLOCK, BLOCK,
-                         9 * BLOCK, entry.to_bytes(4, 'little')),
-            records.pack_block(1, 2, 3, 4, 5, 6, 3 * BLOCK, 9 * BLOCK, entry))
+            packed[records.PREFIX.size:],
+            records.BODY_OF_ONE.pack(2, 3, 4, 5, 6, 3 * BLOCK, BLOCK,
+                                     9 * BLOCK, records.WRITE, 1, 0, 7,
+                                     entry))
         self.assertEqual(records.ONE_BLOCK_BYTES,
                          records.size_of(records.WRITE, BLOCK))
 

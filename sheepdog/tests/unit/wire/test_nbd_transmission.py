@@ -224,8 +224,11 @@ class TestReplies(unittest.TestCase):
                          nbd.EIO)
 
     def test_data_chunk(self):
+        header = wire.DATA_CHUNK.pack(
+            wire.CHUNK_MAGIC, wire.CHUNK_DONE, wire.CHUNK_OFFSET_DATA, 5,
+            8 + 4, 1 << 40)
         self.assertEqual(
-            self.read(wire.data_header(5, 1 << 40, 4) + b'data'),
+            self.read(header + b'data'),
             client.Chunk(5, True, wire.CHUNK_OFFSET_DATA, 0, 1 << 40,
                          b'data'))
 
