@@ -10,16 +10,24 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / 'ext'))
+
 project = 'Sheepdog'
 copyright = 'Sheepdog developers'
 
 extensions = [
     'openstackdocstheme',
     'oslo_config.sphinxext',
+    'shown_commands',
 ]
 root_doc = 'index'
 exclude_patterns = []
 pygments_style = 'native'
+# Two hyphens are an option's.
+smartquotes_action = 'qe'
 
 html_theme = 'openstackdocs'
 openstackdocs_auto_name = False

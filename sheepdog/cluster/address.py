@@ -32,7 +32,8 @@ from sheepdog.model import errors
 CLUSTER_DEFAULT = 'sheepdog'
 SECONDS_MAX = 1e6
 FORMS = ('local[:DIR], zookeeper:HOST:PORT[,HOST:PORT...][/CLUSTER]'
-         '[,timeout=MS], etcd:HOST:PORT, redis:HOST:PORT, or a URL of tooz')
+         '[,timeout=MS], etcd:HOST:PORT[,HOST:PORT...], redis:HOST:PORT, '
+         'or a URL of tooz')
 
 _PORTS = {'zookeeper': 2181, 'etcd': 2379, 'redis': 6379}
 _DRIVERS = {'zookeeper': 'zookeeper', 'kazoo': 'zookeeper',

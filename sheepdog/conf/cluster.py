@@ -21,7 +21,8 @@ OPTIONS = [
         'url', default='local',
         help='The coordination service: local[:DIR] (one machine), '
              'zookeeper:HOST:PORT[,HOST:PORT...][/CLUSTER][,timeout=MS], '
-             'etcd:HOST:PORT, redis:HOST:PORT, or any URL of tooz.'),
+             'etcd:HOST:PORT[,HOST:PORT...], redis:HOST:PORT, or any URL of '
+             'tooz.'),
     cfg.FloatOpt(
         'ttl_seconds', default=4.0, min=1.0, max=600.0,
         help='A sheep that was not heard of for so long is taken out of '
