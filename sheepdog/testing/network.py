@@ -125,6 +125,8 @@ class SimConnection:
         out = self._out
         if not out or self._is_gone:
             return
+        # Who dies here has told some of the others, not all.
+        self.process.operation()
         self._out = []
         if (self._pending or self.pipe.held_bytes >=
                 self._fabric.settings.window_bytes):

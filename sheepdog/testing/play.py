@@ -214,7 +214,12 @@ class _Player:
         return lambda: self._stage.cues.waiting.append(cue)
 
     def _no_more_cues(self):
-        return self._stage.cues.waiting.clear
+        return self._stage.no_more_cues
+
+    def _at_step(self, what, name, step):
+        self._names(name)
+        return lambda: self._stage.end_at_step(name, int(step),
+                                               what == 'power off')
 
     def _ask(self, who, request):
         self._names(who)
@@ -226,7 +231,7 @@ class _Player:
     # What is seen.
 
     def _expect(self, how, seconds, expected):
-        look = self._observer(expected)
+        look = self._observer(expected.partition(' or ')[0])
         if how == 'for ':
             return lambda: self._stays(look, expected, float(seconds))
         limit = float(seconds) if how == 'within ' else (
@@ -234,11 +239,13 @@ class _Player:
         return lambda: self._comes(look, expected, how, limit)
 
     def _comes(self, look, expected: str, how: str, limit: float) -> None:
-        if not self._stage.run_until(lambda: look() == expected, limit):
+        wanted = _alternatives(expected)
+        if not self._stage.run_until(lambda: look() in wanted, limit):
             raise Differs('expect %s' % look())
 
     def _stays(self, look, expected: str, seconds: float) -> None:
-        if self._stage.run_until(lambda: look() != expected, seconds):
+        wanted = _alternatives(expected)
+        if self._stage.run_until(lambda: look() not in wanted, seconds):
             raise Differs('expect %s' % look())
 
     def _observer(self, text: str) -> Callable[[], str]:
@@ -284,19 +291,27 @@ class _Player:
         return lambda: self._nevers.append((pattern, len(self._stage.log)))
 
 
+def _alternatives(expected: str) -> tuple:
+    """``b: read v: 1 or 2`` is either."""
+    first, *others = expected.split(' or ')
+    what = first.rpartition(': ' if 'refused' not in first else ': refused')[0]
+    return (first, *(what + ': ' + other for other in others))
+
+
 def _settings(text: str, seed: int) -> play_stage.StageSettings:
     match = re.fullmatch(
         r'(\w+) sheep((?: \w+)+)(?:, (\d) cop(?:y|ies))?'
-        r'(, noticed at once)?', text)
+        r'(, noticed at once)?(?:, a checkpoint each ([0-9.]+) s)?', text)
     if match is None:
         raise WrongPlay('a play begins with "three sheep a b c, 3 copies", '
                         'not with %r' % text)
-    number, names, copies, is_embedded = match.groups()
+    number, names, copies, is_embedded, checkpoint = match.groups()
     names = tuple(names.split())
     if number not in NUMBERS or NUMBERS.index(number) != len(names):
         raise WrongPlay('these are not %s: %s' % (number, ' '.join(names)))
     return play_stage.StageSettings(
-        names, int(copies or min(3, len(names))), bool(is_embedded), seed)
+        names, int(copies or min(3, len(names))), bool(is_embedded), seed,
+        float(checkpoint or play_stage.CHECKPOINT_SECONDS))
 
 
 _NAMES = r'(\w+(?: \w+)*)'
@@ -314,6 +329,7 @@ _COMMANDS = _table(
     ('coordination forgets everything', _Player._forget_all),
     ('coordination forgets ' + _NAMES, _Player._many('forget')),
     ('start ' + _NAMES, _Player._many('start')),
+    (r'(kill|power off) (\w+) at step (\d+)', _Player._at_step),
     ('kill ' + _NAMES, _Player._many('kill')),
     ('power off ' + _NAMES, _Player._many('power_off')),
     ('suspend ' + _NAMES, _Player._many('stop')),

@@ -35,6 +35,7 @@ from sheepdog.testing import world as world_module
 LOG = logging.getLogger(__name__)
 
 READY_SECONDS = 60.0
+CHECKPOINT_SECONDS = 300.0
 GAP_SECONDS = 0.1
 """Between the first starts, so that the first one named is the oldest."""
 
@@ -48,6 +49,7 @@ class StageSettings:
     copies: int = 3
     is_embedded: bool = False
     seed: int = 1
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
 
 
 class _Cluster(cluster_module.SimCluster):
@@ -77,7 +79,8 @@ class Stage:
         self.simulation.fabric.settings.spike_chance = 0.0
         self.cluster = _Cluster(
             self.simulation, cluster_module.ClusterSettings(
-                build, nodes=len(settings.names), copies=settings.copies))
+                build, nodes=len(settings.names), copies=settings.copies,
+                checkpoint_seconds=settings.checkpoint_seconds))
         self.nodes = dict(zip(settings.names, self.cluster.nodes.values()))
         self.history = history_module.History()
         self.terms = checkers.Agreement('the leader of term')
@@ -88,6 +91,7 @@ class Stage:
         self.actors = play_actors.Actors(self)
         self._began = self.simulation.loop.time()
         self._statuses = {}
+        self._steps = {}
         self._names = {}
         for name, node in self.nodes.items():
             self._names[node.name] = self._names[node.address] = name
@@ -164,6 +168,8 @@ class Stage:
                 node.host.power_on()
             if not node.is_running:
                 node.start()
+                if name in self._steps:
+                    self.end_at_step(name, *self._steps.pop(name))
 
     def format(self, names: Iterable[str]) -> None:
         """Start them, the first one as the leader, and make a cluster."""
@@ -194,6 +200,29 @@ class Stage:
             self.history.power_cut()
         for name in names:
             self.nodes[name].host.power_cut()
+
+    def end_at_step(self, name: str, step: int, has_power_cut: bool) -> None:
+        """…when so many operations on disk or network have begun, from now
+        or from its start on; the last of them does not take place."""
+        if not self.nodes[name].is_running:
+            self._steps[name] = step, has_power_cut
+            return
+        process = self.nodes[name].host.process
+
+        def end():
+            if process.dies_now:
+                self.say('%s ends at step %d' % (name, step))
+                if has_power_cut:
+                    self.power_off([name])
+
+        process.on_kill(end)
+        process.kill_after(step)
+
+    def no_more_cues(self) -> None:
+        self.cues.waiting.clear()
+        self._steps.clear()
+        for name in self._running():
+            self.nodes[name].host.process.kill_after(0)
 
     def stop(self, names: Iterable[str]) -> None:
         for name in names:

@@ -1,0 +1,98 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""Whoever dies at whatever step of a write, a checkpoint, a recovery, …
+
+See ``sheepdog.testing.play_sweep``.
+"""
+
+import logging
+import pathlib
+import unittest
+
+from sheepdog.cmd import wiring
+from sheepdog.testing import planted
+from sheepdog.testing import play
+from sheepdog.testing import play_sweep
+
+SWEEPS = sorted((pathlib.Path(__file__).parent / 'plays' /
+                 'sweeps').glob('*.play'))
+
+
+def setUpModule():
+    logging.disable(logging.CRITICAL)
+
+
+def tearDownModule():
+    logging.disable(logging.NOTSET)
+
+
+def _first_failure(text: str, how: str, name: str):
+    """(step, outcome); None where all go as written."""
+    for step, outcome in enumerate(play_sweep.sweep(
+            text, wiring.build_sheep, how, name), 1):
+        if outcome.has_failed:
+            return step, outcome
+    return None
+
+
+class Sweep(unittest.TestCase):
+    """A class for each file, a test for each victim: see below. (Classes
+    share the workers.)"""
+
+    def sweep(self, path: pathlib.Path, how: str, name: str):
+        failure = _first_failure(path.read_text(), how, name)
+        if failure:
+            self.fail('%s %s at step %d:\n%s\n\nThe log:\n%s' % (
+                how, name, failure[0], failure[1].diff(), failure[1].log))
+
+
+class SweepsTest(unittest.TestCase):
+
+    def test_one_is_found_that_goes_otherwise(self):
+        path, = (path for path in SWEEPS if path.stem == 'write')
+        with planted.trust_all_copies():
+            _, outcome = _first_failure(path.read_text(), 'kill', 'b')
+        self.assertIn('+history of', outcome.diff())
+
+    def test_it_ends_when_nothing_is_left_to_die_at(self):
+        text = ('three sheep a b c, 3 copies\nformat\nend a at any step\n'
+                'no more cues\nexpect well: a b c\n')
+        outcome, = play_sweep.sweep(text, wiring.build_sheep, 'kill', 'a')
+        self.assertFalse(outcome.has_failed, outcome.diff())
+
+    def test_a_sweep_has_one_line_of_that_kind(self):
+        self.assertEqual([('kill', 'a'), ('kill', 'b'), ('power off', 'a'),
+                          ('power off', 'b')],
+                         play_sweep.victims('end a b at any step\n'))
+        for text in '', 'end a at any step\nend b at any step\n':
+            with self.assertRaises(play.WrongPlay):
+                play_sweep.victims(text)
+
+
+def _test_of(*arguments):
+    return lambda self: self.sweep(*arguments)
+
+
+def _class_of(path: pathlib.Path, how: str) -> type:
+    tests = {'test_' + name: _test_of(path, how, name)
+             for one, name in play_sweep.victims(path.read_text())
+             if one == how}
+    return type('%s_%s' % (path.stem, how.replace(' ', '_')), (Sweep,),
+                {'__module__': __name__, **tests})
+
+
+for _path in SWEEPS:
+    for _how in play_sweep.ENDS:
+        _class = _class_of(_path, _how)
+        globals()[_class.__name__] = _class
