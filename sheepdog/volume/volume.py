@@ -183,6 +183,8 @@ class Volume:
             asyncio.get_running_loop().create_future())
         try:
             owner = await self.map.refresh(index)
+            if self.map.is_alone:
+                await self._clear(oid)
             if owner not in (0, self.vdi_id):
                 await cow.create_from(self.access,
                                       ids.data_oid(owner, index), oid, start,
@@ -194,6 +196,16 @@ class Volume:
         finally:
             del self._creating[index]
             creating.set_result(None)
+
+    async def _clear(self, oid):
+        """Of a first write that got no further than the object, nothing may
+        come to light with the next one. (Where the volume is open elsewhere
+        too, it may be another one's, which is just being made.)"""
+        try:
+            if await self.access.extents(oid):
+                await self.access.zero_wait(oid, 0, self.object_bytes)
+        except errors.NoObject:
+            pass
 
     # -- to be awaited --------------------------------------------------
 

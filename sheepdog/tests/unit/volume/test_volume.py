@@ -166,6 +166,14 @@ class VolumeTest(case.VolumeCase):
         self.assertEqual(await self.volume.read(0, 2 * BLOCK),
                          bytes(BLOCK) + b'x' * BLOCK)
 
+    async def test_what_never_got_an_entry_does_not_come_back(self):
+        await self.gateway.gateway.write_wait(self.first, 0, b'old' * BLOCK,
+                                              create=True)
+        self.assertEqual(await self.volume.read(0, 3), bytes(3))
+        await self.volume.write(BLOCK + 1, b'new')
+        self.assertEqual(await self.volume.read(0, 3 * BLOCK), bytes(
+            BLOCK + 1) + b'new' + bytes(2 * BLOCK - 4))
+
     async def test_an_ancestor_s_object_is_copied(self):
         old = 7
         self.flock.event({'kind': 'vdi-create', 'entry': {
