@@ -52,8 +52,12 @@ TORN = -1
 @dataclasses.dataclass
 class Operation:
     """``end`` is NEVER while the outcome is not known: a write may then
-    take effect at any later moment, or not at all. ``durable`` is the
-    moment at which a write was known to survive a loss of power."""
+    take effect at any later moment, or not at all; but not after
+    ``expires``. ``durable`` is the moment at which a write was known to
+    survive a loss of power. ``lock``: the number of the exclusive lock that
+    it was asked for under, 0 for none: a write that was asked for under an
+    earlier one does not take effect after an answer to what was asked for
+    under a later one."""
 
     kind: str
     value: int
@@ -61,6 +65,8 @@ class Operation:
     end: float = NEVER
     durable: float = NEVER
     who: str = ''
+    lock: int = 0
+    expires: float = NEVER
 
     def __str__(self):
         return '%s %d by %s from %s to %s%s' % (
@@ -76,6 +82,20 @@ class Violation:
     def __str__(self):
         return '%s:\n%s' % (self.what, '\n'.join(
             '    %s' % operation for operation in self.operations))
+
+
+def expire(operations: Iterable[Operation]) -> None:
+    """Set ``expires`` of all that were asked for under a lock. The others'
+    stays."""
+    moment, above = NEVER, NEVER
+    lock = None
+    for operation in sorted(operations, key=lambda o: -o.lock):
+        if not operation.lock:
+            break
+        if operation.lock != lock:
+            lock, moment = operation.lock, above
+        operation.expires = moment
+        above = min(above, operation.end)
 
 
 class _Zone:
@@ -102,10 +122,13 @@ def first_violation(operations: Iterable[Operation],
 
     Reads without an end are ignored.
     """
-    operations = [operation for operation in operations
+    operations = [_in_time(operation) for operation in operations
                   if operation.kind == WRITE or operation.end != NEVER]
     writes = [operation for operation in operations
               if operation.kind == WRITE]
+    for write in writes:
+        if write.expires < write.begin and write.end != NEVER:
+            return Violation('a write under a lock that was lost', (write,))
     values = collections.Counter(write.value for write in writes)
     values[initial] += 1
     reads = collections.defaultdict(list)
@@ -120,6 +143,15 @@ def first_violation(operations: Iterable[Operation],
     return _compare_zones(writes, reads, initial)
 
 
+def _in_time(operation: Operation) -> Operation:
+    """A write that was answered after its lock was another one's, was done
+    before. (A read may see what is there also without one.)"""
+    if (operation.kind == WRITE and
+            operation.expires < operation.end < NEVER):
+        return dataclasses.replace(operation, end=operation.expires)
+    return operation
+
+
 def _compare_zones(writes, reads, initial) -> Optional[Violation]:
     first = Operation(WRITE, initial, BEFORE_ALL, BEFORE_ALL, who='before')
     zones = []
@@ -128,8 +160,13 @@ def _compare_zones(writes, reads, initial) -> Optional[Violation]:
             if read.end < write.begin:
                 return Violation('read before it was written',
                                  (write, read))
-        if write.end == NEVER and not reads[write.value]:
-            continue  # as if it had never been
+        if write.end == NEVER:
+            if not reads[write.value]:
+                continue  # as if it had never been
+            if write.expires < write.begin:
+                return Violation('what a lock that was lost let in',
+                                 (write, reads[write.value][0]))
+            write = dataclasses.replace(write, end=write.expires)
         zones.append(_Zone(write, reads[write.value]))
     zones.sort(key=lambda zone: zone.low)
     latest = None
@@ -151,18 +188,19 @@ def _search(operations, initial) -> Optional[Violation]:
 
     Two things keep it short. A read that fits is taken at once: it changes
     nothing. A write without an end is of use only directly before a read of
-    its value, so it is taken only then, the oldest of its value first.
+    its value, so it is taken only then, the first to expire first.
     """
     ended = sorted((operation for operation in operations
                     if operation.end != NEVER), key=lambda o: o.begin)
     open_writes = collections.defaultdict(list)
-    for operation in sorted(operations, key=lambda o: o.begin):
+    for operation in sorted(operations, key=lambda o: (o.expires, o.begin)):
         if operation.end == NEVER:
             open_writes[operation.value].append(operation)
     numbers = {value: number for number, value in enumerate(open_writes)}
     everything = (1 << len(ended)) - 1
     seen = set()
     stack = [(0, (0,) * len(numbers), initial)]
+    # For each value, which of its writes are used, bit by bit.
     most_done, stuck_at = -1, ()
     while stack:
         state = stack.pop()
@@ -189,14 +227,25 @@ def _search(operations, initial) -> Optional[Violation]:
                 number = numbers.get(operation.value)
                 if number is None:
                     continue
-                writes = open_writes[operation.value]
-                count = used[number]
-                if count < len(writes) and writes[count].begin < limit:
+                bit = _usable(open_writes[operation.value], used[number],
+                              ended[done.bit_length() - 1].begin
+                              if done else BEFORE_ALL, limit)
+                if bit:
                     stack.append((
                         done | 1 << i,
-                        used[:number] + (count + 1,) + used[number + 1:],
-                        operation.value))
+                        used[:number] + (used[number] | bit,) +
+                        used[number + 1:], operation.value))
     return Violation('no order fits these and what came before', stuck_at)
+
+
+def _usable(writes: list, used: int, low: float, limit: float) -> int:
+    """The bit of a write that may take effect between two moments; 0 if
+    there is none."""
+    for number, write in enumerate(writes):
+        if (not used >> number & 1 and write.begin < limit and
+                write.expires > max(low, write.begin)):
+            return 1 << number
+    return 0
 
 
 def _candidates(ended: list, done: int) -> tuple:
@@ -254,8 +303,9 @@ def first_violation_with_cuts(operations: Iterable[Operation],
             # found did, and is answered only now.
             late = [dataclasses.replace(operation, end=NEVER)
                     for operation in pending
-                    if operation.value != value or
-                    written[operation.value] > 1]
+                    if operation.expires > low and (
+                        operation.value != value or
+                        written[operation.value] > 1)]
             found = first_violation(
                 [_clip(operation, cut) for operation in late + era], value)
             violation = violation or found

@@ -165,8 +165,10 @@ class Chores(steps.Steps):
                 self.violations.append('%s was made, and is not known to %s'
                                        % (made.name, node.name))
             raise
-        await volume.write(0, bytes([1]) * 4096, True)
-        await volume.close()
+        try:
+            await volume.write(0, bytes([1]) * 4096, True)
+        finally:
+            await volume.close()
 
     def _delete(self, source) -> None:
         names = [name for name, made in self._made.items()

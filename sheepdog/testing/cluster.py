@@ -24,8 +24,10 @@ from typing import Any, Callable, Optional
 
 from sheepdog.cluster import api
 from sheepdog.conf import settings as settings_module
+from sheepdog.faces.nbd import settings as nbd_settings
 from sheepdog.model import ids
 from sheepdog.model import keys
+from sheepdog.model import networks
 from sheepdog.peer import access
 from sheepdog.placement import ring as ring_module
 from sheepdog.recovery import pace
@@ -49,6 +51,10 @@ ENDED_TASKS = re.compile(
 answers on behalf of clients; the end of the process ends them.)"""
 META = '/meta'
 PORT = 7000
+NBD_PORT = 10809
+CLIENT_ADDRESS = '10.0.1.%d'
+CLIENT_NETWORKS = networks.parse(['10.0.1.0/24'])
+LOCK_WAIT_SECONDS = 0.5
 HOST_DISK_BYTES = 256 << 20
 KEYS = access.StaticKeys(keys.Keyring((keys.Key('0', b'simulated' * 4),)))
 """Of all clusters: what is random in a HELLO comes from the world."""
@@ -73,6 +79,7 @@ class ClusterSettings:
     disk: disk_module.DiskFaults = dataclasses.field(
         default_factory=disk_module.DiskFaults)
     scrub: pace.ScrubSettings = pace.ScrubSettings(enabled=False)
+    serves_nbd: bool = False
     make_membership: Optional[Callable] = None
     prepare: Optional[Callable] = None
 
@@ -188,8 +195,15 @@ class Node:
                 checkpoint_seconds=settings.checkpoint_seconds),
             log=settings_module.LogSettings(path=META + '/sheep.log'),
             host=self.address, port=PORT, advertised_host=self.address,
-            zone=self.zone, access=access.AccessSettings(keys=KEYS),
-            scrub=settings.scrub)
+            zone=self.zone, scrub=settings.scrub,
+            access=access.AccessSettings(
+                keys=KEYS, public_networks=CLIENT_NETWORKS),
+            nbd=self._nbd_settings() if settings.serves_nbd else None)
+
+    def _nbd_settings(self) -> nbd_settings.NbdSettings:
+        return nbd_settings.NbdSettings(
+            host=self.address, port=NBD_PORT,
+            lock_wait_seconds=LOCK_WAIT_SECONDS)
 
     def run(self, coroutine):
         """Run in the sheep's process until it is done."""
@@ -235,6 +249,8 @@ class SimCluster:
         self.orphans = []
         """What was left behind, as text."""
         self.nodes = {}
+        self.client_hosts = []
+        """Of clients that are not in a sheep's process."""
         self.gone = []
         """Nodes that were taken out, with what is on their disks."""
         self.copies = settings.copies

@@ -42,20 +42,22 @@ class History:
         self._values += 1
         return self._values
 
-    def begin_write(self, who: str, registers: Iterable,
-                    value: int) -> list:
+    def begin_write(self, who: str, registers: Iterable, value: int,
+                    lock: int = 0) -> list:
         """One write of one value to several blocks; it is whole in each,
-        not over all of them."""
-        return self._begin(checkers.WRITE, who, registers, value)
+        not over all of them. ``lock``: see ``checkers.Operation``."""
+        return self._begin(checkers.WRITE, who, registers, value, lock)
 
-    def begin_read(self, who: str, registers: Iterable) -> list:
-        return self._begin(checkers.READ, who, registers, 0)
+    def begin_read(self, who: str, registers: Iterable,
+                   lock: int = 0) -> list:
+        return self._begin(checkers.READ, who, registers, 0, lock)
 
-    def _begin(self, kind, who, registers, value):
+    def _begin(self, kind, who, registers, value, lock):
         now = self.now()
         operations = []
         for register in registers:
-            operation = checkers.Operation(kind, value, now, who=who)
+            operation = checkers.Operation(kind, value, now, who=who,
+                                           lock=lock)
             self._operations.setdefault(register, []).append(operation)
             operations.append(operation)
         return operations
@@ -125,5 +127,6 @@ class History:
                     operation.value == checkers.TORN and
                     operation.end != checkers.NEVER):
                 return checkers.Violation('a torn block', (operation,))
+        checkers.expire(operations)
         return checkers.first_violation_with_cuts(
             operations, self.cuts, partial=self._partial)

@@ -278,6 +278,32 @@ class Nemesis(steps.Steps):
         self._after(source, self.settings.fault_seconds, fabric.slow,
                     one.name, other.name, 0.0)
 
+    def _client_and_node(self, source) -> tuple:
+        """Names of their hosts; none of a client where all are in the
+        processes of sheep."""
+        hosts = self.cluster.client_hosts
+        return (hosts[source.randrange(len(hosts))].name if hosts else '',
+                self._node(source).host.name)
+
+    def _cut_client(self, source) -> None:
+        """From one sheep, in one direction or both: who sends does not
+        know, and who does not hear takes the other for idle."""
+        fabric = self._simulation.fabric
+        one, other = self._client_and_node(source)
+        links = [(one, other), (other, one)]
+        links = source.choice((links[:1], links[1:], links))
+        for link in links:
+            fabric.block(*link)
+
+        def heal():
+            for link in links:
+                fabric.unblock(*link)
+
+        self._after(source, self.settings.fault_seconds, heal)
+
+    def _reset_client(self, source) -> None:
+        self._simulation.fabric.reset(*self._client_and_node(source))
+
     def _lose_coordination(self, source) -> None:
         self._block(self._node(source).host, source)
 

@@ -148,6 +148,12 @@ class SimConnection:
             self._is_output_full = False
             self.resume_reading()
 
+    @property
+    def is_half_open(self) -> bool:
+        """What TCP's keep-alive would find out: the other end is gone and
+        could not say so."""
+        return self.peer._is_gone
+
     # What the kernel does.
 
     def arrived(self, data: bytes) -> None:

@@ -37,6 +37,7 @@ from sheepdog.testing import history as history_module
 from sheepdog.testing import loop as loop_module
 from sheepdog.testing import membership
 from sheepdog.testing import nemesis as nemesis_module
+from sheepdog.testing import remote
 from sheepdog.testing import rest
 from sheepdog.testing import workload as workload_module
 from sheepdog.testing import world as world_module
@@ -132,6 +133,15 @@ class Scenario:
             source.random() < 0.5, source.choice((4 << 20, 32 << 20)),
             source.choice((1.0, 5.0)))
 
+    def send_clients_away(self) -> None:
+        """Some of them, by lot, to hosts of their own; see ``remote``. A
+        seed that keeps all has the same story as without."""
+        source = random.Random('%s/clients' % self.seed)
+        self.workload.nbd_share = source.choice((0.0, 0.4, 0.8))
+        self.workload.native_share = source.choice((0.0, 0.2))
+        if self.workload.nbd_share or self.workload.native_share:
+            self.nemesis.weights.update(cut_client=1, reset_client=2)
+
     def leave_alone(self) -> None:
         """No operators, few nodes, and volumes that stay as they are."""
         self.cluster.nodes = min(self.cluster.nodes, 4)
@@ -177,6 +187,7 @@ class _Run:
         self.result = result
         self._scenario = scenario
         seed, without = scenario.seed, scenario.without
+        scenario.cluster.serves_nbd = scenario.workload.nbd_share > 0
         self.cluster = cluster_module.SimCluster(simulation,
                                                  scenario.cluster)
         self.history = history_module.History()
@@ -193,7 +204,7 @@ class _Run:
     def run(self) -> None:
         self.cluster.format()
         self.workload.create_volumes()
-        self.workload.start()
+        self.workload.start(remote.start_client)
         loop = self.simulation.loop
         troubles = [loop.create_task(self.nemesis.run()),
                     loop.create_task(self.chores.run())]
@@ -269,7 +280,8 @@ class _Run:
             epochs=len(self.cluster.epochs), cuts=len(self.history.cuts),
             writes=self.history.count(checkers.WRITE),
             reads=self.history.count(checkers.READ),
-            faults=len(self.nemesis.done), chores=len(self.chores.done))
+            faults=len(self.nemesis.done), chores=len(self.chores.done),
+            remote=len(self.cluster.client_hosts))
 
     def _fail(self, what: str) -> None:
         self.result.failures.append(what)

@@ -24,7 +24,7 @@ import asyncio
 import dataclasses
 import random
 import struct
-from typing import Collection
+from typing import Callable, Collection
 
 from sheepdog.model import errors
 from sheepdog.testing import checkers
@@ -85,6 +85,9 @@ class WorkloadSettings:
     patience_seconds: float = 0.3
     """What a read may take before another one begins."""
     session_operations: int = 40
+    nbd_share: float = 0.0
+    native_share: float = 0.0
+    """Of those who open a volume alone; see ``remote``."""
 
 
 class Workload:
@@ -103,8 +106,7 @@ class Workload:
         self.is_over = False
         self.hot = self._choose_hot()
         self.clients = []
-        self.names = []
-        self.violations = []
+        self.names, self.violations = [], []
         self._sizes = {}
         self.refused = {}
         """What opens and requests failed with: name of the error → times.
@@ -133,16 +135,16 @@ class Workload:
             node.run(node.sheep.catalogue.create(
                 name, self.settings.volume_bytes))
 
-    def start(self) -> None:
-        loop = self.cluster.simulation.loop
+    def start(self, start_client: Callable) -> None:
+        """``start_client``: as ``remote.start_client``."""
         for name, is_shared in self.settings.volumes:
             for number in range(self.settings.clients_per_volume):
-                client = Client(self, 'client:%s-%d' % (name, number), name,
-                                is_shared)
-                self.names.append(client.name)
-                if client.name in self._without:
+                client = 'client:%s-%d' % (name, number)
+                self.names.append(client)
+                if client in self._without:
                     continue
-                self.clients.append(loop.create_task(client.run()))
+                self.clients.append(
+                    start_client(self, client, name, is_shared))
 
     def finish(self) -> None:
         """Let no new requests begin."""
@@ -165,8 +167,7 @@ class Workload:
         return self._sizes.get((name, created), self.settings.volume_bytes)
 
     async def open(self, sheep, name: str, **how) -> tuple:
-        """``(volume, when it was created)``: a volume that was deleted and
-        made anew is another one.
+        """``(volume, its entry)``; a volume that was made anew is another.
 
         :raises SheepdogError:
         """
@@ -177,11 +178,21 @@ class Workload:
         if entry is None or entry.created != created or entry.deleted:
             await volume.close()
             raise errors.NotServing('another volume meanwhile')
+        self.check_size(name, volume, size)
+        return volume, entry
+
+    def check_size(self, name: str, volume, size: int) -> None:
         if volume.size < size:
             self.violations.append(
                 '%s has %d bytes though it was grown to %d' % (
                     name, volume.size, size))
-        return volume, created
+
+    def session(self, world, sheep, volume, entry) -> 'Session':
+        """Of a volume that was opened just now."""
+        lock = 0
+        if not dict(self.settings.volumes)[entry.name]:
+            lock = sheep.cluster.state.fences.get(entry.vdi_id, 0)
+        return Session(world, volume, entry.created, lock)
 
     def read_everything(self, node) -> None:
         """As one more client: what is there in the end."""
@@ -192,8 +203,8 @@ class Workload:
         for name, _ in self.settings.volumes:
             if name not in names:
                 continue
-            volume, created = await self.open(node.sheep, name,
-                                              read_only=True)
+            volume, entry = await self.open(node.sheep, name,
+                                            read_only=True)
             units = {place + i for place in self.hot
                      for i in range(self.settings.units_max)}
             last = min(volume.size,
@@ -202,7 +213,7 @@ class Workload:
                 if unit >= last:
                     continue
                 operations = self.history.begin_read(
-                    'end-' + node.name, [(name, created, unit)])
+                    'end-' + node.name, [(name, entry.created, unit)])
                 data = await volume.read(unit * UNIT_BYTES, UNIT_BYTES)
                 self.history.end_read(operations,
                                       [value_of(data, unit)])
@@ -242,34 +253,58 @@ class Client:
 
     async def _use(self, sheep) -> None:
         """In the sheep's process."""
-        workload = self._workload
+        workload, name = self._workload, self._volume
         try:
-            volume, created = await workload.open(
-                sheep, self._volume, shared=self._is_shared)
+            volume, entry = await workload.open(sheep, name,
+                                                shared=self._is_shared)
         except errors.SheepdogError as error:
             workload.note_error(error)
             await asyncio.sleep(WATCH_SECONDS)
             return
-        session = _Session(sheep, volume, created, self._random.random() <
-                           workload.settings.reader_share)
-        world = sheep.world
-        reader = world.spawn(self._read_on(session), '%s%s reads' % (
+        session = workload.session(sheep.world, sheep, volume, entry)
+        # A sheep that stops hangs up.
+        session.has_ended = lambda: sheep._is_stopping
+        try:
+            await self.use(session)
+        except errors.SheepdogError as error:
+            workload.note_error(error)
+        await self.close(session)
+
+    async def use(self, session) -> None:
+        """Do what clients do, until it is over.
+
+        :raises SheepdogError: a request failed
+        """
+        session.only_reads = (self._random.random() <
+                              self._workload.settings.reader_share)
+        reader = session.world.spawn(self._read_on(session), '%s%s reads' % (
             cluster_module.CLIENT, self.name))
+        session.tasks.append(reader)
         try:
-            for _ in range(1 + self._random.randrange(
-                    2 * workload.settings.session_operations)):
-                if workload.is_over or not session.goes_on:
-                    break
-                await self._request(session)
-                await asyncio.sleep(self._think())
-        except errors.SheepdogError as error:
-            workload.note_error(error)
-        session.is_over = True
-        await reader
+            await self.work(session)
+        finally:
+            session.is_over = True
+
+    async def work(self, session) -> None:
+        """One request after the other.
+
+        :raises SheepdogError: one failed
+        """
+        workload = self._workload
+        for _ in range(1 + self._random.randrange(
+                2 * workload.settings.session_operations)):
+            if workload.is_over or not session.goes_on:
+                break
+            await self._request(session)
+            await asyncio.sleep(self._think())
+
+    async def close(self, session) -> None:
+        if session.tasks:
+            await asyncio.wait(session.tasks)
         try:
-            await volume.close()
+            await session.volume.close()
         except errors.SheepdogError as error:
-            workload.note_error(error)
+            self._workload.note_error(error)
 
     async def _read_on(self, session) -> None:
         """Read here and there; what takes long goes on by itself."""
@@ -277,7 +312,7 @@ class Client:
         under_way = []
         while session.goes_on:
             if len(under_way) < READS_MAX:
-                task = session.sheep.world.spawn(
+                task = session.world.spawn(
                     self._try_to_read(session),
                     cluster_module.CLIENT + 'read')
                 under_way.append(task)
@@ -310,7 +345,7 @@ class Client:
     async def _read(self, session, first: int, count: int) -> None:
         history = self._workload.history
         operations = history.begin_read(
-            self.name, self._registers(session, first, count))
+            self.name, self._registers(session, first, count), session.lock)
         length = count * UNIT_BYTES
         data = await session.volume.read(first * UNIT_BYTES, length)
         assert len(data) == length, 'a short read'
@@ -338,7 +373,8 @@ class Client:
         is_zero = self._random.random() < settings.zero_share
         value = checkers.ZERO if is_zero else history.new_value()
         operations = history.begin_write(
-            self.name, self._registers(session, first, count), value)
+            self.name, self._registers(session, first, count), value,
+            session.lock)
         if is_zero:
             await volume.zero(offset, length, fua)
         else:
@@ -346,18 +382,21 @@ class Client:
         history.end_write(operations, session, fua)
 
 
-class _Session:
+class Session:
     """One use of a volume; what it has flushed is its own."""
 
-    def __init__(self, sheep, volume, created: int, only_reads: bool):
-        self.sheep = sheep
+    def __init__(self, world, volume, created: int, lock: int):
+        """``lock``: the number of the volume's lock, 0 for a shared one."""
+        self.world = world
         self.volume = volume
         self.created = created
-        self.only_reads = only_reads
+        self.lock = lock
+        self.only_reads = False
         self.is_over = False
+        self.has_ended = bool
+        self.tasks = []
 
     @property
     def goes_on(self) -> bool:
-        """A sheep that stops hangs up."""
         return (not self.is_over and self.volume.valid and
-                not self.sheep._is_stopping)
+                not self.has_ended())
