@@ -78,7 +78,6 @@ def response_seeds():
     yield native.pack_error(fields, errors.NoSpace(''), 4)
     yield native.pack_vdi_response(fields, 3, 0, 0xABCDEF, 0, 3, 22)
     yield native.pack_cluster_default(fields, 3, 0, 22, 5)
-    yield native.pack_node_stat(fields, 3, 1 << 40, 1 << 39)
 
 
 @registry.target(
@@ -91,7 +90,6 @@ def run_responses(data):
         client.read_data(fields, payload, len(payload))
         client.read_vdi_answer(fields)
         client.read_cluster_default(fields)
-        client.read_node_stat(fields)
 
 
 def bitmap_seeds():

@@ -25,7 +25,6 @@ from sheepdog.cluster import membership
 from sheepdog.cmd import exits
 from sheepdog.cmd import options
 from sheepdog.cmd import place
-from sheepdog.cmd import redundancy as cmd_redundancy
 from sheepdog.conf import config
 from sheepdog.conf import settings
 from sheepdog.faces.nbd import exports
@@ -53,22 +52,10 @@ def redundancy_seeds():
 
 
 @registry.target('redundancy', (errors.InvalidParameters, UNREADABLE),
-                 ('sheepdog.placement.redundancy',
-                  'sheepdog.cmd.redundancy'), redundancy_seeds)
+                 ('sheepdog.placement.redundancy',), redundancy_seeds)
 def run_redundancy(data):
-    text = data.decode()
-    try:
-        found = redundancy.parse(text)
-    except errors.InvalidParameters:
-        found = None
-    try:
-        other = cmd_redundancy.parse(text)
-    except errors.InvalidParameters:
-        other = None
-    # Two of them, for who may know whom; they must agree.
-    assert found == other, (found, other)
-    if found:
-        assert redundancy.parse(redundancy.text_of(*found)) == found
+    found = redundancy.parse(data.decode())
+    assert redundancy.parse(redundancy.text_of(*found)) == found
 
 
 def client_address_seeds():

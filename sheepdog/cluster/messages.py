@@ -29,6 +29,7 @@ Leader → member. Each names the leader's ``term``, its incarnation
 Anybody → leader.
 
     execute  ``operation`` (its id), ``name``, ``arguments`` → ``result``
+    complain ``about`` (an incarnation): who says so cannot reach it
 """
 
 import dataclasses

@@ -17,13 +17,11 @@
 
 import re
 
-from sheepdog.cmd import redundancy
 from sheepdog.cmd import states
+from sheepdog.cmd import symptoms
 from sheepdog.cmd import words
 from sheepdog.model import errors
-
-FULL_PERCENT = 85
-"""From here on the loss of a node may fill the others."""
+from sheepdog.placement import redundancy
 
 
 def gather(client) -> dict:
@@ -62,8 +60,8 @@ def summary(found) -> list:
              else '')]
     settings = info['settings']
     if settings:
-        rows += [('redundancy', redundancy.show(settings['copies'],
-                                                settings['copy_policy'])),
+        rows += [('redundancy', redundancy.text_of(settings['copies'],
+                                                   settings['copy_policy'])),
                  ('object_bytes', 1 << settings['block_size_shift'])]
     space = found['space']
     if space:
@@ -117,7 +115,7 @@ def warnings(found) -> list:
             told.append('%s does not tell its space: %s' % (
                 words.host_port(node), node['error']))
         elif node['total'] and (node['used'] * 100 // node['total']
-                                >= FULL_PERCENT):
+                                >= symptoms.FULL_PERCENT):
             told.append('%s is %d %% full' % (
                 words.host_port(node), node['used'] * 100 // node['total']))
     if here.get('bad_objects'):

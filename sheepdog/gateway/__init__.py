@@ -13,7 +13,8 @@
 """Room 3: an operation on an object becomes one on each of its copies.
 
 ``gateway`` is the room's face: write, read, zero, remove, flush, extents by
-object id. ``route`` says who orders an object and where its copies are;
-``operation`` is one write on its way; ``orders`` serves other gateways whose
-objects this sheep orders.
+object id. ``routes`` says who orders an object and where its copies are;
+``operation`` is one request on its way, ``turns`` its place among others,
+``changes``, ``reads`` and ``flush`` lead it there; ``orders`` serves other
+gateways whose objects this sheep orders.
 """

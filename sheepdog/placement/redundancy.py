@@ -44,15 +44,17 @@ def parse(text: str) -> Policy:
         return Policy(*_coded(_number(data), _number(parity)))
     except ValueError:
         raise errors.InvalidParameters(
-            'redundancy is COPIES (1 to %d) or D:P (D 2, 4, 8 or 16; P 1 to '
-            '%d), not %r' % (limits.COPIES_MAX, PARITY_STRIPS_MAX,
-                             text)) from None
+            "'%.40s' is no redundancy: a number of copies from 1 to %d, or "
+            'D:P with D one of %s and P from 1 to %d' % (
+                text, limits.COPIES_MAX, ', '.join(map(str, DATA_STRIPS)),
+                PARITY_STRIPS_MAX)) from None
 
 
 def text_of(copies: int, copy_policy: int = 0) -> str:
-    """As an operator writes it: ``3`` or ``4:2``."""
+    """As an operator writes it: ``3`` or ``4:2``. Of what is no policy,
+    too: it is to be shown."""
     if copy_policy:
-        return '%d:%d' % strips_of(copy_policy)
+        return '%d:%d' % ((copy_policy >> 4) * 2, copy_policy & 0xF)
     return '%d' % copies
 
 

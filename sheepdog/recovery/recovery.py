@@ -13,8 +13,8 @@
 """The walk over all our copies after a change of the view, and the guard
 that the replica asks.
 
-First version: one pass per view, bounded in objects at once; an object that
-a client waits for is recovered at once and by itself.
+One pass per view, bounded in objects at once; an object that a client waits
+for is recovered at once and by itself.
 """
 
 import asyncio

@@ -16,6 +16,6 @@
 ``writer`` (order, journalling, acknowledging) → ``journal`` (records,
 segments) → ``objects`` (files with their checksum tables) → ``syncing``.
 ``checkpoint`` makes a full segment of the journal free again, ``replay``
-brings the object files up to the journal at a start, ``adopt`` replaces a
+brings the object files up to the journal at a start, ``adopting`` replaces a
 whole object for recovery, ``layout`` guards the directory.
 """

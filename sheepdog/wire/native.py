@@ -59,9 +59,6 @@ OBJECT_RESPONSE = struct.Struct('<BBHIIIIB3xQ16x')
 VDI_RESPONSE = struct.Struct('<BBHIIII4xIIBB14x')
 """… result vdi_id attr_id copies block_size_shift"""
 
-NODE_STAT_RESPONSE = struct.Struct('<BBHIIIII8xQQ')
-"""… result nr_nodes store_size store_free"""
-
 CLUSTER_DEFAULT_RESPONSE = struct.Struct('<BBHIIIIBBB25x')
 """… result nr_copies copy_policy block_size_shift"""
 
@@ -306,12 +303,6 @@ def pack_cluster_default(fields: tuple, copies: int, copy_policy: int,
     return CLUSTER_DEFAULT_RESPONSE.pack(
         fields[0], fields[1], 0, epoch, fields[4], 0, 0, copies, copy_policy,
         block_size_shift)
-
-
-def pack_node_stat(fields: tuple, nodes: int, store_size: int,
-                   store_free: int, epoch: int = 0) -> bytes:
-    return NODE_STAT_RESPONSE.pack(fields[0], fields[1], 0, epoch, fields[4],
-                                   0, 0, nodes, store_size, store_free)
 
 
 def pack_vdi_bitmap(vdi_ids) -> bytes:

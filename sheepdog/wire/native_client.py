@@ -142,12 +142,6 @@ class ClusterDefault(NamedTuple):
     block_size_shift: int
 
 
-class NodeStat(NamedTuple):
-    nodes: int
-    store_size: int
-    store_free: int
-
-
 def check_response(fields: tuple) -> None:
     """:raises SheepdogError: what the result code stands for"""
     if fields[native.RESULT]:
@@ -177,12 +171,6 @@ def read_cluster_default(fields: tuple) -> ClusterDefault:
     """:raises SheepdogError: what the result code stands for"""
     check_response(fields)
     return ClusterDefault(*_reread(native.CLUSTER_DEFAULT_RESPONSE, fields))
-
-
-def read_node_stat(fields: tuple) -> NodeStat:
-    """:raises SheepdogError: what the result code stands for"""
-    check_response(fields)
-    return NodeStat(*_reread(native.NODE_STAT_RESPONSE, fields))
 
 
 def _reread(form, fields):

@@ -163,7 +163,7 @@ class Network(Protocol):
 class File(Protocol):
     """An open file. ``pread``/``pwrite`` and the metadata calls go to the
     page cache, are short, and may be called in the loop; whatever may block
-    on the device is ``sync``/``sync_later``/``pread_later``."""
+    on the device is ``sync``/``sync_later``/``pread_cold``."""
 
     def pread(self, size: int, offset: int) -> bytes:
         """Up to ``size`` bytes; short only at the end of the file."""

@@ -17,9 +17,9 @@ from sheepdog.cmd.dog import tables
 from sheepdog.cmd.dog import unbuilt
 from sheepdog.cmd import exits
 from sheepdog.cmd.options import Option
-from sheepdog.cmd import redundancy
 from sheepdog.model import errors
 from sheepdog.model import limits
+from sheepdog.placement import redundancy
 
 STORES = ('plain',)
 

@@ -15,10 +15,10 @@ table. ``raw`` is for scripts: no header, single spaces, plain numbers."""
 
 import time
 
-from sheepdog.cmd import redundancy
 from sheepdog.cmd import states
 from sheepdog.cmd import words
 from sheepdog.model import sizes
+from sheepdog.placement import redundancy
 
 
 def _size(raw, value):
@@ -43,8 +43,8 @@ def cluster_info(info, raw, verbose):
     created = settings['created'] >> 32
     if verbose:
         yield fact('Cluster store: ', '%s with %s redundancy policy' % (
-            settings['store'], redundancy.show(settings['copies'],
-                                               settings['copy_policy'])))
+            settings['store'], redundancy.text_of(settings['copies'],
+                                                  settings['copy_policy'])))
         yield fact('Cluster vnodes strategy: ',
                    'fixed' if settings['fixed_vnodes'] else 'auto')
         yield fact('Cluster vnode mode: ', 'node')
@@ -146,7 +146,7 @@ def vdi_list(vdis, raw):
         yield ('  Name        Id    Size    Used  Shared    Creation time   '
                'VDI id  Copies  Tag   Block Size Shift')
     for vdi in vdis:
-        copies = redundancy.show(vdi['copies'], vdi['copy_policy'])
+        copies = redundancy.text_of(vdi['copies'], vdi['copy_policy'])
         mark = 's' if vdi['snapshot'] else 'c' if vdi['clone'] else ' '
         if raw:
             yield '%s %s %d %d %d %d %d %x %s %s %d' % (

@@ -20,10 +20,10 @@ from cliff import show
 
 from sheepdog.cmd import exits
 from sheepdog.cmd.manage import columns
-from sheepdog.cmd import redundancy
 from sheepdog.cmd import states
 from sheepdog.model import errors
 from sheepdog.model import limits
+from sheepdog.placement import redundancy
 
 
 class Show(show.ShowOne):
@@ -38,8 +38,8 @@ class Show(show.ShowOne):
             rows += [
                 ('created', columns.Time(settings['created'] >> 32)),
                 ('store', settings['store']),
-                ('redundancy', redundancy.show(settings['copies'],
-                                               settings['copy_policy'])),
+                ('redundancy', redundancy.text_of(settings['copies'],
+                                                  settings['copy_policy'])),
                 ('object_bytes', columns.Size(
                     1 << settings['block_size_shift'])),
                 ('strict', settings['strict']),

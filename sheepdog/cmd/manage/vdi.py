@@ -20,10 +20,10 @@ from cliff import show
 
 from sheepdog.cmd.manage import cluster
 from sheepdog.cmd.manage import columns
-from sheepdog.cmd import redundancy
 from sheepdog.cmd import words
 from sheepdog.model import errors
 from sheepdog.model import sizes
+from sheepdog.placement import redundancy
 
 
 class List(lister.Lister):
@@ -42,7 +42,7 @@ class List(lister.Lister):
                      '%06x' % vdi['vdi_id'], columns.Size(vdi['size']),
                      columns.Size(vdi['used']), columns.Size(vdi['shared']),
                      columns.Time(vdi['created']),
-                     redundancy.show(vdi['copies'], vdi['copy_policy']))
+                     redundancy.text_of(vdi['copies'], vdi['copy_policy']))
                     for vdi in self.app.client.vdis.list(parsed_args.name)]
 
 

@@ -189,7 +189,7 @@ class Facts:
     async def copies(self) -> dict:
         """Which objects this sheep has, and how it stands with each copy:
         ``whole`` and ``partial`` are base64 of the structures above.
-        ``is_whole_view``: nothing changed while it was looked at."""
+        ``is_settled``: nothing changed while it was looked at."""
         sheep = self.sheep
         cluster = sheep.cluster
         view = cluster.view

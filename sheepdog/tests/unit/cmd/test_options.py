@@ -10,13 +10,12 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Tests of sheepdog.cmd.options, exits and redundancy."""
+"""Tests of sheepdog.cmd.options and exits."""
 
 import unittest
 
 from sheepdog.cmd import exits
 from sheepdog.cmd import options
-from sheepdog.cmd import redundancy
 from sheepdog.model import errors
 
 SOME = (options.Option('f', 'flag-one', 'a flag'),
@@ -77,19 +76,3 @@ class ExitsTest(unittest.TestCase):
         self.assertEqual(1, exits.code_of(RuntimeError()))
         self.assertEqual(2, exits.code_of(errors.ChecksumError()))
         self.assertEqual(2, exits.code_of(errors.NotServing()))
-
-
-class RedundancyTest(unittest.TestCase):
-    def test_parse_and_show(self):
-        for text, copies, policy in (
-                ('1', 1, 0), ('31', 31, 0), ('4:2', 6, 0x22),
-                ('2:1', 3, 0x11), ('16:15', 31, 0x8f)):
-            self.assertEqual((copies, policy), redundancy.parse(text))
-            self.assertEqual(text, redundancy.show(copies, policy))
-
-    def test_refused(self):
-        for text in ('', '0', '32', '-1', '3:1', '4:0', '4:16', '4:', 'x',
-                     '1.5', '4:2:1'):
-            with self.subTest(text):
-                self.assertRaises(errors.InvalidParameters,
-                                  redundancy.parse, text)

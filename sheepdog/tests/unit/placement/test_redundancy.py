@@ -37,6 +37,8 @@ class RedundancyTest(unittest.TestCase):
         self.assertEqual('4:2', redundancy.text_of(*policy))
         self.assertEqual((31, 0x8F), redundancy.parse('16:15'))
         self.assertEqual((3, 0x11), redundancy.parse('2:1'))
+        self.assertEqual((1, 0), redundancy.parse('1'))
+        self.assertEqual((31, 0), redundancy.parse('31'))
 
     def test_refused(self):
         for text in ('', '0', '32', '-1', '+3', ' 3', '3.0', 'x', '٣', ':',

@@ -56,7 +56,6 @@ class FramingTest(unittest.TestCase):
     def test_forms_have_the_header_s_length(self):
         for form in (native.REQUEST, native.VDI_REQUEST, native.RESPONSE,
                      native.OBJECT_RESPONSE, native.VDI_RESPONSE,
-                     native.NODE_STAT_RESPONSE,
                      native.CLUSTER_DEFAULT_RESPONSE):
             self.assertEqual(48, form.size)
 
@@ -441,18 +440,11 @@ class AnswerTest(unittest.TestCase):
             client.ClusterDefault(3, 0x22, 22),
             client.read_cluster_default(one_response(data)[0]))
 
-    def test_node_stat(self):
-        data = native.pack_node_stat(self.request, 5, 1 << 40, 1 << 39)
-        self.assertEqual((0, 5, 1 << 40, 1 << 39),
-                         struct.unpack_from('<II8xQQ', data, 16))
-        self.assertEqual(client.NodeStat(5, 1 << 40, 1 << 39),
-                         client.read_node_stat(one_response(data)[0]))
-
     def test_failures(self):
         fields, _ = one_response(
             native.pack_error(self.request, errors.NoVdi('x')))
         for read in (client.check_response, client.read_vdi_answer,
-                     client.read_cluster_default, client.read_node_stat):
+                     client.read_cluster_default):
             with self.assertRaises(errors.NoVdi):
                 read(fields)
 
