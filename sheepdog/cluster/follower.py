@@ -217,6 +217,7 @@ class Follower:
                for record in records):
             return False
         known = {record.sequence: record.term for record in self._ledger.tail}
+        known[state.sequence] = state.term
         return all(known.get(record.sequence, record.term) == record.term
                    for record in records)
 

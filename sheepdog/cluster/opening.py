@@ -167,14 +167,20 @@ class Opening:
             return False
         self._sequencer.begin(state, views, (
             answer.incarnation for answer in found.standing))
-        # What one has already goes to all.
-        await self._sequencer.catch_up({
-            answer.incarnation: {
-                'kind': 'events', 'records': messages.pack_records(
-                    [record for record in tail
-                     if record.sequence > answer.position[1]])}
-            for answer in found.standing
-            if answer.position < state.position})
+        # What one has already goes to all, from the last record that the
+        # other has on: if that is another one, it says so.
+        sendings = {}
+        for answer in found.standing:
+            if answer.position < state.position:
+                records = [record for record in tail
+                           if record.sequence >= answer.position[1]]
+                if not records:
+                    self._sequencer.drop(answer.incarnation)
+                    continue
+                sendings[answer.incarnation] = {
+                    'kind': 'events',
+                    'records': messages.pack_records(records)}
+        await self._sequencer.catch_up(sendings)
         if prepared is not None:
             await self._sequencer.prepare_again(prepared.view,
                                                 state.created)

@@ -101,11 +101,16 @@ class Sequencer:
         for incarnation, outcome in outcomes.items():
             if outcome is delivery_module.Outcome.DONE:
                 continue
-            self.standing.discard(incarnation)
             if outcome is delivery_module.Outcome.REFUSED:
-                self._delivery.fence(incarnation, 'its history differs')
+                self.drop(incarnation)
+            self.standing.discard(incarnation)
         if not self.standing:
             raise LostMembers()
+
+    def drop(self, incarnation: str) -> None:
+        """Its history is another one, or too old to be continued."""
+        self.standing.discard(incarnation)
+        self._delivery.fence(incarnation, 'its history differs')
 
     async def prepare(self, view: view_model.View, created: int) -> list:
         """Freeze the members of a next view. Returns who did not agree; if

@@ -183,6 +183,29 @@ class NonsenseTest(unittest.TestCase):
         self.net.run_until(self.net.is_settled, what='it joins again')
         self.assertEqual([], self.net.simulation.errors())
 
+    def test_a_record_of_nobody(self):
+        """Somebody makes one up, for one sheep only, and calls itself the
+        next leader: whose history differs begins anew."""
+        for node in self.net.nodes.values():
+            with self.subTest(node.name):
+                cluster = node.cluster
+                term = cluster.explain()['term'] + 1
+                answer = self.tell(node, {
+                    'kind': 'events', 'to': cluster.incarnation,
+                    'term': term, 'leader': 'n9.1',
+                    'records': [list(cluster.state.next_record(
+                        term, 0.0, {'kind': 'resume'}))]})
+                self.assertEqual({'ok': True}, answer)
+                # At the same place as the one that the leader adds now.
+                self.net.result(self.leader, 'create', {
+                    'name': 'of %s' % node.name})
+                self.net.run_until(
+                    lambda: self.net.is_settled() and len({
+                        one.cluster.state.position for one
+                        in self.net.nodes.values()}) == 1,
+                    what='all agree')
+                self.assertEqual([], self.net.simulation.errors())
+
     def test_messages_that_make_no_sense(self):
         state = self.follower.cluster.state.to_dict()
         sync = {'views': [], 'cold': False, 'clean': False}
