@@ -207,6 +207,11 @@ class Greeting:
             access.check_encrypted(self._connection)
             keyring = access.keyring()
             is_due = access.is_proof_due(self._connection, hello.role)
+            if is_due and self._connection.is_local and (
+                    not hello.offers_proof):
+                raise errors.AccessRefused(
+                    '%s; user %s is none of [security] trusted_uids' % (
+                        hello_module.NO_KEY, self._connection.peer_uid))
             if keyring is not None and (hello.offers_proof or is_due):
                 return hello.challenge(keyring, server.world.random.token(
                     hello_module.NONCE_BYTES))
