@@ -99,6 +99,10 @@ def values(conf):
                          else conf[option.dest])
             except ValueError as exc:
                 raise _refusal(group_name, option.dest, exc) from None
+            except (cfg.Error, RecursionError) as exc:
+                # "$name" stands for the value of another option.
+                raise _refusal(group_name, option.dest, '%s (a "$" that '
+                               'is meant is written "$$")' % exc) from None
             yield group_name, option, value, _source(conf, group_name,
                                                      option)
 

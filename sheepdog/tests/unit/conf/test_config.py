@@ -89,6 +89,15 @@ class ConfigTest(unittest.TestCase):
             config.override(config.new_config([]), '', 'port', 'x')
         self.assertEqual("port: 'x' is not a number", str(caught.exception))
 
+    def test_a_dollar(self):
+        for url in ('$zookeeper:a:2181', '$url', '${cluster.url}'):
+            with self.subTest(url):
+                told = self.refusal('[cluster]\nurl = %s\n' % url)
+                self.assertIn('cluster.url', told)
+                self.assertIn('"$$"', told)
+        conf = config.new_config([self.file('[cluster]\nurl = a$$b\n')])
+        self.assertEqual('a$b', conf.cluster.url)
+
     def test_default_file(self):
         path = self.file('[DEFAULT]\nport = 7005\n')
         with mock.patch.object(config, 'DEFAULT_FILE', path):
