@@ -19,6 +19,7 @@ fit for CI. For longer runs atheris takes its place, which follows coverage.
 import contextlib
 import dataclasses
 import gc
+import json
 import random
 import resource
 import signal
@@ -241,9 +242,49 @@ class Mutator:
                 end += 1
             data[start:end] = self._random.choice(_WORDS)
 
+    def _json(self, data):
+        """Something else at one place of one JSON object; what is around it
+        stays as it is."""
+        starts = [place for place in range(min(len(data), 8192))
+                  if data[place:place + 2] == b'{"']
+        if not starts:
+            return
+        start = self._random.choice(starts)
+        try:
+            message, size = _DECODER.raw_decode(
+                data[start:].decode('latin-1'))
+        except (ValueError, RecursionError):
+            return
+        places = list(_places(message))
+        container, key = self._random.choice(places)
+        action = self._random.random()
+        if action < 0.7:
+            container[key] = self._random.choice(_ODD)
+        elif action < 0.85:
+            other, name = self._random.choice(places)
+            container[key] = json.loads(json.dumps(other[name]))
+        else:
+            del container[key]
+        data[start:start + size] = json.dumps(
+            message, separators=(',', ':')).encode()
 
+
+def _places(container):
+    """(container, key or index) of everything below."""
+    for key, value in (container.items() if isinstance(container, dict)
+                       else enumerate(container)):
+        yield container, key
+        if isinstance(value, (dict, list)):
+            yield from _places(value)
+
+
+_DECODER = json.JSONDecoder()
+_ODD = (None, True, False, -1, 0, 1, 7, 1 << 31, 1 << 32, 1 << 53, 1 << 62,
+        (1 << 63) - 1, (1 << 64) - 1, 1 << 64, 0.5, -0.0, 1e300, '', 'x', '0',
+        'x' * 300, '\0', '\ud800', '../x', [], {}, [0], ['x'], [[]],
+        {'x': 1}, [None] * 50)
 _MUTATIONS = (Mutator._flip, Mutator._byte, Mutator._number, Mutator._number,
               Mutator._nudge, Mutator._insert, Mutator._delete,
               Mutator._double, Mutator._cut, Mutator._splice,
               Mutator._append, Mutator._word, Mutator._digits,
-              Mutator._value)
+              Mutator._value, Mutator._json, Mutator._json, Mutator._json)

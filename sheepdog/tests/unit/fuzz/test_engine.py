@@ -19,7 +19,10 @@ from unittest import mock
 
 from fuzz import engine
 from fuzz import registry
+from sheepdog.cluster import decisions
 from sheepdog.cluster import ledger
+from sheepdog.cluster import messages
+from sheepdog.faces.native import arguments
 from sheepdog.model import inode
 from sheepdog.peer import answers
 from sheepdog.store import replay
@@ -125,6 +128,33 @@ class BiteTest(unittest.TestCase):
         with mock.patch.object(ledger, '_MALFORMED', ()):
             self.assertIsNotNone(found('cluster-snapshot'))
             self.assertIsNotNone(found('cluster-log'))
+
+    def test_a_cluster_that_falls_apart(self):
+        """Nothing raises where it is noticed: no member takes a record
+        whose operation is named by a number."""
+        target = TARGETS['whole-sheep']
+        data = (target.corpus / 'found-operation-id').read_bytes()
+        with mock.patch.object(messages, 'check_operation',
+                               lambda operation: None), \
+                mock.patch.object(arguments, 'type_of',
+                                  lambda parameter: None):
+            finding = engine.run_one(target, data)
+        self.assertIn('it lost its place', str(finding))
+        self.assertIsNone(engine.run_one(target, data))
+
+    def test_a_task_that_fails(self):
+        target = TARGETS['whole-sheep']
+        data = (target.corpus / 'found-copies').read_bytes()
+        settings = decisions.format_settings
+
+        def unchecked(fields, *more):
+            return fields.get('copies', 0) > 0 and settings(fields, *more)
+
+        with mock.patch.object(decisions, 'format_settings', unchecked), \
+                mock.patch.object(arguments, 'type_of',
+                                  lambda parameter: None):
+            finding = engine.run_one(target, data)
+        self.assertIn('TypeError', str(finding))
 
     def test_a_ragged_answer(self):
         with mock.patch.object(answers, '_unpack_all',
