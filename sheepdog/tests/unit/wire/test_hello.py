@@ -275,9 +275,10 @@ class RefusalTest(unittest.TestCase):
     @hypothesis.given(strategies.dictionaries(
         strategies.sampled_from(('nonce', 'keys', 'incarnation')),
         strategies.recursive(
-            strategies.none() | strategies.integers() | strategies.text(
-                max_size=70), lambda inner: strategies.lists(
-                    inner, max_size=9), max_leaves=9)))
+            strategies.none() | strategies.integers(-2 ** 63, 2 ** 64 - 1)
+            | strategies.text(max_size=70),
+            lambda inner: strategies.lists(inner, max_size=9),
+            max_leaves=9)))
     @hypothesis.settings(deadline=None, max_examples=100)
     def test_nonsense_is_refused_in_order(self, fields):
         server = hello.ServerHello('theirs.2')

@@ -28,7 +28,7 @@ u64 = strategies.integers(0, 0xFFFFFFFFFFFFFFFF)
 opcodes = strategies.integers(0x80, 0xFF)
 payloads = strategies.binary(max_size=50)
 jsons = strategies.dictionaries(strategies.text(max_size=5), strategies.one_of(
-    strategies.integers(-2 ** 63, 2 ** 64), strategies.text(max_size=5),
+    strategies.integers(-2 ** 63, 2 ** 64 - 1), strategies.text(max_size=5),
     strategies.booleans(), strategies.none(),
     strategies.lists(u32, max_size=3)), max_size=4)
 
@@ -116,6 +116,11 @@ class JsonTest(unittest.TestCase):
             self.assertIsInstance(peer.unpack_json(data), dict)
         except errors.InvalidParameters:
             pass
+
+    def test_numbers_beyond_64_bits(self):
+        for number in -2 ** 63 - 1, 2 ** 64:
+            with self.assertRaises(errors.InvalidParameters):
+                peer.unpack_json(peer.pack_json({'a': number}))
 
     def test_refused(self):
         for data in (b'', b'[]', b'1', b'{', b'\xff', b'{"a":' + b'9' * 5000,
