@@ -34,7 +34,7 @@ from sheepdog.world import futures
 LOG = logging.getLogger(__name__)
 
 
-class Announcement(futures.Outcome):
+class Announcement(futures.Awaited):
     """``decide(state)`` → (event, result) when its turn comes; ends with
     the result."""
 
@@ -76,16 +76,16 @@ class Desk:
 
         :raises SheepdogError: why it failed
         """
-        outcome = self._pending.get(operation)
-        if outcome is None:
-            outcome = self._pending[operation] = futures.Outcome()
+        awaited = self._pending.get(operation)
+        if awaited is None:
+            awaited = self._pending[operation] = futures.Awaited()
             if kind in decisions.UNORDERED:
                 self._world.spawn(self._one(operation, kind, arguments,
-                                            outcome), kind)
+                                            awaited), kind)
             else:
-                self._queue.append((operation, kind, arguments, outcome))
+                self._queue.append((operation, kind, arguments, awaited))
                 self._asked.set()
-        return await asyncio.shield(outcome.future)
+        return await asyncio.shield(awaited.future)
 
     def is_pending(self, operation: str) -> bool:
         return operation in self._pending
@@ -104,8 +104,8 @@ class Desk:
         """Whoever still waits asks the next leader."""
         pending, self._pending = self._pending, {}
         self._queue.clear()
-        for outcome in pending.values():
-            outcome.fail(errors.NotServing('the leader has changed'))
+        for awaited in pending.values():
+            awaited.fail(errors.NotServing('the leader has changed'))
 
     async def _next(self) -> None:
         """The next operation that does I/O; or all up to it that do none,
@@ -121,7 +121,7 @@ class Desk:
         await asyncio.gather(*(self._one(*item) for item in batch))
 
     async def _one(self, operation: str, kind: str, arguments: dict,
-                   outcome: futures.Outcome) -> None:
+                   awaited: futures.Awaited) -> None:
         try:
             if kind in decisions.KINDS:
                 announcement = Announcement(
@@ -136,9 +136,9 @@ class Desk:
             self._announce(announcement)
             result = await announcement.future
         except errors.SheepdogError as error:
-            outcome.fail(error)
+            awaited.fail(error)
         else:
-            outcome.succeed(result)
+            awaited.succeed(result)
         finally:
             self._pending.pop(operation, None)
 

@@ -56,7 +56,7 @@ SNAPSHOTS_AFTER_CLAIM = 3
 may come twice; the third is later for certain."""
 
 
-class Request(futures.Outcome):
+class Request(futures.Awaited):
     """A format or a forced recovery that somebody waits for."""
 
     def __init__(self, operation: str, kind: str, arguments: dict):

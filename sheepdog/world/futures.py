@@ -27,7 +27,7 @@ def settle(future: asyncio.Future, error: Optional[BaseException],
         future.set_result(result)
 
 
-class Outcome:
+class Awaited:
     """What something ends with, for whoever waits; nobody need wait."""
 
     def __init__(self):

@@ -18,6 +18,7 @@
 import asyncio
 import logging
 import os
+import pathlib
 import sys
 
 from sheepdog.cmd import options
@@ -45,9 +46,10 @@ class FakeSheep:
             raise OSError(28, 'No space left on device', '/somewhere')
         if self.mode == 'die':
             os._exit(9)
-        if self.mode == 'hang':
-            await asyncio.sleep(3600)
         os.makedirs(self.settings.meta, exist_ok=True)
+        if self.mode == 'hang':
+            pathlib.Path(self.settings.meta, 'hangs').touch()
+            await asyncio.sleep(3600)
         self.server = await asyncio.start_server(
             lambda reader, writer: writer.close(), '127.0.0.1',
             self.settings.port)

@@ -314,8 +314,7 @@ class BackgroundTest(DaemonCase):
         process = subprocess.Popen(
             self.command('hang'), stderr=subprocess.PIPE, text=True)
         try:
-            self.await_true(lambda: self.pidfile.read_text())
-            time.sleep(0.5)
+            self.await_true((self.meta / 'hangs').exists)
             process.send_signal(signal.SIGINT)
             _none, complaint = process.communicate(timeout=WAIT_SECONDS)
         finally:
@@ -347,8 +346,7 @@ class ForegroundTest(DaemonCase):
         process = subprocess.Popen(self.command('hang', '-f'),
                                    stderr=subprocess.PIPE, text=True)
         try:
-            self.await_true(lambda: self.pidfile.read_text())
-            time.sleep(0.5)
+            self.await_true((self.meta / 'hangs').exists)
             process.send_signal(signal.SIGTERM)
             _none, complaint = process.communicate(timeout=WAIT_SECONDS)
         finally:

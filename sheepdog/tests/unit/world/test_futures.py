@@ -17,29 +17,29 @@ import unittest
 from sheepdog.world import futures
 
 
-class OutcomeTest(unittest.IsolatedAsyncioTestCase):
+class AwaitedTest(unittest.IsolatedAsyncioTestCase):
 
     async def test_the_first_end_counts(self):
-        outcome = futures.Outcome()
-        outcome.succeed(1)
-        outcome.succeed(2)
-        outcome.fail(OSError())
-        self.assertEqual(1, await outcome.future)
+        awaited = futures.Awaited()
+        awaited.succeed(1)
+        awaited.succeed(2)
+        awaited.fail(OSError())
+        self.assertEqual(1, await awaited.future)
 
     async def test_a_failure_is_raised(self):
-        outcome = futures.Outcome()
-        outcome.fail(OSError())
+        awaited = futures.Awaited()
+        awaited.fail(OSError())
         with self.assertRaises(OSError):
-            await outcome.future
+            await awaited.future
 
     async def test_nobody_need_wait(self):
         complaints = []
         asyncio.get_running_loop().set_exception_handler(
             lambda loop, context: complaints.append(context))
-        gone = futures.Outcome()
+        gone = futures.Awaited()
         gone.future.cancel()
         gone.fail(OSError())
-        futures.Outcome().fail(OSError())
+        futures.Awaited().fail(OSError())
         await asyncio.sleep(0)
         gc.collect()
         self.assertEqual([], complaints)
