@@ -18,7 +18,6 @@ import subprocess
 
 from sheepdog.tests.functional import harness
 
-PROGRAMS = ('tgtd', 'tgtadm')
 CONTROL_DIRECTORY = pathlib.Path('/var/run/tgtd')
 
 

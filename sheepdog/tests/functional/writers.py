@@ -215,7 +215,6 @@ class NbdWriter(Writer):
         self.addresses = collections.deque(addresses)
         self.name = name
         self.fua = fua
-        self.served_by = None
 
     def go(self):
         again = []
@@ -226,7 +225,6 @@ class NbdWriter(Writer):
             except (OSError, nbd_client.NbdRefused) as exc:
                 self._note(exc)
                 continue
-            self.served_by = self.addresses[0]
             under_way = {}
             try:
                 with client:
@@ -240,7 +238,6 @@ class NbdWriter(Writer):
         return [block for block, _write in under_way.values()]
 
     def _note(self, exc):
-        self.served_by = None
         self.troubles.append('%s: %r' % (self.addresses[0], exc))
         self.addresses.rotate(-1)
         time.sleep(0.1)

@@ -343,13 +343,6 @@ class Flock:
                 return sheep
         return None
 
-    def oid_ordered_by(self, sheep, vdi_id=1, start=0):
-        for index in range(start, start + 10000):
-            oid = vdi_id << 32 | index
-            if self.orderer(oid) is sheep:
-                return oid
-        raise AssertionError('no such object')
-
     def oid_held_by(self, *sheep, vdi_id=1):
         """An object with just these targets, in this order."""
         for index in range(10000):

@@ -153,7 +153,6 @@ class Listener:
 
     def __init__(self, node: 'Node'):
         self._node = node
-        self.is_frozen = True
         self.life = None
         self.shutdowns = 0
 
@@ -167,10 +166,9 @@ class Listener:
         return self.life
 
     def on_freeze(self):
-        self.is_frozen = True
+        pass
 
     def on_view(self, old, new, cold):
-        self.is_frozen = False
         node = self._node
         life = self._live()
         state = node.cluster.state
@@ -183,8 +181,6 @@ class Listener:
 
     def on_event(self, event):
         state = self._node.cluster.state
-        if event['kind'] == 'resume':
-            self.is_frozen = False
         self._live().told.append(
             (state.sequence, state.term, json.dumps(event, sort_keys=True)))
 
