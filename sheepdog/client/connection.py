@@ -148,20 +148,22 @@ class Connection:
         :raises AccessRefused: one side has not the key that the other wants
         :raises SheepdogError: it does not welcome us
         """
-        self = cls(connect(address, connect_timeout, tls), address, timeout)
+        sock = connect(address, connect_timeout, tls)
+        self = cls(sock, address, timeout)
         self._needs_seal = tls is None and not address.path
         try:
-            self._greet(min(timeout, connect_timeout), keyring)
+            self._greet(min(timeout, connect_timeout), keyring,
+                        sock.binding if tls and not address.path else b'')
         except BaseException:
             self.close()
             raise
         return self
 
-    def _greet(self, timeout, keyring):
+    def _greet(self, timeout, keyring, bound):
         hello = hello_module.ClientHello(
             'tool', keyring=keyring,
             nonce=os.urandom(hello_module.NONCE_BYTES),
-            is_proof_due=not self.address.path)
+            is_proof_due=not self.address.path, bound=bound)
         payload = hello.opening
         try:
             while payload is not None:

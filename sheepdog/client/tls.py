@@ -24,6 +24,7 @@ import threading
 
 from sheepdog.model import errors
 from sheepdog.model import pem
+from sheepdog.wire import hello
 
 PIECE_BYTES = 64 << 10
 
@@ -48,11 +49,18 @@ class ClientTls:
 
     def __init__(self, files: pem.TlsFiles):
         self._context = context_of(files)
+        try:
+            with open(files.certificate, encoding='ascii',
+                      errors='replace') as file:
+                self._certificate = pem.first(file.read())
+        except (OSError, ValueError) as error:
+            raise TlsRefused('%s cannot be used: %s' % (
+                files.certificate, error)) from None
 
     def wrap(self, sock, name) -> 'TlsSocket':
         """See ``TlsSocket``; closes the socket where it raises."""
         try:
-            return TlsSocket(sock, self._context, name)
+            return TlsSocket(sock, self._context, name, self._certificate)
         except BaseException:
             sock.close()
             raise
@@ -82,9 +90,13 @@ def _no_password():
 
 class TlsSocket:
     """Over a connected socket. Its methods are those of a socket that does
-    not block."""
+    not block.
 
-    def __init__(self, sock, context: ssl.SSLContext, name):
+    :ivar binding: of the certificates of both, see ``wire.hello``
+    """
+
+    def __init__(self, sock, context: ssl.SSLContext, name,
+                 certificate: bytes = b''):
         """Shakes hands, within the socket's time limit.
 
         :raises TlsRefused: one side does not believe the other
@@ -104,6 +116,8 @@ class TlsSocket:
             raise TlsRefused('%s shows a certificate that is not to be '
                              'believed: %s' % (name, exc.verify_message)
                              ) from None
+        self.binding = hello.binding(
+            certificate, self._object.getpeercert(True) or b'')
 
     def fileno(self) -> int:
         return self._socket.fileno()

@@ -10,9 +10,26 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Where certificates are."""
+"""Where certificates are, and what is in their files."""
 
+import base64
+import re
 import typing
+
+_FIRST = re.compile('-----BEGIN (?:X509 )?CERTIFICATE-----(.*?)'
+                    '-----END (?:X509 )?CERTIFICATE-----', re.DOTALL)
+
+
+def first(text: str) -> bytes:
+    """The first certificate (DER) in the text of a PEM file: whose file it
+    is; those behind it are between it and the authority.
+
+    :raises ValueError: there is none
+    """
+    found = _FIRST.search(text)
+    if found is None:
+        raise ValueError('it has no CERTIFICATE')
+    return base64.b64decode(found.group(1))
 
 
 class TlsFiles(typing.NamedTuple):

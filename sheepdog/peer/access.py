@@ -26,6 +26,7 @@ from sheepdog.model import errors
 from sheepdog.model import keys as keys_model
 from sheepdog.model import networks
 from sheepdog.model import pem
+from sheepdog.wire import hello
 from sheepdog.world import refusals
 
 LOG = logging.getLogger(__name__)
@@ -167,6 +168,15 @@ def needs_seal(connection) -> bool:
     """Do frames need a code against changes on their way? Not where the
     kernel carries them, nor where TLS protects them already."""
     return not (connection.is_local or connection.is_encrypted)
+
+
+def binding_of(connection, is_server: bool) -> bytes:
+    """What the proof of the key is bound to; b'' in clear."""
+    if not connection.is_encrypted:
+        return b''
+    ours, theirs = connection.certificates
+    return hello.binding(theirs, ours) if is_server else hello.binding(
+        ours, theirs)
 
 
 def source_of(connection) -> str:

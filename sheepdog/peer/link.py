@@ -242,7 +242,8 @@ class Link:
             'peer', self.ours, self.meant, keyring,
             self.world.random.token(hello_module.NONCE_BYTES)
             if keyring is not None else b'',
-            self._access.must_servers_prove, self._lane)
+            self._access.must_servers_prove, self._lane,
+            access_module.binding_of(connection, False))
         payload = hello.opening
         while payload is not None:
             if self._connection is not connection or connection is None:

@@ -202,7 +202,8 @@ class Greeting:
             answer = self._hello.check(payload, tag)
         else:
             self._hello = hello = hello_module.ServerHello(
-                server.cluster.incarnation)
+                server.cluster.incarnation,
+                access_module.binding_of(self._connection, True))
             hello.open(payload)
             access.check_encrypted(self._connection)
             keyring = access.keyring()

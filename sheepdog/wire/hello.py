@@ -30,7 +30,11 @@ and there are two rounds::
     server  proof = HMAC(key, "server", transcript, tag), tag
 
 The transcript is a hash of the first two payloads as they were sent, byte by
-byte: whatever is changed in them, the proofs are wrong. The server proves
+byte: whatever is changed in them, the proofs are wrong. Under TLS both say
+``binding`` ("certificates") besides, and the transcript goes on with the
+hashes of the certificates that both have seen, the client's first: somebody
+in between who has another certificate of the same authority cannot pass the
+proofs on. The server proves
 itself last, so that a stranger learns nothing made with the key. The keys of
 the seals (``wire.seal``), one for each direction, are made from key and
 transcript in the same way. HMAC and hash are SHA-256; each use has a label of
@@ -56,13 +60,27 @@ _SERVER_PROOF = b'sheepdog server proof 1\0'
 _CLIENT_SEAL = b'sheepdog client seal 1\0'
 _SERVER_SEAL = b'sheepdog server seal 1\0'
 
+_BINDING = 'certificates'
+
+NOT_BOUND = ('under TLS the proof of the cluster key is bound to both '
+             'certificates, and the other side says nothing of that: it is '
+             'of an earlier release')
+BOUND = ('the other side speaks under TLS, and here it arrives in clear: '
+         'there is somebody in between')
+
 NO_KEY = ('this sheep asks for proof of the cluster key, and none was '
           'offered')
 
 
-def transcript(opening: bytes, challenge: bytes) -> bytes:
+def binding(client: bytes, server: bytes) -> bytes:
+    """Of the certificates (DER) that both sides have shown."""
+    return hashlib.sha256(client).digest() + hashlib.sha256(server).digest()
+
+
+def transcript(opening: bytes, challenge: bytes, bound: bytes = b'') -> bytes:
+    """``bound``: see ``binding``; b'' in clear."""
     digest = hashlib.sha256(_TRANSCRIPT)
-    for payload in opening, challenge:
+    for payload in (opening, challenge, bound)[:3 if bound else 2]:
         digest.update(len(payload).to_bytes(8, 'little'))
         digest.update(payload)
     return digest.digest()
@@ -83,6 +101,15 @@ def _read(payload) -> dict:
             'a HELLO of %d bytes is over the limit of %d' % (
                 len(payload), limits.HELLO_MAX_BYTES))
     return wire.unpack_json(payload)
+
+
+def _check_binding(message, bound: bytes) -> None:
+    """:raises AccessRefused: both must, or none"""
+    is_offered = message.get('binding') == _BINDING
+    if bound and not is_offered:
+        raise errors.AccessRefused(NOT_BOUND)
+    if is_offered and not bound:
+        raise errors.AccessRefused(BOUND)
 
 
 def _bytes_of(message, name, size) -> bytes:
@@ -106,6 +133,7 @@ class ClientHello:
     :param nonce: fresh from the world, ``NONCE_BYTES``
     :param is_proof_due: the server must know the key as well (if we do).
         Not so on a unix socket, which says whose it is.
+    :param bound: under TLS, see ``binding``
     :ivar incarnation: who answered
     :ivar tag: for all frames to come
     :ivar seals: keys of ``wire.seal``, ours and theirs; None without proof
@@ -113,12 +141,14 @@ class ClientHello:
 
     def __init__(self, role: str, incarnation: str = '', meant: str = '',
                  keyring=None, nonce: bytes = b'', is_proof_due=True,
-                 lane: str = ''):
+                 lane: str = '', bound: bytes = b''):
         message = {'protocol': wire.VERSION, 'role': role,
                    'incarnation': incarnation, 'for': meant, 'lane': lane}
         if keyring is not None:
             assert len(nonce) == NONCE_BYTES, 'a nonce of %d' % len(nonce)
             message.update(nonce=nonce.hex(), keys=keyring.ids)
+            if bound:
+                message['binding'] = _BINDING
         self.opening = wire.pack_json(message)
         self.incarnation = ''
         self.tag = 0
@@ -126,6 +156,7 @@ class ClientHello:
         self._meant = meant
         self._keyring = keyring
         self._is_proof_due = is_proof_due and keyring is not None
+        self._bound = bound
         self._key = None
         self._said = b''
 
@@ -165,7 +196,8 @@ class ClientHello:
                                               NONCE_BYTES):
             raise errors.AccessRefused('it answers with a key that was not '
                                        'offered')
-        self._said = transcript(self.opening, bytes(payload))
+        _check_binding(message, self._bound)
+        self._said = transcript(self.opening, bytes(payload), self._bound)
         return wire.pack_json({
             'proof': _code(self._key, _CLIENT_PROOF, self._said).hex()})
 
@@ -195,18 +227,21 @@ class ServerHello:
     (who asks may, without proof) or ``challenge`` and ``check``.
 
     :param incarnation: ours
+    :param bound: under TLS, see ``binding``
     :ivar role, incarnation, lane: of who asks
     :ivar key_id: of the key that was proved; '' for none
     :ivar seals: keys of ``wire.seal``, ours and theirs; None without proof
     """
 
-    def __init__(self, incarnation: str):
+    def __init__(self, incarnation: str, bound: bytes = b''):
         self.role = ''
         self.incarnation = ''
         self.lane = ''
         self.key_id = ''
         self.seals = None
         self._ours = incarnation
+        self._bound = bound
+        self._message = {}
         self._opening = b''
         self._nonce = b''
         self._offered = ()
@@ -229,6 +264,7 @@ class ServerHello:
         self.role = role
         self.incarnation = str(message.get('incarnation', ''))
         self.lane = str(message.get('lane', ''))
+        self._message = message
         self._opening = bytes(payload)
         self._nonce = _bytes_of(message, 'nonce', NONCE_BYTES)
         offered = message.get('keys')
@@ -257,10 +293,13 @@ class ServerHello:
                 'none of the cluster keys that were offered is accepted '
                 'here: their ids are %s' % ', '.join(
                     repr(key_id)[:20] for key_id in self._offered))
-        challenge = wire.pack_json({
-            'incarnation': self._ours, 'nonce': nonce.hex(),
-            'key': self._key.id})
-        self._said = transcript(self._opening, challenge)
+        _check_binding(self._message, self._bound)
+        message = {'incarnation': self._ours, 'nonce': nonce.hex(),
+                   'key': self._key.id}
+        if self._bound:
+            message['binding'] = _BINDING
+        challenge = wire.pack_json(message)
+        self._said = transcript(self._opening, challenge, self._bound)
         return challenge
 
     def check(self, payload, tag: int) -> bytes:

@@ -72,6 +72,14 @@ class Connection(Protocol):
     """True once TLS is in force: from the first byte on that ``received``
     is given, or from where ``start_tls`` was called."""
 
+    certificates: tuple
+    """Under TLS: what we have shown and what the other side has, DER; b''
+    where it showed none. (Not to be asked for once it is closed.)"""
+
+    peer_names: tuple
+    """Common name and alternative names (DNS, URI, email) of the other
+    side's certificate, if it had to show one of ours; else none."""
+
     def send(self, *buffers) -> None:
         """Queue buffers, in order. A no-op once the connection is lost."""
 

@@ -42,11 +42,11 @@ class Tls:
         self._seen = self._look()
         self._load()
 
-    def server_context(self) -> ssl.SSLContext:
+    def server_context(self) -> 'Context':
         self.refresh()
         return self._server
 
-    def client_context(self) -> ssl.SSLContext:
+    def client_context(self) -> 'Context':
         self.refresh()
         return self._client
 
@@ -89,9 +89,28 @@ def _stamp(path: str):
             status.st_mtime_ns, status.st_ctime_ns)
 
 
-def _context(files: pem.TlsFiles, protocol) -> ssl.SSLContext:
+class Context(ssl.SSLContext):
+    """:ivar certificate: what we show, DER"""
+
+    certificate = b''
+
+    def load_own(self, files: pem.TlsFiles) -> None:
+        """:raises ValueError, OSError, ssl.SSLError: a file cannot be used
+        """
+        self.certificate = _first_of(files.certificate)
+        self.load_cert_chain(files.certificate, files.key, _no_password)
+        if _first_of(files.certificate) != self.certificate:
+            raise ValueError('it is just being replaced')
+
+
+def _first_of(path: str) -> bytes:
+    with open(path, encoding='ascii', errors='replace') as file:
+        return pem.first(file.read())
+
+
+def _context(files: pem.TlsFiles, protocol) -> Context:
     """:raises TlsRefused: a file cannot be used"""
-    context = ssl.SSLContext(protocol)
+    context = Context(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= (ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION |
                         ssl.OP_NO_TICKET)
@@ -101,7 +120,7 @@ def _context(files: pem.TlsFiles, protocol) -> ssl.SSLContext:
         if path and not os.access(path, os.R_OK):
             raise TlsRefused('%s cannot be read' % path)
     try:
-        context.load_cert_chain(files.certificate, files.key, _no_password)
+        context.load_own(files)
     except (ssl.SSLError, OSError, ValueError) as error:
         raise TlsRefused('the certificate %s and the key %s cannot be used: '
                          '%s' % (*files[:2], error)) from None

@@ -103,6 +103,22 @@ class Layer(asyncio.BufferedProtocol):
     def get_extra_info(self, name: str, default=None):
         return self._below.get_extra_info(name, default)
 
+    @property
+    def certificates(self) -> tuple:
+        """See ``api.Connection``."""
+        return (self._object.context.certificate,
+                self._object.getpeercert(True) or b'')
+
+    @property
+    def peer_names(self) -> tuple:
+        """See ``api.Connection``."""
+        shown = self._object.getpeercert() or {}
+        return tuple(
+            value for parts in shown.get('subject', ()) for kind, value
+            in parts if kind == 'commonName') + tuple(
+                value for kind, value in shown.get('subjectAltName', ())
+                if kind in ('DNS', 'URI', 'email'))
+
     def pause_reading(self) -> None:
         self._is_paused = True
         if self._is_ready and not self._is_over:

@@ -119,6 +119,14 @@ class StreamConnection(asyncio.BufferedProtocol):
         return (self._transport.get_write_buffer_size() +
                 sum(len(buffer) for buffer in self._out))
 
+    @property
+    def certificates(self) -> tuple:
+        return self._transport.certificates
+
+    @property
+    def peer_names(self) -> tuple:
+        return self._transport.peer_names if self.is_encrypted else ()
+
     def pause_reading(self) -> None:
         self._paused += 1
         if self._paused == 1 and not self._is_closing:

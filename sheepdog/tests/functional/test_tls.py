@@ -12,12 +12,16 @@
 
 """A cluster whose sheep and tools speak under TLS."""
 
+import contextlib
 import json
+import select
 import shutil
 import signal
 import socket
 import ssl
+import threading
 
+from sheepdog.client import client as client_module
 from sheepdog.client import tls
 from sheepdog.model import errors
 from sheepdog.testing import certificates
@@ -26,6 +30,61 @@ from sheepdog.tests.functional import case
 from sheepdog.tests.functional import harness
 from sheepdog.wire import native
 from sheepdog.wire import native_client
+
+
+class Relay:
+    """Ends TLS on both sides and passes on what comes."""
+
+    def __init__(self, files, port):
+        self._files = files
+        self._port = port
+        self._sockets = []
+        self.passed_on = 0
+        self._listener = socket.create_server((harness.HOST, 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _context(self, protocol):
+        context = ssl.SSLContext(protocol)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_cert_chain(*self._files[:2])
+        context.load_verify_locations(self._files.authorities)
+        return context
+
+    def _run(self):
+        with contextlib.suppress(OSError):
+            while True:
+                ours = self._context(ssl.PROTOCOL_TLS_SERVER).wrap_socket(
+                    self._listener.accept()[0], server_side=True)
+                theirs = self._context(
+                    ssl.PROTOCOL_TLS_CLIENT).wrap_socket(
+                        socket.create_connection((harness.HOST,
+                                                  self._port)))
+                self._sockets += [ours, theirs]
+                ours.setblocking(False)
+                theirs.setblocking(False)
+                while self._pass_on(ours, theirs) and (
+                        self._pass_on(theirs, ours)):
+                    select.select([ours, theirs], [], [])
+                ours.close()
+                theirs.close()
+
+    def _pass_on(self, one, other) -> bool:
+        """All that is there; False at the end."""
+        with contextlib.suppress(ssl.SSLWantReadError):
+            while True:
+                data = one.recv(65536)
+                if not data:
+                    return False
+                other.sendall(data)
+                self.passed_on += 1
+        return True
+
+    def close(self):
+        self._listener.close()
+        for one in self._sockets:
+            one.close()
 
 
 class TestTls(case.DirectoryCase):
@@ -80,6 +139,7 @@ class TestTls(case.DirectoryCase):
                 self.assertIs(True, volume.read(4000000, len(data)) == data)
 
         self.check_refused(one, two)
+        self.check_relay(one)
         self.check_native(one)
         self.check_nbd(one)
         self.check_renewal(two)
@@ -107,6 +167,25 @@ class TestTls(case.DirectoryCase):
             with self.assertRaisesRegex(ssl.SSLError, 'required'):
                 with context.wrap_socket(sock) as secure:
                     secure.recv(1)
+
+    def check_relay(self, sheep):
+        """Somebody in between has a certificate of the same authority, of
+        a stolen laptop, and passes on all that is said."""
+        files = self.authority.issue('laptop')
+        relay = Relay(files, sheep.port)
+        self.addCleanup(relay.close)
+        with client_module.Client(
+                ['%s:%d' % (harness.HOST, relay.port)], 20, 5.0,
+                key_file=str(sheep.key_file), tls=sheep.tls) as client:
+            told = self.assertRaises(errors.AccessRefused,
+                                     client.cluster.info)
+        self.assertIn('proof', str(told))
+        self.assertGreater(relay.passed_on, 0)
+        # On his own he does not get further either, without the key.
+        own = client_module.Client(
+            [sheep.address], 20, 5.0, key_file='', tls=tls.ClientTls(files))
+        with own as client:
+            self.assertRaises(errors.AccessRefused, client.cluster.info)
 
     def check_native(self, sheep):
         """Who cannot speak TLS is served in clear, on the same port."""

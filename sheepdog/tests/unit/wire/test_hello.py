@@ -41,12 +41,12 @@ def same(_step, payload):
     return payload
 
 
-def talk(client, ring=RING, change=same, server_ring=None):
+def talk(client, ring=RING, change=same, server_ring=None, bound=b''):
     """All four payloads; ``change`` gets each on its way, and its number.
 
     :returns: the server's side
     """
-    server = hello.ServerHello('theirs.2')
+    server = hello.ServerHello('theirs.2', bound)
     server.open(change(1, client.opening))
     challenge = server.challenge(server_ring or ring, NONCES[1])
     proof = client.take(change(2, challenge))
@@ -113,6 +113,65 @@ class AgreementTest(unittest.TestCase):
     def test_the_current_key_goes_first(self):
         both = keys.Keyring((NEW, OLD))
         self.assertEqual(NEW.id, talk(client_of(both), both).key_id)
+
+
+class BindingTest(unittest.TestCase):
+    """Under TLS."""
+
+    def test_both_have_seen_the_same(self):
+        bound = hello.binding(b'client', b'server')
+        client = client_of(bound=bound)
+        server = talk(client, bound=bound)
+        self.assertEqual(client.seals, server.seals[::-1])
+        clear = client_of()
+        talk(clear)
+        self.assertNotEqual(clear.seals, client.seals)
+
+    def test_somebody_in_between(self):
+        """He has a certificate, too: each of the two sees his."""
+        for ours, theirs in (
+                (hello.binding(b'client', b'his'),
+                 hello.binding(b'his', b'server')),
+                (hello.binding(b'client', b'his'),
+                 hello.binding(b'client', b'server')),
+                (hello.binding(b'client', b'server'),
+                 hello.binding(b'server', b'client'))):
+            client = client_of(bound=ours)
+            with self.assertRaisesRegex(errors.AccessRefused, 'proof'):
+                talk(client, bound=theirs)
+            self.assertIsNone(client.seals)
+
+    def test_a_server_that_lets_him_pass_is_found_out(self):
+        """The client looks for itself."""
+        client = client_of(bound=hello.binding(b'client', b'his'))
+        server = hello.ServerHello('theirs.2',
+                                   hello.binding(b'client', b'server'))
+        server.open(client.opening)
+        client.take(server.challenge(RING, NONCES[1]))
+        proof = hello._code(OLD, hello._CLIENT_PROOF, server._said)
+        end = server.check(wire.pack_json({'proof': proof.hex()}), TAG)
+        with self.assertRaisesRegex(errors.AccessRefused, 'not prove'):
+            client.take(end)
+
+    def test_only_one_of_them(self):
+        bound = hello.binding(b'client', b'server')
+        with self.assertRaisesRegex(errors.AccessRefused, 'earlier release'):
+            talk(client_of(), bound=bound)
+        with self.assertRaisesRegex(errors.AccessRefused, 'in between'):
+            talk(client_of(bound=bound))
+
+    def test_an_answer_of_one_of_them_only(self):
+        bound = hello.binding(b'client', b'server')
+
+        def strip(step, payload):
+            if step == 2:
+                message = wire.unpack_json(payload)
+                del message['binding']
+                return wire.pack_json(message)
+            return payload
+
+        with self.assertRaisesRegex(errors.AccessRefused, 'earlier release'):
+            talk(client_of(bound=bound), bound=bound, change=strip)
 
 
 class RefusalTest(unittest.TestCase):
