@@ -122,6 +122,30 @@ class NodeCalls:
         """Progress of each node: objects done, objects in all."""
         return self._client.call('node.recovery')
 
+    def quarantine(self) -> list:
+        """What each store has set aside: ``host``, ``port``, and ``notes``,
+        ``kept``, ``used_bytes``, or ``error``."""
+        return self._client.call('cluster.quarantine')
+
+    def quarantine_copy(self, oid, node) -> None:
+        """Set a node's copy aside, which is the wrong one; it is made anew
+        from the others.
+
+        :param oid: of the object, 16 hexadecimal digits
+        :param node: ``host:port``
+        :raises NoObject: the node has none
+        :raises InvalidParameters: no other copy is whole
+        """
+        self._client.call('cluster.quarantine-add', {'object': oid,
+                                                     'node': node})
+
+    def delete_quarantined(self, name) -> None:
+        """For good.
+
+        :raises NoObject: nothing of that name is set aside
+        """
+        self._client.change('cluster.quarantine-delete', {'name': name})
+
     def kill(self, node_id: int) -> None:
         """Stop the node with this number in ``list``.
 

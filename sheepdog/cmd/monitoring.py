@@ -81,6 +81,7 @@ class Monitoring:
             listener = _Harmless(listener)
         sheep.cluster.add_listener(listener)
         sheep.recovery.watcher = listener
+        sheep.scrub.watcher = listener
         if self._publisher is not None:
             self._publisher.start()
 

@@ -70,16 +70,33 @@ def summary(found) -> list:
         rows += [(key + '_bytes', sum(node[key] for node in answered))
                  for key in ('total', 'used', 'free')]
         rows.append(('virtual_bytes', space['virtual_bytes']))
+        rows.append(('quarantine_bytes', sum(
+            node.get('quarantine', 0) for node in answered)))
     if found['vdis'] is not None:
         rows.append(('vdis', len(found['vdis'])))
     rows += [('recovering', [
         '%s: %d of %d objects' % (words.host_port(node), node['done'],
                                   node['total'])
         for node in found['recovery'] if node['done'] < node['total']]),
+        ('scrub', scrub_state(here.get('scrub'))),
         ('nbd', nbd_url(here.get('nbd'))),
         ('version', info.get('version', '')),
         ('warnings', warnings(found))]
     return rows
+
+
+def scrub_state(scrub) -> str:
+    """How the sheep that was asked looks through its copies."""
+    if not scrub:
+        return ''
+    found = scrub['round']
+    if not scrub['enabled']:
+        return 'off'
+    if not found:
+        return 'no round yet'
+    return '%s, %d of %d objects, %d bad blocks' % (
+        found['state'], found['objects'], found['total'],
+        found['bad_blocks'])
 
 
 def waits_for(info) -> str:
@@ -118,6 +135,11 @@ def warnings(found) -> list:
                                 >= symptoms.FULL_PERCENT):
             told.append('%s is %d %% full' % (
                 words.host_port(node), node['used'] * 100 // node['total']))
+    for node in (found['space'] or {'nodes': ()})['nodes']:
+        if node.get('quarantined'):
+            told.append('%s has %s in quarantine' % (
+                words.host_port(node), words.count(node['quarantined'],
+                                                   'thing')))
     if here.get('bad_objects'):
         told.append('%s has %d objects with damaged blocks' % (
             here.get('address', 'this sheep'), here['bad_objects']))

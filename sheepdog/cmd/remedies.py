@@ -144,6 +144,18 @@ REMEDIES = {
         'No copy has these blocks right: reading them fails. Writing them '
         'anew mends them.',
         'Restore what was there from a backup, and look after the disks.'),
+    'copies-differ': Remedy(
+        DEGRADED, 'quarantine',
+        'Reads may show one or the other, and nothing tells which is right. '
+        'A disk has lost a write, or something is wrong with Sheepdog.',
+        'Decide whose copy is wrong, and set it aside: sheepdog-manage '
+        'quarantine add OBJECT NODE. It is made anew from the others.'),
+    'quarantined': Remedy(
+        NOTE, 'quarantine',
+        'Something could not be explained. It was set aside, nothing of it '
+        'is lost, and it takes room.',
+        'sheepdog-manage quarantine list says what and why. Delete what '
+        'nobody needs.'),
     'slow-requests': Remedy(
         DEGRADED, 'slow-requests',
         'Clients wait for these requests. They are tried until they are '

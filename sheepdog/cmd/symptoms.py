@@ -290,7 +290,16 @@ def _disks(facts):
                 'damage-irreparable', '%s: no copy is good in parts of %s'
                 % (address, words.some(store['irreparable'])), None,
                 (address,))
-        elif store['bad_objects']:
+        if store['differing']:
+            yield Finding(
+                'copies-differ', 'the copies of %s differ, as %s has found'
+                % (words.some(store['differing']), address), None,
+                (address,))
+        if store['quarantined']:
+            yield Finding('quarantined', '%s in quarantine on %s' % (
+                words.count(store['quarantined'], 'thing'), address), None,
+                (address,))
+        if store['bad_objects'] and not store['irreparable']:
             yield Finding('damaged-blocks', '%s with damaged blocks on %s' % (
                 words.count(store['bad_objects'], 'object'), address), None,
                 (address,))

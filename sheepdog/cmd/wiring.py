@@ -156,7 +156,6 @@ class Sheep:
             settings.recovery_max or recovery.AT_ONCE,
             settings.recovery_interval_ms / 1000)
         self.replica.guard = self.recovery
-        self.store.when_damaged(self.recovery.damaged)
         self.store.when_failing(self._leave_if_spare)
         self.gateway = gateway.Gateway(world, self.cluster, self.replica,
                                        self.links, self.order)
@@ -164,6 +163,7 @@ class Sheep:
             world, self.cluster, self.replica, self.links, self.order,
             self.recovery, settings.scrub,
             lambda: self.gateway.inflight or self.server.inflight)
+        self.store.when_damaged(self.scrub.damaged)
         self.catalogue = catalogue.Catalogue(world, self.cluster,
                                              self.gateway)
         self.volumes = volumes.Volumes(world, self.cluster, self.gateway,

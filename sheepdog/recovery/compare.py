@@ -170,6 +170,20 @@ class Comparer:
                               [members[i] for i in wrong_ones(now)])
         raise why
 
+    async def is_elsewhere(self, oid):
+        """Another target has a whole copy."""
+        view = self.cluster.view
+        if view is None or not self.cluster.serving():
+            return False
+        members = [view.members[i] for i in self.order.targets(oid)]
+        answers = await asyncio.gather(
+            *(self._state(view, member, oid) for member in members
+              if member.incarnation != self.cluster.incarnation),
+            return_exceptions=True)
+        return any(isinstance(state, dict) and state['clean']
+                   and state['exists'] and not state['bad']
+                   for state in answers)
+
     async def _look(self, view, members, oid):
         states = await self._states(view, members, oid)
         tables = await self._gather(self._table, view, members, oid)

@@ -54,6 +54,9 @@ class Mover:
         self.untold = untold
         self.moved_bytes = 0
         self.irreparable = {}
+        self.on_irreparable = None
+        """Called with an object and its blocks that are bad in all copies.
+        """
         self._aligning = {}
 
     async def describe(self, oid):
@@ -246,10 +249,13 @@ class Mover:
         return entry is not None and entry.deleted
 
     async def _drop(self, oid):
-        if self.store.version(oid) is not None:
-            LOG.debug('dropping object %s: it exists nowhere else',
-                      ids.hex_oid(oid))
+        """It should be nowhere. Of a deleted VDI that is explained; else it
+        was removed while we were away, or is the last that is not lost."""
+        if self.is_deleted(oid):
             await wait_for(self.store.remove, oid)
+        else:
+            await self.store.set_aside(oid, 'the copies to follow are not '
+                                       'there', remove=True)
         self.replica.marks.replace(oid, [])
 
     async def _follow(self, oid, view, sources, helpers):
@@ -337,6 +343,8 @@ class Mover:
         blocks = self.store.bad_blocks().get(oid)
         if blocks:
             if self.irreparable.get(oid) != blocks:
+                if self.on_irreparable is not None:
+                    self.on_irreparable(oid, blocks)
                 LOG.error('object %s: no copy is good in blocks %s: writing '
                           'them anew mends them', ids.hex_oid(oid),
                           blocks[:20])

@@ -49,14 +49,27 @@ PAUSES_SECONDS = (0.3, 0.6, 1.2, 2.5, 5.0, 10.0, 20.0)
 
 LIST_SECONDS = 30.0
 BLOCKS_SHOWN = 8
+UNKNOWN_SECONDS = 3600.0
+"""An object of no known VDI that has not changed for so long is none that is
+just being made."""
+
 CHECKS_KEPT = 4
 
 
 class Watcher(Protocol):
     """Is told of what operators should know."""
 
+    def object_damaged(self, oid: int, blocks: list) -> None:
+        """New bad blocks in our copy; it is tried to mend them."""
+
+    def object_irreparable(self, oid: int, blocks: list) -> None:
+        """No copy is good there."""
+
     def copies_differ(self, oid: int, nodes: list, is_settled: bool
                       ) -> None: ...
+
+    def quarantine_added(self, note: dict) -> None:
+        """See ``store.quarantine``."""
 
 
 class Check:
@@ -105,7 +118,13 @@ class Scrub:
         self.read_bytes = 0
         self.objects = 0
         self.differing = {}
+        self._unknown = {}
+        """Object of no known VDI → (its digest, since when)."""
         self._checks = {}
+        self._told = {}
+        """Object → its bad blocks that the watcher was told of."""
+        recovery.mover.on_irreparable = self._irreparable
+        self.store.quarantine.on_kept = self._kept
         self._pace = pace_module.Pace(
             world.clock, lambda: self.settings.bytes_per_second, is_busy)
         self._is_busy = is_busy
@@ -113,6 +132,35 @@ class Scrub:
     def handlers(self):
         """For ``Server.register``; of sheep."""
         return {wire.SUSPECT: self._on_suspect}
+
+    def describe(self):
+        """For operators: the settings, and how the last round stands."""
+        found = self.round
+        return {'enabled': self.settings.enabled, 'rounds': self.rounds,
+                'round': found and dict(found.tally.to_dict(),
+                                        state=found.state)}
+
+    # -- what operators are told ----------------------------------------
+
+    def damaged(self, oid):
+        """The store has found wrong bytes in our copy."""
+        bad = self.store.bad_blocks()
+        for known in [one for one in self._told if one not in bad]:
+            del self._told[known]
+        blocks = bad.get(oid, ())
+        if set(blocks) - self._told.get(oid, set()):
+            self._told[oid] = set(blocks)
+            if self.watcher is not None:
+                self.watcher.object_damaged(oid, blocks)
+        self.recovery.damaged(oid)
+
+    def _irreparable(self, oid, blocks):
+        if self.watcher is not None:
+            self.watcher.object_irreparable(oid, blocks)
+
+    def _kept(self, note):
+        if self.watcher is not None:
+            self.watcher.quarantine_added(note)
 
     # -- rounds ---------------------------------------------------------
 
@@ -259,11 +307,17 @@ class Scrub:
         """:raises Later: look at it again"""
         bad = await self._verify(oid, check.tally, pace)
         self.objects += 1
-        if bad:
-            check.tally.bad_blocks += len(bad)
+        check.tally.bad_blocks += len(bad)
+        if bad or await self._is_unusable(oid):
             check.mending.add(oid)
+            self.damaged(oid)
             raise compare.Later('it is being mended')
         await self._conclude(oid, check)
+
+    async def _is_unusable(self, oid):
+        """Its file is no object's."""
+        state = await self.store.describe(oid)
+        return state is not None and not state.capacity
 
     async def _conclude(self, oid, check):
         """All has been read; what is left to be said?
@@ -282,7 +336,15 @@ class Scrub:
             raise compare.Later('its copy here is not whole yet')
         if oid in check.mending:
             check.mending.discard(oid)
+            if await self._is_unusable(oid):
+                tally.add(tally_module.IRREPARABLE, ids.hex_oid(oid),
+                          'its file cannot be used')
+                return
             tally.mended += 1
+        if ids.vdi_of(oid) not in self.cluster.state.vdis:
+            await self._meet_unknown(oid, tally)
+            return
+        self._unknown.pop(oid, None)
         if place == 0 and not self._is_deleted(oid):
             await self._compare(oid, tally)
 
@@ -315,6 +377,25 @@ class Scrub:
 
         self.store.read(oid, offset, size, done)
         return await future
+
+    async def _meet_unknown(self, oid, tally):
+        """An object of no known VDI: nobody will ever ask for it, but why is
+        it here?"""
+        state = await self.store.describe(oid)
+        if state is None or not self.cluster.serving():
+            return
+        now = self.world.clock.monotonic()
+        digest, since = self._unknown.get(oid, (None, now))
+        if digest != state.digest:
+            since = now
+        self._unknown[oid] = state.digest, since
+        if now - since >= UNKNOWN_SECONDS and await self.store.set_aside(
+                oid, 'it is of no VDI that is known', remove=True,
+                digest=state.digest):
+            del self._unknown[oid]
+            return
+        tally.add(tally_module.UNKNOWN, ids.hex_oid(oid),
+                  'of VDI %06x' % ids.vdi_of(oid))
 
     # -- comparing ------------------------------------------------------
 
@@ -364,10 +445,30 @@ class Scrub:
             raise compare.Later(str(exc)) from exc
 
     async def suspect(self, oid, why):
-        """Our copy is the wrong one."""
+        """Our copy is the wrong one.
+
+        :raises SheepdogError: it could not be kept, and stays what it is
+        """
+        await self.store.set_aside(oid, 'it differs from the other copies '
+                                   '(%s)' % why)
         LOG.error('object %s: this copy is made anew: it differs (%s)',
                   ids.hex_oid(oid), why)
         self.recovery.doubt(oid)
+
+    async def give_up(self, oid):
+        """An operator has decided that our copy is the wrong one.
+
+        :raises NoObject: we have none
+        :raises InvalidParameters: no other copy is whole
+        """
+        if self.store.version(oid) is None:
+            raise errors.NoObject('object %s is not here'
+                                  % ids.hex_oid(oid))
+        if not await self.comparer.is_elsewhere(oid):
+            raise errors.InvalidParameters(
+                'object %s: no other copy is whole just now, so this one is '
+                'needed' % ids.hex_oid(oid))
+        await self.suspect(oid, 'an operator has decided so')
 
     def _on_suspect(self, request):
         self.world.spawn(self._answer_suspect(request), 'suspect a copy')

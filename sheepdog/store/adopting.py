@@ -27,6 +27,7 @@ from sheepdog.store import checksums
 from sheepdog.store import objects as store_objects
 from sheepdog.store import opening
 from sheepdog.store import operations
+from sheepdog.store import quarantine as store_quarantine
 from sheepdog.store import records
 from sheepdog.store import space
 from sheepdog.store import state as store_state
@@ -58,7 +59,7 @@ class Adopter:
                  opener: opening.Opener, turns: store_turns.Turns,
                  writer: store_writer.Writer, syncs: syncing.Syncs,
                  bad: store_applier.BadBlocks, reserve: space.Reserve,
-                 take_number):
+                 take_number, quarantine: store_quarantine.Quarantine):
         self._disk = disk
         self._objects = objects
         self._opener = opener
@@ -68,6 +69,7 @@ class Adopter:
         self._bad = bad
         self._reserve = reserve
         self._take_number = take_number
+        self._quarantine = quarantine
 
     async def adopt(self, oid: int, version: int, capacity: int,
                     pieces: list, keep: bool, zeros: list) -> None:
@@ -84,6 +86,7 @@ class Adopter:
             birth = self._take_number()
             path = path_of_new(self._objects.path(oid), birth)
             try:
+                await self._keep_damaged(obj)
                 file, table = await self._build(
                     path, obj, version, capacity, birth, pieces, keep, zeros)
             except OSError as error:
@@ -99,7 +102,8 @@ class Adopter:
             self._turns.give_back(obj)
             raise
         replaced = _blocks_of(pieces, zeros)
-        still_bad = [block for block in self._bad.of(oid)
+        was_bad = self._bad.of(oid)
+        still_bad = [block for block in was_bad
                      if keep and block not in replaced]
         # From here on the journal decides: not to be given up half-way.
         done = asyncio.get_running_loop().create_future()
@@ -116,7 +120,7 @@ class Adopter:
         self._turns.give_back(obj)
         error = await done
         if error is None:
-            self._bad.add(oid, still_bad)
+            self._bad.keep(oid, still_bad, was_bad)
             error = await self._sync_names()
         elif self._writer.failed is None:
             # It is not in the journal.
@@ -124,6 +128,16 @@ class Adopter:
             self._discard(path)
         if error is not None:
             raise error
+
+    async def _keep_damaged(self, obj) -> None:
+        """Nobody knows what is in a file that cannot be used."""
+        if obj.damage:
+            try:
+                await self._quarantine.keep(self._objects.path(obj.oid),
+                                            obj.damage)
+            except FileNotFoundError:
+                # That is its damage.
+                LOG.debug('object %016x has no file', obj.oid)
 
     async def _sync_names(self):
         done = asyncio.get_running_loop().create_future()

@@ -38,16 +38,20 @@ class BadBlocks:
     has found to be damaged.
     """
 
-    def __init__(self):
+    def __init__(self, counters):
         self.blocks = {}
         self.on_damage = None
+        self._counters = counters
 
     def __contains__(self, oid: int) -> bool:
         return oid in self.blocks
 
     def add(self, oid: int, numbers) -> None:
         if numbers:
-            self.blocks.setdefault(oid, set()).update(numbers)
+            known = self.blocks.setdefault(oid, set())
+            before = len(known)
+            known.update(numbers)
+            self._counters.bad_blocks += len(known) - before
 
     def report(self, oid: int) -> None:
         if self.on_damage is not None:
@@ -57,12 +61,20 @@ class BadBlocks:
         """Blocks [first, end) were overwritten."""
         found = self.blocks.get(oid)
         if found is not None:
+            before = len(found)
             found.difference_update(range(first, end))
+            self._counters.mended_blocks += before - len(found)
             if not found:
                 del self.blocks[oid]
 
     def forget(self, oid: int) -> None:
         self.blocks.pop(oid, None)
+
+    def keep(self, oid: int, numbers: list, of: list) -> None:
+        """``of`` what was bad only these are, in a content that is new."""
+        if numbers:
+            self.blocks.setdefault(oid, set()).update(numbers)
+        self._counters.mended_blocks += len(of) - len(numbers)
 
     def of(self, oid: int) -> list:
         return sorted(self.blocks.get(oid, ()))

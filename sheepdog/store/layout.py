@@ -16,6 +16,7 @@
     META/lock       locked while a sheep runs
     META/obj/       the objects
     META/journal/   the journal's segments, where no other place is named
+    META/quarantine/  what cannot be explained, where there is any
 
 Everything is looked at before anything is changed: a refusal leaves the
 directory as it was.
@@ -87,6 +88,10 @@ class Layout:
     @property
     def objects_dir(self) -> str:
         return self.meta + '/obj'
+
+    @property
+    def quarantine_dir(self) -> str:
+        return self.meta + '/quarantine'
 
     @property
     def identity_path(self) -> str:

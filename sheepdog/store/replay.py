@@ -41,6 +41,9 @@ LOG = logging.getLogger(__name__)
 _BLOCK = checksums.BLOCK_BYTES
 SYNCS_AT_ONCE = 4
 CHECK_CHUNK_BYTES = 256 << 10
+LOOSE_BYTES = 16 << 10
+"""What a file may take of the disk beside its blocks and its table."""
+
 PROGRESS_SECONDS = 5.0
 
 
@@ -124,7 +127,8 @@ class Replay:
 
     def __init__(self, world, directory: str, names: list, files: list,
                  found: scan.Found, is_power_lost: bool,
-                 is_rewritten: bool, counters: store_state.Counters):
+                 is_rewritten: bool, counters: store_state.Counters,
+                 quarantine):
         self.outcome = Outcome()
         self._world = world
         self._disk = world.disk
@@ -135,6 +139,7 @@ class Replay:
         self._is_power_lost = is_power_lost
         self._is_rewritten = is_rewritten
         self._counters = counters
+        self._quarantine = quarantine
         self._syncs = []
 
     async def run(self) -> Outcome:
@@ -186,7 +191,7 @@ class Replay:
         path = '%s/%s' % (self._directory, name)
         if plan.is_removed:
             return
-        file = self._file(path, name, plan.reset)
+        file = await self._file(path, name, plan.reset)
         if file is None:
             LOG.error('object %016x: the journal has changes of it, but its '
                       'file is missing or unusable', oid)
@@ -200,7 +205,7 @@ class Replay:
             # (The sync goes on.)
             file.close()
 
-    def _file(self, path: str, name: str, reset):
+    async def _file(self, path: str, name: str, reset):
         """The object's file as of its first record that counts, or None.
         """
         if reset is not None and reset.kind == records.ADOPT:
@@ -220,12 +225,19 @@ class Replay:
                 if reset is not None and capacity != reset.capacity:
                     file.truncate(store_objects.file_bytes(reset.capacity))
                 return file
+            file_bytes = file.allocated()
             file.close()
         if reset is None or reset.kind == records.ADOPT:
             return None
         # Made by a write of which nothing reached the disk, or in the place
         # of an older object of which that is still there.
         if file is not None:
+            if head is None and not self._is_power_lost and (
+                    file_bytes > LOOSE_BYTES + store_objects.file_bytes(
+                        capacity) - capacity):
+                # It has a content, but does not tell whose.
+                await self._quarantine.keep(path, 'its version is missing '
+                                            'or damaged')
             self._disk.unlink(path)
         file = self._disk.open(path, create=True)
         store_objects.prepare(

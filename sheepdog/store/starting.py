@@ -21,6 +21,7 @@ from sheepdog.store import adopting
 from sheepdog.store import journal as store_journal
 from sheepdog.store import layout as store_layout
 from sheepdog.store import objects as store_objects
+from sheepdog.store import quarantine as store_quarantine
 from sheepdog.store import records
 from sheepdog.store import replay
 from sheepdog.store import scan
@@ -45,6 +46,7 @@ class Started:
     counters: store_state.Counters
     uncertain: dict
     bad: dict
+    quarantine: store_quarantine.Quarantine
 
 
 async def start(world, settings: store_settings.StoreSettings) -> Started:
@@ -66,6 +68,7 @@ async def _start(world, settings, layout) -> Started:
         world.random.token(NODE_ID_BYTES).hex())
     old = _old_segments(disk, layout, identity)
     await store_layout.make_directories(disk, layout)
+    quarantine = store_quarantine.Quarantine(world, layout.quarantine_dir)
     if layout.identity is None:
         # So that the next start, if this one is cut short, knows what it
         # finds.
@@ -86,7 +89,7 @@ async def _start(world, settings, layout) -> Started:
         outcome = await replay.Replay(
             world, layout.objects_dir, names, old, found,
             identity.boot_id != disk.boot_id, identity.sync_failed,
-            counters).run()
+            counters, quarantine).run()
         sequence = max(sequence, found.sequence)
         generation = max(generation, found.generation)
         for number in found.live:
@@ -95,6 +98,7 @@ async def _start(world, settings, layout) -> Started:
         await _sync_all(disk, layout.objects_dir)
     names = disk.list(layout.objects_dir)
     await _drop_leftovers(disk, layout.objects_dir, names)
+    await _set_strangers_aside(disk, layout.objects_dir, names, quarantine)
     sequence += store_journal.SEQUENCE_LEAP
     generation += 1
     objects = store_objects.Objects(disk, layout.objects_dir,
@@ -121,7 +125,7 @@ async def _start(world, settings, layout) -> Started:
             settings.nosync, counters)
         take_number = journal.take_number
     return Started(layout, identity, objects, journal, take_number, counters,
-                   outcome.uncertain, outcome.bad)
+                   outcome.uncertain, outcome.bad, quarantine)
 
 
 def _old_segments(disk, layout, identity) -> list:
@@ -190,3 +194,19 @@ async def _drop_leftovers(disk, directory: str, names: list) -> None:
     for name in names:
         if adopting.oid_of_new(name) is not None:
             disk.unlink('%s/%s' % (directory, name))
+
+
+async def _set_strangers_aside(disk, directory: str, names: list,
+                               quarantine) -> None:
+    """Whatever has the name of no object."""
+    for name in names:
+        if (store_objects.oid_of(name) is not None
+                or adopting.oid_of_new(name) is not None):
+            continue
+        path = '%s/%s' % (directory, name)
+        try:
+            await quarantine.keep(path, 'this is the name of no object')
+            disk.unlink(path)
+        except OSError as error:
+            # (A directory, say.) It harms nobody where it is.
+            LOG.warning('%s is no object, and stays there: %s', path, error)

@@ -58,7 +58,8 @@ class Counters:
                  'batches', 'journal_bytes', 'journal_syncs', 'object_syncs',
                  'directory_syncs', 'checkpoints', 'stalls', 'errors',
                  'opened', 'evicted', 'replayed_records',
-                 'replayed_objects', 'uncertain_blocks', 'lost_objects')
+                 'replayed_objects', 'uncertain_blocks', 'lost_objects',
+                 'bad_blocks', 'mended_blocks')
 
     def __init__(self):
         for name in self.__slots__:

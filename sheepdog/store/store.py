@@ -31,6 +31,7 @@ from sheepdog.store import checksums
 from sheepdog.store import intake as store_intake
 from sheepdog.store import opening
 from sheepdog.store import reader as store_reader
+from sheepdog.store import setting_aside
 from sheepdog.store import settings as store_settings
 from sheepdog.store import settling
 from sheepdog.store import space
@@ -77,7 +78,7 @@ class Store:
         counters = self.counters
         journal = self._journal = started.journal
         objects = self._objects = started.objects
-        self._bad = store_applier.BadBlocks()
+        self._bad = store_applier.BadBlocks(counters)
         for oid, blocks in started.bad.items():
             self._bad.add(oid, blocks)
         self._open = objects.open
@@ -106,7 +107,11 @@ class Store:
                                            writer, reader, reserve)
         self._adopter = adopting.Adopter(
             world.disk, objects, opener, turns, writer, syncs, self._bad,
-            reserve, started.take_number)
+            reserve, started.take_number, started.quarantine)
+        self._setter = setting_aside.Setter(
+            objects, opener, turns, writer, started.quarantine)
+        self.quarantine = started.quarantine
+        """What could not be explained; see ``quarantine``."""
         self._checkpoint = None
         self._regular = None
         if journal is not None:
@@ -270,6 +275,19 @@ class Store:
         self.counters.adopts += 1
         await self._adopter.adopt(oid, version, capacity, pieces, keep,
                                   list(zeros))
+
+    async def set_aside(self, oid: int, why: str, remove: bool = False,
+                        digest: Optional[bytes] = None) -> bool:
+        """Keep what the object holds in quarantine; ``remove``: it is not
+        an object any more then, durably.
+
+        :param digest: only if it is still this one
+        :returns: False: there is no such object, or it has changed
+        :raises SheepdogError: it could not be kept, nor was it removed
+        """
+        if self._is_closing:
+            raise errors.ShuttingDown('the store is closing')
+        return await self._setter.set_aside(oid, why, remove, digest)
 
     @property
     def failure(self) -> str:

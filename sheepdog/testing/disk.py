@@ -308,6 +308,18 @@ class SimDisk:
         if replaced is not None and replaced is not inode:
             self.image.unlinked(replaced)
 
+    def link(self, old: str, new: str) -> None:
+        inode = self.image.lookup(old)
+        if isinstance(inode, image_module.Directory):
+            raise _error(errno.EPERM, old)
+        if self.exists(new):
+            raise _error(errno.EEXIST, new)
+        directory, name = self.image.parent(new)
+        self._before_change(new)
+        self.note('link', old, new)
+        directory.change((name, inode))
+        inode.more_links += 1
+
     def unlink(self, path: str) -> None:
         inode = self.image.lookup(path)
         if isinstance(inode, image_module.Directory):

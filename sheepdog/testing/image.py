@@ -19,6 +19,7 @@ Sizes and attributes go back to some moment since the last sync, names one
 by one.
 """
 
+import collections
 import errno
 
 from sheepdog.model import limits
@@ -43,6 +44,8 @@ class Inode:
         self.attributes = {}
         self.reserved_pages = 0
         self.is_linked = False
+        self.more_links = 0
+        """Names beside the first."""
         self._durable_pages = {}
         self._durable_size = 0
         self._durable_attributes = {}
@@ -392,8 +395,11 @@ class DiskImage:
         return place
 
     def unlinked(self, inode: Inode) -> None:
-        """Its space is free (also while it is open: close enough)."""
-        if inode.is_linked:
+        """It has lost a name; with the last one its space is free (also
+        while it is open: close enough)."""
+        if inode.more_links:
+            inode.more_links -= 1
+        elif inode.is_linked:
             inode.is_linked = False
             self.used_pages -= inode.allocated_pages()
 
@@ -428,8 +434,11 @@ class DiskImage:
 
         visit(self.root)
         self.used_pages = self._filled_pages
-        for _, inode in self.files():
+        names = collections.Counter(
+            inode for _, inode in self.files())
+        for inode, count in names.items():
             inode.is_linked = True
+            inode.more_links = count - 1
             self.used_pages += inode.allocated_pages()
 
 

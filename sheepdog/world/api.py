@@ -260,6 +260,12 @@ class Disk(Protocol):
 
     def rename(self, old: str, new: str) -> None: ...
 
+    def link(self, old: str, new: str) -> None:
+        """Another name for the same file.
+
+        :raises FileExistsError: there is something of that name
+        """
+
     def unlink(self, path: str) -> None: ...
 
     async def sync_directory(self, path: str) -> None: ...

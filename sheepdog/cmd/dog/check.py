@@ -133,7 +133,7 @@ def _report(session, nodes, what, missing=()):
         session.warn('%s did not finish: check again' % address)
     if lost or any(counts.values()):
         return exits.SYSTEM
-    if found['bad_blocks'] or found['settled']:
+    if found['bad_blocks'] or found['mended'] or found['settled']:
         return exits.MENDED
     return exits.OK
 
@@ -146,16 +146,16 @@ def _lines(found, what, raw):
             sum(found['counts'].values()))]
     lines = ['checked %s: %d copies, %s read' % (
         what, found['objects'], sizes.show_size(found['bytes']))]
-    if found['bad_blocks']:
-        lines.append('%d bad blocks were found, in %d copies that are good '
-                     'again' % (found['bad_blocks'], found['mended']))
+    if found['bad_blocks'] or found['mended']:
+        lines.append('%d bad blocks were found; %d copies are good again' % (
+            found['bad_blocks'], found['mended']))
     if found['settled']:
         lines.append('%d objects had a copy that differed, and is equal '
                      'again' % found['settled'])
     left = sum(found['counts'].values())
     if left:
         lines.append('%d objects are not well' % left)
-    elif not found['bad_blocks'] and not found['settled']:
+    elif not (found['bad_blocks'] or found['mended'] or found['settled']):
         lines.append('all is well')
     return lines
 

@@ -27,6 +27,7 @@ from sheepdog.cmd.manage import departure
 from sheepdog.cmd.manage import key
 from sheepdog.cmd.manage import log
 from sheepdog.cmd.manage import node
+from sheepdog.cmd.manage import quarantine
 from sheepdog.cmd.manage import status
 from sheepdog.cmd.manage import vdi
 from sheepdog.cmd import version
@@ -50,6 +51,10 @@ COMMANDS = {
     'node stat': node.Stat,
     'node recovery': node.Recovery,
     'node stop': node.Stop,
+    'quarantine add': quarantine.Add,
+    'quarantine delete': quarantine.Delete,
+    'quarantine list': quarantine.List,
+    'quarantine show': quarantine.Show,
     'vdi create': vdi.Create,
     'vdi delete': vdi.Delete,
     'vdi list': vdi.List,

@@ -55,6 +55,22 @@ STORE = (
           lambda look: look.store.open_objects),
     gauge('store_bad_objects', 'Objects with blocks known to be wrong.',
           lambda look: look.store.bad_objects),
+    counter('store_bad_blocks_total', 'Blocks found to be wrong, by clients '
+            'or by the scrub.', lambda look: look.counters.bad_blocks),
+    counter('store_mended_blocks_total', 'Those of them that are right '
+            'again.', lambda look: look.counters.mended_blocks),
+    counter('scrub_read_bytes_total', 'What the scrub, and checks that '
+            'operators asked for, have read.',
+            lambda look: look.sheep.scrub.read_bytes),
+    counter('scrub_objects_total', 'Copies that they have verified.',
+            lambda look: look.sheep.scrub.objects),
+    counter('scrub_rounds_total', 'Rounds of the scrub through all copies.',
+            lambda look: look.sheep.scrub.rounds),
+    gauge('scrub_differing_objects', 'Objects whose copies differ, and '
+          'nothing tells which one is right; told by the first sheep of '
+          'each.', lambda look: len(look.sheep.scrub.differing)),
+    gauge('quarantine_files', 'What could not be explained and was set '
+          'aside.', lambda look: look.sheep.store.quarantine.kept),
     gauge('store_failed', '1: the disk refused a sync, and this sheep '
           'writes no more until it is started again.',
           lambda look: int(look.store.has_failed)),

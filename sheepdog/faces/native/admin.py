@@ -23,6 +23,7 @@ from sheepdog.cluster import api
 from sheepdog.faces.native import arguments as arguments_module
 from sheepdog.faces.native import checks
 from sheepdog.faces.native import facts
+from sheepdog.faces.native import quarantine
 from sheepdog.model import errors
 from sheepdog.model import shapes
 from sheepdog.wire import peer as wire
@@ -51,6 +52,7 @@ class Admin:
         self.handles = handles
         self.facts = facts.Facts(world, sheep, handles, port)
         self.checks = checks.Checks(world, sheep, self._ask_all)
+        self.quarantine = quarantine.Quarantine(sheep, self._ask_all)
         self.methods = {
             'cluster.info': self._cluster_info,
             'cluster.facts': self._cluster_facts,
@@ -59,6 +61,9 @@ class Admin:
             'cluster.shutdown': self._cluster_shutdown,
             'cluster.recover': self._cluster_recover,
             'cluster.check': self.checks.cluster,
+            'cluster.quarantine': self.quarantine.cluster,
+            'cluster.quarantine-add': self.quarantine.add,
+            'cluster.quarantine-delete': self.quarantine.delete,
             'node.list': self._node_list,
             'node.info': self._node_info,
             'node.space': self._node_space,
@@ -74,6 +79,9 @@ class Admin:
             'node.facts': self.facts.collect,
             'node.copies': self.facts.copies,
             'node.check': self.checks.node,
+            'node.quarantine': self.quarantine.node,
+            'node.quarantine-delete': self.quarantine.delete_here,
+            'node.suspect': self.quarantine.suspect_here,
             'vdi.create': self._vdi_create,
             'vdi.list': self._vdi_list,
             'vdi.resize': self._vdi_resize,
@@ -273,7 +281,9 @@ class Admin:
         """What others keep on the same disk is no space of ours."""
         store = self.sheep.store
         used, free = await store.used_bytes(), store.space().free
-        return {'total': used + free, 'free': free, 'used': used}
+        return {'total': used + free, 'free': free, 'used': used,
+                'quarantined': store.quarantine.kept,
+                'quarantine': await store.quarantine.used_bytes()}
 
     async def _node_stat(self):
         gateway = self.sheep.gateway
@@ -376,6 +386,8 @@ class Admin:
             exposed=sheep.exposed,
             recovery=await self._node_progress(),
             bad_objects=len(sheep.store.bad_blocks()),
+            differing=len(sheep.scrub.differing),
+            scrub=sheep.scrub.describe(),
             store=await self._node_space())
         return status
 

@@ -105,7 +105,10 @@ class Facts:
                  'used': 0, 'free': 0,
                  'bad_objects': len(store.bad_blocks()),
                  'irreparable': [ids.hex_oid(oid) for oid in list(
-                     self.sheep.recovery.mover.irreparable)[:REASONS_MAX]]}
+                     self.sheep.recovery.mover.irreparable)[:REASONS_MAX]],
+                 'differing': [ids.hex_oid(oid) for oid in list(
+                     self.sheep.scrub.differing)[:REASONS_MAX]],
+                 'quarantined': store.quarantine.kept}
         try:
             used, free = await store.used_bytes(), store.space().free
             found.update(used=used, free=free, total=used + free,

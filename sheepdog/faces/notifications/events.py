@@ -108,6 +108,28 @@ KINDS = {kind.name: kind for kind in (
 )}
 
 
+OBJECT = 'its number, in hexadecimal'
+BLOCKS = 'the first numbers of 4 KiB blocks in it'
+
+KINDS.update((kind.name, kind) for kind in (
+    Kind('object.damaged', WARN, 'This sheep found bad blocks in its copy of '
+         'an object; they are mended from another copy.',
+         {'object': OBJECT, 'blocks': BLOCKS, 'count': 'how many'}, True),
+    Kind('object.irreparable', ERROR, 'No copy of an object is good in some '
+         'blocks: reading them fails, writing them anew mends them.',
+         {'object': OBJECT, 'blocks': BLOCKS, 'count': 'how many'}, True),
+    Kind('object.copies_differ', ERROR, 'Copies of an object differ though '
+         'their checksums are right.',
+         {'object': OBJECT, 'nodes': 'host:port of those with a copy',
+          'is_settled': 'whether it is known which ones are wrong; these '
+                        'are made anew'}, True),
+    Kind('quarantine.added', WARN, 'Something in the store of this sheep '
+         'cannot be explained, and was set aside.',
+         {'name': 'in the quarantine', 'object': OBJECT + '; empty for none',
+          'why': 'in words'}, True),
+))
+
+
 class Notification(NamedTuple):
     kind: Kind
     payload: dict

@@ -30,16 +30,18 @@ from typing import Optional
 
 from sheepdog.cluster import incarnations
 from sheepdog.faces.notifications import events
+from sheepdog.model import ids
 from sheepdog.world import api
 
 REPEAT_SECONDS = 60.0
 """Longer than the death of a member takes to show in the view."""
 
 REPEAT_MAX = 1000
+BLOCKS_MAX = 20
 
 
 class Herald:
-    """A ``ClusterListener`` and ``recovery.Watcher``.
+    """A ``ClusterListener``, ``recovery.Watcher`` and ``scrub.Watcher``.
 
     :param node: our own ``MemberInfo``
     """
@@ -167,6 +169,26 @@ class Herald:
     def recovery_failed(self, epoch, left, reason):
         self._own('recovery.failed', epoch=epoch, objects_left=left,
                   reason=reason)
+
+    # -- scrub.Watcher ---------------------------------------------------
+
+    def object_damaged(self, oid, blocks):
+        self._own_of_blocks('object.damaged', oid, blocks)
+
+    def object_irreparable(self, oid, blocks):
+        self._own_of_blocks('object.irreparable', oid, blocks)
+
+    def _own_of_blocks(self, name, oid, blocks):
+        self._own(name, object=ids.hex_oid(oid),
+                  blocks=list(blocks[:BLOCKS_MAX]), count=len(blocks))
+
+    def copies_differ(self, oid, nodes, is_settled):
+        self._own('object.copies_differ', object=ids.hex_oid(oid),
+                  nodes=nodes, is_settled=is_settled)
+
+    def quarantine_added(self, note):
+        self._own('quarantine.added', name=note['name'],
+                  object=note['object'] or '', why=note['why'])
 
     # -- sending --------------------------------------------------------
 

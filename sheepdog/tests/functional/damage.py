@@ -58,6 +58,13 @@ def rewrite(sheep, oid, block, data, version=None):
             was if version is None else version, birth, table))
 
 
+def quarantined(sheep, oid):
+    """Paths of the files of that object that the sheep has set aside."""
+    return sorted(path for path in (sheep.meta / 'quarantine').glob(
+                      store_objects.name_of(oid) + '*')
+                  if path.suffix != '.json')
+
+
 def version(sheep, oid):
     return store_objects.unpack_attribute(
         os.getxattr(path(sheep, oid), ATTRIBUTE))[0]

@@ -13,6 +13,7 @@
 """dog cluster check and dog vdi check, on copies that are bad."""
 
 import json
+import os
 import threading
 
 from sheepdog.cmd import exits
@@ -121,6 +122,7 @@ class TestCheck(case.ClusterCase):
         self.assertIn('blocks 3, at ', found['problems'][0]['detail'])
         # Nobody has guessed.
         self.assertEqual(b'o' * BLOCK, damage.block(sheep, oid, 3))
+        self.assertEqual([], damage.quarantined(sheep, oid))
 
     def test_a_copy_that_is_behind(self):
         oid = self.make()
@@ -130,6 +132,21 @@ class TestCheck(case.ClusterCase):
         found = self.check('vdi', 'check', 'v', expect=exits.MENDED)
         self.assertEqual(1, found['settled'])
         self.assertEqual(bytes([4]) * BLOCK, damage.block(sheep, oid, 3))
+        kept, = damage.quarantined(sheep, oid)
+        self.assertEqual(b'o' * BLOCK,
+                         kept.read_bytes()[3 * BLOCK:4 * BLOCK])
+
+    def test_a_file_that_tells_nothing(self):
+        """It is made anew, and what was there is kept."""
+        oid = self.make()
+        self.cluster.shutdown()
+        sheep = damage.holders(self.cluster, oid)[1]
+        os.removexattr(damage.path(sheep, oid), damage.ATTRIBUTE)
+        self.cluster.make_whole()
+        found = self.check('vdi', 'check', 'v', expect=exits.MENDED)
+        self.assertEqual(1, found['mended'])
+        self.assertEqual(bytes([4]) * BLOCK, damage.block(sheep, oid, 3))
+        self.assertEqual(1, len(damage.quarantined(sheep, oid)))
 
     def test_while_clients_write(self):
         """What they have just begun is not taken for a difference."""

@@ -27,8 +27,10 @@ import unittest
 
 from sheepdog.cmd import remedies
 from sheepdog.model import errors
+from sheepdog.model import ids
 from sheepdog.testing import servers
 from sheepdog.tests.functional import case
+from sheepdog.tests.functional import damage
 from sheepdog.tests.functional import harness
 from sheepdog.tests.functional import mounts
 from sheepdog.tests.functional import runbook
@@ -187,6 +189,15 @@ class TestShared(RunbookCase):
         fourth.start()
         self.assertEqual(fourth.wait(), 2)
         self.run_page('node-refused', configuration=configuration)
+        self.check()
+
+    def test_quarantine(self):
+        oid = ids.data_oid(ids.first_vdi_id('vm'), 0)
+        self.cluster.shutdown()
+        damage.rewrite(self.third, oid, 0, b'?' * damage.BLOCK)
+        self.cluster.make_whole()
+        self.cluster.dog('vdi', 'check', 'vm', expect=2)
+        self.run_page('quarantine')
         self.check()
 
     @case.needs('nbdinfo')

@@ -121,12 +121,12 @@ class Sheep:
         self.recovery = recovery_module.Recovery(
             self.world, self.cluster, self.replica, self.links, self.order)
         self.replica.guard = self.recovery
-        store.when_damaged(self.recovery.damaged)
         self.gateway = gateway_module.Gateway(
             self.world, self.cluster, self.replica, self.links, self.order)
         self.scrub = scrub_module.Scrub(
             self.world, self.cluster, self.replica, self.links, self.order,
             self.recovery, pace.ScrubSettings(), lambda: False)
+        store.when_damaged(self.scrub.damaged)
         self.server.register(self.replica.handlers())
         self.server.register(self.scrub.handlers())
         self.server.register(

@@ -32,6 +32,36 @@ class _Object:
         self.rotten = set()
 
 
+class MemoryQuarantine:
+    """As ``store.quarantine.Quarantine``."""
+
+    def __init__(self):
+        self.notes = []
+        self.on_kept = None
+
+    @property
+    def kept(self):
+        return len(self.notes)
+
+    def add(self, name, **note):
+        self.notes.append(dict({
+            'name': name, 'was': '/obj/x', 'why': 'so', 'when': 5.0,
+            'object': None, 'version': None, 'size': 1, 'used': 4096},
+            **note))
+
+    async def list(self):
+        return list(self.notes)
+
+    async def used_bytes(self):
+        return 4096 * self.kept
+
+    async def delete(self, name):
+        left = [note for note in self.notes if note['name'] != name]
+        if len(left) == self.kept:
+            raise errors.NoObject('none')
+        self.notes = left
+
+
 class MemoryStore:
     """As ``store.Store``. ``durable`` is what a power cut leaves;
     ``refuse(verb, oid)`` may return an error for an operation;
@@ -45,6 +75,8 @@ class MemoryStore:
         self.waiting = []
         self.log = []
         self.adopted = []
+        self.aside = []
+        self.quarantine = MemoryQuarantine()
         self.cluster = 0
         self.power_lost = False
         self._on_damage = None
@@ -206,6 +238,19 @@ class MemoryStore:
         self.adopted.append((oid, [(o, len(d)) for o, d in pieces],
                              list(zeros), keep))
         self._persist(oid)
+
+    async def set_aside(self, oid, why, remove=False, digest=None):
+        state = await self.describe(oid)
+        if state is None or digest is not None and digest != state.digest:
+            return False
+        error = self.refuse('set_aside', oid)
+        if error is not None:
+            raise error
+        self.aside.append((oid, bytes(self.objects[oid].data), why))
+        if remove:
+            del self.objects[oid]
+            self.durable.pop(oid, None)
+        return True
 
     def bad_blocks(self):
         return {oid: sorted(obj.rotten)

@@ -50,7 +50,8 @@ def answer(number, **changes):
         'recovery': {'is_running': False, 'done': 0, 'total': 0,
                      'waiting': [], 'obstacle': None},
         'store': {'failure': '', 'is_full': False, 'total': 100, 'used': 10,
-                  'free': 90, 'bad_objects': 0, 'irreparable': []},
+                  'free': 90, 'bad_objects': 0, 'irreparable': [],
+                  'differing': [], 'quarantined': 0},
         'locks': [], 'refused_locks': [], 'clients': [], 'exposed': [],
         'slow': {'count': 0, 'requests': [], 'seconds': 5.0}, 'peers': {}}
     for name, value in changes.items():
@@ -181,6 +182,10 @@ CASES = (
     ('damage that nobody can mend', found({'store': {
         'bad_objects': 1, 'irreparable': ['00']}}), 1,
      {'damage-irreparable': ('no copy is good in parts of 00', None)}),
+    ('copies that differ', found({'store': {'differing': ['00', '01']}}), 1,
+     {'copies-differ': ('the copies of 00, 01 differ, as %s' % A, None)}),
+    ('what was set aside', found({'store': {'quarantined': 2}}), 0,
+     {'quarantined': ('2 things in quarantine on ' + A, None)}),
     ('slow requests', found({'slow': {'count': 2, 'requests': [SLOW]}}), 1,
      {'slow-requests': ('2 requests of clients wait through %s for more '
                         'than 5 s; the oldest: write' % A, NOW - 12)}),

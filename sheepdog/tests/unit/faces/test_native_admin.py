@@ -325,7 +325,8 @@ class AdminTest(AdminCase):
             {'status': 'ok', 'node': self.a.name, 'version': '1.2',
              'address': '10.0.0.1:7000', 'nbd': '127.0.0.1:10809',
              'bad_objects': 0,
-             'store': {'total': 40, 'free': 30, 'used': 10}})
+             'store': {'total': 40, 'free': 30, 'used': 10,
+                       'quarantined': 0, 'quarantine': 0}})
 
     async def facts(self, method='cluster.facts'):
         found = await self.ok(method)

@@ -30,8 +30,17 @@ class Watcher:
     def __init__(self):
         self.told = []
 
+    def object_damaged(self, oid, blocks):
+        self.told.append(('damaged', oid, blocks))
+
+    def object_irreparable(self, oid, blocks):
+        self.told.append(('irreparable', oid, blocks))
+
     def copies_differ(self, oid, nodes, is_settled):
-        self.told.append((oid, nodes, is_settled))
+        self.told.append(('differ', oid, is_settled))
+
+    def quarantine_added(self, note):
+        self.told.append(('kept', note['name']))
 
 
 class ScrubCase(unittest.IsolatedAsyncioTestCase):
@@ -45,7 +54,8 @@ class ScrubCase(unittest.IsolatedAsyncioTestCase):
                     (compare, 'BUSY_PAUSE_SECONDS', 0.005),
                     (pace, 'HOLD_SECONDS', 0),
                     (scrub_module, 'STEP_SECONDS', 0.005),
-                    (scrub_module, 'PAUSES_SECONDS', (0.01,) * 30)):
+                    (scrub_module, 'PAUSES_SECONDS',
+                     (0.01,) * 20 + (1.0,) * 20)):
                 stack.enter_context(mock.patch.object(module, name, value))
             self.addCleanup(stack.pop_all().close)
         self.flock = flock.Flock(3)
@@ -72,11 +82,16 @@ class ScrubCase(unittest.IsolatedAsyncioTestCase):
         for one in sheep:
             one.scrub.start_check('c', vdi_id)
         await asyncio.wait_for(asyncio.gather(
-            *(one.scrub.check('c').task for one in sheep)), 10)
+            *(one.scrub.check('c').task for one in sheep)), 60)
         found = [one.scrub.check('c').tally for one in sheep]
         for one in sheep:
             del one.scrub._checks['c']
         return found[0] if len(found) == 1 else found
+
+    async def check_in_haste(self):
+        """Of what cannot be said now, and will not be able to soon."""
+        with mock.patch.object(scrub_module, 'PAUSES_SECONDS', (0.01,)):
+            return await self.check(self.a)
 
     def assert_equal_copies(self):
         self.assertEqual(len(self.flock.copies_of(self.oid)), 1)
@@ -108,6 +123,7 @@ class TestVerify(ScrubCase):
             self.assertEqual((found.bad_blocks, found.mended), (2, 1))
             self.assertEqual(found.problems, [])
         self.assertEqual((of_b.bad_blocks, of_b.mended), (0, 0))
+        self.assertEqual([('damaged', self.oid, [1, 63])], self.watcher.told)
         self.assertEqual(self.of(self.a).rotten, set())
         self.assertEqual(self.of(self.c).rotten, set())
 
@@ -118,11 +134,36 @@ class TestVerify(ScrubCase):
             self.assertEqual(self.kinds(found), [tally.IRREPARABLE])
             self.assertEqual(found.mended, 0)
             self.assertIn('blocks 3', found.problems[0]['detail'])
+        self.assertEqual([('damaged', self.oid, [3]),
+                          ('irreparable', self.oid, [3])], self.watcher.told)
+        # It is not told of again.
+        await self.check()
+        self.assertEqual(2, len(self.watcher.told))
 
     async def test_objects_of_a_vdi_that_is_deleted(self):
         with mock.patch.object(self.a.recovery.space, 'reclaim'):
             self.flock.event({'kind': 'vdi-delete', 'vdi_id': VDI})
             self.assertEqual((await self.check(self.a)).total, 0)
+
+    async def test_an_object_of_no_known_vdi(self):
+        """It may be that its VDI is just being made; later it may not."""
+        oid = 77 << 32
+        await self.a.gateway.write_wait(oid, 0, b'x', create=True)
+        for _ in range(2):
+            found = await self.check(self.a)
+            self.assertEqual(self.kinds(found), [tally.UNKNOWN])
+        with mock.patch.object(scrub_module, 'UNKNOWN_SECONDS', 0.0):
+            await self.a.gateway.write_wait(oid, 1, b'y')
+            with mock.patch.object(self.a.store, 'set_aside') as aside:
+                aside.return_value = False
+                await self.check(self.a)
+            self.assertEqual((await self.check(self.a)).problems, [])
+        self.assertNotIn(oid, self.a.store.objects)
+        self.assertEqual([oid], [kept[0] for kept in self.a.store.aside])
+        # One that has come to be known is let alone.
+        self.flock.make_vdi(77)
+        self.assertEqual((await self.check(self.b)).problems, [])
+        self.assertIn(oid, self.b.store.objects)
 
     async def test_stopped(self):
         read = self.a.store.read
@@ -199,7 +240,9 @@ class TestCompare(ScrubCase):
                 self.assertEqual(found.problems, [])
                 self.assertGreaterEqual(found.settled, 1)
                 self.assertEqual(self.flock.copies_of(self.oid), {good})
-                self.assertTrue(self.watcher.told[0][2])
+                self.assertIn(('differ', self.oid, True), self.watcher.told)
+                for one in behind:
+                    self.assertEqual(b'old', one.store.aside[-1][1][:3])
 
     async def test_a_write_under_way_is_no_difference(self):
         """It waits at one copy for as long as we look."""
@@ -209,7 +252,7 @@ class TestCompare(ScrubCase):
         write = asyncio.ensure_future(self.a.gateway.write_wait(
             self.oid, 0, b'new' * 1000))
         await flock.until(lambda: held)
-        found = await self.check(self.a)
+        found = await self.check_in_haste()
         self.assertEqual(self.kinds(found), [tally.UNCHECKED])
         self.assertEqual(found.settled, 0)
         del self.b.store.write
@@ -222,7 +265,7 @@ class TestCompare(ScrubCase):
     async def test_a_copy_that_is_not_whole_is_left_to_recovery(self):
         self.of(self.c).data[:1] = b'?'
         self.c.recovery.standing.doubt(self.oid)
-        found = await self.check(self.a)
+        found = await self.check_in_haste()
         self.assertEqual(self.kinds(found), [tally.UNCHECKED])
         self.c.recovery.doubt(self.oid)
         self.assertEqual((await self.check(self.a)).problems, [])

@@ -71,8 +71,8 @@ class CheckTest(test_dog.DogCase):
 
     def test_mended(self):
         self.answer([found(bad_blocks=3, mended=1)])
-        self.assertIn('3 bad blocks were found, in 1 copies that are good '
-                      'again\n', self.dog('vdi check v', code=6))
+        self.assertIn('3 bad blocks were found; 1 copies are good again\n',
+                      self.dog('vdi check v', code=6))
 
     def test_what_is_left(self):
         self.answer([found(counts={'irreparable': 1}, problems=[
