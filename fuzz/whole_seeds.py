@@ -110,7 +110,7 @@ def replica_seeds():
         _frame(wire.ORDER_READ, 2, aux=512),
         _frame(wire.ORDER_ZERO, 3, token=1 << 48 | 1, aux=capacity,
                payload=(4096).to_bytes(4, 'little')),
-        _frame(wire.ORDER_FLUSH, 4), _frame(wire.ORDER_EXTENTS, 5),
+        _frame(wire.ORDER_FLUSH, 4),
         _frame(wire.ORDER_REMOVE, 6, token=1 << 48 | 2, aux=capacity)))
 
 
