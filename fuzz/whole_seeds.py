@@ -15,7 +15,7 @@
 from fuzz import native as native_targets
 from fuzz import nbd as nbd_targets
 from sheepdog.model import ids
-from sheepdog.wire import native
+from sheepdog.wire import native_client as client
 from sheepdog.wire import peer as wire
 
 EPOCH = 1
@@ -164,18 +164,18 @@ def native_seeds():
     pieces = [b''.join(buffers) for buffers in native_targets.requests()]
     yield b''.join(pieces)
     yield b''.join(b''.join(buffers) for buffers in (
-        native.pack_new_vdi(1, 'native', 1 << 30, copies=2),
-        native.pack_lock_vdi(2, 'vm', '', 0),
-        native.pack_read(3, INODE, 0, 4096),
-        native.pack_create(4, DATA, 0, b'data' * 128),
-        native.pack_write(5, DATA, 512, b'data' * 128),
-        native.pack_read(6, DATA, 0, 1024), native.pack_flush(7, VDI),
-        native.pack_discard(8, DATA), native.pack_remove(9, DATA),
-        native.pack_release_vdi(10, VDI), native.pack_del_vdi(11, 'vm')))
+        client.pack_new_vdi(1, 'native', 1 << 30, copies=2),
+        client.pack_lock_vdi(2, 'vm', '', 0),
+        client.pack_read(3, INODE, 0, 4096),
+        client.pack_create(4, DATA, 0, b'data' * 128),
+        client.pack_write(5, DATA, 512, b'data' * 128),
+        client.pack_read(6, DATA, 0, 1024), client.pack_flush(7, VDI),
+        client.pack_discard(8, DATA), client.pack_remove(9, DATA),
+        client.pack_release_vdi(10, VDI), client.pack_del_vdi(11, 'vm')))
     yield b''.join(b''.join(buffers) for buffers in (
-        native.pack_read_vdis(1), native.pack_get_cluster_default(2),
-        native.pack_get_vdi_info(3, 'vm'),
-        native.pack_write(4, INODE, 544, bytes(8))))
+        client.pack_read_vdis(1), client.pack_get_cluster_default(2),
+        client.pack_get_vdi_info(3, 'vm'),
+        client.pack_write(4, INODE, 544, bytes(8))))
 
 
 def hello_seeds():
