@@ -30,7 +30,7 @@ Moments are the numbers of a counter, so no two are the same.
 
 import collections
 import dataclasses
-from typing import Collection, Iterable, Optional
+from typing import Iterable, Optional
 
 NEVER = float('inf')
 BEFORE_ALL = float('-inf')
@@ -262,106 +262,6 @@ def _candidates(ended: list, done: int) -> tuple:
         limit = min(limit, operation.end)
         candidates.append(i)
     return [i for i in candidates if ended[i].begin <= limit], limit
-
-
-def first_violation_with_cuts(operations: Iterable[Operation],
-                              cuts: Iterable[float],
-                              initial: int = ZERO,
-                              partial: Collection[float] = ()
-                              ) -> Optional[Violation]:
-    """As ``first_violation``, but at each of the moments ``cuts`` writes
-    that were not durable may have got lost (all machines were without
-    power): what is left is the result of a beginning of the order that has
-    at least all writes known to be durable.
-
-    At a cut that is ``partial`` not all machines were without power: what
-    was not durable before it is not durable after it either, though it was
-    read, and may be lost at the next one.
-
-    What this finds is always wrong. It misses some cases where only the
-    order among durable writes, as reads have seen it, tells.
-    """
-    operations = sorted(operations, key=lambda o: o.begin)
-    written = collections.Counter(operation.value for operation in operations
-                                  if operation.kind == WRITE)
-    written[initial] += 1
-    # What the register may hold at the beginning of an era.
-    feasible = [initial]
-    pending = []
-    low = BEFORE_ALL
-    for cut in list(cuts) + [NEVER]:
-        era = [operation for operation in operations
-               if low <= operation.begin < cut]
-        violation = None
-        survivors = []
-        durable_begin = max((operation.begin for operation in era
-                             if operation.durable < cut), default=None)
-        buried = _buried(pending + era, feasible, durable_begin)
-        for value in feasible:
-            # A write of before whose outcome is not known, and that is not
-            # what was found, may still come; or it came before what was
-            # found did, and is answered only now.
-            late = [dataclasses.replace(operation, end=NEVER)
-                    for operation in pending
-                    if operation.expires > low and (
-                        operation.value != value or
-                        written[operation.value] > 1)]
-            found = first_violation(
-                [_clip(operation, cut) for operation in late + era], value)
-            violation = violation or found
-            if found is None:
-                if durable_begin is None:
-                    survivors += feasible if low in partial else [value]
-                survivors += [
-                    operation.value for operation in late + era
-                    if operation.kind == WRITE and
-                    operation.value not in buried]
-        if not survivors:
-            return violation if low == BEFORE_ALL else _with_history(
-                violation, operations, feasible, low)
-        feasible = list(dict.fromkeys(survivors))
-        pending = [operation for operation in pending + era
-                   if operation.kind == WRITE and operation.end >= cut and
-                   operation.value not in buried]
-        low = cut
-    return None
-
-
-def _with_history(violation: Violation, operations: list, feasible: list,
-                  cut: float) -> Violation:
-    """Say what should have been there after the cut."""
-    expected = [operation for operation in operations
-                if operation.kind == WRITE and operation.begin < cut and
-                operation.value in feasible]
-    return Violation(
-        '%s; after the power cut at %s, one of %s was possible' % (
-            violation.what, cut, feasible),
-        tuple(expected) + violation.operations)
-
-
-def _clip(operation: Operation, cut: float) -> Operation:
-    if operation.end < cut:
-        return operation
-    return dataclasses.replace(operation, end=NEVER)
-
-
-def _buried(operations: list, initial: list,
-            durable_begin: Optional[float]) -> set:
-    """The values that lie under a durable write: they were there, since
-    they were answered or read, before it began. A value that also was there
-    initially, or was written twice, may have been read from the first."""
-    if durable_begin is None:
-        return set()
-    writes = collections.defaultdict(list)
-    seen = set()
-    for operation in operations:
-        if operation.kind == WRITE:
-            writes[operation.value].append(operation)
-        if operation.end < durable_begin:
-            seen.add(operation.value)
-    return {value for value in seen
-            if len(writes[value]) == 1 and value not in initial or
-            all(write.end < durable_begin for write in writes[value])}
 
 
 class Agreement:

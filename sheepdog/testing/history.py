@@ -20,6 +20,7 @@ against one order per block.
 from typing import Iterable, Optional
 
 from sheepdog.testing import checkers
+from sheepdog.testing import cuts
 
 
 class History:
@@ -128,5 +129,5 @@ class History:
                     operation.end != checkers.NEVER):
                 return checkers.Violation('a torn block', (operation,))
         checkers.expire(operations)
-        return checkers.first_violation_with_cuts(
+        return cuts.first_violation(
             operations, self.cuts, partial=self._partial)

@@ -18,6 +18,7 @@ import hypothesis
 from hypothesis import strategies
 
 from sheepdog.testing import checkers
+from sheepdog.testing import cuts
 from sheepdog.testing import history as history_module
 
 NEVER = checkers.NEVER
@@ -84,10 +85,11 @@ def brute_force_with_cut(operations, cut, initial=0):
                     values = [initial] + [
                         o.value for o in kept
                         if o.kind == checkers.WRITE]
-                    late = [write(o.value, o.begin) for o in left]
+                    late = [write(o.value, o.begin, o.end) for o in left]
                     # An open write that took effect and was lost may come
-                    # again: its sender never knew.
-                    late += [write(o.value, o.begin)
+                    # again: its sender never knew. If it is answered yet,
+                    # it has come again.
+                    late += [write(o.value, o.begin, o.end)
                              for o in lost if o in chosen]
                     if brute_force(late + after, values[-1]):
                         return True
@@ -130,7 +132,7 @@ def random_history(source, size=5):
     writes = 0
     for i in range(count):
         begin, end = sorted(moments[2 * i:2 * i + 2])
-        if begin < cut < end or source.random() < 0.2:
+        if source.random() < (0.5 if begin < cut < end else 0.2):
             end = NEVER
         if source.random() < 0.5:
             writes += 1
@@ -186,7 +188,7 @@ class LinearizabilityTest(unittest.TestCase):
         illegal = missed = 0
         for _ in range(5000):
             operations, cut = random_history(source)
-            violation = checkers.first_violation_with_cuts(operations, [cut])
+            violation = cuts.first_violation(operations, [cut])
             if brute_force_with_cut(operations, cut):
                 self.assertIsNone(violation)
             else:
@@ -322,17 +324,17 @@ class LocksTest(unittest.TestCase):
         operations = [self.under(5, write(1, 1)),
                       self.under(7, read(0, 2, 3)), read(0, 11, 12),
                       read(1, 13, 14)]
-        self.assertIsNone(checkers.first_violation_with_cuts(
+        self.assertIsNone(cuts.first_violation(
             operations, [10]))
         checkers.expire(operations)
-        self.assertIsNotNone(checkers.first_violation_with_cuts(
+        self.assertIsNotNone(cuts.first_violation(
             operations, [10]))
 
 
 class CutsTest(unittest.TestCase):
 
-    def check(self, operations, *cuts):
-        return checkers.first_violation_with_cuts(operations, cuts)
+    def check(self, operations, *moments):
+        return cuts.first_violation(operations, moments)
 
     def test_durable_stays(self):
         self.assertIsNone(self.check(
@@ -384,6 +386,34 @@ class CutsTest(unittest.TestCase):
             [write(1, 1, 12, 12), write(2, 3, 4, 4), read(2, 13, 14)], 10))
         self.assertIsNotNone(self.check(
             [write(1, 1, 12, 12), write(2, 3, 4, 4), read(0, 13, 14)], 10))
+
+    def test_answered_after_the_cut_it_is_there(self):
+        for durable in 12, NEVER:
+            late = [write(1, 1, 2, 2), write(2, 3, 12, durable)]
+            self.assertIsNone(self.check(
+                late + [read(1, 10, 11), read(2, 13, 14)], 9))
+            self.assertIsNone(self.check(late + [read(2, 10, 11)], 9))
+            self.assertIsNotNone(self.check(late + [read(1, 13, 14)], 9))
+            # …also where nothing was written before.
+            self.assertIsNotNone(self.check(
+                late[1:] + [read(0, 13, 14)], 9))
+
+    def test_answered_after_the_cut_it_survives_the_next_one(self):
+        late = [write(1, 1, 2, 2), write(2, 3, 12, 12)]
+        self.assertIsNone(self.check(late + [read(2, 21, 22)], 9, 20))
+        self.assertIsNotNone(self.check(late + [read(1, 21, 22)], 9, 20))
+        late[1].durable = NEVER
+        self.assertIsNone(self.check(late + [read(1, 21, 22)], 9, 20))
+        # The next flush was answered, and then it was under way no more.
+        late[1].durable = 15
+        self.assertIsNotNone(self.check(late + [read(1, 21, 22)], 9, 20))
+
+    def test_under_way_at_two_cuts(self):
+        late = [write(1, 1, 2, 2), write(2, 3, 22, 22)]
+        self.assertIsNone(self.check(
+            late + [read(1, 11, 12), read(1, 20, 21)], 9, 19))
+        self.assertIsNotNone(self.check(
+            late + [read(1, 11, 12), read(1, 23, 24)], 9, 19))
 
     def test_in_flight_it_takes_effect_once(self):
         self.assertIsNotNone(self.check(
