@@ -292,7 +292,8 @@ class Scrub:
     def _place(self, oid):
         """Ours among the object's targets, from 0; None: we are none."""
         view = self.cluster.view
-        if view is not None:
+        # (While it does not serve, its view may not be that of its ring.)
+        if view is not None and self.cluster.serving():
             for place, index in enumerate(self.order.targets(oid)):
                 if view.members[index].incarnation == (
                         self.cluster.incarnation):
@@ -324,6 +325,8 @@ class Scrub:
 
         :raises Later: not now
         """
+        if not self.cluster.serving():
+            raise compare.Later('this sheep serves no epoch just now')
         tally = check.tally
         bad = self.store.bad_blocks().get(oid)
         if bad and not self.recovery.is_repairable(oid):

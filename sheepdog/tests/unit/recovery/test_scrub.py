@@ -15,6 +15,7 @@ import contextlib
 import unittest
 from unittest import mock
 
+from sheepdog.model import view as view_model
 from sheepdog.recovery import compare
 from sheepdog.recovery import pace
 from sheepdog.recovery import recovery as recovery_module
@@ -270,6 +271,14 @@ class TestCompare(ScrubCase):
         self.c.recovery.doubt(self.oid)
         self.assertEqual((await self.check(self.a)).problems, [])
         self.assert_equal_copies()
+
+    async def test_a_view_that_is_not_that_of_the_ring(self):
+        # As in one that has lapsed and hears of an epoch without it.
+        self.a.cluster.lease = False
+        other = view_model.View(9, 1, 0.0, ())
+        with mock.patch.object(self.a.cluster.state, 'view', other):
+            found = await self.check(self.a)
+        self.assertEqual(self.kinds(found), [tally.UNCHECKED])
 
     async def test_a_suspicion_of_another_epoch(self):
         self.flock.change_view()
