@@ -70,6 +70,14 @@ OPTIONS = [
         'verify_clients', default=False,
         help='Serve only clients that show a certificate of the '
              'authorities in tls_ca. Needs tls = required.'),
+    cfg.ListOpt(
+        'certificate_exports', default=[], mutable=True,
+        sample_default=['node1=vm-*'],
+        help='Which VDIs a client may have over TCP, by its certificate: '
+             'NAME=PATTERN, any number of them. NAME is the common name or '
+             'an alternative name (DNS, URI, email) of the certificate, or '
+             '* for every one; in PATTERN * stands for any text. Empty: '
+             'each certificate opens every VDI. Needs verify_clients.'),
     cfg.IntOpt(
         'connections_max', default=2000, min=1,
         help='Connections at once; one more is closed.'),

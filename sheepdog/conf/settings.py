@@ -23,6 +23,7 @@ from sheepdog.conf import config
 from sheepdog.conf import log
 from sheepdog.conf import notifications
 from sheepdog.faces.metrics import settings as metrics_settings
+from sheepdog.faces.nbd import rules as nbd_rules
 from sheepdog.faces.nbd import settings as nbd_settings
 from sheepdog.model import errors
 from sheepdog.model import limits
@@ -262,10 +263,23 @@ def _nbd(conf):
         networks=_networks('nbd.networks', options.networks),
         read_only_networks=_networks('nbd.read_only_networks',
                                      options.read_only_networks),
+        certificate_exports=_certificate_exports(options),
         connections_max=options.connections_max,
         handshake_timeout_seconds=options.handshake_timeout_seconds,
         request_timeout_seconds=options.request_timeout_seconds,
         lock_wait_seconds=options.lock_wait_seconds)
+
+
+def _certificate_exports(options):
+    if options.certificate_exports and not options.verify_clients:
+        raise config.ConfigRefused(
+            'nbd.certificate_exports: clients need not show certificates: '
+            'set verify_clients')
+    try:
+        return nbd_rules.parse(options.certificate_exports)
+    except ValueError as exc:
+        raise config.ConfigRefused('nbd.certificate_exports: %s'
+                                   % exc) from None
 
 
 def _metrics(conf):

@@ -113,11 +113,11 @@ class Layer(asyncio.BufferedProtocol):
     def peer_names(self) -> tuple:
         """See ``api.Connection``."""
         shown = self._object.getpeercert() or {}
-        return tuple(
-            value for parts in shown.get('subject', ()) for kind, value
-            in parts if kind == 'commonName') + tuple(
-                value for kind, value in shown.get('subjectAltName', ())
-                if kind in ('DNS', 'URI', 'email'))
+        names = [value for parts in shown.get('subject', ())
+                 for kind, value in parts if kind == 'commonName']
+        names += [value for kind, value in shown.get('subjectAltName', ())
+                  if kind in ('DNS', 'URI', 'email')]
+        return tuple(dict.fromkeys(names))
 
     def pause_reading(self) -> None:
         self._is_paused = True

@@ -125,7 +125,9 @@ class StreamConnection(asyncio.BufferedProtocol):
 
     @property
     def peer_names(self) -> tuple:
-        return self._transport.peer_names if self.is_encrypted else ()
+        if not self.is_encrypted or self._transport is None:
+            return ()
+        return self._transport.peer_names
 
     def pause_reading(self) -> None:
         self._paused += 1

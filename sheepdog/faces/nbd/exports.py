@@ -96,6 +96,13 @@ class Exports:
         """What a client that asks for a list is told: no snapshots."""
         return self._catalogue.names()
 
+    def vdi_of(self, name: str) -> str:
+        """The name of the VDI that an export is of, or would be."""
+        try:
+            return self._find(name)[1].name
+        except errors.SheepdogError:
+            return name or self._default
+
     def check(self, name: str) -> nbd.Export:
         """As ``describe``, without the size (0): without a look at disks.
         """

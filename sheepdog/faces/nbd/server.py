@@ -19,6 +19,7 @@ from typing import Any, Optional
 
 from sheepdog.faces.nbd import counters
 from sheepdog.faces.nbd import exports
+from sheepdog.faces.nbd import rules
 from sheepdog.faces.nbd import session as session_module
 from sheepdog.faces.nbd import settings as settings_module
 from sheepdog.model import networks
@@ -110,7 +111,8 @@ class NbdFace:
         """Take over who may connect. Who may no more is cut off."""
         self.settings = dataclasses.replace(
             self.settings, networks=settings.networks,
-            read_only_networks=settings.read_only_networks)
+            read_only_networks=settings.read_only_networks,
+            certificate_exports=settings.certificate_exports)
         for session in list(self._sessions):
             session.check_access()
 
@@ -143,6 +145,12 @@ class NbdFace:
                 networks.is_loopback(host) or
                 networks.contain(settings.networks, host) or
                 networks.contain(settings.read_only_networks, host))
+
+    def may_have(self, connection: api.Connection, vdi: str) -> bool:
+        """By its certificate. (Who comes by the unix socket needs none.)"""
+        return connection.is_local or rules.allow(
+            self.settings.certificate_exports, connection.peer_names
+            if self.settings.certificate_exports else (), vdi)
 
     def may_write(self, connection: api.Connection) -> bool:
         return not networks.contain(self.settings.read_only_networks,

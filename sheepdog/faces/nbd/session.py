@@ -146,6 +146,11 @@ class NbdSession:
                 is_writer and not face.may_write(self._connection)):
             self._complain('network', 'cut off, its network may no more')
             self._connection.abort()
+        elif self._volume is not None and not face.may_have(
+                self._connection, self._volume.name):
+            self._complain('certificate', 'cut off, its certificate does '
+                           'not open VDI %s any more' % self._volume.name)
+            self._connection.abort()
 
     # The handshake.
 
@@ -197,10 +202,15 @@ class NbdSession:
             raise errors.ShuttingDown('this sheep is stopping')
         if question.option == nbd_options.OPT_STARTTLS:
             self._handshake.start_tls()
-        elif question.option == nbd_options.OPT_LIST:
-            self._handshake.list_exports(face.exports.names())
-        elif question.option in (nbd_options.OPT_GO,
-                                 nbd_options.OPT_EXPORT_NAME):
+            return
+        if question.option == nbd_options.OPT_LIST:
+            self._handshake.list_exports([
+                name for name in face.exports.names()
+                if face.may_have(self._connection, name)])
+            return
+        self._check_certificate(question.name)
+        if question.option in (nbd_options.OPT_GO,
+                               nbd_options.OPT_EXPORT_NAME):
             volume, export = await face.exports.open(
                 question.name, not face.may_write(self._connection))
             self._volume = volume
@@ -213,6 +223,18 @@ class NbdSession:
                     question.name, not face.may_write(self._connection)))
         else:
             self._handshake.accept(face.exports.check(question.name))
+
+    def _check_certificate(self, name: str) -> None:
+        """The same for a VDI that is there and for one that is not: who may
+        not have it need not know.
+
+        :raises AccessRefused: it is not for this client
+        """
+        vdi = self._face.exports.vdi_of(name)
+        if not self._face.may_have(self._connection, vdi):
+            names = ', '.join(self._connection.peer_names)
+            raise errors.AccessRefused('the certificate of this client (%s) '
+                                       'does not open this VDI' % names)
 
     def _begin(self, export: nbd.Export) -> None:
         self._disarm()

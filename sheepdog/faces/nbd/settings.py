@@ -46,6 +46,9 @@ class NbdSettings:
     those on this machine. Empty: everybody who reaches the address."""
     read_only_networks: tuple = ()
     """Whose clients may only read. They may connect."""
+    certificate_exports: tuple = ()
+    """Of ``rules``: which clients may have which exports over TCP, by their
+    certificates. Empty: any has all."""
 
     connections_max: int = 2000
     """One more is closed at once."""

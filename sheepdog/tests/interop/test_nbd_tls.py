@@ -12,6 +12,7 @@
 
 """NBD over TLS and the clients that people have: libnbd, QEMU."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -19,6 +20,7 @@ import subprocess
 import time
 import unittest
 
+from sheepdog.faces.nbd import rules
 from sheepdog.testing import certificates
 from sheepdog.tests.interop import test_nbd
 from sheepdog.wire import nbd_handshake
@@ -174,7 +176,34 @@ class TestVerifiedClients(TestCase):
         os.unlink(wrong + '/ca-cert.pem')
         os.link(self.authority.path, wrong + '/ca-cert.pem')
         self.run_command('nbdinfo', self.nbds(wrong), expect=1)
+        # The last one may be gone before we have noticed.
+        self.assert_let_go()
         self.assertEqual(self.counters.tls_failed - before, 3)
+
+
+@needs('nbdinfo', 'qemu-img')
+class TestExportsByCertificate(TestCase):
+
+    verify_clients = True
+
+    def test_each_has_its_own(self):
+        self.served.face.reload(dataclasses.replace(
+            self.served.face.settings, certificate_exports=rules.parse(
+                ['one=v*', 'two=other'])))
+        one = self.client_directory(name='one')
+        two = self.client_directory(name='two')
+        three = self.client_directory(name='three')
+        self.run_command('nbdinfo', self.nbds(one))
+        self.run_command('qemu-img', 'info', *self.qemu(one))
+        for directory in two, three:
+            self.run_command('nbdinfo', self.nbds(directory), expect=1)
+            self.run_command('qemu-img', 'info', *self.qemu(directory),
+                             expect=1)
+        # Nor are they told of it.
+        for directory, count in (one, 1), (two, 0), (three, 0):
+            listed = json.loads(self.run_command(
+                'nbdinfo', '--list', '--json', self.nbds(directory, '')))
+            self.assertEqual(count, len(listed['exports']), listed)
         self.assert_let_go()
 
 

@@ -162,6 +162,21 @@ class SettingsTest(unittest.TestCase):
                            nbd__tls_cert='/c', nbd__tls_key='/k')
         self.assertEqual(('/c', '/k', '', False), built.nbd.tls_files)
 
+    def test_nbd_exports_by_certificate(self):
+        tls = {'nbd__enabled': 'true', 'nbd__tls': 'required',
+               'nbd__tls_cert': '/c', 'nbd__tls_key': '/k',
+               'nbd__tls_ca': '/a', 'nbd__verify_clients': 'true'}
+        self.assertEqual((), self.build(**tls).nbd.certificate_exports)
+        built = self.build(nbd__certificate_exports='a=x-*,*=y', **tls)
+        self.assertEqual((('a', 'x-*'), ('*', 'y')),
+                         built.nbd.certificate_exports)
+        for wrong in (dict(tls, nbd__certificate_exports='vdi'),
+                      dict(tls, nbd__certificate_exports='a=b',
+                           nbd__verify_clients='false')):
+            with self.assertRaisesRegex(config.ConfigRefused,
+                                        'nbd.certificate_exports'):
+                self.build(**wrong)
+
     def test_tls_between_sheep(self):
         self.assertIsNone(self.build().access.tls_files)
         files = {'security__tls_cert': '/c', 'security__tls_key': '/k',

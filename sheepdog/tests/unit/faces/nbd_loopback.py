@@ -38,6 +38,7 @@ class Connection:
     peername = '127.0.0.1:1'
     peer_host = '127.0.0.1'
     is_local = False
+    peer_names = ()
     tls = None
     """What the face has upgraded it to."""
 

@@ -16,6 +16,7 @@ import asyncio
 import unittest
 
 from sheepdog.faces import nbd as face_module
+from sheepdog.faces.nbd import rules
 from sheepdog.model import networks
 from sheepdog.model import pem
 from sheepdog.tests.unit.faces import nbd_loopback
@@ -241,6 +242,74 @@ class TestReload(TestCase):
                         nbd.FLAG_READ_ONLY)
         self.place.face.reload(face_module.NbdSettings())
         self.assertFalse(reader.connection.is_aborted)
+
+
+class TestCertificates(TestCase):
+    """Which exports, by the names in a client's certificate."""
+
+    settings = {'certificate_exports': rules.parse(
+        ['one=v*', 'two=other', '*=public-*'])}
+
+    def connect_as(self, *names, **where):
+        client = self.place.world.connect(**where)
+        client.connection.peer_names = names
+        return client
+
+    async def refusal(self, client, name):
+        (reply, text), = await client.option(options.OPT_GO,
+                                             wire.pack_info(name))
+        self.assertEqual(nbd.REP_ERR_POLICY, reply)
+        return text.decode()
+
+    async def test_its_own_only(self):
+        client = self.connect_as('one', 'also.example')
+        await client.go('vdi')
+        for names in ('two',), (), ('ONE',), ('v*',):
+            client = self.connect_as(*names)
+            await client.start()
+            with self.subTest(names):
+                told = await self.refusal(client, 'vdi')
+                self.assertIn('certificate', told)
+                # Nobody learns what there is.
+                self.assertEqual(told, await self.refusal(client, 'vnone'))
+                self.assertEqual(
+                    [(options.REP_ACK, b'')],
+                    await client.option(options.OPT_LIST))
+        client = self.connect_as('one')
+        await client.start()
+        self.assertEqual(2, len(await client.option(options.OPT_LIST)))
+
+    async def test_every_way_to_ask(self):
+        for option in (options.OPT_INFO, options.OPT_GO):
+            client = self.connect_as('two')
+            await client.start()
+            (reply, _), = await client.option(option, wire.pack_info('vdi'))
+            self.assertTrue(reply >> 31)
+        (reply, _), = await client.option(
+            options.OPT_LIST_META_CONTEXT, wire.pack_contexts('vdi'))
+        self.assertTrue(reply >> 31)
+
+    async def test_who_may_no_more_is_cut_off(self):
+        one, two = self.connect_as('one'), self.connect_as('one', 'host')
+        for client in one, two:
+            await client.go('vdi')
+        with self.assertLogs('sheepdog.faces.nbd', 'WARNING'):
+            self.place.face.reload(face_module.NbdSettings(
+                certificate_exports=rules.parse(['host=vdi'])))
+        self.assertEqual([True, False], [
+            client.connection.is_aborted for client in (one, two)])
+
+    def test_rules(self):
+        found = rules.parse(['a=b', ' CN with = sign = x-* '])
+        self.assertEqual((('a', 'b'), ('CN with = sign', 'x-*')), found)
+        for wrong in ('a', '=b', 'a=', '', '='):
+            with self.subTest(wrong):
+                with self.assertRaisesRegex(ValueError, 'NAME=PATTERN'):
+                    rules.parse([wrong])
+        self.assertTrue(rules.allow((), (), 'anything'))
+        self.assertFalse(rules.allow(found, (), 'b'))
+        self.assertTrue(rules.allow(found, ('a',), 'b'))
+        self.assertFalse(rules.allow(found, ('a',), 'B'))
 
 
 class TestEverywhere(TestCase):
