@@ -140,6 +140,7 @@ class TestTls(case.DirectoryCase):
 
         self.check_refused(one, two)
         self.check_relay(one)
+        self.check_gnutls(one)
         self.check_native(one)
         self.check_nbd(one)
         self.check_renewal(two)
@@ -167,6 +168,38 @@ class TestTls(case.DirectoryCase):
             with self.assertRaisesRegex(ssl.SSLError, 'required'):
                 with context.wrap_socket(sock) as secure:
                     secure.recv(1)
+
+    def check_gnutls(self, sheep):
+        """What is refused is so in the eyes of another TLS, too."""
+        if shutil.which('gnutls-cli') is None:
+            return
+        late = self.authority.issue('late', days=-1)
+        other = self.directory / 'another'
+        other.mkdir()
+        stranger = certificates.Authority(str(other)).issue('stranger')
+        good, old = self.client_files, 'NORMAL:-VERS-ALL:+VERS-%s'
+        for files, version, is_welcome in (
+                (good, 'TLS1.3', True), (good, 'TLS1.2', True),
+                (good, 'TLS1.1', False), (good, 'TLS1.0', False),
+                # (In TLS 1.3 a client learns of its refusal behind the
+                # handshake.)
+                (late, 'TLS1.2', False), (None, 'TLS1.2', False),
+                (stranger._replace(authorities=good.authorities), 'TLS1.2',
+                 False),
+                # It is the client who does not believe the sheep.
+                (good._replace(authorities=stranger.authorities), 'TLS1.3',
+                 False)):
+            shown = [] if files is None else [
+                '--x509certfile', files.certificate, '--x509keyfile',
+                files.key]
+            done = harness.run(
+                'gnutls-cli', '--priority', old % version, '--x509cafile',
+                (files or good).authorities, *shown, '-p', sheep.port,
+                harness.HOST, expect=None)
+            told = done.stdout + done.stderr
+            self.assertEqual(is_welcome, 'Handshake was completed' in told,
+                             '%s %s: %s' % (files, version, told))
+            self.assertEqual(is_welcome, done.returncode == 0, told)
 
     def check_relay(self, sheep):
         """Somebody in between has a certificate of the same authority, of
