@@ -28,6 +28,7 @@ from sheepdog.placement import ring as ring_module
 from sheepdog.recovery import account as account_module
 from sheepdog.recovery import mover
 from sheepdog.recovery import past
+from sheepdog.recovery import proof
 from sheepdog.recovery import space
 from sheepdog.recovery import standing
 from sheepdog.recovery import wiping
@@ -72,7 +73,9 @@ class Recovery:
                                  self.standing, self._untold)
         self.wiping = wiping.Wiping(world, cluster, replica.store)
         self.space = space.Space(cluster, replica, self.standing,
-                                 self.mover.is_deleted, self._is_target)
+                                 self.mover.is_deleted, self._is_target,
+                                 proof.Proof(cluster, order, links,
+                                             replica.store))
         self.done = 0
         self.total = 0
         self.waiting = {}

@@ -179,6 +179,7 @@ class Scrub:
             self.world.clock.time()))
         await self._look(found, self._pace)
         self.rounds += not found.is_over
+        await self.recovery.space.drop_strays()
         tally = found.tally
         LOG.info('scrub: %d objects, %d bytes read: %d bad blocks, %d '
                  'objects mended, %d settled; left: %s', tally.objects,

@@ -19,11 +19,16 @@ import logging
 from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.recovery import mover
+from sheepdog.recovery import proof as proof_module
 
 LOG = logging.getLogger(__name__)
 
 LOOK_BATCH = 512
 """Objects looked at before others get their turn of the loop."""
+
+PROVE_BATCH = 32
+PAUSES_SECONDS = (0.3, 1.0, 3.0, 10.0, 30.0)
+"""Behind each, what was not proved is looked at again."""
 
 
 class Space:
@@ -32,12 +37,14 @@ class Space:
     :param is_target: called with (view, oid): must we hold it then?
     """
 
-    def __init__(self, cluster, replica, standing, is_deleted, is_target):
+    def __init__(self, cluster, replica, standing, is_deleted, is_target,
+                 proof: proof_module.Proof):
         self.cluster = cluster
         self.replica = replica
         self.standing = standing
         self._is_deleted = is_deleted
         self._is_target = is_target
+        self._proof = proof
         self._tidied = None
 
     async def reclaim(self, vdi_ids):
@@ -59,28 +66,85 @@ class Space:
 
     async def drop_strays(self):
         """Copies that this sheep need not hold in this view, once every
-        member has recovered all that it must."""
+        member has recovered all that it must, and those that should have
+        them are proved to."""
         view = self.cluster.view
         if (view is None or not self.cluster.state.has_recovered()
                 or self._tidied is view):
             return
         self._tidied = view
-        dropped = 0
+        left = await self._strays(view)
+        count = len(left)
+        for seconds in PAUSES_SECONDS:
+            left = await self._drop_proved(view, left)
+            if self._is_over(view):
+                return
+            if not left:
+                break
+            await asyncio.sleep(seconds)
+        if left:
+            # The next round of the scrub tries again.
+            self._tidied = None
+        if count:
+            LOG.info('epoch %d: dropped %d copies that have their place '
+                     'elsewhere now, %d are not proved to be there yet',
+                     view.epoch, count - len(left), len(left))
+
+    def _is_over(self, view):
+        return (self.cluster.view is not view
+                or self.replica.epoch != view.epoch)
+
+    async def _strays(self, view):
+        found = []
         for number, oid in enumerate(self.replica.store.oids()):
             if number % LOOK_BATCH == 0:
                 await asyncio.sleep(0)
-            if (self.cluster.view is not view
-                    or self.replica.epoch != view.epoch):
-                return
-            if (self._is_target(view, oid)
-                    or ids.vdi_of(oid) not in self.cluster.state.vdis):
-                continue
-            if await self._remove(oid):
-                self.standing.forget(oid)
-                dropped += 1
-        if dropped:
-            LOG.info('epoch %d: dropped %d copies that have their place '
-                     'elsewhere now', view.epoch, dropped)
+                if self._is_over(view):
+                    break
+            if (not self._is_target(view, oid)
+                    and ids.vdi_of(oid) in self.cluster.state.vdis):
+                found.append(oid)
+        return found
+
+    async def _drop_proved(self, view, strays):
+        """Those that are left."""
+        left = []
+        for start in range(0, len(strays), PROVE_BATCH):
+            batch = strays[start:start + PROVE_BATCH]
+            verdicts = await asyncio.gather(
+                *(self._proof.judge(view, oid) for oid in batch))
+            proved = await self._proof.bring_to_disk(view, batch)
+            if self._is_over(view):
+                return left
+            for oid, verdict in zip(batch, verdicts):
+                if self._is_over(view):
+                    return left
+                if self.replica.store.version(oid) is None:
+                    continue
+                if self._is_deleted(oid):
+                    verdict = proof_module.DROP
+                elif not proved:
+                    verdict = proof_module.KEEP
+                if (verdict != proof_module.KEEP
+                        and await self._let_go(oid, verdict)):
+                    self.standing.forget(oid)
+                else:
+                    left.append(oid)
+        return left
+
+    async def _let_go(self, oid, verdict):
+        """False: it is still there."""
+        if verdict == proof_module.DROP:
+            return await self._remove(oid)
+        try:
+            await self.replica.store.set_aside(
+                oid, 'those who should have it have not, or an older one',
+                remove=True)
+        except errors.SheepdogError as exc:
+            LOG.warning('object %s cannot be set aside: %s',
+                        ids.hex_oid(oid), exc)
+            return False
+        return True
 
     async def _remove(self, oid):
         """False: it cannot be removed."""

@@ -35,6 +35,8 @@ from sheepdog.peer import link
 from sheepdog.peer import marks
 from sheepdog.peer import order
 from sheepdog.peer import replica
+from sheepdog.recovery import compare
+from sheepdog.recovery import recovery
 from sheepdog.store import records
 from sheepdog.store import scan
 from sheepdog.testing import disk
@@ -237,6 +239,28 @@ def obey_every_leader():
         return await obey(self, message)
 
     return mock.patch.object(follower.Follower, '_obey', obey_all)
+
+
+def compare_no_digests():
+    """The scrub finds all copies equal that are there."""
+    return mock.patch.object(compare, '_content',
+                             lambda answer: answer['exists'])
+
+
+def drop_stray_copies_too_early():
+    """Who has a copy that belongs elsewhere from now on drops it at once,
+    whatever the others have."""
+    on_view = recovery.Recovery.on_view
+
+    async def drop(self, view):
+        for oid in await self.space._strays(view):
+            await self.space._remove(oid)
+
+    def on_view_and_drop(self, old, new, cold):
+        on_view(self, old, new, cold)
+        self.world.spawn(drop(self, new), 'drop stray copies')
+
+    return mock.patch.object(recovery.Recovery, 'on_view', on_view_and_drop)
 
 
 @contextlib.contextmanager

@@ -34,6 +34,7 @@ from sheepdog.testing import cluster as cluster_module
 from sheepdog.testing import disk
 from sheepdog.testing import fabric
 from sheepdog.testing import history as history_module
+from sheepdog.testing import lies
 from sheepdog.testing import loop as loop_module
 from sheepdog.testing import membership
 from sheepdog.testing import nemesis as nemesis_module
@@ -261,6 +262,9 @@ class _Run:
             for when in node.lapses if when > self._calm_since]
         state = next(iter(cluster.nodes.values())).sheep.cluster.state
         self.result.failures += self.chores.judge(state)
+        if self._scenario.cluster.scrub.enabled and not self.result.failures:
+            self.result.failures += lies.check(
+                cluster, '%s/lies' % self._scenario.seed)
 
     def _judge(self) -> None:
         self.result.failures += ['history of %s: %s' % found

@@ -19,6 +19,7 @@ import pathlib
 import unittest
 
 from sheepdog.cmd import wiring
+from sheepdog.recovery import pace
 from sheepdog.testing import membership
 from sheepdog.testing import planted
 from sheepdog.testing import play
@@ -31,6 +32,8 @@ PLAYS = pathlib.Path(__file__).parent / 'plays'
 ORDER = 'history of'
 DURABLE = 'after the power cut'
 LIVENESS = 'requests without an answer'
+GONE = 'cannot be read through: NoObject'
+UNNOTICED = 'the copies of object'
 
 
 def setUpModule():
@@ -158,6 +161,26 @@ class SeedsTest(unittest.TestCase):
             changed.nemesis.weights = {'power_cut_all': 1, 'kill_all': 1}
 
         self.assert_found(planted.replay_too_far, change, ORDER)
+
+    def test_compare_no_digests(self):
+        def change(changed):
+            changed.trouble_seconds = 5.0
+            changed.cluster.scrub = pace.ScrubSettings(True, 32 << 20, 1.0)
+            changed.nemesis.weights = {'slow_link': 1}
+
+        self.assert_found(planted.compare_no_digests, change, UNNOTICED)
+
+    def test_drop_stray_copies_too_early(self):
+        def change(changed):
+            changed.trouble_seconds = 30.0
+            changed.cluster.nodes = 5
+            changed.cluster.copies = 2
+            changed.nemesis.pause_seconds = 1.0
+            changed.nemesis.down_seconds = 6.0
+            changed.nemesis.weights = {'kill': 1}
+
+        self.assert_found(planted.drop_stray_copies_too_early, change,
+                          GONE)
 
 
 def _contend(changed):
