@@ -49,7 +49,7 @@ def run_batch(first, last):
     print('\nSeeds %d to %d' % (first, last), flush=True)
     return subprocess.call(
         [sys.executable, '-W', 'ignore', '-m', PROGRAM, '--shrink',
-         '--jobs', str(os.cpu_count() or 1), '--seeds',
+         '--remote', '--jobs', str(os.cpu_count() or 1), '--seeds',
          '%d-%d' % (first, last)])
 
 

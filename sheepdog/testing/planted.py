@@ -40,6 +40,7 @@ from sheepdog.recovery import recovery
 from sheepdog.store import records
 from sheepdog.store import scan
 from sheepdog.testing import disk
+from sheepdog.volume import access
 
 
 def acknowledge_before_sync():
@@ -186,6 +187,12 @@ def keep_what_a_lost_lock_began():
     """A write goes on under a lock that was taken away."""
     return mock.patch.object(gateway.Gateway, 'abandon_vdi',
                              lambda self, vdi_id, error: None)
+
+
+def never_ask_for_the_lock_again():
+    """What takes the long way (a first write, zeroes over objects) goes on
+    to its next step though the lock was lost since its last one."""
+    return mock.patch.object(access.Access, 'check', lambda self: None)
 
 
 def forget_what_was_prepared():

@@ -227,6 +227,12 @@ class PlaysTest(unittest.TestCase):
             planted.keep_what_a_lost_lock_began, 'lock_broken_in_the_middle',
             '-expect b: write 2 to v: refused: VdiNotLocked')
 
+    def test_never_ask_for_the_lock_again(self):
+        self.assert_found(
+            planted.never_ask_for_the_lock_again,
+            'lock_broken_in_a_first_write',
+            '-expect b: write 2 to v: refused: VdiNotLocked')
+
     def test_forget_what_was_prepared(self):
         self.assert_found(
             planted.forget_what_was_prepared, 'leader_dies_before_commit',

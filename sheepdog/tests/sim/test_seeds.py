@@ -13,9 +13,10 @@
 """Three hundred seeds: clients, operators and a nemesis in a whole cluster.
 
 SHEEPDOG_SIM_SEEDS says how many, SHEEPDOG_SIM_FIRST_SEED from where on.
-A failing one is replayed with
-``python -m sheepdog.testing.run --trace --seeds SEED``, and made smaller
-with ``--shrink``.
+SHEEPDOG_SIM_REMOTE how many of them are played again with some clients on
+hosts of their own. A failing one is replayed with
+``python -m sheepdog.testing.run --trace --seeds SEED`` (``--remote``), and
+made smaller with ``--shrink``.
 """
 
 import logging
@@ -29,6 +30,7 @@ from sheepdog.testing import scenario
 
 FIRST = int(os.environ.get('SHEEPDOG_SIM_FIRST_SEED', 1))
 COUNT = int(os.environ.get('SHEEPDOG_SIM_SEEDS', 300))
+REMOTE = int(os.environ.get('SHEEPDOG_SIM_REMOTE', 60))
 CLASS_SEEDS = 10
 """The tests of a class stay in one worker, so there are many classes."""
 REPLAYED = 2
@@ -42,9 +44,9 @@ def tearDownModule():
     logging.disable(logging.NOTSET)
 
 
-def _test_of(seed):
+def _test_of(seed, change):
     def test(self):
-        result = scenario.run_seed(seed, wiring.build_sheep)
+        result = scenario.run_seed(seed, wiring.build_sheep, change)
         self.assertEqual([], result.failures, str(result))
         # Something happened at all.
         self.assertGreater(result.counts['writes'], 0)
@@ -52,27 +54,38 @@ def _test_of(seed):
     return test
 
 
-def _class_of(seeds):
+def _class_of(name, seeds, change):
     """One test per seed."""
-    name = 'Seeds%05dTest' % seeds[0]
+    name = '%s%05dTest' % (name, seeds[0])
     return name, type(name, (unittest.TestCase,), {
         '__module__': __name__, 'maxDiff': None,
-        **{'test_seed_%05d' % seed: _test_of(seed) for seed in seeds}})
+        **{'test_seed_%05d' % seed: _test_of(seed, change)
+           for seed in seeds}})
 
 
-globals().update(
-    _class_of(range(_first, min(_first + CLASS_SEEDS, FIRST + COUNT)))
-    for _first in range(FIRST, FIRST + COUNT, CLASS_SEEDS))
+for _name, _count, _change in (
+        ('Seeds', COUNT, None),
+        ('Remote', min(COUNT, REMOTE), scenario.Scenario.send_clients_away)):
+    globals().update(
+        _class_of(_name, range(_first, min(_first + CLASS_SEEDS,
+                                           FIRST + _count)), _change)
+        for _first in range(FIRST, FIRST + _count, CLASS_SEEDS))
 
 
 class ReplayTest(unittest.TestCase):
 
     def test_a_seed_is_replayed_in_another_process(self):
         for seed in range(FIRST, FIRST + REPLAYED):
-            ours = scenario.run_seed(seed, wiring.build_sheep)
-            other = subprocess.run(
-                [sys.executable, '-m', 'sheepdog.testing.run',
-                 '--seeds', str(seed)],
-                stdout=subprocess.PIPE, text=True,
-                env={**os.environ, 'PYTHONHASHSEED': str(seed + 1)})
-            self.assertIn('digest %s ' % ours.digest, other.stdout)
+            self._replay(seed, None)
+
+    def test_so_is_one_with_clients_elsewhere(self):
+        self._replay(FIRST, scenario.Scenario.send_clients_away, '--remote')
+
+    def _replay(self, seed, change, *options):
+        ours = scenario.run_seed(seed, wiring.build_sheep, change)
+        other = subprocess.run(
+            [sys.executable, '-m', 'sheepdog.testing.run',
+             '--seeds', str(seed), *options],
+            stdout=subprocess.PIPE, text=True,
+            env={**os.environ, 'PYTHONHASHSEED': str(seed + 1)})
+        self.assertIn('digest %s ' % ours.digest, other.stdout)
