@@ -143,9 +143,9 @@ class State:
         """Changing one of the two does not change the other."""
         other = State()
         other.__dict__.update(self.__dict__)
-        for field in ('vdis', 'locks', 'fences', 'operations', 'recovered'):
+        for field in ('vdis', 'locks', 'fences', 'operations', 'recovered',
+                      '_names'):
             setattr(other, field, dict(getattr(self, field)))
-        other._names = {name: list(ids) for name, ids in self._names.items()}
         return other
 
     def to_dict(self) -> dict:
@@ -252,9 +252,10 @@ class State:
             self._set_lock(vdi_id, lock.mode, (), record.sequence)
         if self.settings.recycle_ids:
             del self.vdis[vdi_id]
-            self._names[entry.name].remove(vdi_id)
-            if not self._names[entry.name]:
-                del self._names[entry.name]
+            left = tuple(one for one in self._names.pop(entry.name)
+                         if one != vdi_id)
+            if left:
+                self._names[entry.name] = left
         else:
             self.vdis[vdi_id] = dataclasses.replace(entry, deleted=True)
 
@@ -331,7 +332,9 @@ class State:
 
     def _put_vdi(self, entry: entries.VdiEntry) -> None:
         self.vdis[entry.vdi_id] = entry
-        self._names.setdefault(entry.name, []).append(entry.vdi_id)
+        # Not a list: copies share it.
+        self._names[entry.name] = (self._names.get(entry.name, ())
+                                   + (entry.vdi_id,))
 
     def _living_vdi(self, vdi_id: int) -> entries.VdiEntry:
         entry = self.vdis.get(vdi_id)
