@@ -18,28 +18,35 @@ they wrote to.
 """
 
 import asyncio
+import itertools
+import logging
 
 from sheepdog.gateway import operation
 from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.wire import peer as wire
 
+LOG = logging.getLogger(__name__)
+
 
 class _Chain:
     """Flushes of one kind, by VDI: a later one also waits for the earlier
-    ones, which may carry writes that were acknowledged before it came."""
+    ones, which may carry writes that were acknowledged before it came.
+
+    What is noted are groups of incarnations: all that hold some write.
+    """
 
     def __init__(self):
         self.noted = {}
         self._running = {}
 
-    def note(self, vdi_id, incarnations):
+    def note(self, vdi_id, groups):
         noted = self.noted.setdefault(vdi_id, {})
-        for incarnation in incarnations:
-            noted[incarnation] = None
+        for group in groups:
+            noted[group] = None
 
     async def run(self, vdi_id, flush):
-        """``flush(incarnations)`` for what was noted, behind the others."""
+        """``flush(groups)`` for what was noted, behind the others."""
         noted = self.noted.pop(vdi_id, {})
         before = self._running.get(vdi_id)
         if not noted and before is None:
@@ -62,17 +69,28 @@ class _Chain:
                 del self._running[vdi_id]
 
 
+class LostWrites(errors.StorageError):
+    """All that held some acknowledged write went away before it was flushed.
+
+    Perhaps they lost power, perhaps not: it is not known to be durable, and
+    nobody may say that it is.
+    """
+
+
 class Unflushed:
     """``round`` grows with each flush: a route remembers in which round it
-    was noted last, so that the straight way costs one comparison."""
+    was noted last, so that the straight way costs one comparison. ``losses``:
+    VDI → the ``LostWrites`` that no client was told of yet."""
 
-    def __init__(self, cluster, replica, links, routes, counters):
+    def __init__(self, world, cluster, replica, links, routes, counters):
+        self.world = world
         self.cluster = cluster
         self.replica = replica
         self.links = links
         self.routes = routes
         self.counters = counters
         self.round = 0
+        self.losses = {}
         self._replicas = _Chain()
         self._orderers = _Chain()
 
@@ -82,9 +100,9 @@ class Unflushed:
         and perhaps overtake the change.)"""
         route.flush_round = self.round
         if route.orderer is not None:
-            self._orderers.note(route.vdi_id, (route.ordered_by,))
+            self._orderers.note(route.vdi_id, ((route.ordered_by,),))
         else:
-            self._replicas.note(route.vdi_id, route.members)
+            self._replicas.note(route.vdi_id, (route.members,))
 
     def note_everyone(self, vdi_id):
         """A volume was taken over: its client may have writes behind it
@@ -92,8 +110,31 @@ class Unflushed:
         cover them."""
         view = self.cluster.view
         if view is not None:
-            self._replicas.note(vdi_id,
-                                [m.incarnation for m in view.members])
+            self._replicas.note(vdi_id, (
+                tuple(m.incarnation for m in view.members),))
+
+    def on_view(self, view):
+        """Where one of those that hold some write is gone, let the others
+        make it durable now: they may go, too, before a client asks."""
+        present = {m.incarnation for m in view.members}
+        for vdi_id, groups in self._replicas.noted.items():
+            if not all(map(present.issuperset, groups)):
+                self.world.spawn(self._flush_ahead(vdi_id), 'flush ahead')
+
+    async def _flush_ahead(self, vdi_id):
+        try:
+            await self.flush_replicas(vdi_id)
+        except errors.SheepdogError as error:
+            # It is noted still.
+            LOG.info('VDI %06x: not flushed ahead: %s', vdi_id, error)
+
+    def tell_loss(self, vdi_id):
+        """Once, as fsync does it: what is lost stays so.
+
+        :raises LostWrites:
+        """
+        if vdi_id in self.losses:
+            raise self.losses.pop(vdi_id)
 
     def forget(self):
         self._replicas.noted.clear()
@@ -103,23 +144,26 @@ class Unflushed:
         """Returns once all changes of the VDI that were acknowledged to our
         clients before the call are durable.
 
-        :raises SheepdogError: NotServing: this sheep lost its place
+        :raises SheepdogError: NotServing: this sheep lost its place;
+            LostWrites: told once
         """
         self.counters['flush'] += 1
         await self.flush_replicas(vdi_id)
-        await self._orderers.run(vdi_id, lambda incarnations: self._all(
-            vdi_id, wire.ORDER_FLUSH, incarnations))
+        await self._orderers.run(vdi_id, lambda groups: self._all(
+            vdi_id, wire.ORDER_FLUSH, groups))
+        self.tell_loss(vdi_id)
 
     async def flush_replicas(self, vdi_id):
         """Only what went from this sheep straight to replicas. (Not on to
         orderers: two sheep may have ordered for each other.)"""
         self.round += 1
-        await self._replicas.run(vdi_id, lambda incarnations: self._all(
-            vdi_id, wire.FLUSH, incarnations))
+        await self._replicas.run(vdi_id, lambda groups: self._all(
+            vdi_id, wire.FLUSH, groups))
 
-    async def _all(self, vdi_id, opcode, incarnations):
+    async def _all(self, vdi_id, opcode, groups):
         identity = self.cluster.incarnation
-        left = list(incarnations)
+        left = list(dict.fromkeys(itertools.chain(*groups)))
+        flushed = set()
         attempts = 0
         while left:
             view = self.cluster.view
@@ -129,18 +173,25 @@ class Unflushed:
                     view.member(i) is None for i in left):
                 # Who ordered is gone, and with it the knowledge of where
                 # its writes went: flush everywhere.
-                opcode = wire.FLUSH
+                opcode, groups = wire.FLUSH, ()
                 left = [m.incarnation for m in view.members]
             # A replica that left the view is no copy any more; what takes
             # its place was made durable by recovery.
             members = [m for m in map(view.member, left) if m is not None]
             results = await asyncio.gather(
                 *(self._one(vdi_id, opcode, m) for m in members))
-            left = [m.incarnation for m, flushed in zip(members, results)
-                    if not flushed]
+            flushed.update(m.incarnation for m, is_flushed
+                           in zip(members, results) if is_flushed)
+            left = [m.incarnation for m in members
+                    if m.incarnation not in flushed]
             if left:
                 attempts += 1
                 await self.routes.pause(attempts)
+        if not all(map(flushed.intersection, groups)):
+            self.losses[vdi_id] = LostWrites(
+                'VDI %06x: all sheep that held some of its writes went away '
+                'before they were flushed: they may be lost' % vdi_id)
+            LOG.error('%s', self.losses[vdi_id])
 
     async def _one(self, vdi_id, opcode, member):
         try:

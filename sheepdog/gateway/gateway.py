@@ -65,7 +65,7 @@ class Gateway:
         self.counters = {'write': 0, 'read': 0, 'remove': 0, 'flush': 0,
                          'bytes_written': 0, 'bytes_read': 0, 'retries': 0}
         self.routes = routes.Routes(cluster, replica, links, order)
-        self.unflushed = flush.Unflushed(cluster, replica, links,
+        self.unflushed = flush.Unflushed(world, cluster, replica, links,
                                          self.routes, self.counters)
         self.turns = turns.Turns()
         told = failures.Failures(world.clock, cluster)
@@ -199,12 +199,14 @@ class Gateway:
         self.changes.review()
         self.links.keep_only({m.incarnation for m in new.members})
         self.routes.change()
+        self.unflushed.on_view(new)
 
     def on_event(self, event):
         if event['kind'] == 'format':
             # What is under way was meant for VDIs that are no more: tried
             # again, it would get into new ones of the same names.
             self.abandon(errors.NotServing('the cluster was formatted'))
+            self.unflushed.losses.clear()
         # Locks decide who orders, VDI entries how many copies there are.
         if event['kind'] in ('lock', 'unlock'):
             self.changes.review()

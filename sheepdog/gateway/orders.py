@@ -94,9 +94,10 @@ class Orders:
         self.world.spawn(self._flush(request), 'flush for another gateway')
 
     async def _flush(self, request):
+        unflushed, vdi_id = self.gateway.unflushed, ids.vdi_of(request.oid)
         try:
-            await self.gateway.unflushed.flush_replicas(
-                ids.vdi_of(request.oid))
+            await unflushed.flush_replicas(vdi_id)
+            unflushed.tell_loss(vdi_id)
         except errors.SheepdogError as exc:
             request(exc)
         else:

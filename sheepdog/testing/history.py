@@ -83,12 +83,19 @@ class History:
         return list(self._unflushed.get(handle, ()))
 
     def end_flush(self, handle, flushed: list) -> None:
-        now = self.now()
+        self.now()
         for operation in flushed:
-            operation.durable = min(operation.durable, now)
+            # Also where all lost power in between: a flush that cannot say
+            # that it is there must not succeed.
+            operation.durable = operation.end
         self._unflushed[handle] = [
             operation for operation in self._unflushed.get(handle, ())
-            if operation.durable > now]
+            if operation.durable == checkers.NEVER]
+
+    def fail_flush(self, handle) -> None:
+        """What it was to make durable may never be: the client has been
+        told, once."""
+        self._unflushed.pop(handle, None)
 
     def power_cut(self, is_total: bool = True) -> None:
         """All copies may have lost what was not durable. Not
@@ -97,7 +104,6 @@ class History:
         self.cuts.append(self.now())
         if not is_total:
             self._partial.add(self.cuts[-1])
-        self._unflushed = {}
 
     def count(self, kind: str) -> int:
         """Operations that have ended."""

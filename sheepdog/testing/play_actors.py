@@ -151,7 +151,11 @@ class Actors:
         history = self._stage.history
         volume = self._volume(request, name)
         begun = history.begin_flush(volume)
-        await volume.flush()
+        try:
+            await volume.flush()
+        except errors.SheepdogError:
+            history.fail_flush(volume)
+            raise
         history.end_flush(volume, begun)
 
     async def _read(self, sheep, request, name, place):

@@ -11,7 +11,9 @@
 # under the License.
 
 import asyncio
+import types
 
+from sheepdog.gateway import flush
 from sheepdog.model import errors
 from sheepdog.tests.unit import flock
 from sheepdog.tests.unit.gateway import case
@@ -79,11 +81,11 @@ class TestFlush(case.FlockCase):
         first = self.write(self.b, b'one', durable=False)
         second = self.write(self.b, b'new', durable=False)
         await asyncio.sleep(0.01)
-        flush = asyncio.ensure_future(self.flush(self.b))
+        flushing = asyncio.ensure_future(self.flush(self.b))
         await asyncio.sleep(0.01)
         self.release(self.a, self.c)
         self.assertEqual(await self.done(first, second), [None, None])
-        await flush
+        await flushing
         await self.flush(self.b)
         self.assert_durable()
 
@@ -127,11 +129,11 @@ class TestFlush(case.FlockCase):
     async def test_a_replica_that_dies_is_done_without(self):
         await self.must_write(self.a, b'new', durable=False)
         self.hold(self.a, self.c)
-        flush = asyncio.ensure_future(self.flush(self.a))
+        flushing = asyncio.ensure_future(self.flush(self.a))
         await asyncio.sleep(0.01)
         self.flock.kill(3)
         self.flock.change_view()
-        await flush
+        await flushing
         self.assert_durable()
 
     async def test_who_ordered_has_left(self):
@@ -166,11 +168,11 @@ class TestFlush(case.FlockCase):
     async def test_a_lapse_ends_it(self):
         await self.must_write(self.a, b'new', durable=False)
         self.hold(self.a, self.c)
-        flush = asyncio.ensure_future(self.flush(self.a))
+        flushing = asyncio.ensure_future(self.flush(self.a))
         await asyncio.sleep(0.01)
         self.flock.lapse(self.a)
         with self.assertRaises(errors.NotServing):
-            await flush
+            await flushing
 
     async def test_a_volume_taken_over(self):
         """The sheep that acknowledged is dead; the client goes on with
@@ -193,3 +195,48 @@ class TestFlush(case.FlockCase):
         await self.flush(self.a)
         self.assertGreater(self.c.replica.counters['flush'], flushes)
         self.assert_durable()
+
+    def note_gone(self, sheep):
+        """A write is acknowledged, and all that hold it go away."""
+        sheep.gateway.unflushed.note(types.SimpleNamespace(
+            vdi_id=VDI, orderer=None, flush_round=-1,
+            members=('gone.1', 'gone.2')))
+
+    async def test_nobody_is_left_that_holds_a_write(self):
+        await self.must_write(self.a, b'new', durable=False)
+        self.note_gone(self.a)
+        with self.assertRaises(flush.LostWrites):
+            await self.flush(self.a)
+        # The others are flushed; and it is told once.
+        self.assert_durable()
+        await self.flush(self.a)
+
+    async def test_a_flush_at_the_same_time_is_told_no_lie(self):
+        await self.must_write(self.a, b'new', durable=False)
+        self.note_gone(self.a)
+        self.hold(self.a, self.c)
+        first = asyncio.ensure_future(
+            self.a.gateway.unflushed.flush_replicas(VDI))
+        await flock.turns()
+        second = asyncio.ensure_future(self.flush(self.a))
+        await asyncio.sleep(0.01)
+        self.release(self.a, self.c)
+        await first
+        with self.assertRaises(flush.LostWrites):
+            await second
+
+    async def test_who_ordered_tells_that_nobody_is_left(self):
+        await self.must_write(self.b, b'new', durable=False)
+        self.note_gone(self.a)
+        with self.assertRaises(errors.StorageError):
+            await self.flush(self.b)
+        self.assert_durable()
+
+    async def test_one_goes_and_the_others_do_not_wait_for_a_flush(self):
+        await self.must_write(self.a, b'new', durable=False)
+        self.assertNotEqual(b'new', self.durable(self.b))
+        self.flock.kill(3)
+        self.flock.change_view()
+        async with asyncio.timeout(5):
+            while self.durable(self.b) != b'new':
+                await asyncio.sleep(0.01)
