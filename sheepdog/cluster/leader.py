@@ -237,11 +237,13 @@ class Leader:
 
     async def _pause(self) -> None:
         try:
-            await asyncio.wait_for(
-                self._kicked.wait(),
-                self._pace.welcome if self._epochs.is_soon_more()
-                else PAUSE_SECONDS)
-        except asyncio.TimeoutError:
+            # (Python 3.11's wait_for forgets that it was cancelled when the
+            # kick comes at the same moment: the leader would never end.)
+            async with asyncio.timeout(
+                    self._pace.welcome if self._epochs.is_soon_more()
+                    else PAUSE_SECONDS):
+                await self._kicked.wait()
+        except TimeoutError:
             pass
         self._kicked.clear()
 

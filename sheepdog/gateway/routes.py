@@ -130,6 +130,8 @@ class Routes:
         delay = min(RETRY_MAX_SECONDS,
                     RETRY_FIRST_SECONDS * (1 << min(attempts, 10)))
         try:
-            await asyncio.wait_for(self._changed.wait(), delay)
-        except asyncio.TimeoutError:
+            # (wait_for of Python 3.11 may forget that it was cancelled.)
+            async with asyncio.timeout(delay):
+                await self._changed.wait()
+        except TimeoutError:
             pass
