@@ -34,6 +34,7 @@ class Standing:
     def __init__(self, is_target):
         self.active = True
         self._is_target = is_target
+        self._view = None
         self._views = []
         self._recovered = {}
         self._reached = {}
@@ -60,6 +61,7 @@ class Standing:
             else:
                 self._reached[oid] = self._epoch
         self._recovered = recovered
+        self._view = view
         self._epoch = view.epoch
         self._update()
 
@@ -96,7 +98,13 @@ class Standing:
         if self._doubtful.get(oid) == doubt_number:
             self._doubtful.pop(oid, None)
         if not self.is_complete:
-            self._recovered[oid] = True
+            if self._is_target(self._view, oid):
+                self._recovered[oid] = True
+            else:
+                # What is written from now on does not come here: should we
+                # be a target in the next view, this copy is behind.
+                self._reached[oid] = max(self._epoch - 1,
+                                         self._reached.get(oid, NEVER))
         self._update()
 
     def _update(self):
