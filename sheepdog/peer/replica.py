@@ -122,6 +122,9 @@ class Replica:
         self.order = order
         self.guard = None
         self.marks = marks_module.Marks()
+        self.taken_back = {}
+        """Object → tokens of its writes that others refused, and that may
+        still be in other copies, too."""
         self.epoch = NEVER
         self.is_leaving = False
         """The device has failed, and the others have copies of all."""
@@ -228,6 +231,7 @@ class Replica:
     def doubt_if_applied(self, oid, token):
         """Other copies refused the write that ``token`` names."""
         if self.marks.has(oid, token):
+            self.taken_back.setdefault(oid, set()).add(token)
             self.guard.doubt(oid)
 
     def _other_epoch(self, epoch):

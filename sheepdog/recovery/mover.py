@@ -93,6 +93,8 @@ class Mover:
                     # Whatever we have now is about to be replaced.
                     continue
                 self.standing.trust(oid, doubt)
+                if self.standing.doubt_number(oid) is None:
+                    self.replica.taken_back.pop(oid, None)
                 return
         raise errors.NotRecovered('object %s: no whole copy within reach'
                                   % ids.hex_oid(oid))
@@ -119,6 +121,7 @@ class Mover:
         clean = [(m, s) for m, s in zip(others, answers)
                  if isinstance(s, dict) and s['clean']]
         if clean:
+            clean = self._without_refused(oid, clean)
             # It has all that counts, whatever the others say. (Whoever is
             # damaged itself comes last.)
             clean.sort(key=lambda source: source[1]['bad'])
@@ -134,6 +137,23 @@ class Mover:
                 wire.RECOVER, epoch=epoch, oid=oid, timeout=CALL_SECONDS)
             return False
         return await self._settle(oid, view, targets, others, states)
+
+    def _without_refused(self, oid, clean):
+        """Those of the sources that do not hold what is being taken back.
+        (Its gateway tells one after the other that others refused a write:
+        who hears of it first must not follow who has not heard yet.)
+
+        :raises NotRecovered: there is none as yet
+        """
+        refused = self.replica.taken_back.get(oid)
+        if not refused:
+            return clean
+        without = [source for source in clean
+                   if refused.isdisjoint(source[1]['marks'])]
+        if not without:
+            raise errors.NotRecovered('object %s: a refused write is being '
+                                      'taken back' % ids.hex_oid(oid))
+        return without
 
     async def _settle(self, oid, view, targets, others, states):
         """No target is clean, and the choice is ours: look everywhere."""

@@ -230,6 +230,7 @@ class Recovery:
         self._stop_announcing()
         # Whoever has come may have good copies.
         self.mover.irreparable.clear()
+        self.replica.taken_back.clear()
         self.standing.begin(new, is_trusted)
         self.done = self.total = 0
         self._start(new)

@@ -160,6 +160,23 @@ class TestTrouble(case.FlockCase):
             self.assertEqual(await self.must_read(sheep, 3), b'old')
             await self.assert_at_rest(b'old')
 
+    async def test_who_hears_late_that_it_is_taken_back(self):
+        """Who heard of it before does not follow the copy that still has
+        it."""
+        await self.must_write(self.a, b'old')
+        self.c.store.refuse = lambda verb, oid: (
+            errors.NoSpace('full') if verb == 'write' else None)
+        doubt = self.b.replica.doubt_if_applied
+        late = []
+        self.b.replica.doubt_if_applied = lambda *args: late.append(args)
+        failed = self.write(self.a, b'new')
+        await flock.until(lambda: late)
+        await asyncio.sleep(0.02)
+        doubt(*late[0])
+        self.assertIsInstance(await self.done(failed), errors.NoSpace)
+        await self.flock.settled()
+        await self.assert_at_rest(b'old')
+
     async def test_what_was_taken_back_is_read_by_nobody(self):
         await self.must_write(self.a, b'old')
         self.c.store.refuse = lambda verb, oid: (
