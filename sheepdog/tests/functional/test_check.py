@@ -143,8 +143,13 @@ class TestCheck(case.ClusterCase):
         sheep = damage.holders(self.cluster, oid)[1]
         os.removexattr(damage.path(sheep, oid), damage.ATTRIBUTE)
         self.cluster.make_whole()
-        found = self.check('vdi', 'check', 'v', expect=exits.MENDED)
-        self.assertEqual(1, found['mended'])
+        # Its own sheep finds it, or recovery does first, when the first
+        # target asks for the state of that copy.
+        done = self.cluster.dog('vdi', 'check', 'v', '--json', expect=None)
+        self.assertEqual((exits.MENDED, 1) if done.returncode else (
+            exits.OK, 0), (done.returncode,
+                           json.loads(done.stdout)['mended']))
+        self.assertEqual([], self.check('vdi', 'check', 'v')['problems'])
         self.assertEqual(bytes([4]) * BLOCK, damage.block(sheep, oid, 3))
         self.assertEqual(1, len(damage.quarantined(sheep, oid)))
 
