@@ -43,6 +43,8 @@ class TestCheck(case.ClusterCase):
 
     def put_apart(self, oid, number, data, version=None):
         """Have one copy, not the first, hold something else."""
+        # (Else the next start compares the copies, and mends this one.)
+        self.cluster.wait_whole()
         self.cluster.shutdown()
         sheep = damage.holders(self.cluster, oid)[-1]
         damage.rewrite(sheep, oid, number, data, version)
