@@ -10,15 +10,23 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What a stream of test results says: shown as it comes, and counted."""
+"""What a stream of test results says: logged as it comes, and counted.
+
+Most of what tests print is what they provoke: daemons that complain, bugs
+planted to be found. It would bury what matters. So a suite's whole output
+goes to a log file; the terminal shows how far it is, what was skipped, and
+what failed.
+"""
 
 import dataclasses
+import time
 
 import subunit
 import testtools
 
 SHOWN = {'success': 'ok', 'xfail': 'ok (fails as expected)', 'skip': 'skipped',
          'fail': 'FAILED', 'uxsuccess': 'FAILED (it passed, unexpectedly)'}
+PROGRESS_SECONDS = 30.0
 
 
 @dataclasses.dataclass
@@ -37,19 +45,26 @@ class Count:
 
 
 class Chatter(testtools.StreamResult):
-    """Shows what the tests print beside their results."""
+    """Logs what the tests print beside their results."""
+
+    def __init__(self, log):
+        super().__init__()
+        self._log = log
 
     def status(self, test_id=None, file_bytes=None, **_):
         if test_id is None and file_bytes:
-            print(bytes(file_bytes).decode(errors='replace'), end='')
+            self._log.write(bytes(file_bytes).decode(errors='replace'))
 
 
 class Report:
-    """Reads one subunit stream (version 2)."""
+    """Reads one subunit stream (version 2) and writes text to ``log``."""
 
-    def __init__(self):
+    def __init__(self, log):
         self.count = Count()
         self.failures = []
+        """``(test id, what it says)``."""
+        self._log = log
+        self._shown_at = time.monotonic()
 
     def on_test(self, test):
         """Called for each test when it ends, or at the stream's end if it
@@ -63,11 +78,10 @@ class Report:
             self.count.skipped += 1
         else:
             self.count.failed += 1
-            self.failures.append(test['id'])
-        self._show(test)
+        self._tell(test)
+        self._show_progress()
 
-    @staticmethod
-    def _show(test):
+    def _tell(self, test):
         begin, end = (test['timestamps'] + [None, None])[:2]
         took = ('%6.2f s' % (end - begin).total_seconds()
                 if begin and end else ' ' * 8)
@@ -75,19 +89,32 @@ class Report:
         details = test['details']
         if test['status'] == 'skip' and 'reason' in details:
             shown += ': ' + details['reason'].as_text().strip()
-        print('%s %s ... %s' % (took, test['id'], shown), flush=True)
+        line = '%s %s ... %s' % (took, test['id'], shown)
+        self._log.write(line + '\n')
+        if test['status'] == 'skip':
+            print(line, flush=True)
         if shown.startswith('FAILED'):
-            for name, content in sorted(details.items()):
-                if content.content_type.type == 'text':
-                    print('--- %s\n%s' % (name, content.as_text().rstrip()),
-                          flush=True)
+            said = '\n'.join(
+                '--- %s\n%s' % (name, content.as_text().rstrip())
+                for name, content in sorted(details.items())
+                if content.content_type.type == 'text')
+            self._log.write(said + '\n')
+            print('%s\n%s' % (line, said), flush=True)
+            self.failures.append((test['id'], said))
+        self._log.flush()
+
+    def _show_progress(self):
+        now = time.monotonic()
+        if now - self._shown_at >= PROGRESS_SECONDS:
+            self._shown_at = now
+            print('so far: %s' % self.count, flush=True)
 
     def read(self, stream):
         """Follow ``stream`` to its end."""
         case = subunit.ByteStreamToStreamResult(stream,
                                                 non_subunit_name='output')
         result = testtools.CopyStreamResult(
-            [testtools.StreamToDict(self.on_test), Chatter()])
+            [testtools.StreamToDict(self.on_test), Chatter(self._log)])
         result.startTestRun()
         try:
             case.run(result)

@@ -12,11 +12,12 @@
 
 """Run the suites and say how it went, in one last line.
 
-``run_tests.py [SUITE…]``: all suites by default. Output streams; the last
-line is ``N passed, N failed, N skipped``, summed over all suites. A check
-(pep8, layers, …) counts as one test. A suite that crashes, hangs past its
-time or leaves processes behind has failed, whatever its tests say. The exit
-code is 0 only if something passed and nothing failed.
+``run_tests.py [SUITE…]``: all suites by default. What a suite prints is in
+``test-results/SUITE.log``; shown is what failed, once when it does and once
+more at the end. The last line is ``N passed, N failed, N skipped``, summed
+over all suites. A check (pep8, layers, …) counts as one test. A suite that
+crashes, hangs past its time or leaves processes behind has failed, whatever
+its tests say. The exit code is 0 only if something passed and nothing failed.
 """
 
 import argparse
@@ -45,6 +46,10 @@ TOTAL_MINUTES = 57
 MARK = 'SHEEPDOG_TEST_RUN'
 STRAGGLER_SECONDS = 5
 
+# Of what a failure says: the end tells most.
+LAST_LINES = 60
+MOST_SAID = 6000
+
 
 @dataclasses.dataclass(frozen=True)
 class Check:
@@ -55,8 +60,13 @@ class Check:
     minutes: float = 3
 
     def run(self, runner):
-        code = runner.run(self.name, self.command, self.minutes)
-        return results.Count(failed=1) if code else results.Count(passed=1)
+        with runner.open_log(self.name) as log:
+            code = runner.run(self.name, self.command, self.minutes, log)
+        if code:
+            runner.complain(self.name, code)
+            return results.Count(failed=1)
+        print(runner.last_words(self.name))
+        return results.Count(passed=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,18 +85,19 @@ class Suite:
         repository = runner.results / self.name
         shutil.rmtree(repository, ignore_errors=True)
         repository.mkdir(parents=True)
-        report = results.Report()
-        code = runner.run(self.name, (
-            'stestr', '--repo-url', str(repository),
-            '--test-path', self.path, '--top-dir', '.',
-            'run', '--subunit', '--concurrency', str(self.workers)),
-            self.minutes, report)
-        for test in report.failures:
-            print('FAILED: %s' % test)
+        with runner.open_log(self.name) as log:
+            report = results.Report(log)
+            code = runner.run(self.name, (
+                'stestr', '--repo-url', str(repository),
+                '--test-path', self.path, '--top-dir', '.',
+                'run', '--subunit', '--concurrency', str(self.workers)),
+                self.minutes, log, report)
+        runner.failures += report.failures
         # Not one of the tests: a module that cannot be imported, a worker
         # that dies before its first test, a suite that hangs.
         if code:
             report.count.failed += 1
+            runner.complain(self.name, code)
         return report.count
 
 
@@ -141,22 +152,43 @@ class Runner:
         self.root = root
         self.results = results
         self.deadline = time.monotonic() + total_minutes * 60
+        self.failures = []
+        """``(name, what it said)``."""
 
-    def run(self, name, command, minutes, report=None):
+    def open_log(self, name):
+        self.results.mkdir(parents=True, exist_ok=True)
+        return self._log_of(name).open('w', errors='replace')
+
+    def complain(self, name, code):
+        """Note that ``name`` failed as a whole, with its last words."""
+        said = self.last_words(name)
+        print(said, flush=True)
+        self.failures.append(('%s, exit code %d' % (name, code), said))
+
+    def last_words(self, name):
+        lines = self._log_of(name).read_text(errors='replace').splitlines()
+        return '\n'.join(lines[-LAST_LINES:])
+
+    def _log_of(self, name):
+        return self.results / ('%s.log' % name)
+
+    def run(self, name, command, minutes, log, report=None):
         """Exit code of ``command``; not 0 if it hung or left processes.
 
-        ``report`` reads its standard output, if given.
+        What it prints goes to ``log``; ``report`` reads its standard output,
+        if given.
         """
         mark = uuid.uuid4().hex
         environment = dict(os.environ, **{MARK: mark})
         environment['PATH'] = '%s:%s' % (BIN, environment.get('PATH', ''))
         seconds = min(minutes * 60, self.deadline - time.monotonic())
         if seconds <= 0:
-            print('%s: no time left for it' % name)
+            self._say(log, 'no time left for it')
             return 1
         process = subprocess.Popen(command, cwd=self.root, env=environment,
                                    stdin=subprocess.DEVNULL,
-                                   stdout=subprocess.PIPE if report else None,
+                                   stdout=subprocess.PIPE if report else log,
+                                   stderr=log,
                                    start_new_session=True)
         if report:
             reader = threading.Thread(target=report.read, daemon=True,
@@ -165,12 +197,12 @@ class Runner:
         try:
             code = process.wait(timeout=seconds)
         except subprocess.TimeoutExpired:
-            print('%s: stopped after %d s' % (name, seconds))
+            self._say(log, 'stopped after %d s' % seconds)
             code = 1
         except KeyboardInterrupt:
-            self.sweep(process, mark)
+            self.sweep(process, mark, log)
             raise
-        code = self.sweep(process, mark) or code
+        code = self.sweep(process, mark, log) or code
         if report:
             # Nobody is left who could hold the other end of the pipe.
             reader.join()
@@ -178,7 +210,11 @@ class Runner:
         return code
 
     @staticmethod
-    def sweep(process, mark):
+    def _say(log, line):
+        log.write(line + '\n')
+        log.flush()
+
+    def sweep(self, process, mark, log):
         """End what is left of a suite; 1 if it had ended itself and
         processes of it stayed."""
         hung = process.poll() is None
@@ -195,7 +231,7 @@ class Runner:
             time.sleep(0.1)
             left = marked_processes(mark)
         for pid, command_line in sorted(left.items()):
-            print('left behind: %d %s' % (pid, command_line))
+            self._say(log, 'left behind: %d %s' % (pid, command_line))
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
@@ -215,6 +251,8 @@ def run_all(suites, runner):
             suite.name, time.monotonic() - start, count))
         total += count
         sys.stdout.flush()
+    for name, said in runner.failures:
+        print('\n=== FAILED: %s\n%s' % (name, said[-MOST_SAID:]))
     print('\n' + '\n'.join(rows))
     print(total, flush=True)
     runner.results.mkdir(parents=True, exist_ok=True)

@@ -76,7 +76,23 @@ class RunTestsTest(unittest.TestCase):
             ''')
         self.assertEqual('1 passed, 3 failed, 0 skipped', self.run_suite())
         self.assertEqual(1, self.code)
-        self.assertIn('what went wrong', self.output)
+        # When it fails, and again where one looks first.
+        self.assertEqual(2, self.output.count('Error: what went wrong'))
+        self.assertIn('=== FAILED: suite.test_it.It.test_bad', self.output)
+        log = (self.root / 'results/suite.log').read_text()
+        self.assertIn('what went wrong', log)
+
+    def test_only_the_log_has_what_passing_tests_print(self):
+        self.write('''
+            def test_loud(self): print('chatter', flush=True)
+            def test_complains(self): os.write(2, b'complaint')
+            ''')
+        self.assertEqual('2 passed, 0 failed, 0 skipped', self.run_suite())
+        self.assertNotIn('chatter', self.output)
+        self.assertNotIn('complaint', self.output)
+        log = (self.root / 'results/suite.log').read_text()
+        self.assertIn('complaint', log)
+        self.assertIn('test_loud ... ok', log)
 
     def test_no_tests(self):
         self.assertEqual('0 passed, 0 failed, 0 skipped', self.run_suite())
@@ -154,12 +170,23 @@ class RunTestsTest(unittest.TestCase):
 
 class CheckTest(unittest.TestCase):
     def run_check(self, *command):
-        with contextlib.redirect_stdout(io.StringIO()):
-            return run_tests.Check('check', command).run(run_tests.Runner())
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        runner = run_tests.Runner(results=pathlib.Path(directory.name))
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            count = run_tests.Check('check', command).run(runner)
+        self.output = output.getvalue()
+        return count
 
     def test_counts_as_one_test(self):
         self.assertEqual(results.Count(passed=1), self.run_check('true'))
         self.assertEqual(results.Count(failed=1), self.run_check('false'))
+
+    def test_says_what_it_found(self):
+        self.run_check('echo', 'all is well')
+        self.assertIn('all is well', self.output)
+        self.run_check('sh', '-c', 'echo a hole >&2; exit 3')
+        self.assertIn('a hole', self.output)
 
 
 class MainTest(unittest.TestCase):
