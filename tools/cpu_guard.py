@@ -44,6 +44,7 @@ import statistics
 import sys
 import tempfile
 import time
+from typing import Callable
 
 import uvloop
 
@@ -99,6 +100,10 @@ class Found:
         if over < self.lowest:
             self.lowest, self.best = over, one
         self.quiet_tries += one.is_quiet
+
+    def allowed(self, one: Try) -> float:
+        """In turns, what the sheep may cost in the moment of this try."""
+        return MARGIN * (one.standin + self._own_work)
 
     @property
     def is_well(self) -> bool:
@@ -157,11 +162,11 @@ async def open_client(cluster) -> native.NativeClient:
     return client
 
 
-async def judge(pair, recorded: dict, until: float) -> dict:
+async def judge(pair, recorded: dict, is_time_up: Callable) -> dict:
     """Row name → ``Found``, when all hold or time is up."""
     found = {name: Found(work) for name, work in recorded.items()}
     wanted = rows_named(recorded)
-    while wanted and time.monotonic() < until:
+    while wanted and not is_time_up():
         for row in list(wanted):
             found[row.name].take(await pair.measure(row))
             if found[row.name].is_well:
@@ -196,8 +201,7 @@ def report(found: dict) -> int:
             verdict = 'the machine was too busy to tell'
         best = one.best or Try(0.0, 0.0, False)
         print('%-46s %9.1f %9.1f %9.1f  %s' % (
-            name, best.standin, best.sheep / one.lowest * MARGIN, best.sheep,
-            verdict))
+            name, best.standin, one.allowed(best), best.sheep, verdict))
     if over:
         print('CPU time per operation, in turns of a plain Python loop. '
               'Profile it (python -m bench --profile DIR); if it is the '
@@ -221,7 +225,8 @@ async def run(cluster, directory, is_recording: bool) -> int:
                               for name, work in works.items()}, indent=4))
             found = {}
         else:
-            found = await judge(pair, recorded, until)
+            found = await judge(pair, recorded,
+                                lambda: time.monotonic() >= until)
         await client.close()
     finally:
         stand_in.stop()

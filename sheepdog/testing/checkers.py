@@ -41,10 +41,6 @@ READ = 'read'
 ZERO = 0
 """The value that several writes may make (a discard, a fresh block)."""
 
-STATES_MAX = 300_000
-"""What the search for an order tries before it gives up: zeroes, which many
-writes may make, can make it long."""
-
 TORN = -1
 """What a read returns that saw parts of several writes."""
 

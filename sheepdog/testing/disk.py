@@ -29,6 +29,7 @@ from sheepdog.testing import fabric
 from sheepdog.testing import image as image_module
 from sheepdog.testing import loop as loop_module
 from sheepdog.world import api
+from sheepdog.world import futures
 
 
 @dataclasses.dataclass
@@ -131,7 +132,7 @@ class SimFile:
 
     async def sync(self) -> None:
         future = asyncio.get_running_loop().create_future()
-        self.sync_later(lambda error: _settle(future, error))
+        self.sync_later(lambda error: futures.settle(future, error))
         await future
 
     def truncate(self, size: int) -> None:
@@ -201,15 +202,6 @@ class SimLock:
 
     def close(self) -> None:
         self._image.locks.pop(self._path, None)
-
-
-def _settle(future, error) -> None:
-    if future.done():
-        return
-    if error is not None:
-        future.set_exception(error)
-    else:
-        future.set_result(None)
 
 
 class SimDisk:
@@ -348,7 +340,7 @@ class SimDisk:
             error = _error(errno.EIO, path)
         else:
             directory.make_durable(position)
-        self.call(_settle, future, error)
+        self.call(futures.settle, future, error)
 
     def space(self, path: str) -> api.Space:
         self.image.lookup(path)

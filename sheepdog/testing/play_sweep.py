@@ -61,6 +61,15 @@ def sweep(text: str, build: Callable, how: str, name: str,
             return
 
 
+def first_failure(text: str, build: Callable, how: str, name: str,
+                  seed: int = 1) -> tuple:
+    """(steps made, the outcome that goes otherwise than written or None)."""
+    for step, outcome in enumerate(sweep(text, build, how, name, seed), 1):
+        if outcome.has_failed:
+            return step, outcome
+    return step, None
+
+
 def main(arguments=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('play', nargs='+')
@@ -75,12 +84,11 @@ def main(arguments=None) -> int:
         with open(path) as file:
             text = file.read()
         for how, name in victims(text):
-            for step, outcome in enumerate(
-                    sweep(text, build, how, name, options.seed)):
-                if outcome.has_failed:
-                    failed += 1
-                    print('%s\n%s' % (outcome.log, outcome.diff()))
-                    break
+            step, failure = first_failure(text, build, how, name,
+                                          options.seed)
+            if failure:
+                failed += 1
+                print('%s\n%s' % (failure.log, failure.diff()))
             print('%s: %s %s: %d steps' % (path, how, name, step),
                   flush=True)
     return 1 if failed else 0

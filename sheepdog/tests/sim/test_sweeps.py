@@ -37,24 +37,16 @@ def tearDownModule():
     logging.disable(logging.NOTSET)
 
 
-def _first_failure(text: str, how: str, name: str):
-    """(step, outcome); None where all go as written."""
-    for step, outcome in enumerate(play_sweep.sweep(
-            text, wiring.build_sheep, how, name), 1):
-        if outcome.has_failed:
-            return step, outcome
-    return None
-
-
 class Sweep(unittest.TestCase):
     """A class for each file, a test for each victim: see below. (Classes
     share the workers.)"""
 
     def sweep(self, path: pathlib.Path, how: str, name: str):
-        failure = _first_failure(path.read_text(), how, name)
+        step, failure = play_sweep.first_failure(
+            path.read_text(), wiring.build_sheep, how, name)
         if failure:
             self.fail('%s %s at step %d:\n%s\n\nThe log:\n%s' % (
-                how, name, failure[0], failure[1].diff(), failure[1].log))
+                how, name, step, failure.diff(), failure.log))
 
 
 class SweepsTest(unittest.TestCase):
@@ -62,7 +54,8 @@ class SweepsTest(unittest.TestCase):
     def test_one_is_found_that_goes_otherwise(self):
         path, = (path for path in SWEEPS if path.stem == 'write')
         with planted.trust_all_copies():
-            _, outcome = _first_failure(path.read_text(), 'kill', 'b')
+            _, outcome = play_sweep.first_failure(
+                path.read_text(), wiring.build_sheep, 'kill', 'b')
         self.assertIn('+history of', outcome.diff())
 
     def test_it_ends_when_nothing_is_left_to_die_at(self):
