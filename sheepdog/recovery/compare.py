@@ -172,17 +172,28 @@ class Comparer:
 
     async def is_elsewhere(self, oid):
         """Another target has a whole copy."""
+        ours = self.cluster.incarnation
+        return any(state['clean'] and state['exists'] and not state['bad']
+                   for incarnation, state in await self._answers(oid)
+                   if incarnation != ours)
+
+    async def is_somewhere(self, oid):
+        """A target is known to have a copy, whatever that is worth."""
+        return any(state['exists']
+                   for _incarnation, state in await self._answers(oid))
+
+    async def _answers(self, oid):
+        """(incarnation, state) of those targets that tell theirs now."""
         view = self.cluster.view
         if view is None or not self.cluster.serving():
-            return False
+            return []
         members = [view.members[i] for i in self.order.targets(oid)]
         answers = await asyncio.gather(
-            *(self._state(view, member, oid) for member in members
-              if member.incarnation != self.cluster.incarnation),
+            *(self._state(view, member, oid) for member in members),
             return_exceptions=True)
-        return any(isinstance(state, dict) and state['clean']
-                   and state['exists'] and not state['bad']
-                   for state in answers)
+        return [(member.incarnation, state)
+                for member, state in zip(members, answers)
+                if isinstance(state, dict)]
 
     async def _look(self, view, members, oid):
         states = await self._states(view, members, oid)

@@ -113,7 +113,9 @@ class Checks:
         absent = []
         for oid, answer in zip(oids, answers):
             if isinstance(answer, errors.NoObject):
-                absent.append(oid)
+                # One copy has answered; it may be the wrong one.
+                if not await self.sheep.scrub.comparer.is_somewhere(oid):
+                    absent.append(oid)
             elif isinstance(answer, BaseException) and not isinstance(
                     answer, errors.SheepdogError):
                 raise answer
