@@ -48,7 +48,7 @@ class Place:
     :param driver: a key of ``SERVERS``
     """
 
-    def __init__(self, driver, count, copies, options):
+    def __init__(self, driver, count, copies, options, ttl):
         self.directory = pathlib.Path(tempfile.mkdtemp(
             prefix='sheepdog-functional-'))
         self.server = None
@@ -57,7 +57,8 @@ class Place:
             self.server = SERVERS[driver]()
             self.server.start()
             self.cluster = harness.Cluster(
-                self.directory, self.server.option, count, copies, options)
+                self.directory, self.server.option, count, copies, options,
+                ttl)
             self.cluster.start()
             self.cluster.form()
         except BaseException as exc:
@@ -101,6 +102,7 @@ class ClusterCase(DirectoryCase):
     count = 3
     copies = 3
     options = ()
+    ttl = harness.TTL_SECONDS
 
     _place = None
 
@@ -133,7 +135,7 @@ class ClusterCase(DirectoryCase):
                 cls._discard()
         if cls._place is None:
             cls._place = Place(self.driver, self.count, self.copies,
-                               self.options)
+                               self.options, self.ttl)
         self.cluster = cls._place.cluster
         self.addOnException(self._on_exception)
 

@@ -39,6 +39,11 @@ HOST = '127.0.0.1'
 BIN = pathlib.Path(sys.executable).parent
 
 TTL_SECONDS = 2.0
+"""Short, since who is killed is waited for so long."""
+
+PATIENT_TTL_SECONDS = 10.0
+"""Where nobody is to be lost: no pause of the machine takes that long."""
+
 JOURNAL_SIZE = '32M'
 
 START_SECONDS = 60.0
@@ -47,6 +52,8 @@ WHOLE_SECONDS = 90.0
 COMMAND_SECONDS = 120.0
 ATTEMPT_SECONDS = 5.0
 POLL_SECONDS = 0.05
+STOPS_MAX = 10
+UNCLEAN = 'the next start will compare copies'
 
 PORT_FIRST, PORT_BEYOND = 20000, 32000
 """Below the kernel's range for outgoing connections: while a sheep is down,
@@ -340,6 +347,22 @@ class Cluster:
                 return False
         return bool(lists) and all(nodes == alive for nodes in lists)
 
+    def wait_idle(self):
+        """Until it is whole, and no VDI is open any more: nothing goes on
+        by itself then that would look at any copy."""
+        wait_until(self.is_idle, WHOLE_SECONDS, lambda: (
+            'the cluster to have nothing to do: %s' % self.describe()))
+
+    def is_idle(self) -> bool:
+        try:
+            for sheep in self.running:
+                with sheep.client(5.0) as client:
+                    if client.vdis.locks():
+                        return False
+        except errors.SheepdogError:
+            return False
+        return self.is_whole()
+
     def describe(self) -> str:
         """How each stands, for a message."""
         parts = []
@@ -418,6 +441,21 @@ class Cluster:
             if code:
                 raise HarnessError('%r: exit code %d\n%s' % (
                     sheep, code, tail(sheep.output)))
+
+    def shutdown_at_rest(self):
+        """In order, and with nothing left to be settled: the next start
+        trusts all copies and looks at none. Again, where a sheep says that
+        something was still going on."""
+        for _ in range(STOPS_MAX):
+            self.wait_idle()
+            logs = [sheep.meta / 'sheep.log' for sheep in self.sheep]
+            said = [len(log.read_bytes()) for log in logs]
+            self.shutdown()
+            if not any(UNCLEAN.encode() in log.read_bytes()[size:]
+                       for log, size in zip(logs, said)):
+                return
+            self.make_whole()
+        raise HarnessError('none of %d stops was at rest' % STOPS_MAX)
 
     def end(self):
         for sheep in self.sheep:

@@ -20,12 +20,17 @@ from sheepdog.cmd import exits
 from sheepdog.model import ids
 from sheepdog.tests.functional import case
 from sheepdog.tests.functional import damage
+from sheepdog.tests.functional import harness
 
 BLOCK = damage.BLOCK
 OBJECT = 4 << 20
 
 
 class TestCheck(case.ClusterCase):
+    """What is damaged here, nobody but the check is to look at: so the
+    cluster has nothing to do then, and nobody leaves it."""
+
+    ttl = harness.PATIENT_TTL_SECONDS
 
     def make(self, name='v', size=2 * OBJECT):
         """A VDI with some data; the id of its first object."""
@@ -35,6 +40,7 @@ class TestCheck(case.ClusterCase):
                 volume.write(number * BLOCK, bytes([number + 1]) * BLOCK)
             volume.write(OBJECT, b'x' * BLOCK)
             volume.flush()
+        self.cluster.wait_idle()
         return ids.data_oid(vdi['vdi_id'], 0)
 
     def check(self, *words, expect=exits.OK):
@@ -44,8 +50,7 @@ class TestCheck(case.ClusterCase):
     def put_apart(self, oid, number, data, version=None):
         """Have one copy, not the first, hold something else."""
         # (Else the next start compares the copies, and mends this one.)
-        self.cluster.wait_whole()
-        self.cluster.shutdown()
+        self.cluster.shutdown_at_rest()
         sheep = damage.holders(self.cluster, oid)[-1]
         damage.rewrite(sheep, oid, number, data, version)
         self.cluster.make_whole()
@@ -94,7 +99,7 @@ class TestCheck(case.ClusterCase):
 
     def test_an_object_that_nobody_has(self):
         oid = self.make()
-        self.cluster.shutdown()
+        self.cluster.shutdown_at_rest()
         for sheep in damage.holders(self.cluster, oid):
             damage.path(sheep, oid).unlink()
         self.cluster.make_whole()
@@ -107,7 +112,7 @@ class TestCheck(case.ClusterCase):
 
     def test_a_copy_that_is_not_there(self):
         oid = self.make()
-        self.cluster.shutdown()
+        self.cluster.shutdown_at_rest()
         first = damage.holders(self.cluster, oid)[0]
         damage.path(first, oid).unlink()
         self.cluster.make_whole()
@@ -141,7 +146,7 @@ class TestCheck(case.ClusterCase):
     def test_a_file_that_tells_nothing(self):
         """It is made anew, and what was there is kept."""
         oid = self.make()
-        self.cluster.shutdown()
+        self.cluster.shutdown_at_rest()
         sheep = damage.holders(self.cluster, oid)[1]
         os.removexattr(damage.path(sheep, oid), damage.ATTRIBUTE)
         self.cluster.make_whole()

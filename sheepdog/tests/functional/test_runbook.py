@@ -48,7 +48,7 @@ class Pages(unittest.TestCase):
         self.assertEqual({one.page for one in remedies.REMEDIES.values()}
                          | {'lost-node'}, written - {'index'})
         tried = {name[len('test_'):].replace('_', '-')
-                 for kind in (TestShared, TestPatient, TestNew,
+                 for kind in (TestShared, TestDamaged, TestPatient, TestNew,
                               TestCoordination, TestFull, TestFailing,
                               TestExposed)
                  for name in vars(kind) if name.startswith('test_')}
@@ -191,17 +191,6 @@ class TestShared(RunbookCase):
         self.run_page('node-refused', configuration=configuration)
         self.check()
 
-    def test_quarantine(self):
-        oid = ids.data_oid(ids.first_vdi_id('vm'), 0)
-        # Else the next start compares the copies, and mends this one.
-        self.cluster.wait_whole()
-        self.cluster.shutdown()
-        damage.rewrite(self.third, oid, 0, b'?' * damage.BLOCK)
-        self.cluster.make_whole()
-        self.cluster.dog('vdi', 'check', 'vm', expect=2)
-        self.run_page('quarantine')
-        self.check()
-
     @case.needs('nbdinfo')
     def test_locked_vdi(self):
         # A client that has gone to sleep with its connection.
@@ -222,6 +211,24 @@ class TestShared(RunbookCase):
             self.assertRaises(errors.VdiLocked, other.open, 'vm')
         self.run_page('locked-vdi')
         self.check(data=b'hello\n')
+
+
+class TestDamaged(RunbookCase):
+    """Nobody leaves, and comes back to look at the copies before the page
+    does."""
+
+    ttl = harness.PATIENT_TTL_SECONDS
+
+    def test_quarantine(self):
+        self.write()
+        oid = ids.data_oid(ids.first_vdi_id('vm'), 0)
+        # Else the next start compares the copies, and mends this one.
+        self.cluster.shutdown_at_rest()
+        damage.rewrite(self.cluster.sheep[2], oid, 0, b'?' * damage.BLOCK)
+        self.cluster.make_whole()
+        self.cluster.dog('vdi', 'check', 'vm', expect=2)
+        self.run_page('quarantine')
+        self.check()
 
 
 class TestPatient(RunbookCase):
