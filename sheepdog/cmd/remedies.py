@@ -101,6 +101,11 @@ REMEDIES = {
         'Everything is served, but there are fewer copies than wanted, and '
         'fewer further failures can be borne.',
         'Bring the missing nodes back, or add nodes in other zones.'),
+    'strict-zones': Remedy(
+        DEGRADED, 'strict',
+        'The cluster was formatted to take writes only in all copies (-t): '
+        'they are refused, and reads go on. Nothing is lost.',
+        'Bring the missing nodes back, or add nodes in other zones.'),
     'recovering': Remedy(
         DEGRADED, 'degraded',
         'Everything is served; until it is done, some objects have fewer '

@@ -228,12 +228,16 @@ def _zones(facts):
         gone = [words.address(member) for member
                 in (before or {'members': ()})['members']
                 if member['node'] not in here]
-        what = 'objects have %d of %d copies: the nodes are in %s' % (
-            len(zones), newest['copies'], words.count(len(zones), 'zone'))
+        is_strict = newest.get('strict')
+        what = '%sobjects have %d of %d copies: the nodes are in %s' % (
+            'the cluster is strict and takes no writes; ' if is_strict
+            else '', len(zones), newest['copies'],
+            words.count(len(zones), 'zone'))
         if gone:
             what += '; %s left with epoch %d' % (words.some(gone),
                                                  view['epoch'])
-        yield Finding('few-zones', what, view['time'], tuple(gone))
+        yield Finding('strict-zones' if is_strict else 'few-zones', what,
+                      view['time'], tuple(gone))
 
 
 def _recovering(facts):

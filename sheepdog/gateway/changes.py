@@ -81,6 +81,9 @@ class Changes:
             else:
                 self._finish(change, errors.NotServing('the view changes'))
             return
+        if route.lacks and self._is_new(change):
+            self._finish(change, route.halted())
+            return
         if route.orderer is not None:
             if change.origin is None:
                 self._send_on(change, route)
@@ -115,6 +118,8 @@ class Changes:
         if not change.is_begun and self._is_orphan(change):
             # Who asked for it is dead, and no copy has it from us.
             self._finish(change, errors.NotServing('its gateway is gone'))
+        elif route.lacks and self._is_new(change):
+            self._finish(change, route.halted())
         elif route.orderer is None and not change.has_lost:
             if change.elsewhere:
                 change.route = route
@@ -135,6 +140,11 @@ class Changes:
 
     def is_member(self, incarnation):
         return incarnation in self._places
+
+    @staticmethod
+    def _is_new(change):
+        """No copy can have it: so it may still be refused."""
+        return not change.is_begun and not change.elsewhere
 
     def _is_orphan(self, change):
         return change.origin is not None and (
@@ -231,6 +241,10 @@ class Changes:
     def _finish(self, change, error):
         if change.origin is None:
             self.mine.pop(change.count, None)
+        if error is None and change.route.lacks:
+            # A zone went while it was under way: it is on all copies that
+            # there are, and on fewer than may be called success.
+            error = change.route.halted()
         if error is None:
             if not change.durable:
                 route = change.route

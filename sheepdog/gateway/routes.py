@@ -15,6 +15,7 @@
 
 import asyncio
 
+from sheepdog.model import errors
 from sheepdog.model import ids
 
 ROUTES_MAX = 65536
@@ -29,13 +30,16 @@ class Route:
     to who does (``ordered_by`` is its incarnation). ``links`` are the data
     links to the other targets, in order; ``is_local`` says whether this
     sheep is a target; ``members`` are all targets' incarnations. ``aux`` is
-    as on the wire: log2 of the capacity | lock serial << 8."""
+    as on the wire: log2 of the capacity | lock serial << 8. ``lacks`` zones
+    for all its copies, in a strict cluster: nothing may be written (0: it
+    may, or the cluster is not strict)."""
 
     __slots__ = ('epoch', 'serial', 'vdi_id', 'orderer', 'is_local', 'links',
-                 'size', 'aux', 'members', 'ordered_by', 'flush_round')
+                 'size', 'aux', 'members', 'ordered_by', 'flush_round',
+                 'lacks')
 
     def __init__(self, epoch, serial, vdi_id, orderer, is_local, links,
-                 members, ordered_by, capacity_shift):
+                 members, ordered_by, capacity_shift, lacks=0):
         self.epoch = epoch
         self.serial = serial
         self.vdi_id = vdi_id
@@ -47,6 +51,14 @@ class Route:
         self.aux = capacity_shift | serial << 8
         self.ordered_by = ordered_by
         self.flush_round = -1
+        self.lacks = lacks
+
+    def halted(self):
+        """The error that says so."""
+        return errors.Halted(
+            'the cluster is strict, and its zones are enough for %d of %d '
+            'copies only: writes are refused until more zones are there'
+            % (self.size, self.size + self.lacks))
 
 
 class Routes:
@@ -91,7 +103,7 @@ class Routes:
             any(m.incarnation == ours for m in members),
             [self.links.data(m) for m in members if m.incarnation != ours],
             tuple(m.incarnation for m in members), ordered_by,
-            self._capacity_shift(oid))
+            self._capacity_shift(oid), self._lacks(oid, copies, targets))
         if not copies:
             if len(self.known) >= ROUTES_MAX:
                 self.known.clear()
@@ -107,6 +119,12 @@ class Routes:
         if entry is not None:
             return entry.block_size_shift
         return self.cluster.state.settings.block_size_shift
+
+    def _lacks(self, oid, copies, targets):
+        settings = self.cluster.state.settings
+        if settings is None or not settings.strict:
+            return 0
+        return (copies or self.order.copies(oid)) - len(targets)
 
     def is_current(self, route):
         """Nothing has changed since the route was worked out, and we may

@@ -80,6 +80,7 @@ class ClusterSettings:
         default_factory=disk_module.DiskFaults)
     scrub: pace.ScrubSettings = pace.ScrubSettings(enabled=False)
     serves_nbd: bool = False
+    is_strict: bool = False
     make_membership: Optional[Callable] = None
     prepare: Optional[Callable] = None
 
@@ -361,7 +362,7 @@ class SimCluster:
             raise NotWell('not ready to be formatted:\n' + self.explain())
         node = next(iter(self.nodes.values()))
         node.run(node.sheep.cluster.execute('format', {
-            'copies': self.copies,
+            'copies': self.copies, 'strict': self.settings.is_strict,
             'block_size_shift': self.settings.block_size_shift}))
         if not self.wait_well(30):
             raise NotWell('not well after format:\n' + self.explain())

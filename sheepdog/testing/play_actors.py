@@ -101,7 +101,8 @@ class Actors:
 
     async def _format(self, sheep, request):
         await sheep.cluster.execute('format', {
-            'copies': self._stage.settings.copies, 'block_size_shift': 20},
+            'copies': self._stage.settings.copies, 'block_size_shift': 20,
+            'strict': self._stage.settings.is_strict},
             request.operation)
 
     async def _force(self, sheep, request):

@@ -50,6 +50,7 @@ class StageSettings:
     is_embedded: bool = False
     seed: int = 1
     checkpoint_seconds: float = CHECKPOINT_SECONDS
+    is_strict: bool = False
 
 
 class _Cluster(cluster_module.SimCluster):

@@ -134,6 +134,9 @@ class Scenario:
             source.random() < 0.5, source.choice((4 << 20, 32 << 20)),
             source.choice((1.0, 5.0)))
 
+        self.cluster.is_strict = random.Random(
+            '%s/strict' % seed).random() < 0.15
+
     def send_clients_away(self) -> None:
         """Some of them, by lot, to hosts of their own; see ``remote``. A
         seed that keeps all has the same story as without."""

@@ -66,6 +66,7 @@ class Facts:
             node=sheep.store.node_id, version=sheep.version,
             now=self.world.clock.time(),
             copies=state.settings.copies if state.settings else 0,
+            strict=bool(state.settings and state.settings.strict),
             view=_view(cluster.view),
             before=_view(views[-2]) if len(views) > 1 else None,
             recovery=self._recovery(), store=await self._store(facts),

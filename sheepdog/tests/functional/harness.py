@@ -309,14 +309,14 @@ class Cluster:
         for sheep in missing:
             sheep.wait_answering()
 
-    def form(self):
+    def form(self, **options):
         """Format a new cluster of all that run."""
         wait_until(
             lambda: all(sheep.status == 'wait-format'
                         for sheep in self.sheep),
             START_SECONDS, lambda: 'wait-format: %s' % self.describe())
         with self.client() as client:
-            client.cluster.format(copies=self.copies)
+            client.cluster.format(copies=self.copies, **options)
         self.wait_whole()
 
     def make_whole(self):

@@ -50,7 +50,7 @@ class Pages(unittest.TestCase):
         tried = {name[len('test_'):].replace('_', '-')
                  for kind in (TestShared, TestDamaged, TestPatient, TestNew,
                               TestCoordination, TestFull, TestFailing,
-                              TestExposed)
+                              TestExposed, TestStrict)
                  for name in vars(kind) if name.startswith('test_')}
         self.assertEqual(written - {'index'}, tried)
 
@@ -79,6 +79,7 @@ class RunbookCase(case.DirectoryCase):
 
     ttl = harness.TTL_SECONDS
     is_formed = True
+    options = {}
 
     def setUp(self):
         super().setUp()
@@ -92,7 +93,7 @@ class RunbookCase(case.DirectoryCase):
         self.prepare()
         self.cluster.start()
         if self.is_formed:
-            self.cluster.form()
+            self.cluster.form(**self.options)
 
     def coordination(self):
         return 'local:%s' % (self.directory / 'coordination')
@@ -316,6 +317,20 @@ class TestExposed(RunbookCase):
         self.write()
         self.run_page('exposed', configuration=self.configuration)
         self.check()
+
+
+class TestStrict(RunbookCase):
+    options = {'strict': True}
+
+    def test_strict(self):
+        self.write()
+        self.cluster.sheep[2].kill()
+        self.cluster.wait_whole()
+        with self.cluster.client() as client, client.open('vm') as volume:
+            self.assertRaises(errors.Halted, volume.write, 0, b'x' * 4096)
+            self.assertEqual(volume.read(0, len(DATA)), DATA)
+        self.run_page('strict')
+        self.check(data=b'hello\n')
 
 
 class TestFull(RunbookCase):

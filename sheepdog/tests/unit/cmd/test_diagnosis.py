@@ -46,7 +46,8 @@ def answer(number, **changes):
         'is_leader': number == 1, 'term': 1, 'epoch': 2, 'sequence': 9,
         'live': [A, B, C], 'since': NOW - 400, 'lapsed': None, 'problem': '',
         'problem_since': None, 'prepared': None, 'refusals': [],
-        'copies': 3, 'view': view(2, *THREE), 'before': view(1, *THREE),
+        'copies': 3, 'strict': False,
+        'view': view(2, *THREE), 'before': view(1, *THREE),
         'recovery': {'is_running': False, 'done': 0, 'total': 0,
                      'waiting': [], 'obstacle': None},
         'store': {'failure': '', 'is_full': False, 'total': 100, 'used': 10,
@@ -152,6 +153,12 @@ CASES = (
         'before': view(2, *THREE)}] * 2, 'gone')[:2], 1,
      {'few-zones': ('2 of 3 copies: the nodes are in 2 zones; %s left with '
                     'epoch 3' % C, NOW - 500)}),
+    ('fewer zones than copies, strictly', found(*[{
+        'view': view(3, member(1), member(2)), 'strict': True,
+        'before': view(2, *THREE)}] * 2, 'gone')[:2], 1,
+     {'strict-zones': ('takes no writes; objects have 2 of 3 copies: the '
+                       'nodes are in 2 zones; %s left with epoch 3' % C,
+                       NOW - 500)}),
     ('gateways are no zone', found(*[{'view': view(
         3, member(1), member(2), member(3, vnodes=0))}] * 3), 1,
      {'few-zones': ('2 of 3 copies: the nodes are in 2 zones', NOW - 500)}),

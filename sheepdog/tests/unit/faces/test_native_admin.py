@@ -226,15 +226,16 @@ class AdminTest(AdminCase):
         with mock.patch.object(self.a.cluster, 'execute', execute):
             await self.ok('cluster.format', copies=2, store='', force=True,
                           operation_id='o')
+            await self.ok('cluster.format', strict=True)
             await self.ok('cluster.recover', action='force')
             await self.ok('cluster.shutdown')
             for wrong in ({'colour': 1}, {'copy_policy': 1},
-                          {'strict': True}, {'avoid_full': True},
-                          {'recycle_ids': True}):
+                          {'avoid_full': True}, {'recycle_ids': True}):
                 await self.refused('cluster.format', **wrong)
             await self.refused('cluster.recover', action='gently')
         self.assertEqual(asked, [
             ('format', {'copies': 2, 'force': True}, 'o'),
+            ('format', {'strict': True, 'force': False}, ''),
             ('recover-force', {}, ''), ('shutdown', {}, '')])
 
     # Nodes.

@@ -29,6 +29,7 @@ class FlockCase(unittest.IsolatedAsyncioTestCase):
     ``a`` orders it while nobody has locked the VDI)."""
 
     copies = 3
+    is_strict = False
 
     async def asyncSetUp(self):
         patch = mock.patch.object(recovery, 'PAUSE_SECONDS', 0.005)
@@ -36,6 +37,7 @@ class FlockCase(unittest.IsolatedAsyncioTestCase):
         self.addCleanup(patch.stop)
         self.flock = flock.Flock(3, self.copies)
         self.fabric = self.flock.fabric
+        self.flock.is_strict = self.is_strict
         self.flock.form()
         self.flock.make_vdi(VDI)
         await self.flock.settled()
