@@ -17,6 +17,10 @@ BENCH ?=
 # How long `make soak` goes on.
 SOAK_MINUTES ?= 60
 
+# How long `make thrash` goes on; more of its options, see its --help.
+THRASH_MINUTES ?= 60
+THRASH ?=
+
 # How long `make fuzz` goes on, and on which target (empty: all in turn).
 SECONDS ?= 600
 TARGET ?=
@@ -34,7 +38,7 @@ DEMO := $(BIN)/python -m tools.demo_cluster --directory $(RUN) \
 
 .PHONY: help install install-tests install-docs packages \
 	cluster stop clean-cluster \
-	test check unit contract sim functional bench soak fuzz audit docs config clean
+	test check unit contract sim functional bench soak thrash fuzz audit docs config clean
 
 help:
 	@echo 'make install        sheep, dog and sheepdog-manage in $(BIN)'
@@ -48,6 +52,7 @@ help:
 	@echo 'make functional     real daemons, coordination servers, clients'
 	@echo 'make bench          numbers: a table, and JSON'
 	@echo 'make soak           the simulator for SOAK_MINUTES=$(SOAK_MINUTES)'
+	@echo 'make thrash         real sheep under load and trouble, THRASH_MINUTES=$(THRASH_MINUTES)'
 	@echo 'make fuzz           the fuzzers for SECONDS=$(SECONDS); TARGET=one of them'
 	@echo 'make audit          known holes in what we depend on, asked online'
 	@echo 'make docs           doc/build/html'
@@ -109,6 +114,9 @@ bench: install-tests
 
 soak: install-tests
 	@$(BIN)/python -m tools.soak --minutes $(SOAK_MINUTES)
+
+thrash: packages
+	@$(BIN)/python -m sheepdog.tests.thrash --minutes $(THRASH_MINUTES) $(THRASH)
 
 fuzz: install-tests
 	@$(PYTHON) tools/make_venv.py -c $(CONSTRAINTS) \
