@@ -128,13 +128,14 @@ class Troubles:
 
     def heal(self):
         """All that is broken works again, and whoever is down runs."""
-        for disk in self.disks.values():
-            disk.free()
         for one in self.pulled:
             one.end()
             self.disks[one].unmount()
             self.disks[one].mount()
         self.pulled.clear()
+        # (Also where it was done before: a pulled disk forgets.)
+        for disk in self.disks.values():
+            disk.free()
         # (A sheep whose disk was full or has failed has ended by itself.)
         self.cluster.start()
 
