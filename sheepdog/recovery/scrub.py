@@ -27,8 +27,8 @@ from typing import Optional, Protocol
 
 from sheepdog.model import errors
 from sheepdog.model import ids
-from sheepdog.peer import answers as answers_module
 from sheepdog.recovery import compare
+from sheepdog.recovery import listing
 from sheepdog.recovery import pace as pace_module
 from sheepdog.recovery import tally as tally_module
 from sheepdog.wire import peer as wire
@@ -47,7 +47,6 @@ STEP_SECONDS = 1.0
 PAUSES_SECONDS = (0.3, 0.6, 1.2, 2.5, 5.0, 10.0, 20.0)
 """What cannot be said or mended just now is looked at again behind each."""
 
-LIST_SECONDS = 30.0
 BLOCKS_SHOWN = 8
 UNKNOWN_SECONDS = 3600.0
 """An object of no known VDI that has not changed for so long is none that is
@@ -273,20 +272,10 @@ class Scrub:
         found = {oid for oid in self.store.oids() if check.wants(oid)}
         view = self.cluster.view
         if view is not None and self.cluster.serving():
-            others = [m for m in view.members
-                      if m.incarnation != self.cluster.incarnation]
-            answers = await asyncio.gather(
-                *(self.links.data(m).call(wire.LIST, epoch=view.epoch,
-                                          timeout=LIST_SECONDS)
-                  for m in others), return_exceptions=True)
-            for answer in answers:
-                # (Who does not answer leaves soon, and is recovered from.)
-                if isinstance(answer, errors.SheepdogError):
-                    continue
-                if isinstance(answer, BaseException):
-                    raise answer
-                found.update(oid for oid
-                             in answers_module.unpack_list(answer[2])
+            # (Who does not answer leaves soon, and is recovered from.)
+            for oids in await listing.others(self.cluster, self.links, view,
+                                             needs_all=False):
+                found.update(oid for oid in oids
                              if check.wants(oid) and self._place(oid) == 0)
         return sorted(oid for oid in found if not self._is_deleted(oid))
 
