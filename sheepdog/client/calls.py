@@ -81,6 +81,12 @@ class ClusterCalls:
         """Go on without the members that are missing at a cold start."""
         return self._client.change('cluster.recover', {'action': 'force'})
 
+    def recover_enable(self, is_enabled) -> None:
+        """Let recovery run, or postpone it: until it is enabled again only
+        what clients ask for is recovered."""
+        self._client.change('cluster.recover', {
+            'action': 'enable' if is_enabled else 'disable'})
+
     def _is_anyone_there(self):
         try:
             return self.info()['status'] != 'shutdown'
@@ -119,8 +125,32 @@ class NodeCalls:
         return self._client.call('node.status')
 
     def recovery(self) -> list:
-        """Progress of each node: objects done, objects in all."""
+        """Progress of each node that recovers: objects ``done``, and in
+        ``total``; ``seconds_left``: about so long, None: not known yet."""
         return self._client.call('node.recovery')
+
+    def throttle(self) -> dict:
+        """Of recovery on the node that answers: ``max`` objects at once,
+        behind each of them ``interval`` milliseconds of rest."""
+        return self._client.call('node.throttle', {'action': 'get'})
+
+    def throttles(self) -> list:
+        """As ``throttle``, of all nodes: ``address``, and that or an
+        ``error``."""
+        return self._client.call('node.throttle', {
+            'action': 'get', 'everyone': True})['nodes']
+
+    def set_throttle(self, at_once, interval_ms, everyone=False) -> list:
+        """Until the node stops, or its configuration changes. ``at_once``
+        0: as it thinks fit. Of each node what it has now, or with
+        ``everyone`` an ``error``.
+
+        :raises InvalidParameters: out of range
+        """
+        found = self._client.call('node.throttle', {
+            'action': 'set', 'max': at_once, 'interval': interval_ms,
+            'everyone': everyone})
+        return found['nodes'] if everyone else [found]
 
     def quarantine(self) -> list:
         """What each store has set aside: ``host``, ``port``, and ``notes``,

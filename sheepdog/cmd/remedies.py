@@ -112,6 +112,11 @@ REMEDIES = {
         'copies than wanted.',
         'Wait. Stop no further node before (sheepdog-manage safe-to-stop '
         'tells).'),
+    'recovery-disabled': Remedy(
+        DEGRADED, 'degraded',
+        'Everything is served, but some objects have fewer copies than '
+        'wanted, and fewer further failures can be borne.',
+        'When the maintenance is over: dog cluster recover enable.'),
     'recovery-waits': Remedy(
         DEGRADED, 'degraded',
         'These objects have fewer copies than wanted, or wait to be read.',

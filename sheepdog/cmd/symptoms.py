@@ -251,6 +251,16 @@ def _recovering(facts):
             facts.newest['view']['time'], _of(busy))
 
 
+def _postponed(facts):
+    idle = [one for one in facts.serving
+            if one['recovery'].get('is_postponed')]
+    if idle:
+        yield Finding(
+            'recovery-disabled', 'recovery is disabled, and would have '
+            'something to do on %s' % words.some(_of(idle)),
+            facts.newest['view']['time'], _of(idle))
+
+
 def _waiting_objects(facts):
     for one in facts.serving:
         recovery = one['recovery']
@@ -381,5 +391,5 @@ def _exposed(facts):
 
 RULES = (_shutting_down, _formatted, _cold_start, _coordination, _leader,
          _prepared, _joining, _lapsed, _refused, _unreachable, _zones,
-         _recovering, _waiting_objects, _disks, _slow, _contended, _locks,
-         _exposed)
+         _recovering, _postponed, _waiting_objects, _disks, _slow,
+         _contended, _locks, _exposed)

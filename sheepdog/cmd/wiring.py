@@ -43,6 +43,7 @@ from sheepdog.peer import replica
 from sheepdog.peer import server
 from sheepdog.recovery import recovery
 from sheepdog.recovery import scrub
+from sheepdog.recovery import throttle
 from sheepdog.store import store as store_module
 from sheepdog.volume import catalogue
 from sheepdog.volume import volumes
@@ -153,8 +154,8 @@ class Sheep:
                                        self.order)
         self.recovery = recovery.Recovery(
             world, self.cluster, self.replica, self.links, self.order,
-            settings.recovery_max or recovery.AT_ONCE,
-            settings.recovery_interval_ms / 1000)
+            throttle.Throttle(settings.recovery_max,
+                              settings.recovery_interval_ms / 1000))
         self.replica.guard = self.recovery
         self.store.when_failing(self._leave_if_spare)
         self.gateway = gateway.Gateway(world, self.cluster, self.replica,
@@ -208,6 +209,7 @@ class Sheep:
 
     def reload(self, settings):
         """Take over what may change while a sheep runs."""
+        before = self.settings
         self.settings = dataclasses.replace(
             self.settings, slow_seconds=settings.slow_seconds,
             recovery_max=settings.recovery_max,
@@ -215,10 +217,11 @@ class Sheep:
             scrub=settings.scrub)
         if self.watch is not None:
             self.watch.slow_seconds = settings.slow_seconds
-            self.recovery.at_once = (settings.recovery_max
-                                     or recovery.AT_ONCE)
-            self.recovery.pause_seconds = (
-                settings.recovery_interval_ms / 1000)
+            paces = [(one.recovery_max, one.recovery_interval_ms / 1000)
+                     for one in (before, settings)]
+            if paces[0] != paces[1]:
+                # (Else what an operator has set meanwhile stays.)
+                self.recovery.throttle.set(*paces[1])
             self.scrub.settings = settings.scrub
             if self.nbd is not None and settings.nbd is not None:
                 self.nbd.reload(settings.nbd)

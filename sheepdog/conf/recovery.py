@@ -14,13 +14,15 @@
 
 from oslo_config import cfg
 
+from sheepdog.recovery import throttle
+
 GROUP = cfg.OptGroup('recovery', title='Recovery')
 
 OPTIONS = [
     cfg.IntOpt(
-        'max', default=0, min=0, max=1024, mutable=True,
+        'max', default=0, min=0, max=throttle.AT_ONCE_MAX, mutable=True,
         help='Objects under way at once. 0: what suits this version.'),
     cfg.IntOpt(
-        'interval', default=0, min=0, max=3600000, mutable=True,
+        'interval', default=0, min=0, max=throttle.PAUSE_MS_MAX, mutable=True,
         help='Milliseconds between one batch of so many and the next.'),
 ]

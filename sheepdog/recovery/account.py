@@ -12,11 +12,18 @@
 
 """What operators are told of a pass, and when."""
 
+import collections
 from typing import Optional, Protocol
 
 FAILED_SECONDS = 10.0
 """A pass is tried again for so long before anybody is told that it fails:
 after a change of the view the others may need a moment."""
+
+
+SAMPLE_SECONDS = 1.0
+SAMPLES = 30
+"""The pace is that of so many samples, so far apart: what was long ago, at
+another throttle perhaps, does not count."""
 
 
 class Watcher(Protocol):
@@ -67,3 +74,27 @@ class Account:
             self._watcher.recovery_finished(
                 self._epoch, self._objects,
                 self._clock.monotonic() - self._began)
+
+
+class Estimate:
+    """When will it be done? Pure: times are given, in seconds."""
+
+    def __init__(self):
+        self._samples = collections.deque(maxlen=SAMPLES)
+
+    def begin(self, now: float) -> None:
+        self._samples.clear()
+        self._samples.append((now, 0))
+
+    def note(self, now: float, done: int) -> None:
+        if now - self._samples[-1][0] >= SAMPLE_SECONDS:
+            self._samples.append((now, done))
+
+    def seconds(self, now: float, done: int, total: int) -> Optional[float]:
+        """Left; None where nothing can be said yet."""
+        if not self._samples:
+            return None
+        since, before = self._samples[0]
+        if done <= before or now <= since:
+            return None
+        return (total - done) * (now - since) / (done - before)

@@ -23,20 +23,20 @@ from typing import Optional
 
 from sheepdog.model import errors
 from sheepdog.model import ids
-from sheepdog.peer import answers as answers_module
 from sheepdog.placement import ring as ring_module
 from sheepdog.recovery import account as account_module
+from sheepdog.recovery import listing
 from sheepdog.recovery import mover
 from sheepdog.recovery import past
+from sheepdog.recovery import plan
 from sheepdog.recovery import proof
 from sheepdog.recovery import space
 from sheepdog.recovery import standing
+from sheepdog.recovery import throttle as throttle_module
 from sheepdog.recovery import wiping
-from sheepdog.wire import peer as wire
 
 LOG = logging.getLogger(__name__)
 
-AT_ONCE = 8
 PAUSE_SECONDS = 0.2
 PAUSES_MAX = 10
 """A pass that cannot end is begun again after more and more pauses."""
@@ -45,7 +45,6 @@ UNTOLD = 'may be known only to'
 """In a reason: missing sheep must be waited for, nothing else helps."""
 
 RINGS_MAX = 40
-LIST_SECONDS = 30.0
 
 
 class Recovery:
@@ -57,13 +56,11 @@ class Recovery:
     """
 
     def __init__(self, world, cluster, replica, links, order,
-                 at_once=AT_ONCE, pause_seconds=0.0):
-        """``at_once`` objects are recovered at the same time, each worker
-        resting for ``pause_seconds`` behind each of them; what a client
-        waits for is not held up by either."""
+                 throttle=None):
+        """``throttle``: of the pass; what a client waits for is not held up
+        by it."""
         self.world = world
-        self.at_once = at_once
-        self.pause_seconds = pause_seconds
+        self.throttle = throttle or throttle_module.Throttle()
         self.cluster = cluster
         self.replica = replica
         self.links = links
@@ -81,6 +78,7 @@ class Recovery:
         self.waiting = {}
         self.obstacle = None
         self.is_running = False
+        self.estimate = account_module.Estimate()
         self.watcher: Optional[account_module.Watcher] = None
         self._running = {}
         self._rings = {}
@@ -234,6 +232,7 @@ class Recovery:
         self.standing.begin(new, is_trusted)
         self.done = self.total = 0
         self._start(new)
+        self.throttle.wake()
 
     def on_event(self, event):
         kind = event['kind']
@@ -244,9 +243,15 @@ class Recovery:
         elif kind == 'resume':
             # The pass has ended when a next epoch was prepared.
             self._start(self.cluster.view)
+        elif kind == 'settings':
+            # Perhaps recovery was disabled, or enabled.
+            self.throttle.wake()
+            if self._pass is None or self._pass.done():
+                self._start(self.cluster.view)
 
     def on_lapse(self):
         self._stop_announcing()
+        self.throttle.wake()
         self.standing.lapse()
         self._rings.clear()
 
@@ -265,6 +270,14 @@ class Recovery:
         return (self.cluster.view is not view
                 or self.replica.epoch != view.epoch)
 
+    @property
+    def is_postponed(self):
+        """Recovery is disabled, and would have something to do. Then only
+        doubtful copies are made whole, and what clients ask for."""
+        settings = self.cluster.state.settings
+        return (settings is not None and not settings.recovery_enabled
+                and not self.standing.is_complete)
+
     async def _run(self, view, before):
         if before is not None and not before.done():
             # The pass of an earlier view ends by itself at its next step.
@@ -277,6 +290,10 @@ class Recovery:
         try:
             while not self._is_over(view):
                 try:
+                    if self.is_postponed and not self.standing.doubtful():
+                        LOG.info('recovery at epoch %d is disabled',
+                                 view.epoch)
+                        break
                     if await self._walk(view, account):
                         if not self._is_over(view):
                             account.finished()
@@ -310,8 +327,10 @@ class Recovery:
         if view is self._fresh and not self.standing.is_complete:
             # What anybody has written since waits here.
             self._complete(view)
-        wanted = dict.fromkeys(self.standing.doubtful())
-        if not self.standing.is_complete:
+        doubtful = self.standing.doubtful()
+        wanted = dict.fromkeys(doubtful)
+        is_postponed = self.is_postponed
+        if not self.standing.is_complete and not is_postponed:
             listed = await self._list_all(view)
             if self._is_over(view):
                 return True
@@ -329,10 +348,14 @@ class Recovery:
         if wanted:
             LOG.info('recovery at epoch %d: %d objects', view.epoch,
                      len(wanted))
-        queue = list(reversed(wanted))
+        queue = plan.queue(doubtful, wanted, self.replica.store.version)
         failed = []
-        await asyncio.gather(*(self._work(view, queue, failed)
-                               for _ in range(self.at_once)))
+        self.estimate.begin(self.world.clock.monotonic())
+        await throttle_module.Crew(
+            self.world, self.throttle,
+            lambda: self._make_next(queue, failed),
+            lambda: (queue and not self._is_over(view)
+                     and self.is_postponed == is_postponed)).run()
         if self._is_over(view):
             return True
         if failed:
@@ -340,6 +363,9 @@ class Recovery:
             LOG.info('recovery at epoch %d: %d objects are left, of them '
                      '%s', view.epoch, len(failed), example)
             account.stuck(len(failed), example)
+            return False
+        if queue or is_postponed:
+            # Recovery was disabled, or enabled, meanwhile; or it is still.
             return False
         if not self.standing.is_complete:
             self._check_hidden(view)
@@ -360,36 +386,26 @@ class Recovery:
             self.standing.doubt(oid)
         self.standing.complete(view)
 
-    async def _work(self, view, queue, failed):
-        while queue and not self._is_over(view):
-            oid = queue.pop()
-            try:
-                await self.ensure(oid)
-            except errors.SheepdogError as exc:
-                failed.append((oid, exc))
-                since = (self.waiting[oid][0] if oid in self.waiting
-                         else self.world.clock.time())
-                self.waiting[oid] = since, str(exc)
-            else:
-                self.waiting.pop(oid, None)
-                self.done += 1
-            if self.pause_seconds:
-                await asyncio.sleep(self.pause_seconds)
+    async def _make_next(self, queue, failed):
+        oid = queue.pop()
+        try:
+            await self.ensure(oid)
+        except errors.SheepdogError as exc:
+            failed.append((oid, exc))
+            since = (self.waiting[oid][0] if oid in self.waiting
+                     else self.world.clock.time())
+            self.waiting[oid] = since, str(exc)
+        else:
+            self.waiting.pop(oid, None)
+            self.done += 1
+            self.estimate.note(self.world.clock.monotonic(), self.done)
 
     async def _list_all(self, view):
         """Ids of all objects that any member holds, sorted; without those
         of deleted VDIs."""
         found = set(self.replica.store.oids())
-        others = [m for m in view.members
-                  if m.incarnation != self.cluster.incarnation]
-        answers = await asyncio.gather(
-            *(self.links.data(m).call(wire.LIST, epoch=view.epoch,
-                                      timeout=LIST_SECONDS)
-              for m in others), return_exceptions=True)
-        for answer in answers:
-            if isinstance(answer, BaseException):
-                raise answer
-            found.update(answers_module.unpack_list(answer[2]))
+        found.update(*await listing.others(self.cluster, self.links, view,
+                                           needs_all=True))
         return sorted(oid for oid in found if not self.mover.is_deleted(oid))
 
     async def _announce(self, view):

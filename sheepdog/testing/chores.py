@@ -14,8 +14,9 @@
 
 They make, grow, list and delete VDIs, take locks away by force, add and
 remove nodes, restart sheep in order, shut the cluster down and start it
-again, and format it anew. ``judge`` tells in the end whether each thing was
-done just as often as it was answered: once, or not at all.
+again, format it anew, and slow recovery down or postpone it. ``judge`` tells
+in the end whether each thing was done just as often as it was answered: once,
+or not at all.
 """
 
 import asyncio
@@ -44,7 +45,7 @@ class ChoreSettings:
     weights: dict = dataclasses.field(default_factory=lambda: {
         'create': 4, 'delete': 2, 'recycle': 2, 'resize': 3, 'list': 3,
         'steal': 2, 'join': 1, 'leave': 1, 'rejoin': 1, 'restart': 2,
-        'shutdown': 0.5, 'format': 0.2})
+        'shutdown': 0.5, 'format': 0.2, 'throttle': 1, 'postpone': 0.5})
     nodes_max: int = 7
     made_bytes: int = 3 << 20
 
@@ -103,6 +104,9 @@ class Chores(steps.Steps):
         self.is_over = True
         for node in self.cluster.nodes.values():
             node.is_leaving = False
+            if node.is_serving:
+                node.sheep.recovery.throttle.set(0, 0.0)
+        self.cluster.simulation.loop.create_task(self._enable_at_last())
 
     # Asking a sheep.
 
@@ -323,6 +327,42 @@ class Chores(steps.Steps):
             await asyncio.sleep(POLL_SECONDS)
             left -= POLL_SECONDS
         node.is_leaving = False
+
+    # Recovery.
+
+    def _throttle(self, source) -> None:
+        at_once = source.choice((0, 1, 2, 20))
+        pause = source.choice((0.0, 0.01, 0.2, 30.0))
+        node = self._serving(source)
+        if node is not None:
+            node.host.process.run(
+                lambda: node.sheep.recovery.throttle.set(at_once, pause))
+
+    def _postpone(self, source) -> None:
+        """For a while."""
+        self._unsettled()
+        self._ask(self._serving(source), self._enable, False)
+        self.cluster.simulation.loop.call_later(
+            source.uniform(0.5, 10.0), self._enable_soon,
+            self._serving(source))
+
+    def _enable_soon(self, node) -> None:
+        if node is not None and node.is_serving and not self.is_over:
+            self._ask(node, self._enable, True)
+
+    async def _enable(self, node, is_enabled: bool) -> None:
+        await node.sheep.cluster.execute(
+            'settings', {'changes': {'recovery_enabled': is_enabled}})
+
+    async def _enable_at_last(self) -> None:
+        """What was asked for before may still come."""
+        while True:
+            await asyncio.sleep(1.0)
+            for node in self.cluster.serving():
+                settings = node.sheep.cluster.state.settings
+                if settings is not None and not settings.recovery_enabled:
+                    self._ask(node, self._enable, True)
+                    break
 
     # The cluster.
 

@@ -79,6 +79,8 @@ class ClusterSettings:
     disk: disk_module.DiskFaults = dataclasses.field(
         default_factory=disk_module.DiskFaults)
     scrub: pace.ScrubSettings = pace.ScrubSettings(enabled=False)
+    recovery_max: int = 0
+    recovery_interval_ms: int = 0
     serves_nbd: bool = False
     is_strict: bool = False
     make_membership: Optional[Callable] = None
@@ -197,6 +199,8 @@ class Node:
             log=settings_module.LogSettings(path=META + '/sheep.log'),
             host=self.address, port=PORT, advertised_host=self.address,
             zone=self.zone, scrub=settings.scrub,
+            recovery_max=settings.recovery_max,
+            recovery_interval_ms=settings.recovery_interval_ms,
             access=access.AccessSettings(
                 keys=KEYS, public_networks=CLIENT_NETWORKS),
             nbd=self._nbd_settings() if settings.serves_nbd else None)

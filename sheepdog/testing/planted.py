@@ -270,6 +270,17 @@ def drop_stray_copies_too_early():
     return mock.patch.object(recovery.Recovery, 'on_view', on_view_and_drop)
 
 
+def let_clients_wait_for_the_throttle():
+    """An object that a client waits for has its turn like all others."""
+    ensure = recovery.Recovery._ensure
+
+    async def ensure_slowly(self, oid, running):
+        await self.throttle.rest()
+        await ensure(self, oid, running)
+
+    return mock.patch.object(recovery.Recovery, '_ensure', ensure_slowly)
+
+
 @contextlib.contextmanager
 def nothing():
     """No bug: all must be well then."""

@@ -301,17 +301,20 @@ def _alternatives(expected: str) -> tuple:
 def _settings(text: str, seed: int) -> play_stage.StageSettings:
     match = re.fullmatch(
         r'(\w+) sheep((?: \w+)+)(?:, (\d) cop(?:y|ies))?(, strict)?'
-        r'(, noticed at once)?(?:, a checkpoint each ([0-9.]+) s)?', text)
+        r'(, noticed at once)?(?:, a checkpoint each ([0-9.]+) s)?'
+        r'(?:, recovery rests (\d+) s)?', text)
     if match is None:
         raise WrongPlay('a play begins with "three sheep a b c, 3 copies", '
                         'not with %r' % text)
-    number, names, copies, is_strict, is_embedded, checkpoint = match.groups()
+    (number, names, copies, is_strict, is_embedded, checkpoint,
+     rest) = match.groups()
     names = tuple(names.split())
     if number not in NUMBERS or NUMBERS.index(number) != len(names):
         raise WrongPlay('these are not %s: %s' % (number, ' '.join(names)))
     return play_stage.StageSettings(
         names, int(copies or min(3, len(names))), bool(is_embedded), seed,
-        float(checkpoint or play_stage.CHECKPOINT_SECONDS), bool(is_strict))
+        float(checkpoint or play_stage.CHECKPOINT_SECONDS), bool(is_strict),
+        int(rest or 0))
 
 
 _NAMES = r'(\w+(?: \w+)*)'

@@ -108,6 +108,13 @@ class Actors:
     async def _force(self, sheep, request):
         await sheep.cluster.execute('recover-force', {}, request.operation)
 
+    async def _enable_recovery(self, sheep, request, how):
+        await sheep.cluster.execute('settings', {'changes': {
+            'recovery_enabled': how == 'enable'}}, request.operation)
+
+    async def _throttle(self, sheep, request, at_once, seconds):
+        sheep.recovery.throttle.set(int(at_once), int(seconds))
+
     async def _shut_down(self, sheep, request):
         await sheep.cluster.execute('shutdown', {}, request.operation)
 
@@ -195,6 +202,8 @@ _REQUESTS = [(re.compile(pattern), function) for pattern, function in (
     ('format', Actors._format),
     ('recover by force', Actors._force),
     ('shut down', Actors._shut_down),
+    ('(enable|disable) recovery', Actors._enable_recovery),
+    (r'recover (\d+) at once, rest (\d+) s', Actors._throttle),
     (r'create (\w+)', Actors._create),
     (r'delete (\w+)', Actors._delete),
     (r'resize (\w+) to (\d+) MiB', Actors._resize),

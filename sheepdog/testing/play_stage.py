@@ -43,7 +43,8 @@ GAP_SECONDS = 0.1
 @dataclasses.dataclass
 class StageSettings:
     """``names`` of the sheep, in the order of their zones; ``is_embedded``:
-    a killed process is noticed at once, as the file driver does it."""
+    a killed process is noticed at once, as the file driver does it;
+    ``rest_seconds``: recovery makes one object whole, then rests so long."""
 
     names: tuple
     copies: int = 3
@@ -51,6 +52,7 @@ class StageSettings:
     seed: int = 1
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     is_strict: bool = False
+    rest_seconds: int = 0
 
 
 class _Cluster(cluster_module.SimCluster):
@@ -81,7 +83,9 @@ class Stage:
         self.cluster = _Cluster(
             self.simulation, cluster_module.ClusterSettings(
                 build, nodes=len(settings.names), copies=settings.copies,
-                checkpoint_seconds=settings.checkpoint_seconds))
+                checkpoint_seconds=settings.checkpoint_seconds,
+                recovery_max=1 if settings.rest_seconds else 0,
+                recovery_interval_ms=1000 * settings.rest_seconds))
         self.nodes = dict(zip(settings.names, self.cluster.nodes.values()))
         self.history = history_module.History()
         self.terms = checkers.Agreement('the leader of term')

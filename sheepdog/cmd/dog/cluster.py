@@ -68,6 +68,20 @@ def recover_force(session):
     session.show(session.client.cluster.recover_force())
 
 
+def recover_enable(session):
+    _enable_recovery(session, True)
+
+
+def recover_disable(session):
+    _enable_recovery(session, False)
+
+
+def _enable_recovery(session, is_enabled):
+    session.client.cluster.recover_enable(is_enabled)
+    session.show({'recovery_enabled': is_enabled}, [
+        'Cluster recovery: ' + ('enable' if is_enabled else 'disable')])
+
+
 def redundancy_option(values, default):
     """What -c says.
 
@@ -116,4 +130,9 @@ COMMANDS = (
     command.Command(('cluster', 'recover', 'force'), recover_force,
                     'go on without the nodes that are missing',
                     options=(FORCE,)),
+    command.Command(('cluster', 'recover', 'enable'), recover_enable,
+                    'let recovery run again, after disable'),
+    command.Command(('cluster', 'recover', 'disable'), recover_disable,
+                    'move nothing when nodes come or go, for maintenance; '
+                    'what clients ask for is recovered all the same'),
 )

@@ -20,6 +20,7 @@ from sheepdog.cmd.dog import check
 from sheepdog.cmd.dog import cluster
 from sheepdog.cmd.dog import command
 from sheepdog.cmd.dog import node
+from sheepdog.cmd.dog import recovery
 from sheepdog.cmd.dog import unbuilt
 from sheepdog.cmd.dog import vdi
 from sheepdog.cmd import exits
@@ -27,8 +28,8 @@ from sheepdog.cmd import options
 from sheepdog.cmd import version
 from sheepdog.model import errors
 
-COMMANDS = (cluster.COMMANDS + node.COMMANDS + vdi.COMMANDS
-            + check.COMMANDS)
+COMMANDS = (cluster.COMMANDS + node.COMMANDS + recovery.COMMANDS
+            + vdi.COMMANDS + check.COMMANDS)
 
 
 def main(argv=None, streams=sys) -> int:

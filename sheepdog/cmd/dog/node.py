@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""dog node: list, info, stat, kill, recovery, log."""
+"""dog node: list, info, stat, kill, log."""
 
 import time
 
@@ -65,11 +65,6 @@ def kill(session):
     session.show({})
 
 
-def recovery(session):
-    nodes = session.client.nodes.recovery()
-    session.show(nodes, tables.node_recovery(nodes, session.is_raw))
-
-
 def log_get(session):
     level = session.client.nodes.log_level()
     session.show({'level': level}, [level])
@@ -95,10 +90,6 @@ COMMANDS = (
     command.Command(
         ('node', 'kill'), kill, 'stop one node', '[ID]', (0, 1),
         (Option('l', 'local', 'the node that is asked'),)),
-    command.Command(('node', 'recovery'), recovery,
-                    'show the nodes that restore redundancy'),
-    command.Command(('node', 'recovery', 'info'), recovery,
-                    'the same'),
     command.Command(('node', 'log', 'level', 'get'), log_get,
                     'show what one node logs'),
     command.Command(('node', 'log', 'level', 'set'), log_set,

@@ -17,12 +17,8 @@ from sheepdog.cmd import exits
 
 WORDS = tuple(tuple(line.split()) for line in """\
 cluster reweight
-cluster recover enable
-cluster recover disable
 cluster snapshot
 cluster alter-copy
-node recovery set-throttle
-node recovery get-throttle
 node md
 node vnodes
 node format

@@ -51,6 +51,7 @@ COMMANDS = {
     'node stat': node.Stat,
     'node recovery': node.Recovery,
     'node stop': node.Stop,
+    'node throttle': node.Throttle,
     'quarantine add': quarantine.Add,
     'quarantine delete': quarantine.Delete,
     'quarantine list': quarantine.List,

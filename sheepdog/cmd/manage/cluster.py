@@ -102,19 +102,30 @@ class Format(command.Command):
 
 
 class Recover(command.Command):
-    """Go on without the nodes that are missing at a start.
-
-    What only they have is lost.
-    """
+    """Go on without missing nodes; let recovery run, or postpone it."""
 
     def get_parser(self, prog_name):
         parser = super().get_parser(prog_name)
-        parser.add_argument('--force', action='store_true', required=True,
-                            help='yes, do it')
+        group = parser.add_mutually_exclusive_group(required=True)
+        group.add_argument(
+            '--force', action='store_true',
+            help='at a start: go on without the nodes that are missing. '
+                 'What only they have is lost')
+        group.add_argument(
+            '--enable', action='store_true',
+            help='let recovery run again, after --disable')
+        group.add_argument(
+            '--disable', action='store_true',
+            help='move nothing when nodes come or go, for maintenance; what '
+                 'clients ask for is recovered all the same')
         return parser
 
     def take_action(self, parsed_args):
-        self.app.client.cluster.recover_force()
+        cluster = self.app.client.cluster
+        if parsed_args.force:
+            cluster.recover_force()
+        else:
+            cluster.recover_enable(parsed_args.enable)
 
 
 class Shutdown(command.Command):

@@ -55,10 +55,38 @@ class Recovery(lister.Lister):
     """Show the nodes that restore redundancy."""
 
     def take_action(self, parsed_args):
-        return ('Id', 'Host', 'Port', 'Done', 'Total'), [
+        return ('Id', 'Host', 'Port', 'Done', 'Total', 'Seconds left'), [
             (node['id'], node['host'], node['port'], node['done'],
-             node['total'])
+             node['total'], node.get('seconds_left'))
             for node in self.app.client.nodes.recovery()]
+
+
+class Throttle(lister.Lister):
+    """Show or change how hard the nodes may work at recovery.
+
+    A change lasts until the node stops, or its configuration changes.
+    """
+
+    def get_parser(self, prog_name):
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            '--max', type=int, metavar='OBJECTS',
+            help='made whole at once; 0: as the node thinks fit')
+        parser.add_argument(
+            '--interval', type=int, metavar='MS',
+            help='milliseconds of rest behind each object (default: 0)')
+        return parser
+
+    def take_action(self, parsed_args):
+        nodes = self.app.client.nodes
+        if parsed_args.max is None and parsed_args.interval is None:
+            found = nodes.throttles()
+        else:
+            found = nodes.set_throttle(parsed_args.max or 0,
+                                       parsed_args.interval or 0, True)
+        return ('Address', 'Objects at once', 'Rest in ms', 'Error'), [
+            (one['address'], one.get('max'), one.get('interval'),
+             one.get('error', '')) for one in found]
 
 
 class Stop(command.Command):

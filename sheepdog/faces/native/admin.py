@@ -26,6 +26,7 @@ from sheepdog.faces.native import facts
 from sheepdog.faces.native import quarantine
 from sheepdog.model import errors
 from sheepdog.model import shapes
+from sheepdog.recovery import throttle
 from sheepdog.wire import peer as wire
 
 LOG = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ SETTINGS = ('store', 'copies', 'copy_policy', 'block_size_shift', 'strict',
 RESULTS = {
     'node.space': {'total': int, 'used': int, 'free': int},
     'node.progress': {'is_running': bool, 'done': int, 'total': int},
+    'node.throttle': {'max': int, 'interval': int},
     'node.facts': {}, 'node.copies': {}, 'node.log': {}, 'node.trace': {}}
 """What other sheep are asked for: fields that must be in the answer."""
 
@@ -70,6 +72,7 @@ class Admin:
             'node.stat': self._node_stat,
             'node.recovery': self._node_recovery,
             'node.progress': self._node_progress,
+            'node.throttle': self._node_throttle,
             'node.kill': self._node_kill,
             'node.stop': self._node_stop,
             'node.quiesce': self._node_quiesce,
@@ -205,10 +208,14 @@ class Admin:
         await self.sheep.cluster.execute('shutdown', {}, operation_id)
 
     async def _cluster_recover(self, action, operation_id=''):
-        if action != 'force':
-            raise errors.InvalidParameters(
-                'recover %s is not built yet in this version' % action)
-        await self.sheep.cluster.execute('recover-force', {}, operation_id)
+        if action == 'force':
+            await self.sheep.cluster.execute('recover-force', {},
+                                             operation_id)
+        elif action in ('enable', 'disable'):
+            await self.sheep.cluster.execute('settings', {'changes': {
+                'recovery_enabled': action == 'enable'}}, operation_id)
+        else:
+            raise errors.InvalidParameters('unknown action %r' % (action,))
 
     # -- nodes ----------------------------------------------------------
 
@@ -306,13 +313,42 @@ class Admin:
                 nodes.append({'id': index, 'host': m.host, 'port': m.port,
                               'vnodes': m.vnodes, 'zone': m.zone,
                               'done': result['done'],
-                              'total': result['total']})
+                              'total': result['total'],
+                              'seconds_left': result.get('seconds_left')})
         return nodes
 
     async def _node_progress(self):
         recovery = self.sheep.recovery
         return {'is_running': recovery.is_running and recovery.total > 0,
-                'done': recovery.done, 'total': recovery.total}
+                'is_postponed': recovery.is_postponed,
+                'done': recovery.done, 'total': recovery.total,
+                'moved_bytes': recovery.mover.moved_bytes,
+                'seconds_left': recovery.estimate.seconds(
+                    self.world.clock.monotonic(), recovery.done,
+                    recovery.total)}
+
+    async def _node_throttle(self, action, max=0, interval=0,
+                             everyone=False):
+        """Of recovery: ``max`` objects at once (0: as this version thinks),
+        ``interval`` milliseconds of rest. ``everyone``: all members."""
+        if everyone:
+            return await self._told_by_all('node.throttle', {
+                'action': action, 'max': max, 'interval': interval})
+        found = self.sheep.recovery.throttle
+        if action == 'set':
+            if not (0 <= max <= throttle.AT_ONCE_MAX
+                    and 0 <= interval <= throttle.PAUSE_MS_MAX):
+                raise errors.InvalidParameters(
+                    'from 0 to %d objects at once, and from 0 to %d ms '
+                    'behind each' % (throttle.AT_ONCE_MAX,
+                                     throttle.PAUSE_MS_MAX))
+            LOG.info('recovery: %s objects at once, %d ms behind each',
+                     max or 'as many as suit,', interval)
+            found.set(max, interval / 1000)
+        elif action != 'get':
+            raise errors.InvalidParameters('unknown action %r' % (action,))
+        return {'max': found.at_once,
+                'interval': round(found.pause_seconds * 1000)}
 
     async def _node_kill(self, id=None, local=False, operation_id=''):
         if local:

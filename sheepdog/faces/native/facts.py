@@ -93,6 +93,7 @@ class Facts:
         obstacle = recovery.obstacle
         return {
             'is_running': recovery.is_running and recovery.total > 0,
+            'is_postponed': recovery.is_postponed,
             'done': recovery.done, 'total': recovery.total,
             'waiting': waiting[:REASONS_MAX],
             'obstacle': obstacle and {

@@ -262,6 +262,12 @@ class PlaysTest(unittest.TestCase):
         self.assert_found(planted.obey_every_leader, 'deposed_leader',
                           '-expect within 0.5 s leader b')
 
+    def test_let_clients_wait_for_the_throttle(self):
+        self.assert_found(
+            planted.let_clients_wait_for_the_throttle,
+            'clients_go_before_the_throttle',
+            '-expect within 2 s c: open v shared: done')
+
     def test_promise_from_memory(self):
         self.assert_found(
             planted.promise_from_memory, 'terms_are_remembered',

@@ -165,6 +165,8 @@ CASES = (
     ('recovery', found({'recovery': {
         'is_running': True, 'done': 3, 'total': 9}}), 1,
      {'recovering': ('on %s: 3 of 9 objects' % A, NOW - 500)}),
+    ('recovery is disabled', found({'recovery': {'is_postponed': True}}), 1,
+     {'recovery-disabled': ('something to do on ' + A, NOW - 500)}),
     ('recovery cannot go on', found({'recovery': {
         'is_running': True, 'done': 3, 'total': 9, 'waiting': [dict(
             UNTOLD, reason='no space', is_untold=False, count=1)]}}), 1,

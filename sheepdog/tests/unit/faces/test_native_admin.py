@@ -22,6 +22,7 @@ from sheepdog.faces.native import arguments
 from sheepdog.faces.native import facts as facts_module
 from sheepdog.gateway import watch
 from sheepdog.model import errors
+from sheepdog.recovery import throttle
 from sheepdog.tests.unit.faces import native_case
 from sheepdog.tests.unit import flock
 from sheepdog.tests.unit.volume import case
@@ -276,8 +277,10 @@ class AdminTest(AdminCase):
     async def test_node_recovery(self):
         self.assertEqual(await self.ok('node.recovery'), [])
         self.assertEqual(await self.ok('node.progress'), {
-            'is_running': False, 'done': self.a.recovery.done,
-            'total': self.a.recovery.total})
+            'is_running': False, 'is_postponed': False,
+            'done': self.a.recovery.done, 'total': self.a.recovery.total,
+            'moved_bytes': self.a.recovery.mover.moved_bytes,
+            'seconds_left': None})
 
         async def progress():
             return {'is_running': True, 'done': 3, 'total': 9}
@@ -285,7 +288,34 @@ class AdminTest(AdminCase):
         self.admin.methods['node.progress'] = progress
         self.assertEqual(await self.ok('node.recovery'), [
             {'id': 0, 'host': '10.0.0.1', 'port': flock.PORT, 'vnodes': 16,
-             'zone': 1, 'done': 3, 'total': 9}])
+             'zone': 1, 'done': 3, 'total': 9, 'seconds_left': None}])
+
+    async def test_throttle(self):
+        self.assertEqual(await self.ok('node.throttle', action='get'),
+                         {'max': throttle.AT_ONCE, 'interval': 0})
+        self.assertEqual(
+            await self.ok('node.throttle', action='set', max=3,
+                          interval=250), {'max': 3, 'interval': 250})
+        self.assertEqual(self.a.recovery.throttle.pause_seconds, 0.25)
+        self.assertEqual(self.b.recovery.throttle.pause_seconds, 0)
+        found = await self.ok('node.throttle', action='set', max=0,
+                              interval=7, everyone=True)
+        self.assertEqual(
+            [(one['max'], one['interval']) for one in found['nodes']],
+            [(throttle.AT_ONCE, 7)] * 3)
+        for wrong in ({'action': 'walk'}, {'action': 'set', 'max': -1},
+                      {'action': 'set', 'max': throttle.AT_ONCE_MAX + 1},
+                      {'action': 'set', 'interval': -1},
+                      {'action': 'set',
+                       'interval': throttle.PAUSE_MS_MAX + 1}):
+            await self.refused('node.throttle', **wrong)
+
+    async def test_recovery_is_disabled_and_enabled(self):
+        for action, is_enabled in (('disable', False), ('enable', True)):
+            await self.ok('cluster.recover', action=action)
+            self.assertEqual(
+                self.a.cluster.state.settings.recovery_enabled, is_enabled)
+        await self.refused('cluster.recover', action='maybe')
 
     async def test_node_kill(self):
         await self.ok('node.kill', id=1)

@@ -77,3 +77,44 @@ class AccountTest(unittest.TestCase):
         self.now += account.FAILED_SECONDS
         alone.stuck(1, '')
         alone.finished()
+
+
+class EstimateTest(unittest.TestCase):
+    def setUp(self):
+        self.estimate = account.Estimate()
+
+    def test_nothing_is_known_at_first(self):
+        self.assertIsNone(self.estimate.seconds(5.0, 0, 10))
+        self.estimate.begin(5.0)
+        self.assertIsNone(self.estimate.seconds(5.0, 0, 10))
+        self.assertIsNone(self.estimate.seconds(9.0, 0, 10))
+
+    def test_the_pace_until_now(self):
+        self.estimate.begin(5.0)
+        self.estimate.note(7.0, 10)
+        self.assertAlmostEqual(self.estimate.seconds(7.0, 10, 50), 8.0)
+        # It stands still.
+        self.assertAlmostEqual(self.estimate.seconds(9.0, 10, 50), 16.0)
+
+    def test_only_the_last_while_counts(self):
+        self.estimate.begin(0.0)
+        for second in range(1, 101):
+            self.estimate.note(float(second), second * 10)
+        for second in range(1, account.SAMPLES + 1):
+            self.estimate.note(100.0 + second, 1000 + second)
+        self.assertAlmostEqual(
+            self.estimate.seconds(100.0 + account.SAMPLES,
+                                  1000 + account.SAMPLES, 1130),
+            130.0 - account.SAMPLES)
+
+    def test_samples_are_apart(self):
+        self.estimate.begin(0.0)
+        for number in range(1000):
+            self.estimate.note(number / 1000, number)
+        self.assertAlmostEqual(self.estimate.seconds(1.0, 1000, 2000), 1.0)
+
+    def test_a_new_pass(self):
+        self.estimate.begin(0.0)
+        self.estimate.note(10.0, 10)
+        self.estimate.begin(20.0)
+        self.assertIsNone(self.estimate.seconds(20.0, 0, 10))

@@ -16,6 +16,7 @@ from unittest import mock
 
 from sheepdog.model import errors
 from sheepdog.recovery import recovery as recovery_module
+from sheepdog.testing import planted
 from sheepdog.tests.unit import flock
 from sheepdog.wire import peer as wire
 
@@ -663,3 +664,148 @@ class TestHonesty(FlockCase):
         member = a.cluster.view.member(b.cluster.incarnation)
         with self.assertRaises(errors.StaleEpoch):
             await a.links.data(member).call(wire.LIST, epoch=99)
+
+
+class TestThrottle(FlockCase):
+
+    count = 4
+    copies = 3
+    objects = 12
+
+    async def asyncSetUp(self):
+        await super().asyncSetUp()
+        self.oids = [VDI << 32 | index for index in range(self.objects)]
+        for oid in self.oids:
+            await self.write(oid, b'1' * BLOCK)
+        await self.flock.settled()
+
+    def throttle(self, at_once, pause_seconds):
+        for sheep in self.flock.alive():
+            sheep.recovery.throttle.set(at_once, pause_seconds)
+
+    async def made_whole(self, sheep):
+        """Objects, when no more are made whole for now."""
+        before = None
+        while before != sheep.recovery.done or not sheep.recovery.total:
+            before = sheep.recovery.done
+            await flock.turns(200)
+        return before
+
+    async def cold_start(self):
+        self.flock.freeze()
+        old = self.flock.alive()
+        for number in range(1, self.count + 1):
+            self.flock.kill(number)
+        again = [self.flock.restart(sheep) for sheep in old]
+        self.throttle(1, 3600.0)
+        self.flock.change_view(cold=True)
+        return again
+
+    async def test_the_pass_rests_and_clients_do_not_wait(self):
+        a, *_ = await self.cold_start()
+        self.assertEqual(await self.made_whole(a), 1)
+        for oid in self.oids:
+            self.assertEqual(await self.read(oid), b'1' * BLOCK)
+            await self.write(oid, b'2' * BLOCK)
+        self.assertTrue(a.recovery.is_running)
+        self.throttle(0, 0.0)
+        await self.flock.settled()
+
+    async def test_clients_wait_where_the_throttle_counts_for_them(self):
+        with planted.let_clients_wait_for_the_throttle():
+            a, *_ = await self.cold_start()
+            with self.assertRaises(asyncio.TimeoutError):
+                await asyncio.wait_for(a.gateway.read_wait(
+                    self.oids[-1], 0, BLOCK), 0.3)
+            self.throttle(0, 0.0)
+            await self.flock.settled()
+
+    async def test_a_new_view_waits_for_no_rest(self):
+        await self.cold_start()
+        self.flock.kill(4)
+        self.flock.change_view()
+        a, *_ = self.flock.alive()
+        await flock.until(lambda: a.recovery.total and a.recovery.done == 1)
+        self.throttle(0, 0.0)
+        await self.flock.settled()
+
+    async def test_more_at_once_in_the_middle(self):
+        a, *_ = await self.cold_start()
+        await self.made_whole(a)
+        self.throttle(4, 3600.0)
+        self.assertEqual(await self.made_whole(a), 5)
+        self.throttle(0, 0.0)
+        await self.flock.settled()
+
+
+class TestPostponed(FlockCase):
+
+    count = 4
+    copies = 3
+
+    def enable(self, is_enabled):
+        self.flock.event({'kind': 'settings', 'changes': {
+            'recovery_enabled': is_enabled}})
+
+    async def asyncSetUp(self):
+        await super().asyncSetUp()
+        a, b, c, self.d = self.flock.alive()
+        self.oid = self.flock.oid_held_by(a, b, c)
+        for index in range(20):
+            await self.write(VDI << 32 | index)
+        await self.write(self.oid, b'1' * BLOCK)
+        self.enable(False)
+        self.flock.kill(2)
+
+    async def lose_one(self):
+        self.flock.change_view()
+        self.assertIn(self.d, self.flock.targets(self.oid))
+        await flock.turns(200)
+
+    def is_anybody_moving(self):
+        return any(s.recovery.is_running for s in self.flock.alive())
+
+    async def test_nothing_moves(self):
+        await self.lose_one()
+        # (Who died may have left copies in doubt.)
+        await flock.until(lambda: not self.is_anybody_moving())
+        self.assertNotIn(self.oid, self.d.store.objects)
+        self.assertTrue(self.d.recovery.is_postponed)
+        self.assertFalse(self.d.cluster.state.has_recovered())
+        self.enable(True)
+        await self.assert_same_everywhere(self.oid, b'1' * BLOCK)
+        self.assertFalse(self.d.recovery.is_postponed)
+        await flock.until(self.d.cluster.state.has_recovered)
+
+    async def test_what_clients_use_is_recovered(self):
+        await self.lose_one()
+        await self.write(self.oid, b'2' * BLOCK)
+        self.assertEqual(await self.read(self.oid, by=self.d), b'2' * BLOCK)
+        self.assertTrue(self.d.recovery.is_postponed)
+        self.enable(True)
+        await self.assert_same_everywhere(self.oid, b'2' * BLOCK)
+
+    async def test_damage_is_mended(self):
+        await self.lose_one()
+        a, *_ = self.flock.alive()
+        await self.read(self.oid, by=a)
+        a.recovery.doubt(self.oid)
+        await flock.until(lambda: not a.recovery.standing.doubtful())
+        await flock.until(lambda: not self.is_anybody_moving())
+        self.enable(True)
+        await self.flock.settled()
+
+    async def test_in_the_middle(self):
+        self.enable(True)
+        for sheep in self.flock.alive():
+            sheep.recovery.throttle.set(1, 3600.0)
+        self.flock.change_view()
+        await flock.until(lambda: self.d.recovery.done)
+        self.enable(False)
+        for sheep in self.flock.alive():
+            sheep.recovery.throttle.set(0, 0.0)
+        await flock.until(lambda: not self.is_anybody_moving())
+        self.assertTrue(self.d.recovery.is_postponed)
+        self.enable(True)
+        await self.flock.settled()
+        await flock.until(self.d.cluster.state.has_recovered)

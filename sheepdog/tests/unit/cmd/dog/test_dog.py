@@ -12,6 +12,7 @@
 
 """The commands of dog against a fake sheep: output, exit codes, refusals."""
 
+import io
 import json
 import socket
 import unittest
@@ -19,6 +20,7 @@ from unittest import mock
 
 from sheepdog.cmd.dog import dispatch
 from sheepdog.cmd.dog import progress
+from sheepdog.cmd.dog import recovery
 from sheepdog.cmd.dog import unbuilt
 from sheepdog.model import errors
 from sheepdog.testing import fake_sheep
@@ -115,6 +117,16 @@ class ClusterTest(DogCase):
         self.assertEqual('', self.dog('cluster shutdown'))
         self.asked('cluster.shutdown')
 
+    def test_recover_enable(self):
+        self.assertEqual('Cluster recovery: disable\n',
+                         self.dog('cluster recover disable'))
+        self.assertEqual({'action': 'disable'},
+                         self.asked('cluster.recover'))
+        self.cluster.asked.clear()
+        self.assertEqual('Cluster recovery: enable\n',
+                         self.dog('cluster recover enable'))
+        self.assertEqual({'action': 'enable'}, self.asked('cluster.recover'))
+
     def test_recover_force(self):
         self.dog('cluster recover force', code=1)
         self.assertNotIn('cluster.recover', dict(self.cluster.asked))
@@ -178,6 +190,57 @@ class NodeTest(DogCase):
             samples.member(7000, id=0, done=1, total=2)]
         for words in ('node recovery -r', 'node recovery info -r'):
             self.assertEqual('0 127.0.0.1:7000 128 0 1 2\n', self.dog(words))
+
+    def test_recovery_on_a_terminal(self):
+        nodes = [samples.member(7000, id=0, done=done, total=200,
+                                seconds_left=left)
+                 for done, left in ((0, None), (90, 75.2), (200, 0.0))]
+        states = iter([nodes[:1], [nodes[1]], [nodes[2]]])
+        calls = mock.Mock(recovery=lambda: next(states))
+        session = mock.Mock(is_json=False, is_raw=False)
+        session.client.nodes = calls
+        out = session.streams.stdout = io.StringIO()
+        out.isatty = lambda: True
+        session.show = lambda _result, lines: [
+            print(line, file=out) for line in lines]
+        with mock.patch.object(recovery.time, 'sleep'):
+            recovery.show(session)
+        empty, half = '.' * 30, '#' * 13 + '.' * 17
+        self.assertEqual(
+            'Nodes In Recovery:\n'
+            '   0   127.0.0.1:7000       [%s]   0.0%%  \n'
+            '\x1b[2A\x1b[J'
+            'Nodes In Recovery:\n'
+            '   0   127.0.0.1:7000       [%s]  45.0%%  '
+            'about 1 min 15 s left\n'
+            '\x1b[2A\x1b[J'
+            'No node is in recovery.\n' % (empty, half), out.getvalue())
+
+    def test_throttle(self):
+        self.cluster.answers['node.throttle'] = {'max': 8, 'interval': 20}
+        self.assertEqual('8 objects at once, 20 ms of rest behind each\n',
+                         self.dog('node recovery get-throttle'))
+        self.assertEqual('8 20\n', self.dog('node recovery get-throttle -r'))
+        self.cluster.asked.clear()
+        self.assertEqual('', self.dog('node recovery set-throttle 4 250'))
+        self.assertEqual({'action': 'set', 'max': 4, 'interval': 250,
+                          'everyone': False}, self.asked('node.throttle'))
+
+    def test_throttle_of_all(self):
+        self.cluster.answers['node.throttle'] = {'nodes': [
+            {'address': 'a:1', 'max': 4, 'interval': 0},
+            {'address': 'b:1', 'error': 'does not answer'}]}
+        self.dog('node recovery set-throttle -A 4 0', code=2)
+        self.assertTrue(self.asked('node.throttle')['everyone'])
+        self.assertEqual('dog: b:1: does not answer\n',
+                         self.streams.complaint)
+
+    def test_throttle_refused(self):
+        for words in ('', '1', '1 2 3', 'x 1', '1 x', '1025 0', '-1 0',
+                      '1 3600001'):
+            with self.subTest(words):
+                self.dog('node recovery set-throttle ' + words, code=64)
+        self.assertNotIn('node.throttle', dict(self.cluster.asked))
 
     def test_log(self):
         self.assertEqual('', self.dog('node log level set debug'))

@@ -262,7 +262,23 @@ class GroupsTest(ManageCase):
         self.manage('cluster recover --force')
         self.manage('cluster shutdown')
         self.assertEqual(1, len(self.asked('cluster.shutdown')))
-        self.assertEqual('force', self.asked('cluster.recover')[0]['action'])
+        self.manage('cluster recover --disable')
+        self.manage('cluster recover --enable')
+        self.manage('cluster recover --enable --force', code=64)
+        self.assertEqual(['force', 'disable', 'enable'],
+                         [asked['action'] for asked
+                          in self.asked('cluster.recover')])
+
+    def test_throttle(self):
+        self.cluster.answers['node.throttle'] = {'nodes': [
+            {'address': 'a:1', 'max': 4, 'interval': 9}]}
+        row, = self.rows('node throttle')
+        self.assertEqual((4, 9), (row['Objects at once'], row['Rest in ms']))
+        self.rows('node throttle --max 4 --interval 9')
+        self.assertEqual(
+            [{'action': 'get', 'everyone': True},
+             {'action': 'set', 'max': 4, 'interval': 9, 'everyone': True}],
+            self.asked('node.throttle'))
 
     def test_nodes(self):
         self.cluster.answers['node.stat'] = {

@@ -1,0 +1,168 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Recovery at work: throttled, postponed, killed in the middle of it."""
+
+import json
+import os
+import signal
+
+from sheepdog.tests.functional import case
+from sheepdog.tests.functional import harness
+
+MIB = 1 << 20
+OBJECTS = 24
+SECONDS = 60
+HOUR_MS = 3600000
+
+
+class RecoveryTest(case.ClusterCase):
+    """Three sheep, two copies; the first one is killed, and the others make
+    its copies anew. An object has 1 MiB."""
+
+    copies = 2
+
+    def setUp(self):
+        super().setUp()
+        self.lost, self.helper, self.other = self.cluster.sheep
+        self.create('vdi', OBJECTS * MIB, block_size_shift=20)
+        self.data = [bytes([1 + number]) * MIB for number in range(OBJECTS)]
+        with (self.helper.client() as client,
+              client.open('vdi') as volume):
+            for number, data in enumerate(self.data):
+                volume.write(number * MIB, data)
+            volume.flush()
+
+    def tearDown(self):
+        if self.cluster.running:
+            self.throttle(0, 0)
+            self.dog('cluster', 'recover', 'enable')
+        super().tearDown()
+
+    def dog(self, *words, **options):
+        return self.cluster.dog(*words, **options).stdout
+
+    def throttle(self, at_once, interval_ms):
+        self.dog('node', 'recovery', 'set-throttle', '-A', str(at_once),
+                 str(interval_ms))
+
+    @staticmethod
+    def progress(sheep):
+        with sheep.client() as client:
+            return client.call('node.progress')
+
+    def wait_for_progress(self, sheep, condition):
+        """Until the condition is true of it; its last one."""
+        found = {}
+
+        def look():
+            found.update(self.progress(sheep))
+            return condition(found)
+
+        harness.wait_until(look, SECONDS, lambda: 'it is %r' % found)
+        return found
+
+    def wait_for_one(self):
+        """The first one goes, and both others have one object."""
+        self.lost.kill()
+        for sheep in (self.helper, self.other):
+            self.wait_for_progress(sheep, lambda found: (
+                found['is_running'] and found['done'] == 1
+                and found['total'] > 2))
+
+    def assert_all_there(self, sheep=None):
+        with ((sheep or self.helper).client() as client,
+              client.open('vdi', read_only=True) as volume):
+            for number, data in enumerate(self.data):
+                self.assertEqual(data, volume.read(number * MIB, MIB))
+
+    @staticmethod
+    def objects(sheep):
+        return {name for name in os.listdir(sheep.meta / 'obj')
+                if len(name) == 16}
+
+    def test_throttle(self):
+        self.throttle(1, HOUR_MS)
+        self.assertEqual('1 %d\n' % HOUR_MS, self.dog(
+            'node', 'recovery', 'get-throttle', '-r', sheep=self.other))
+        self.wait_for_one()
+        rows = json.loads(self.dog('node', 'recovery', '--json'))
+        self.assertEqual({self.helper.port, self.other.port},
+                         {row['port'] for row in rows})
+        lines = self.dog('node', 'recovery').splitlines()
+        self.assertEqual(4, len(lines), lines)
+        # Clients do not wait for it.
+        self.data[3] = b'x' * MIB
+        with (self.other.client() as client,
+              client.open('vdi') as volume):
+            volume.write(3 * MIB, self.data[3], fua=True)
+        self.assert_all_there()
+        self.assertEqual(1, self.progress(self.helper)['done'])
+        # It is another throttle now; a new log is no reason to forget it.
+        self.throttle(2, HOUR_MS)
+        self.wait_for_progress(self.helper, lambda found: found['done'] == 3)
+        os.kill(self.helper.process.pid, signal.SIGHUP)
+        harness.wait_until(lambda: 'was read anew' in self.helper.logs()[
+            'sheep-%d.log' % self.helper.number], SECONDS, 'a SIGHUP')
+        self.assertEqual('2 %d\n' % HOUR_MS, self.dog(
+            'node', 'recovery', 'get-throttle', '-r', sheep=self.helper))
+        self.throttle(0, 0)
+        self.cluster.wait_whole()
+        self.assert_all_there()
+
+    def test_killed_in_the_middle(self):
+        before = self.objects(self.helper)
+        self.throttle(1, 100)
+        self.lost.kill()
+        self.wait_for_progress(self.helper, lambda found: (
+            found['done'] >= 3 and found['total'] >= 6))
+        self.helper.kill()
+        moved = self.objects(self.helper) - before
+        self.helper.start()
+        self.helper.wait_answering()
+        self.cluster.wait_whole()
+        left = self.objects(self.helper) - before - moved
+        self.assertGreater(len(moved), 2)
+        self.assertGreater(len(left), 0)
+        # One was perhaps under way. (An inode's object is mostly zeroes.)
+        self.assertLess(self.progress(self.helper)['moved_bytes'],
+                        (len(left) + 1.5) * MIB)
+        self.assert_all_there()
+
+    def test_disabled_for_a_maintenance(self):
+        self.assertEqual('Cluster recovery: disable\n',
+                         self.dog('cluster', 'recover', 'disable'))
+        self.lost.kill()
+        for sheep in (self.helper, self.other):
+            self.wait_for_progress(sheep, lambda found: (
+                found['is_postponed'] and not found['is_running']))
+        self.assertIn('auto-recovery disabled', self.dog(
+            'cluster', 'info', '-r', sheep=self.helper))
+        before = self.progress(self.helper)['moved_bytes']
+        self.assert_all_there()
+        status = harness.run(
+            harness.BIN / 'sheepdog-manage', '--address',
+            self.helper.address, '--key-file', self.cluster.key_file,
+            'status', '--why', expect=None).stdout
+        self.assertIn('recovery-disabled', status)
+        self.lost.start()
+        self.lost.wait_answering()
+        self.assertEqual(before, self.progress(self.helper)['moved_bytes'])
+        self.assertEqual('Cluster recovery: enable\n',
+                         self.dog('cluster', 'recover', 'enable',
+                                  sheep=self.helper))
+        self.cluster.wait_whole()
+        self.assert_all_there()
+        # Nothing has changed while it was away.
+        for sheep in self.cluster.sheep:
+            self.assertLess(self.progress(sheep)['moved_bytes'],
+                            before + MIB)
