@@ -15,9 +15,9 @@
 ``standing`` knows which of our copies may be trusted; ``choice`` (pure) says
 which of several copies is the one to follow; ``mover`` makes one copy whole;
 ``recovery`` walks over all of them in the background and tells the cluster
-when it is done: ``plan`` (pure) orders the queue, ``throttle`` bounds the pace.
-An object that a client waits for goes first. ``scrub`` looks
-for damage that nobody has met, ``compare`` for copies that differ. ``space``
-and ``wiping`` remove what nobody needs: of deleted VDIs, of places elsewhere,
-of a cluster that is no more.
+when it is done: ``plan`` (pure) orders the queue, ``throttle`` bounds the
+pace. An object that a client waits for goes first. ``scrub`` looks for damage
+that nobody has met, ``compare`` for copies that differ. ``space`` and
+``wiping`` remove what nobody needs: of deleted VDIs, of places elsewhere, of a
+cluster that is no more.
 """
