@@ -57,7 +57,8 @@ class _Chain:
         try:
             if noted:
                 await flush(noted)
-            if before is not None and not await before:
+            # (Who waits may be given up: not so the flush it waits for.)
+            if before is not None and not await asyncio.shield(before):
                 raise errors.NotServing('an earlier flush failed')
             flushed = True
         finally:

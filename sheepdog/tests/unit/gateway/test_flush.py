@@ -104,6 +104,22 @@ class TestFlush(case.FlockCase):
         await second
         self.assert_durable()
 
+    async def test_who_waits_for_a_flush_is_given_up(self):
+        await self.must_write(self.a, b'new', durable=False)
+        self.hold(self.a, self.c)
+        first = asyncio.ensure_future(self.flush(self.a))
+        await flock.turns()
+        second = asyncio.ensure_future(self.flush(self.a))
+        await flock.turns()
+        second.cancel()
+        await asyncio.sleep(0.01)
+        third = asyncio.ensure_future(self.flush(self.a))
+        self.assertFalse(first.done())
+        self.release(self.a, self.c)
+        await first
+        await third
+        self.assert_durable()
+
     async def test_a_flush_that_fails_is_made_up_for(self):
         await self.must_write(self.a, b'new', durable=False)
         self.c.store.refuse = lambda verb, oid: (
