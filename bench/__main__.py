@@ -28,6 +28,7 @@ from bench import cluster as cluster_module
 from bench import failover
 from bench import flood
 from bench import machine
+from bench import recovery
 from bench import report
 from bench import rows
 from bench import soak
@@ -48,7 +49,8 @@ def parse(arguments=None):
     parser.add_argument('--only', type=re.compile, default='',
                         metavar='REGEX',
                         help='the rows whose name it is found in; "kill" '
-                        'is the part about epoch changes')
+                        'is the part about epoch changes, "recovery" '
+                        'that about lost and returning sheep')
     parser.add_argument('--soak', type=float, default=0.0,
                         metavar='MINUTES',
                         help='no rows: load of all kinds for so long, and '
@@ -116,6 +118,18 @@ async def measure_memory(cluster, options, results):
     await client.close()
 
 
+def measure_recovery(options, directory, results):
+    """On a cluster of its own."""
+    directory = directory / 'recovery'
+    directory.mkdir()
+    with cluster_module.Cluster(
+            directory, options.sheep_options, count=recovery.SHEEP,
+            copies=recovery.COPIES) as cluster:
+        cluster.start()
+        cluster.form()
+        results['recovery'] = uvloop.run(recovery.measure(cluster))
+
+
 def memory(cluster):
     return [machine.resident_bytes(pid) for pid in cluster.pids]
 
@@ -139,6 +153,8 @@ def run(options, directory, results):
         if (options.kills and not options.profile
                 and options.only.search('kill')):
             uvloop.run(measure_kills(cluster, options, results))
+    if not options.profile and options.only.search('recovery'):
+        measure_recovery(options, directory, results)
 
 
 def main(arguments=None) -> int:

@@ -155,10 +155,12 @@ class Cluster:
 
     COPIES = 3
 
-    def __init__(self, directory: pathlib.Path, options=(), profile=''):
+    def __init__(self, directory: pathlib.Path, options=(), profile='',
+                 count=COPIES, copies=COPIES):
         self._make_key(directory)
+        self._copies = copies
         self.sheep = [Sheep(directory, number, options, profile)
-                      for number in range(self.COPIES)]
+                      for number in range(count)]
 
     def _make_key(self, directory):
         """As clusters have it that are in use."""
@@ -195,19 +197,22 @@ class Cluster:
 
     def form(self):
         with self.sheep[0].admin() as admin:
-            admin.cluster.format(copies=self.COPIES)
+            admin.cluster.format(copies=self._copies)
         self.wait_whole()
 
     def create(self, name: str, size: int):
         with self.sheep[0].admin() as admin:
             admin.vdis.create(name, size)
 
-    def wait_whole(self) -> float:
-        """Until all are in the epoch and nothing is being recovered."""
-        return wait_until(self._is_whole, 120.0, 'the cluster to be whole')
+    def wait_whole(self, count=0) -> float:
+        """Until all (``count`` of them) are in the epoch and nothing is
+        being recovered."""
+        return wait_until(lambda: self._is_whole(count or len(self.sheep)),
+                          120.0, 'the cluster to be whole')
 
-    def _is_whole(self):
-        if any(sheep.members() < self.COPIES for sheep in self.sheep):
+    def _is_whole(self, count):
+        if sum(sheep.process.poll() is None and sheep.members() == count
+               for sheep in self.sheep) < count:
             return False
         with self.sheep[0].admin() as admin:
             return all(node['done'] >= node['total']

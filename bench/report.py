@@ -63,6 +63,7 @@ def rest(results: dict) -> str:
                          results['stop']['stop'],
                          results['stop']['epoch_change'],
                          results['stop']['start']))
+    lines += _recovery(results.get('recovery'))
     for name, sizes in results.get('memory', {}).items():
         lines.append('resident %s: %s MB (highest %s)' % (
             name, _megabytes(now for now, _ in sizes),
@@ -71,6 +72,23 @@ def rest(results: dict) -> str:
     if table:
         lines += ['', table]
     return '\n'.join(lines)
+
+
+def _recovery(result):
+    if not result:
+        return []
+    loss, rejoin = result['loss'], result['rejoin']
+    return [
+        'a sheep lost for good: %d objects of 4 MiB made whole in %.2f s, '
+        '%.2f s of CPU, %d MB written; 4K reads meanwhile %.3f ms (median), '
+        'quiet %.3f ms' % (
+            result['objects'], loss['seconds'], loss['cpu'],
+            loss['written'] / 1e6, loss['read_p50'] * 1e3,
+            rejoin['quiet_read_p50'] * 1e3),
+        'a sheep returns: %.2f s to join, whole %.2f s later, %.2f s of CPU, '
+        '%.1f MB written; %.1f MB were changed meanwhile' % (
+            rejoin['start'], rejoin['seconds'], rejoin['cpu'],
+            rejoin['written'] / 1e6, rejoin['changed'] / 1e6)]
 
 
 def _seconds(values):
