@@ -12,14 +12,14 @@
 
 """The twin in memory keeps the contract of volumes."""
 
-import unittest
 
 from sheepdog.testing import volume as memory
 from sheepdog.tests.contract import volume_contract
+from sheepdog.tests.unit import jumping
 
 
 class TestMemoryVolume(volume_contract.VolumeContract,
-                       unittest.IsolatedAsyncioTestCase):
+                       jumping.Case):
 
     completes_later = False
 

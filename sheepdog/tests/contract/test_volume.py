@@ -12,15 +12,15 @@
 
 """Real volumes keep the contract of volumes."""
 
-import unittest
 
 from sheepdog.tests.contract import volume_contract
 from sheepdog.tests.unit import flock
+from sheepdog.tests.unit import jumping
 from sheepdog.tests.unit.volume import memory
 
 
 class TestVolume(volume_contract.VolumeContract,
-                 unittest.IsolatedAsyncioTestCase):
+                 jumping.Case):
     """Over a gateway in memory, held exclusively."""
 
     shared = False

@@ -12,12 +12,12 @@
 
 import asyncio
 import types
-import unittest
 
 from sheepdog.cluster import leader
+from sheepdog.tests.unit import jumping
 
 
-class PauseTest(unittest.IsolatedAsyncioTestCase):
+class PauseTest(jumping.Case):
 
     async def test_it_ends_when_kicked_in_the_moment_of_its_end(self):
         """Between the kick and the end of the pause lie some turns of the

@@ -14,11 +14,10 @@
 
 import asyncio
 import os
-import time
-import unittest
 
 from sheepdog.faces import nbd as face_module
 from sheepdog.testing import volume as memory
+from sheepdog.tests.unit import jumping
 from sheepdog.wire import nbd
 from sheepdog.wire import nbd_client as wire
 from sheepdog.wire import nbd_options as options
@@ -27,8 +26,11 @@ WAIT_SECONDS = 10.0
 
 
 class Clock:
-    monotonic = staticmethod(time.monotonic)
-    time = staticmethod(time.time)
+    def monotonic(self):
+        return asyncio.get_running_loop().time()
+
+    def time(self):
+        return 1e9 + asyncio.get_running_loop().time()
 
 
 class Connection:
@@ -309,7 +311,7 @@ class Place:
                 task.result()
 
 
-class PlaceCase(unittest.IsolatedAsyncioTestCase):
+class PlaceCase(jumping.Case):
     """With a ``Place`` of its own for each test. ``settings`` are those of
     the place."""
 

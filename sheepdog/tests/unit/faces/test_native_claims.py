@@ -15,11 +15,11 @@
 
 import asyncio
 import types
-import unittest
 from unittest import mock
 
 from sheepdog.faces.native import claims
 from sheepdog.model import errors
+from sheepdog.tests.unit import jumping
 
 VDI = 0x7C2B25
 
@@ -60,7 +60,7 @@ class FakeSession:
         self.used = {}
 
 
-class ClaimsTest(unittest.IsolatedAsyncioTestCase):
+class ClaimsTest(jumping.Case):
 
     def setUp(self):
         self.world = FakeWorld()

@@ -12,15 +12,15 @@
 
 """Names of exports, and how a volume is opened for them."""
 
-import unittest
 
 from sheepdog.faces.nbd import exports as exports_module
 from sheepdog.model import errors
 from sheepdog.tests.unit.faces import nbd_loopback
+from sheepdog.tests.unit import jumping
 from sheepdog.wire import nbd
 
 
-class TestExports(unittest.IsolatedAsyncioTestCase):
+class TestExports(jumping.Case):
 
     def setUp(self):
         self.place = nbd_loopback.Place()

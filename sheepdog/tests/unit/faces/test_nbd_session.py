@@ -14,16 +14,16 @@
 
 import asyncio
 import random
-import unittest
 
 from sheepdog.model import errors
 from sheepdog.tests.unit.faces import nbd_loopback
+from sheepdog.tests.unit import jumping
 from sheepdog.wire import nbd
 from sheepdog.wire import nbd_client as wire
 from sheepdog.wire import nbd_options as options
 
 
-class TestCase(unittest.IsolatedAsyncioTestCase):
+class TestCase(jumping.Case):
 
     settings = {}
 

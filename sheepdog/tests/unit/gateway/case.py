@@ -13,18 +13,18 @@
 """What the tests of the gateway share."""
 
 import asyncio
-import unittest
 from unittest import mock
 
 from sheepdog.recovery import recovery
 from sheepdog.tests.unit import flock
+from sheepdog.tests.unit import jumping
 from sheepdog.wire import peer as wire
 
 BLOCK = flock.BLOCK
 VDI = 1
 
 
-class FlockCase(unittest.IsolatedAsyncioTestCase):
+class FlockCase(jumping.Case):
     """Sheep ``a``, ``b``, ``c``: targets of ``oid``, in this order (so that
     ``a`` orders it while nobody has locked the VDI)."""
 

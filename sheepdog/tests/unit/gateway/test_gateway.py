@@ -148,12 +148,14 @@ class TestHavoc(case.FlockCase):
 
     BLOCKS = 3
     SECONDS = 0.8
+    THINK_SECONDS = 0.005
+    """Of a client, between two requests: else no time would go by."""
 
     async def client(self, name, chance, stop):
         while not stop:
+            await asyncio.sleep(chance.random() * self.THINK_SECONDS)
             sheep = self.flock.sheep.get(name)
             if sheep is None or not sheep.is_alive:
-                await asyncio.sleep(0.005)
                 continue
             block = chance.randrange(self.BLOCKS)
             self.moment += 1

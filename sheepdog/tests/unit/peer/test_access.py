@@ -22,6 +22,7 @@ from sheepdog.peer import access as access_module
 from sheepdog.peer import link as link_module
 from sheepdog.peer import server as server_module
 from sheepdog.tests.unit import flock
+from sheepdog.tests.unit import jumping
 from sheepdog.wire import hello
 from sheepdog.wire import peer as wire
 
@@ -141,7 +142,7 @@ class Cluster:
         self.incarnation = incarnation
 
 
-class ProofCase(unittest.IsolatedAsyncioTestCase):
+class ProofCase(jumping.Case):
     """A link of 10.0.0.1 to a server at 10.0.0.2."""
 
     async def asyncSetUp(self):

@@ -19,6 +19,7 @@ from sheepdog.model import errors
 from sheepdog.model import pem
 from sheepdog.peer import access as access_module
 from sheepdog.peer import link
+from sheepdog.tests.unit import jumping
 from sheepdog.world import api
 
 FILES = pem.TlsFiles('/cert', '/key', '/ca', True)
@@ -77,7 +78,7 @@ class AccessTest(unittest.TestCase):
             connection(is_encrypted=True)))
 
 
-class LinkTest(unittest.IsolatedAsyncioTestCase):
+class LinkTest(jumping.Case):
 
     async def open(self, network, **settings):
         """What a link asks of the world: with TLS or without."""

@@ -19,6 +19,7 @@ from sheepdog.model import errors
 from sheepdog.model import limits
 from sheepdog.peer import link as link_module
 from sheepdog.tests.unit import flock
+from sheepdog.tests.unit import jumping
 from sheepdog.wire import peer as wire
 from sheepdog.world import real
 
@@ -76,7 +77,7 @@ class Peer:
         self.connection.send(*wire.pack_response(**what))
 
 
-class LinkCase(unittest.IsolatedAsyncioTestCase):
+class LinkCase(jumping.Case):
 
     async def asyncSetUp(self):
         self.fabric = flock.Fabric()

@@ -11,12 +11,12 @@
 # under the License.
 
 import asyncio
-import unittest
 
 from sheepdog.model import errors
 from sheepdog.peer import links as links_module
 from sheepdog.peer import server as server_module
 from sheepdog.tests.unit import flock
+from sheepdog.tests.unit import jumping
 from sheepdog.wire import peer as wire
 
 
@@ -37,7 +37,7 @@ class Cluster:
         return self.answer
 
 
-class TestLinks(unittest.IsolatedAsyncioTestCase):
+class TestLinks(jumping.Case):
 
     async def asyncSetUp(self):
         self.fabric = flock.Fabric()

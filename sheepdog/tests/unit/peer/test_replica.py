@@ -11,12 +11,12 @@
 # under the License.
 
 import asyncio
-import unittest
 
 from sheepdog.model import errors
 from sheepdog.peer import answers
 from sheepdog.peer import replica as replica_module
 from sheepdog.tests.unit import flock
+from sheepdog.tests.unit import jumping
 from sheepdog.wire import peer as wire
 
 BLOCK = flock.BLOCK
@@ -58,7 +58,7 @@ class Guard:
         return {'oid': oid}
 
 
-class ReplicaCase(unittest.IsolatedAsyncioTestCase):
+class ReplicaCase(jumping.Case):
     """One of three sheep; what the others would say is said by hand."""
 
     async def asyncSetUp(self):

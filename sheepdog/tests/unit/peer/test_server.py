@@ -10,7 +10,6 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-import unittest
 
 from crc32c import crc32c
 
@@ -18,6 +17,7 @@ from sheepdog.model import errors
 from sheepdog.model import limits
 from sheepdog.peer import server as server_module
 from sheepdog.tests.unit import flock
+from sheepdog.tests.unit import jumping
 from sheepdog.wire import peer as wire
 
 
@@ -68,7 +68,7 @@ class Connection:
         self.is_aborted = True
 
 
-class ServerCase(unittest.IsolatedAsyncioTestCase):
+class ServerCase(jumping.Case):
 
     async def asyncSetUp(self):
         self.world = flock.World('10.0.0.1', flock.Fabric())

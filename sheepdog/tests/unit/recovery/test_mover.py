@@ -22,6 +22,7 @@ from sheepdog.model import errors
 from sheepdog.recovery import mover as mover_module
 from sheepdog.recovery import recovery as recovery_module
 from sheepdog.tests.unit import flock
+from sheepdog.tests.unit import jumping
 
 BLOCK = flock.BLOCK
 VDI = 1
@@ -55,7 +56,7 @@ class TestRuns(unittest.TestCase):
                                   and count < 4))
 
 
-class TestWaitFor(unittest.IsolatedAsyncioTestCase):
+class TestWaitFor(jumping.Case):
 
     async def call(self, error):
         await mover_module.wait_for(
@@ -70,7 +71,7 @@ class TestWaitFor(unittest.IsolatedAsyncioTestCase):
             await self.call(errors.NoSpace('full'))
 
 
-class TestMover(unittest.IsolatedAsyncioTestCase):
+class TestMover(jumping.Case):
     """A is made whole; B and C have the object."""
 
     async def asyncSetUp(self):

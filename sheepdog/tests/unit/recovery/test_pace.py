@@ -10,10 +10,10 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-import unittest
 from unittest import mock
 
 from sheepdog.recovery import pace as pace_module
+from sheepdog.tests.unit import jumping
 
 
 class Time:
@@ -31,7 +31,7 @@ class Time:
         self.sleeps += 1
 
 
-class TestPace(unittest.IsolatedAsyncioTestCase):
+class TestPace(jumping.Case):
 
     def setUp(self):
         self.time = Time()

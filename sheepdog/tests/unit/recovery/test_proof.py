@@ -16,6 +16,7 @@ from unittest import mock
 from sheepdog.recovery import proof
 from sheepdog.recovery import space
 from sheepdog.tests.unit import flock
+from sheepdog.tests.unit import jumping
 
 
 def state(clean=True, bad=0, exists=True, version=3):
@@ -39,7 +40,7 @@ class TestVerdict(unittest.TestCase):
             self.assertEqual(proof.ASIDE, proof.verdict(3, [state(), one]))
 
 
-class TestStrays(unittest.IsolatedAsyncioTestCase):
+class TestStrays(jumping.Case):
     """A has a copy that belongs to B and C."""
 
     async def asyncSetUp(self):

@@ -11,20 +11,20 @@
 # under the License.
 
 import asyncio
-import unittest
 from unittest import mock
 
 from sheepdog.model import errors
 from sheepdog.recovery import recovery as recovery_module
 from sheepdog.testing import planted
 from sheepdog.tests.unit import flock
+from sheepdog.tests.unit import jumping
 from sheepdog.wire import peer as wire
 
 BLOCK = flock.BLOCK
 VDI = 1
 
 
-class FlockCase(unittest.IsolatedAsyncioTestCase):
+class FlockCase(jumping.Case):
 
     count = 3
     copies = 3

@@ -12,7 +12,6 @@
 
 import asyncio
 import contextlib
-import unittest
 from unittest import mock
 
 from sheepdog.model import view as view_model
@@ -22,6 +21,7 @@ from sheepdog.recovery import recovery as recovery_module
 from sheepdog.recovery import scrub as scrub_module
 from sheepdog.recovery import tally
 from sheepdog.tests.unit import flock
+from sheepdog.tests.unit import jumping
 
 BLOCK = flock.BLOCK
 VDI = 1
@@ -44,7 +44,7 @@ class Watcher:
         self.told.append(('kept', note['name']))
 
 
-class ScrubCase(unittest.IsolatedAsyncioTestCase):
+class ScrubCase(jumping.Case):
     """A is the first target, B and C have the object too."""
 
     async def asyncSetUp(self):

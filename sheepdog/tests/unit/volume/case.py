@@ -13,11 +13,11 @@
 """What the tests of volumes share."""
 
 import asyncio
-import unittest
 
 from sheepdog.model import ids
 from sheepdog.model import inode
 from sheepdog.tests.unit import flock
+from sheepdog.tests.unit import jumping
 from sheepdog.volume import catalogue
 from sheepdog.volume import volumes
 
@@ -81,7 +81,7 @@ class Recorder:
                 if entry[:2] == ('write', oid)]
 
 
-class VolumeCase(unittest.IsolatedAsyncioTestCase):
+class VolumeCase(jumping.Case):
     """``sheep``: of a flock; each has ``recorder``, ``catalogue`` and
     ``volumes``. The first one leads."""
 

@@ -21,6 +21,7 @@ from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.model import inode
 from sheepdog.tests.unit import flock
+from sheepdog.tests.unit import jumping
 from sheepdog.tests.unit.volume import memory
 from sheepdog.volume import object_map
 
@@ -44,7 +45,7 @@ class TestSpans(unittest.TestCase):
             self.assertTrue(len(span) == 5 or span[-1] + 1 < behind[0])
 
 
-class TestObjectMap(unittest.IsolatedAsyncioTestCase):
+class TestObjectMap(jumping.Case):
 
     is_alone = True
 

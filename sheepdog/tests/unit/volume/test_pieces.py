@@ -18,6 +18,7 @@ import unittest
 import hypothesis
 from hypothesis import strategies
 
+from sheepdog.tests.unit import jumping
 from sheepdog.volume import pieces
 
 
@@ -47,7 +48,7 @@ class SplitTest(unittest.TestCase):
         self.assertEqual(position, length)
 
 
-class GatherTest(unittest.IsolatedAsyncioTestCase):
+class GatherTest(jumping.Case):
 
     async def test_results_in_order(self):
         async def one(result, turns):
