@@ -21,8 +21,10 @@ after ``sheep -c``.
         ... server.option ... server.kill() ... server.start() ...
 """
 
+import itertools
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -34,8 +36,9 @@ import urllib.parse
 import urllib.request
 
 RABBITMQ_SERVER = '/usr/lib/rabbitmq/bin/rabbitmq-server'
-START_SECONDS = 60.0
-STOP_SECONDS = 10.0
+START_SECONDS = 120.0
+STOP_SECONDS = 60.0
+ANSWER_SECONDS = 5.0
 POLL_SECONDS = 0.05
 ZOOKEEPER_CLASSES = '/usr/share/java/zookeeper.jar:/etc/zookeeper/conf'
 
@@ -44,19 +47,31 @@ class ServerFailed(Exception):
     """It did not start; the message has the end of its log."""
 
 
+PORT_FIRST, PORT_BEYOND = 20000, 32000
+"""Below the kernel's range for outgoing connections: while a server is down,
+none of those may take its port."""
+
+
+def ports(first: int, beyond: int):
+    """All, again and again, from anywhere on: those that nobody uses just
+    now."""
+    start = random.SystemRandom().randrange(beyond - first)
+    for step in itertools.count(start):
+        port = first + step % (beyond - first)
+        with socket.socket() as probe:
+            try:
+                probe.bind(('127.0.0.1', port))
+            except OSError:
+                continue
+        yield port
+
+
+_PORTS = ports(PORT_FIRST, PORT_BEYOND)
+
+
 def free_ports(count: int) -> list:
-    """Ports that nobody uses just now. Kept open until all are found, so
-    that they differ."""
-    sockets = []
-    try:
-        for _ in range(count):
-            sock = socket.socket()
-            sockets.append(sock)
-            sock.bind(('127.0.0.1', 0))
-        return [sock.getsockname()[1] for sock in sockets]
-    finally:
-        for sock in sockets:
-            sock.close()
+    """Ports that nobody uses just now, each time others."""
+    return list(itertools.islice(_PORTS, count))
 
 
 class Server:
@@ -158,8 +173,7 @@ class Server:
     def _says(self, question: bytes, answer: bytes) -> bool:
         try:
             with socket.create_connection(('127.0.0.1', self.port),
-                                          1) as sock:
-                sock.settimeout(1)
+                                          ANSWER_SECONDS) as sock:
                 sock.sendall(question)
                 return answer in sock.recv(4096)
         except OSError:
@@ -232,7 +246,7 @@ class Etcd(Server):
         try:
             with urllib.request.urlopen(
                     'http://127.0.0.1:%d/health' % self.port,
-                    timeout=1) as answer:
+                    timeout=ANSWER_SECONDS) as answer:
                 return b'"true"' in answer.read()
         except (OSError, urllib.error.URLError):
             return False
@@ -342,7 +356,7 @@ class Prometheus(Server):
     def get(self, path: str) -> dict:
         """The data that its API answers with."""
         with urllib.request.urlopen('http://127.0.0.1:%d/api/v1/%s' % (
-                self.port, path), timeout=10) as answer:
+                self.port, path), timeout=60) as answer:
             return json.load(answer)['data']
 
     def query(self, expression: str) -> list:
@@ -368,7 +382,8 @@ class Prometheus(Server):
     def _answers(self) -> bool:
         try:
             with urllib.request.urlopen('http://127.0.0.1:%d/-/ready'
-                                        % self.port, timeout=1):
+                                        % self.port,
+                                        timeout=ANSWER_SECONDS):
                 return True
         except (OSError, urllib.error.URLError):
             return False

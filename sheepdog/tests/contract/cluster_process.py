@@ -161,9 +161,12 @@ class Node:
         with open(path, 'a', buffering=1) as file:
             while True:
                 view = self.cluster.view
-                file.write('%.4f %d %d\n' % (
-                    time.time(), self.cluster.serving(),
-                    view.epoch if view else 0))
+                # (One clock for all processes of a machine.)
+                began = time.clock_gettime(time.CLOCK_MONOTONIC)
+                is_serving = self.cluster.serving()
+                file.write('%.6f %.6f %d %d\n' % (
+                    began, time.clock_gettime(time.CLOCK_MONOTONIC),
+                    is_serving, view.epoch if view else 0))
                 await asyncio.sleep(SAMPLE_SECONDS)
 
     async def _serve(self, reader, writer):

@@ -122,7 +122,8 @@ class OnServer(membership_contract.MembershipContract, WithServer):
         watcher = membership_contract.Watcher()
         self.memberships['a'], self.watchers['a'] = membership, watcher
         membership.start(membership_contract.info('a'), watcher, 0)
-        await self.until(lambda: membership.problem, 2 * TTL, 'a reason')
+        await self.until(lambda: membership.problem,
+                         membership_contract.LATE, 'a reason')
         self.assertFalse(membership.lease_valid())
 
 

@@ -18,14 +18,10 @@ one store each below one directory. Whatever is started here is ended here,
 by its process id.
 """
 
-import contextlib
-import itertools
 import json
 import os
 import pathlib
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -34,6 +30,7 @@ from sheepdog.client import client as client_module
 from sheepdog.client import key_file
 from sheepdog.model import errors
 from sheepdog.model import keys
+from sheepdog.testing import servers
 
 HOST = '127.0.0.1'
 BIN = pathlib.Path(sys.executable).parent
@@ -46,18 +43,14 @@ PATIENT_TTL_SECONDS = 10.0
 
 JOURNAL_SIZE = '32M'
 
-START_SECONDS = 60.0
-STOP_SECONDS = 30.0
-WHOLE_SECONDS = 90.0
-COMMAND_SECONDS = 120.0
+START_SECONDS = 120.0
+STOP_SECONDS = 90.0
+WHOLE_SECONDS = 180.0
+COMMAND_SECONDS = 180.0
 ATTEMPT_SECONDS = 5.0
 POLL_SECONDS = 0.05
 STOPS_MAX = 10
 UNCLEAN = 'the next start will compare copies'
-
-PORT_FIRST, PORT_BEYOND = 20000, 32000
-"""Below the kernel's range for outgoing connections: while a sheep is down,
-none of those may take its port."""
 
 SHORT_PORT_FIRST, SHORT_PORT_BEYOND = 7100, 10000
 """tgt takes the first four digits of a port, and leaves the rest."""
@@ -67,27 +60,16 @@ class HarnessError(AssertionError):
     """A daemon or a command did not do what a test needs to go on."""
 
 
-def _ports(first, beyond):
-    """All, again and again, from anywhere on."""
-    start = random.SystemRandom().randrange(beyond - first)
-    for step in itertools.count(start):
-        yield first + step % (beyond - first)
-
-
-_LONG = _ports(PORT_FIRST, PORT_BEYOND)
-_SHORT = _ports(SHORT_PORT_FIRST, SHORT_PORT_BEYOND)
+_SHORT = servers.ports(SHORT_PORT_FIRST, SHORT_PORT_BEYOND)
 
 
 def free_port(is_short=False) -> int:
-    """A port that nobody listens on, each time another one.
+    """A port that nobody listens on, each time another one; none that an
+    outgoing connection could take.
 
     :param is_short: of four digits
     """
-    for port in _SHORT if is_short else _LONG:
-        with socket.socket() as probe:
-            with contextlib.suppress(OSError):
-                probe.bind((HOST, port))
-                return port
+    return next(_SHORT) if is_short else servers.free_ports(1)[0]
 
 
 def wait_until(condition, seconds, what):
@@ -298,6 +280,12 @@ class Cluster:
         return [sheep for sheep in self.sheep
                 if sheep.is_running and not sheep.is_suspended]
 
+    def be_patient(self):
+        """From their next start on, no sheep loses its place by a pause of
+        the machine."""
+        for sheep in self.sheep:
+            sheep.ttl = PATIENT_TTL_SECONDS
+
     def start(self):
         """Start all that do not run, until each answers."""
         for sheep in self.sheep:
@@ -386,9 +374,12 @@ class Cluster:
 
     def epoch(self) -> int:
         """The newest one that somebody knows."""
-        infos = [sheep.info() for sheep in self.running]
-        return max(info['epochs'][0]['epoch'] for info in infos
-                   if info and info['epochs'])
+        def find():
+            infos = [sheep.info() for sheep in self.running]
+            return [info['epochs'][0]['epoch'] for info in infos
+                    if info and info['epochs']]
+        return max(wait_until(find, START_SECONDS, lambda: (
+            'an epoch: %s' % self.describe())))
 
     def leader(self) -> Sheep:
         """Who leads, as those that run see it."""
