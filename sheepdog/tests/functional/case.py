@@ -166,10 +166,15 @@ class ClusterCase(DirectoryCase):
         if type(self)._place is None:
             return
         try:
-            with self.cluster.client(timeout=20) as client:
+            with self.cluster.client() as client:
                 client.vdis.delete(name)
         except errors.SheepdogError:
             type(self)._discard()
+
+    def be_patient(self):
+        """See ``Cluster``; the next test begins with a new one."""
+        self.cluster.be_patient()
+        self.addCleanup(self._discard)
 
     def start_writer(self, writer):
         self.addCleanup(writer.abandon)

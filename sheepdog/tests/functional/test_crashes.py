@@ -143,6 +143,7 @@ class CrashTests:
         self.write_to(self.follower)
         epoch = self.cluster.epoch()
         self.cluster.kill_all()
+        self.be_patient()
         self.cluster.start()
         self.go_on()
         self.assertEqual(self.cluster.epoch(), epoch)

@@ -49,6 +49,7 @@ def resident_bytes(sheep) -> int:
 
 class HostileTest(case.ClusterCase):
 
+    ttl = harness.PATIENT_TTL_SECONDS
     count = 3
 
     def setUp(self):

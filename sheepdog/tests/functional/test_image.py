@@ -36,6 +36,8 @@ def tearDownModule():
 @case.needs('qemu-img', 'mkfs.ext4', 'e2fsck', 'nbdinfo')
 class ImageTests:
 
+    ttl = harness.PATIENT_TTL_SECONDS
+
     def setUp(self):
         super().setUp()
         self.image = images.make_image(DIRECTORY)

@@ -42,6 +42,8 @@ def has_qemu_iscsi():
             'qemu-img', 'qemu-io')
 class IscsiTests:
 
+    ttl = harness.PATIENT_TTL_SECONDS
+
     def setUp(self):
         super().setUp()
         if not has_qemu_iscsi():

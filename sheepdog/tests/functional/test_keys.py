@@ -36,6 +36,7 @@ SECONDS = 60
 
 class KeyCase(case.ClusterCase):
 
+    ttl = harness.PATIENT_TTL_SECONDS
     options = ('-l', 'level=debug')
 
     def manage(self, *words, expect=0):

@@ -79,6 +79,7 @@ class TestReload(case.DirectoryCase):
 class TestTrace(case.ClusterCase):
     """One request, followed through all rooms of all sheep."""
 
+    ttl = harness.PATIENT_TTL_SECONDS
     copies = 2
 
     def manage(self, *words):

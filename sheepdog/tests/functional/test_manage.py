@@ -21,6 +21,8 @@ from sheepdog.tests.functional import harness
 
 class TestManage(case.ClusterCase):
 
+    ttl = harness.PATIENT_TTL_SECONDS
+
     def manage(self, *words, sheep=None, expect=0):
         sheep = sheep or self.cluster.running[0]
         return harness.run(harness.BIN / 'sheepdog-manage', '-a',
@@ -57,7 +59,7 @@ class TestManage(case.ClusterCase):
         first, _second, third = self.cluster.sheep
         first.start()
         first.wait_answering()
-        harness.wait_until(lambda: first.info()['missing'], 30,
+        harness.wait_until(lambda: (first.info() or {}).get('missing'), 60,
                            self.cluster.describe)
         self.assertIn(third.address,
                       self.json('status', sheep=first)['waits_for'])

@@ -57,6 +57,7 @@ class ShutdownTest(case.ClusterCase):
 class MemoryTest(case.ClusterCase):
     """Memory that never falls (aiohttp#6762)."""
 
+    ttl = harness.PATIENT_TTL_SECONDS
     count = 1
     copies = 1
 

@@ -52,7 +52,11 @@ class StopTests:
 
     def test_a_stop_in_order(self):
         self.write()
+        self.be_patient()
         self.cluster.shutdown()
+        self.cluster.make_whole()
+        self.epoch = self.cluster.epoch()
+        self.cluster.shutdown_at_rest()
         self.cluster.start()
         self.cluster.wait_whole()
         self.assertEqual(self.cluster.epoch(), self.epoch)
@@ -70,7 +74,9 @@ class StopTests:
 
     def test_one_is_missing_and_comes(self):
         self.write()
+        self.epoch = self.cluster.epoch()
         self.cluster.kill_all()
+        self.be_patient()
         first, second, third = self.cluster.sheep
         first.start()
         second.start()
@@ -101,13 +107,18 @@ class StopTests:
         self.cluster.wait_whole()
         self.check()
 
+    @staticmethod
+    def is_waiting(one, missing):
+        info = one.info()
+        return info and (info['status'], info['missing']) == (
+            'wait-join', [missing.address])
+
     def wait_waiting(self, *sheep, missing):
         for one in sheep:
             one.wait_answering()
             harness.wait_until(
-                lambda: (one.info()['status'], one.info()['missing']) == (
-                    'wait-join', [missing.address]),
-                30, lambda: 'wait-join: %s' % self.cluster.describe())
+                lambda: self.is_waiting(one, missing), 60,
+                lambda: 'wait-join: %s' % self.cluster.describe())
             told = self.cluster.dog('cluster', 'info', '-v', sheep=one)
             self.assertIn('Waiting for other nodes to join cluster',
                           told.stdout)

@@ -41,6 +41,7 @@ somebody else when it has read all it needs."""
                      'only root can start a tool as another user')
 class TestUsers(case.ClusterCase):
 
+    ttl = harness.PATIENT_TTL_SECONDS
     count = 1
     copies = 1
 
