@@ -87,6 +87,14 @@ class ClusterCalls:
         self._client.change('cluster.recover', {
             'action': 'enable' if is_enabled else 'disable'})
 
+    def reweight(self) -> list:
+        """Weigh the nodes by the disks that they have now. Returns those
+        that do not answer and keep their weights, as ``host:port``.
+
+        :raises InvalidParameters: the numbers of vnodes are fixed
+        """
+        return self._client.change('cluster.reweight')['silent']
+
     def _is_anyone_there(self):
         try:
             return self.info()['status'] != 'shutdown'
@@ -128,6 +136,13 @@ class NodeCalls:
         """Progress of each node that recovers: objects ``done``, and in
         ``total``; ``seconds_left``: about so long, None: not known yet."""
         return self._client.call('node.recovery')
+
+    def set_vnodes(self, number) -> None:
+        """Of the node that answers, where numbers of vnodes are fixed.
+
+        :raises InvalidParameters: they are not, or it is out of range
+        """
+        self._client.change('node.vnodes', {'vnodes': number})
 
     def throttle(self) -> dict:
         """Of recovery on the node that answers: ``max`` objects at once,

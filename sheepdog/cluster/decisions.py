@@ -21,7 +21,8 @@ from sheepdog.model import errors
 from sheepdog.model import limits
 from sheepdog.model import view as view_model
 
-KINDS = ('lock', 'unlock', 'settings', 'recovered', 'shutdown')
+KINDS = ('lock', 'unlock', 'settings', 'recovered', 'reweight', 'vnodes',
+         'shutdown')
 
 UNORDERED = ('recovered',)
 """May be decided while another operation runs."""
@@ -78,12 +79,44 @@ def _recovered(arguments: dict, state: state_module.State) -> tuple:
             'epoch': _number(arguments, 'epoch')}, None
 
 
+def _reweight(arguments: dict, state: state_module.State) -> tuple:
+    """``spaces``: node → bytes."""
+    if state.settings.fixed_vnodes:
+        raise errors.InvalidParameters(
+            'this cluster has fixed numbers of vnodes: change them with dog '
+            'node vnodes set')
+    spaces = arguments.get('spaces')
+    if not isinstance(spaces, dict) or not all(
+            type(space) is int and space >= 0 for space in spaces.values()):
+        raise errors.InvalidParameters('spaces is missing, or no numbers')
+    return {'kind': 'weights', 'spaces': spaces, 'vnodes': {}}, None
+
+
+def _vnodes(arguments: dict, state: state_module.State) -> tuple:
+    """``started``: the number that the node was started with."""
+    if not state.settings.fixed_vnodes:
+        raise errors.InvalidParameters(
+            'this cluster weights its nodes by space: dog cluster reweight '
+            'does it anew')
+    node, started, number = (_text(arguments, 'node'),
+                             _number(arguments, 'started'),
+                             _number(arguments, 'vnodes'))
+    if started <= 0:
+        raise errors.InvalidParameters('this node keeps no objects')
+    if not 0 < number <= limits.VNODES_MAX:
+        raise errors.InvalidParameters('a node has 1 to %d vnodes'
+                                       % limits.VNODES_MAX)
+    return {'kind': 'weights', 'spaces': {},
+            'vnodes': {node: [started, number]}}, None
+
+
 def _shutdown(arguments: dict, state: state_module.State) -> tuple:
     return {'kind': 'shutdown'}, None
 
 
 _DECISIONS = {'lock': _lock, 'unlock': _unlock, 'settings': _settings,
-              'recovered': _recovered, 'shutdown': _shutdown}
+              'recovered': _recovered, 'reweight': _reweight,
+              'vnodes': _vnodes, 'shutdown': _shutdown}
 
 
 def format_settings(arguments: dict, infos: Iterable[api.MemberInfo],

@@ -38,6 +38,7 @@ _EVENTS = {
     'unlock': {'vdi_id': int, 'owner': str},
     'settings': {'changes': dict},
     'recovered': {'incarnation': str, 'epoch': int},
+    'weights': {'spaces': dict, 'vnodes': dict},
     'shutdown': {},
 }
 """The fields that an event of each kind must have."""

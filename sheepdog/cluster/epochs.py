@@ -95,7 +95,8 @@ class Epochs:
         sequencer = self._sequencer
         state = sequencer.state
         members = roster.compose(self._admission.eligible(), state.view,
-                                 state.settings.reference_space)
+                                 state.settings.reference_space,
+                                 state.spaces, state.vnodes)
         if members == state.view.members:
             if not sequencer.is_prepared:
                 return False

@@ -288,6 +288,8 @@ class Leader:
                     if event is not None:
                         records.append(self._sequencer.add(
                             event, announcement.operation, result))
+                        if event['kind'] == 'weights':
+                            self._epochs.is_due = True
                     announced.append((announcement, result))
                 except errors.SheepdogError as error:
                     announcement.fail(error)

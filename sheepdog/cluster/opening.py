@@ -363,7 +363,8 @@ class Opening:
         steps = (state.epoch + 1) // FORCED_EPOCH_STEP + 1
         epoch = steps * FORCED_EPOCH_STEP
         view = self._sequencer.view(epoch, roster.compose(
-            infos, state.view, settings.reference_space))
+            infos, state.view, settings.reference_space, state.spaces,
+            state.vnodes))
         self._sequencer.begin(state, views, ())
         return await self._found(
             request, view, settings.created,

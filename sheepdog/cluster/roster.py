@@ -17,11 +17,13 @@ Pure functions.
 
 import functools
 import ipaddress
-from typing import Iterable, Optional
+from typing import Iterable, Mapping, Optional
 
 from sheepdog.cluster import api
 from sheepdog.model import view as view_model
 from sheepdog.placement import weights
+
+NOTHING: Mapping = {}
 
 
 def refusal(info: api.MemberInfo, created: int, protocol: int,
@@ -64,11 +66,18 @@ def reference_space(infos: Iterable[api.MemberInfo]) -> int:
 
 def compose(infos: Iterable[api.MemberInfo],
             previous: Optional[view_model.View],
-            reference: int) -> tuple:
-    """The members of an epoch, in order of their addresses."""
+            reference: int, spaces: Mapping[str, int] = NOTHING,
+            vnodes: Mapping[str, tuple] = NOTHING) -> tuple:
+    """The members of an epoch, in order of their addresses.
+
+    :param spaces: node → the bytes it has told of since it joined
+    :param vnodes: node → (the number it was started with, the one that an
+        operator has set since)
+    """
     before = {member.node: member for member in previous.members} \
         if previous else {}
-    members = [_member(info, before.get(info.node), reference)
+    members = [_member(info, before.get(info.node), reference,
+                       spaces.get(info.node), vnodes.get(info.node))
                for info in infos]
     members.sort(key=lambda member: (_address_key(member.host), member.port,
                                      member.node))
@@ -76,10 +85,16 @@ def compose(infos: Iterable[api.MemberInfo],
 
 
 def _member(info: api.MemberInfo, before: Optional[view_model.Member],
-            reference: int) -> view_model.Member:
-    space = info.space
-    if info.vnodes >= 0:
+            reference: int, told: Optional[int],
+            chosen: Optional[tuple]) -> view_model.Member:
+    space = info.space if told is None else told
+    if chosen is not None and chosen[0] == info.vnodes > 0:
+        # (Started with another number since, it has that one.)
+        vnodes = chosen[1]
+    elif info.vnodes >= 0:
         vnodes = info.vnodes
+    elif told is not None:
+        vnodes = weights.vnodes_by_space(told, reference)
     elif before is not None and before.vnodes:
         # A weight is not reckoned anew at each restart: data would move.
         vnodes, space = before.vnodes, before.space

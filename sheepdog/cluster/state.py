@@ -23,6 +23,7 @@ from typing import Any, Callable, Optional
 
 from sheepdog.cluster import entries
 from sheepdog.model import errors
+from sheepdog.model import limits
 from sheepdog.model import shapes
 from sheepdog.model import view as view_model
 
@@ -41,7 +42,9 @@ class State:
     last change of a VDI's lock, which stays when the lock is gone.
     ``recovered``: incarnation → the epoch it has recovered completely.
     ``settled``: the newest epoch that all its members have recovered, so
-    that nothing acknowledged until then is only elsewhere."""
+    that nothing acknowledged until then is only elsewhere. ``spaces``: node
+    → the bytes it has told of since it joined; ``vnodes``: node → (the
+    number it was started with, the one that an operator has set since)."""
 
     def __init__(self):
         self.settings: Optional[view_model.ClusterSettings] = None
@@ -52,6 +55,8 @@ class State:
         self.operations: dict = {}
         self.recovered: dict = {}
         self.settled = 0
+        self.spaces: dict = {}
+        self.vnodes: dict = {}
         self.shutdown = False
         self.term = 0
         self.sequence = 0
@@ -144,7 +149,7 @@ class State:
         other = State()
         other.__dict__.update(self.__dict__)
         for field in ('vdis', 'locks', 'fences', 'operations', 'recovered',
-                      '_names'):
+                      '_names', 'spaces', 'vnodes'):
             setattr(other, field, dict(getattr(self, field)))
         return other
 
@@ -160,6 +165,9 @@ class State:
                            for name, operation in self.operations.items()],
             'recovered': [list(item) for item in self.recovered.items()],
             'settled': self.settled,
+            'spaces': [list(item) for item in self.spaces.items()],
+            'vnodes': [[node, *numbers] for node, numbers
+                       in self.vnodes.items()],
             'shutdown': self.shutdown,
             'term': self.term,
             'sequence': self.sequence,
@@ -189,6 +197,9 @@ class State:
                 result, _the((int, float), time))
         self.recovered = _pairs(str, int, fields['recovered'])
         self.settled = _the(int, fields.get('settled', 0))
+        self.spaces = _pairs(str, int, fields.get('spaces', ()))
+        self.vnodes = {_the(str, node): (_the(int, started), _vnodes(number))
+                       for node, started, number in fields.get('vnodes', ())}
         self.shutdown = fields['shutdown']
         self.term = fields['term']
         self.sequence = fields['sequence']
@@ -205,6 +216,7 @@ class State:
         self.settings = settings
         self.vdis, self.locks, self.fences = {}, {}, {}
         self.recovered, self._names = {}, {}
+        self.spaces, self.vnodes = {}, {}
         self.shutdown = False
         self._set_view(view_model.View.from_dict(record.event['view']),
                        record.sequence)
@@ -317,6 +329,12 @@ class State:
         if self.has_recovered():
             self.settled = self.epoch
 
+    def _weights(self, record: entries.Record) -> None:
+        """What some members weigh from the next epoch on."""
+        spaces, vnodes = _weights(record.event)
+        self.spaces.update(spaces)
+        self.vnodes.update(vnodes)
+
     def _shutdown(self, record: entries.Record) -> None:
         self.shutdown = True
 
@@ -362,6 +380,21 @@ def _the(kind, value):
     return value
 
 
+def _vnodes(number) -> int:
+    if not 0 < _the(int, number) <= limits.VNODES_MAX:
+        raise ValueError('%.40r vnodes' % (number,))
+    return number
+
+
+@shapes.decoder('weights')
+def _weights(event: dict) -> tuple:
+    """:raises InvalidParameters:"""
+    return ({_the(str, node): _the(int, space) for node, space
+             in event['spaces'].items()},
+            {_the(str, node): (_the(int, started), _vnodes(number))
+             for node, (started, number) in event['vnodes'].items()})
+
+
 def _all(kind, values) -> list:
     return [_the(kind, value) for value in values]
 
@@ -381,5 +414,6 @@ _APPLIERS: dict[str, Callable[[State, entries.Record], None]] = {
     'unlock': State._unlock,
     'settings': State._settings,
     'recovered': State._recovered,
+    'weights': State._weights,
     'shutdown': State._shutdown,
 }

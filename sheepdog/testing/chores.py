@@ -45,7 +45,8 @@ class ChoreSettings:
     weights: dict = dataclasses.field(default_factory=lambda: {
         'create': 4, 'delete': 2, 'recycle': 2, 'resize': 3, 'list': 3,
         'steal': 2, 'join': 1, 'leave': 1, 'rejoin': 1, 'restart': 2,
-        'shutdown': 0.5, 'format': 0.2, 'throttle': 1, 'postpone': 0.5})
+        'shutdown': 0.5, 'format': 0.2, 'throttle': 1, 'postpone': 0.5,
+        'reweight': 0.4})
     nodes_max: int = 7
     made_bytes: int = 3 << 20
 
@@ -327,6 +328,22 @@ class Chores(steps.Steps):
             await asyncio.sleep(POLL_SECONDS)
             left -= POLL_SECONDS
         node.is_leaving = False
+
+    def _reweight(self, source) -> None:
+        """As if disks had grown or shrunk."""
+        names = list(self.cluster.nodes)
+        name = names[source.randrange(len(names))]
+        share = source.choice((0.3, 1.0, 2.0))
+        self._unsettled()
+        self._ask(self._serving(source), self._weigh, name, share)
+
+    async def _weigh(self, node, name: str, share: float) -> None:
+        state = node.sheep.cluster.state
+        members = [member for member in state.view.members
+                   if member.host == self.cluster.nodes[name].address]
+        await node.sheep.cluster.execute('reweight', {'spaces': {
+            member.node: int(state.settings.reference_space * share)
+            for member in members}})
 
     # Recovery.
 

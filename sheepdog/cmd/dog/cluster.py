@@ -62,6 +62,14 @@ def shutdown(session):
     session.show({})
 
 
+def reweight(session):
+    silent = session.client.cluster.reweight()
+    session.show({'silent': silent})
+    for address in silent:
+        session.warn('%s does not answer, and keeps its weight' % address)
+    return exits.SYSTEM if silent else exits.OK
+
+
 def recover_force(session):
     session.confirm('The cluster goes on without the nodes that are '
                     'missing: what only they have is lost.')
@@ -127,6 +135,8 @@ COMMANDS = (
             FORCE)),
     command.Command(('cluster', 'shutdown'), shutdown,
                     'stop all sheep in order'),
+    command.Command(('cluster', 'reweight'), reweight,
+                    'weigh the nodes by the disks that they have now'),
     command.Command(('cluster', 'recover', 'force'), recover_force,
                     'go on without the nodes that are missing',
                     options=(FORCE,)),

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""dog node: list, info, stat, kill, log."""
+"""dog node: list, info, stat, kill, vnodes, log."""
 
 import time
 
@@ -19,6 +19,7 @@ from sheepdog.cmd.dog import tables
 from sheepdog.cmd import exits
 from sheepdog.cmd.options import Option
 from sheepdog.cmd import words
+from sheepdog.model import limits
 
 WATCH_SECONDS = 1.0
 
@@ -80,6 +81,12 @@ def log_set(session):
     session.show({})
 
 
+def vnodes_set(session):
+    session.client.nodes.set_vnodes(command.whole_number(
+        'N', session.arguments[0], 1, limits.VNODES_MAX))
+    session.show({})
+
+
 COMMANDS = (
     command.Command(('node', 'list'), list_nodes,
                     'list the nodes of the cluster'),
@@ -90,6 +97,9 @@ COMMANDS = (
     command.Command(
         ('node', 'kill'), kill, 'stop one node', '[ID]', (0, 1),
         (Option('l', 'local', 'the node that is asked'),)),
+    command.Command(('node', 'vnodes', 'set'), vnodes_set,
+                    'change the number of vnodes of one node, where they '
+                    'are fixed', 'N', (1, 1)),
     command.Command(('node', 'log', 'level', 'get'), log_get,
                     'show what one node logs'),
     command.Command(('node', 'log', 'level', 'set'), log_set,

@@ -16,11 +16,9 @@ say so, instead of being unknown."""
 from sheepdog.cmd import exits
 
 WORDS = tuple(tuple(line.split()) for line in """\
-cluster reweight
 cluster snapshot
 cluster alter-copy
 node md
-node vnodes
 node format
 vdi snapshot
 vdi clone

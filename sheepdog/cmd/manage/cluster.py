@@ -128,6 +128,16 @@ class Recover(command.Command):
             cluster.recover_enable(parsed_args.enable)
 
 
+class Reweight(command.Command):
+    """Weigh the nodes by the disks that they have now."""
+
+    def take_action(self, parsed_args):
+        silent = self.app.client.cluster.reweight()
+        if silent:
+            raise exits.Stop('these do not answer, and keep their weights: '
+                             + ', '.join(silent), exits.SYSTEM)
+
+
 class Shutdown(command.Command):
     """Stop all sheep in order."""
 

@@ -89,6 +89,21 @@ class Throttle(lister.Lister):
              one.get('error', '')) for one in found]
 
 
+class Vnodes(command.Command):
+    """Change the number of virtual nodes of the node that is asked.
+
+    For clusters in which they are fixed.
+    """
+
+    def get_parser(self, prog_name):
+        parser = super().get_parser(prog_name)
+        parser.add_argument('number', type=int)
+        return parser
+
+    def take_action(self, parsed_args):
+        self.app.client.nodes.set_vnodes(parsed_args.number)
+
+
 class Stop(command.Command):
     """Stop one node."""
 

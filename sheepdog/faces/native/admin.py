@@ -39,6 +39,7 @@ SETTINGS = ('store', 'copies', 'copy_policy', 'block_size_shift', 'strict',
 RESULTS = {
     'node.space': {'total': int, 'used': int, 'free': int},
     'node.progress': {'is_running': bool, 'done': int, 'total': int},
+    'node.weight': {'space': int},
     'node.throttle': {'max': int, 'interval': int},
     'node.facts': {}, 'node.copies': {}, 'node.log': {}, 'node.trace': {}}
 """What other sheep are asked for: fields that must be in the answer."""
@@ -62,6 +63,7 @@ class Admin:
             'cluster.format': self._cluster_format,
             'cluster.shutdown': self._cluster_shutdown,
             'cluster.recover': self._cluster_recover,
+            'cluster.reweight': self._cluster_reweight,
             'cluster.check': self.checks.cluster,
             'cluster.quarantine': self.quarantine.cluster,
             'cluster.quarantine-add': self.quarantine.add,
@@ -69,6 +71,8 @@ class Admin:
             'node.list': self._node_list,
             'node.info': self._node_info,
             'node.space': self._node_space,
+            'node.weight': self._node_weight,
+            'node.vnodes': self._node_vnodes,
             'node.stat': self._node_stat,
             'node.recovery': self._node_recovery,
             'node.progress': self._node_progress,
@@ -217,6 +221,19 @@ class Admin:
         else:
             raise errors.InvalidParameters('unknown action %r' % (action,))
 
+    async def _cluster_reweight(self, operation_id=''):
+        """By the disks that the members have now; one that does not answer
+        keeps its weight, and is named."""
+        spaces, silent = {}, []
+        for _index, member, result in await self._ask_all('node.weight'):
+            if isinstance(result, errors.SheepdogError):
+                silent.append('%s:%s' % (member.host, member.port))
+            elif member.vnodes:
+                spaces[member.node] = result['space']
+        await self.sheep.cluster.execute('reweight', {'spaces': spaces},
+                                         operation_id)
+        return {'silent': silent}
+
     # -- nodes ----------------------------------------------------------
 
     def _members(self):
@@ -289,6 +306,15 @@ class Admin:
         return {'total': used + free, 'free': free, 'used': used,
                 'quarantined': store.quarantine.kept,
                 'quarantine': await store.quarantine.used_bytes()}
+
+    async def _node_weight(self):
+        return {'space': self.sheep.store.space().total}
+
+    async def _node_vnodes(self, vnodes, operation_id=''):
+        sheep = self.sheep
+        await sheep.cluster.execute('vnodes', {
+            'node': sheep.store.node_id, 'vnodes': vnodes,
+            'started': sheep.settings.vnodes}, operation_id)
 
     async def _node_stat(self):
         gateway = self.sheep.gateway

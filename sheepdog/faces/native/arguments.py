@@ -18,7 +18,7 @@ import inspect
 from sheepdog.model import errors
 
 TYPES = {'action': str, 'handle': int, 'id': int, 'name': str, 'size': int,
-         'vdi': str,
+         'vdi': str, 'vnodes': int,
          'node': str, 'object': str}
 """Of parameters without a default that tells."""
 

@@ -46,9 +46,10 @@ class Place:
     """A directory, a coordination server and a cluster.
 
     :param driver: a key of ``SERVERS``
+    :param how: it is formatted: options
     """
 
-    def __init__(self, driver, count, copies, options, ttl):
+    def __init__(self, driver, count, copies, options, ttl, how):
         self.directory = pathlib.Path(tempfile.mkdtemp(
             prefix='sheepdog-functional-'))
         self.server = None
@@ -60,7 +61,7 @@ class Place:
                 self.directory, self.server.option, count, copies, options,
                 ttl)
             self.cluster.start()
-            self.cluster.form()
+            self.cluster.form(**how)
         except BaseException as exc:
             exc.add_note(self.describe())
             self.end()
@@ -103,6 +104,8 @@ class ClusterCase(DirectoryCase):
     copies = 3
     options = ()
     ttl = harness.TTL_SECONDS
+    formatted = {}
+    """How: options."""
 
     _place = None
 
@@ -135,7 +138,7 @@ class ClusterCase(DirectoryCase):
                 cls._discard()
         if cls._place is None:
             cls._place = Place(self.driver, self.count, self.copies,
-                               self.options, self.ttl)
+                               self.options, self.ttl, self.formatted)
         self.cluster = cls._place.cluster
         self.addOnException(self._on_exception)
 

@@ -166,3 +166,69 @@ class RecoveryTest(case.ClusterCase):
         for sheep in self.cluster.sheep:
             self.assertLess(self.progress(sheep)['moved_bytes'],
                             before + MIB)
+
+
+class ReweightTest(case.ClusterCase):
+    """Nodes that are weighted by space."""
+
+    def test_weights(self):
+        nodes = {node['vnodes'] for node in
+                 self.cluster.dog_json('node', 'list')}
+        epoch = self.cluster.epoch()
+        # The disk is what it was.
+        self.assertEqual('', self.cluster.dog('cluster', 'reweight').stdout)
+        self.cluster.wait_whole()
+        self.assertEqual(nodes, {node['vnodes'] for node in
+                                 self.cluster.dog_json('node', 'list')})
+        self.assertEqual(epoch, self.cluster.epoch())
+        refused = self.cluster.dog('node', 'vnodes', 'set', '7', expect=64)
+        self.assertIn('dog cluster reweight', refused.stderr)
+
+
+class FixedVnodesTest(case.ClusterCase):
+    """Numbers of vnodes are changed while clients read and write."""
+
+    options = ('-V', '64')
+    formatted = {'fixed_vnodes': True}
+    copies = 2
+
+    def vnodes(self):
+        return {node['port']: node['vnodes'] for node in
+                self.cluster.dog_json('node', 'list')}
+
+    def wait_for_vnodes(self, expected):
+        harness.wait_until(lambda: self.vnodes() == expected, SECONDS,
+                           lambda: '%r, not %r' % (expected, self.vnodes()))
+        self.cluster.wait_whole()
+
+    def test_numbers_of_vnodes(self):
+        cluster = self.cluster
+        changed, *others = cluster.sheep
+        expected = dict.fromkeys((one.port for one in cluster.sheep), 64)
+        self.assertEqual(expected, self.vnodes())
+        self.create('vdi', OBJECTS * MIB, block_size_shift=20)
+        data = [bytes([1 + number]) * MIB for number in range(OBJECTS)]
+        with (others[0].client() as client, client.open('vdi') as volume):
+            for number, one in enumerate(data):
+                volume.write(number * MIB, one)
+            volume.flush()
+            held = len(RecoveryTest.objects(changed))
+            cluster.dog('node', 'vnodes', 'set', '8', sheep=changed)
+            for number in range(0, OBJECTS, 2):
+                data[number] = b'y' * MIB
+                volume.write(number * MIB, data[number], fua=True)
+            expected[changed.port] = 8
+            self.wait_for_vnodes(expected)
+            # Most of what it had belongs elsewhere now.
+            harness.wait_until(
+                lambda: len(RecoveryTest.objects(changed)) < held / 2,
+                SECONDS, 'copies to go')
+            for number, one in enumerate(data):
+                self.assertEqual(one, volume.read(number * MIB, MIB))
+        # It stays so over a restart.
+        changed.kill()
+        changed.start()
+        changed.wait_answering()
+        self.wait_for_vnodes(expected)
+        refused = cluster.dog('cluster', 'reweight', expect=64)
+        self.assertIn('dog node vnodes set', refused.stderr)

@@ -20,6 +20,7 @@ from sheepdog.cluster import incarnations
 from sheepdog.cluster import roll as roll_module
 from sheepdog.cluster import turnstile
 from sheepdog.model import errors
+from sheepdog.model import limits
 from sheepdog.testing import world as world_module
 from sheepdog.tests.unit.cluster import test_roster
 from sheepdog.tests.unit.cluster import test_state
@@ -57,8 +58,8 @@ class RollTest(unittest.TestCase):
 
 
 class DecisionsTest(unittest.TestCase):
-    def decide(self, kind, **arguments):
-        state = test_state.formatted()
+    def decide(self, kind, fixed_vnodes=False, **arguments):
+        state = test_state.formatted(fixed_vnodes=fixed_vnodes)
         test_state.put(state, test_state.create(1, 'a'))
         event, result = decisions.decide(kind, arguments, state)
         test_state.put(state, event)
@@ -85,6 +86,25 @@ class DecisionsTest(unittest.TestCase):
         self.assertEqual({'a.1': 1}, state.recovered)
         state, _ = self.decide('shutdown')
         self.assertTrue(state.shutdown)
+
+    def test_weights(self):
+        state, _ = self.decide('reweight', spaces={'a': 5})
+        self.assertEqual({'a': 5}, state.spaces)
+        state, _ = self.decide('vnodes', True, node='a', started=5, vnodes=9)
+        self.assertEqual({'a': (5, 9)}, state.vnodes)
+        for arguments in (
+                {'kind': 'reweight', 'fixed_vnodes': True, 'spaces': {}},
+                {'kind': 'reweight'},
+                {'kind': 'reweight', 'spaces': {'a': 'x'}},
+                {'kind': 'reweight', 'spaces': {'a': -1}},
+                {'kind': 'vnodes', 'node': 'a', 'started': 5, 'vnodes': 9}):
+            with self.assertRaises(errors.InvalidParameters):
+                self.decide(**arguments)
+        for started, vnodes in ((0, 9), (-1, 9), (5, 0),
+                                (5, limits.VNODES_MAX + 1), (5, 'x')):
+            with self.assertRaises(errors.InvalidParameters):
+                self.decide('vnodes', True, node='a', started=started,
+                            vnodes=vnodes)
 
     def test_wrong_arguments(self):
         for kind, arguments in (

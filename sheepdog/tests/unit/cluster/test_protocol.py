@@ -203,6 +203,29 @@ class LifeTest(ProtocolTest):
             member.vnodes for member
             in net.nodes['n0'].cluster.view.members])
 
+    def test_weights_are_reckoned_anew_when_asked_for(self):
+        net = self.formed()
+
+        def look():
+            return {member.host: member.vnodes for member
+                    in net.nodes['n0'].cluster.view.members}
+
+        before = look()
+        self.assertEqual({128}, set(before.values()))
+        member = net.nodes['n0'].cluster.view.members[1]
+        reference = net.nodes['n0'].cluster.state.settings.reference_space
+        self.assertIsNone(net.result(
+            net.nodes['n2'], 'reweight',
+            {'spaces': {member.node: 2 * reference}}))
+        net.run_until(lambda: net.is_settled() and
+                      net.nodes['n0'].cluster.view.epoch == 2)
+        self.assertEqual(dict(before, **{member.host: 256}), look())
+        # A weight that is what it was makes no epoch.
+        net.result(net.nodes['n0'], 'reweight',
+                   {'spaces': {member.node: 2 * reference}})
+        net.run_for(5.0)
+        self.assertEqual(2, net.nodes['n1'].cluster.view.epoch)
+
 
 class DeathTest(ProtocolTest):
     def test_the_leader_dies_at_work(self):

@@ -81,6 +81,23 @@ class ComposeTest(unittest.TestCase):
                          [member.vnodes for member in members])
         self.assertEqual((1000, 8), (members[0].space, members[0].zone))
 
+    def test_weights_that_were_told(self):
+        before = view_model.View(1, 1, 0.0, roster.compose(
+            [info('a'), info('b'), info('c')], None, 1000))
+        members = roster.compose(
+            [info('a', space=9), info('b', space=9), info('c'),
+             info('d', space=9)], before, 1000, {'a': 2000, 'd': 500})
+        self.assertEqual([(256, 2000), (128, 1000), (128, 1000), (64, 500)],
+                         [(one.vnodes, one.space) for one in members])
+
+    def test_numbers_that_were_set(self):
+        infos = [info('a', vnodes=7), info('b', vnodes=7),
+                 info('c', vnodes=0), info('d', vnodes=8)]
+        members = roster.compose(infos, None, 1000, {}, {
+            'a': (7, 70), 'c': (0, 70), 'd': (7, 70)})
+        # (The last one was started with another number since.)
+        self.assertEqual([70, 7, 0, 8], [one.vnodes for one in members])
+
     def test_reference(self):
         self.assertEqual(0, roster.reference_space([info('a', vnodes=0)]))
         self.assertEqual(2000, roster.reference_space(

@@ -267,6 +267,28 @@ class StateTest(unittest.TestCase):
         self.assertEqual({'a.1': 1, 'b.1': 1}, state.recovered)
         self.assertFalse(state.has_recovered())
 
+    def test_weights(self):
+        state = formatted()
+        put(state, {'kind': 'weights', 'spaces': {'a': 5, 'b': 6},
+                    'vnodes': {}})
+        put(state, {'kind': 'weights', 'spaces': {'b': 7},
+                    'vnodes': {'c': [64, 65]}})
+        self.assertEqual({'a': 5, 'b': 7}, state.spaces)
+        self.assertEqual({'c': (64, 65)}, state.vnodes)
+        again = state_module.State.from_dict(
+            json.loads(json.dumps(state.to_dict())))
+        self.assertEqual(state.__dict__, again.__dict__)
+        for spaces, vnodes in (({'a': 'x'}, {}), ({}, {'a': 7}),
+                               ({}, {'a': [1, 0]}), ({}, {'a': [1, 1 << 20]}),
+                               ({}, {'a': [1]}), ({}, {'a': ['1', 1]})):
+            with self.assertRaises(errors.InvalidParameters):
+                put(state, {'kind': 'weights', 'spaces': spaces,
+                            'vnodes': vnodes})
+        self.assertEqual({'a': 5, 'b': 7}, state.spaces)
+        put(state, {'kind': 'format', 'settings': {'created': 8},
+                    'view': view(2, NODES[:1])})
+        self.assertEqual(({}, {}), (state.spaces, state.vnodes))
+
     def test_shutdown_ends_with_the_next_start(self):
         state = formatted()
         put(state, {'kind': 'shutdown'})

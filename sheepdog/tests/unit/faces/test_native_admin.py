@@ -78,7 +78,7 @@ class AdminCase(native_case.NativeCase):
         one.nbd_address = lambda: '127.0.0.1:10809'
         one.exposed = ['something']
         one.settings = types.SimpleNamespace(advertised_host=one.name,
-                                             port=flock.PORT)
+                                             port=flock.PORT, vnodes=-1)
         one.store.node_id = one.name
         one.store.used_bytes = used_bytes
         one.store.space = lambda: types.SimpleNamespace(total=100, free=30)
@@ -309,6 +309,23 @@ class AdminTest(AdminCase):
                       {'action': 'set',
                        'interval': throttle.PAUSE_MS_MAX + 1}):
             await self.refused('node.throttle', **wrong)
+
+    async def test_weights(self):
+        self.assertEqual(await self.ok('cluster.reweight'), {'silent': []})
+        self.assertEqual(self.a.cluster.state.spaces, {
+            one.name: 100 for one in self.sheep})
+        await self.refused('node.vnodes', vnodes=9)
+
+    async def test_fixed_vnodes(self):
+        self.flock.event({'kind': 'settings',
+                          'changes': {'fixed_vnodes': True}})
+        await self.refused('cluster.reweight')
+        self.a.settings.vnodes = 16
+        await self.ok('node.vnodes', vnodes=40)
+        self.assertEqual(self.a.cluster.state.vnodes,
+                         {self.a.name: (16, 40)})
+        for wrong in (0, -1, 'x'):
+            await self.refused('node.vnodes', vnodes=wrong)
 
     async def test_recovery_is_disabled_and_enabled(self):
         for action, is_enabled in (('disable', False), ('enable', True)):

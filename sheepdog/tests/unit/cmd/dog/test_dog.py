@@ -117,6 +117,21 @@ class ClusterTest(DogCase):
         self.assertEqual('', self.dog('cluster shutdown'))
         self.asked('cluster.shutdown')
 
+    def test_reweight(self):
+        self.cluster.answers['cluster.reweight'] = {'silent': []}
+        self.assertEqual('', self.dog('cluster reweight'))
+        self.cluster.answers['cluster.reweight'] = {'silent': ['h:1']}
+        self.dog('cluster reweight', code=2)
+        self.assertEqual('dog: h:1 does not answer, and keeps its weight\n',
+                         self.streams.complaint)
+
+    def test_vnodes(self):
+        self.cluster.answers['node.vnodes'] = {}
+        self.assertEqual('', self.dog('node vnodes set 77'))
+        self.assertEqual({'vnodes': 77}, self.asked('node.vnodes'))
+        for words in ('', '0', 'x', '1 2', '99999'):
+            self.dog('node vnodes set ' + words, code=64)
+
     def test_recover_enable(self):
         self.assertEqual('Cluster recovery: disable\n',
                          self.dog('cluster recover disable'))

@@ -269,6 +269,15 @@ class GroupsTest(ManageCase):
                          [asked['action'] for asked
                           in self.asked('cluster.recover')])
 
+    def test_weights(self):
+        self.cluster.answers.update({'cluster.reweight': {'silent': []},
+                                     'node.vnodes': {}})
+        self.manage('cluster reweight')
+        self.cluster.answers['cluster.reweight'] = {'silent': ['h:1']}
+        self.manage('cluster reweight', code=2)
+        self.manage('node vnodes 70')
+        self.assertEqual(70, self.asked('node.vnodes')[0]['vnodes'])
+
     def test_throttle(self):
         self.cluster.answers['node.throttle'] = {'nodes': [
             {'address': 'a:1', 'max': 4, 'interval': 9}]}
