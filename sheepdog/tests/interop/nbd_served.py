@@ -19,7 +19,7 @@ from sheepdog.faces import nbd as face_module
 from sheepdog.testing import volume as memory
 from sheepdog.world import real
 
-START_SECONDS = 10
+START_SECONDS = 60
 
 
 class ServedFace:
@@ -48,7 +48,7 @@ class ServedFace:
     def stop(self, deadline_seconds: float = 2.0) -> None:
         if self._thread.is_alive():
             self.call(self._stop.set_result, deadline_seconds)
-        self._thread.join(deadline_seconds + 10)
+        self._thread.join(deadline_seconds + START_SECONDS)
         assert not self._thread.is_alive(), 'the face does not stop'
 
     def call(self, function, *arguments):
@@ -57,12 +57,12 @@ class ServedFace:
             return function(*arguments)
 
         return asyncio.run_coroutine_threadsafe(
-            call(), self._loop).result(10)
+            call(), self._loop).result(START_SECONDS)
 
     def run(self, coroutine):
         """Run a coroutine in the face's loop to its end."""
         return asyncio.run_coroutine_threadsafe(
-            coroutine, self._loop).result(30)
+            coroutine, self._loop).result(START_SECONDS)
 
     def tcp(self, name: str = '') -> str:
         return 'nbd://%s:%d/%s' % (*self.face.address, name)

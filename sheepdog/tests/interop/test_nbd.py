@@ -31,7 +31,9 @@ from sheepdog.wire import nbd_client
 from sheepdog.wire import nbd_options
 
 SIZE = 64 << 20
-COMMAND_SECONDS = 60
+COMMAND_SECONDS = 180
+SOON_SECONDS = 60
+"""However busy the machine is."""
 SYSTEM_PYTHON = '/usr/bin/python3'
 """The one that the distribution's libnbd module is for."""
 
@@ -113,7 +115,7 @@ class TestCase(unittest.TestCase):
 
     def assert_let_go(self):
         """All volumes are closed soon after the last client left."""
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + SOON_SECONDS
         while self.counters.connections_active:
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.01)
@@ -496,12 +498,12 @@ class TestQemu(TestCase):
                 ['qemu-io', '--image-opts',
                  'driver=raw,file.driver=nbd,file.server.type=unix,'
                  'file.server.path=%s,file.export=vdi,'
-                 'file.reconnect-delay=10' % self.served.unix_path],
+                 'file.reconnect-delay=60' % self.served.unix_path],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                 text=True) as client:
             client.stdin.write('write -P 5 0 1M\n')
             client.stdin.flush()
-            deadline = time.monotonic() + 5
+            deadline = time.monotonic() + SOON_SECONDS
             while self.counters.bytes_written < 1 << 20:
                 self.assertLess(time.monotonic(), deadline)
                 self.assertIsNone(client.poll())
@@ -550,7 +552,7 @@ class TestSockets(TestCase):
 
     def connect(self):
         client = socket.create_connection(self.served.face.address)
-        client.settimeout(10)
+        client.settimeout(SOON_SECONDS)
         self.addCleanup(client.close)
         return client
 
@@ -567,16 +569,14 @@ class TestSockets(TestCase):
             data += piece
 
     def test_silent_clients_are_closed(self):
-        start = time.monotonic()
         data = self.until_closed(self.connect())
         self.assertEqual(len(data), nbd_options.GREETING.size)
-        self.assertLess(time.monotonic() - start, 5)
 
     def test_one_byte_at_a_time_is_no_way_round_the_time_limit(self):
         client = self.connect()
         start = time.monotonic()
         with self.assertRaises(OSError):
-            while time.monotonic() < start + 5:
+            while time.monotonic() < start + SOON_SECONDS:
                 client.send(b'\0')
                 time.sleep(0.2)
 
@@ -592,8 +592,8 @@ class TestSockets(TestCase):
     def test_a_stop_with_clients_that_sit_on_their_sockets(self):
         clients = [self.connect() for _count in range(40)]
         start = time.monotonic()
-        self.served.stop(5)
-        self.assertLess(time.monotonic() - start, 4)
+        self.served.stop(2 * SOON_SECONDS)
+        self.assertLess(time.monotonic() - start, SOON_SECONDS)
         for client in clients:
             self.until_closed(client)
 

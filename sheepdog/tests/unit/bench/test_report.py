@@ -44,13 +44,18 @@ class MachineTest(unittest.TestCase):
         while time.process_time() < until:
             pass
         spent = machine.cpu_seconds([os.getpid()]) - begin
-        self.assertTrue(0.1 <= spent < 1.0, spent)
+        self.assertTrue(0.1 <= spent < 10.0, spent)
 
     def test_busy_seconds(self):
-        begin, ours = machine.busy_seconds(), time.process_time()
-        while time.process_time() < ours + 0.3:
-            pass
-        # In ticks of 10 ms, of which several are counted at once.
+        begin = machine.busy_seconds()
+        # In ticks of 10 ms, of which several are counted at once, and none
+        # while another machine has the processor.
+        for _ in range(20):
+            ours = time.process_time()
+            while time.process_time() < ours + 0.3:
+                pass
+            if machine.busy_seconds() - begin > 0.2:
+                break
         self.assertGreater(machine.busy_seconds() - begin, 0.2)
 
     def test_resident_bytes(self):

@@ -23,6 +23,10 @@ from sheepdog.testing import fake_sheep
 from sheepdog.tests.unit.client import case
 
 
+SECONDS = 60.0
+"""However busy the machine is."""
+
+
 def closed_port():
     with socket.socket() as sock:
         sock.bind(('127.0.0.1', 0))
@@ -49,8 +53,8 @@ class ClientTest(case.ClientCase):
         addresses = [closed_port(), closed_port()]
         begin = time.monotonic()
         with self.assertRaises(errors.Unreachable) as caught:
-            client.Client(addresses, timeout=30).vdis.list()
-        self.assertLess(time.monotonic() - begin, 5)
+            client.Client(addresses, timeout=4 * SECONDS).vdis.list()
+        self.assertLess(time.monotonic() - begin, SECONDS)
         for address in addresses:
             self.assertIn(address, str(caught.exception))
 
@@ -67,7 +71,7 @@ class ClientTest(case.ClientCase):
                 payload if opcode == 0x80 else None)
             begin = time.monotonic()
             self.assertEqual([], patient.vdis.list())
-            self.assertLess(time.monotonic() - begin, 5)
+            self.assertLess(time.monotonic() - begin, SECONDS)
 
     def test_change_is_not_done_twice(self):
         # The first sheep does it, and dies with the answer.
@@ -104,7 +108,7 @@ class ClientTest(case.ClientCase):
         begin = time.monotonic()
         with self.assertRaisesRegex(errors.NotServing, 'no lease'):
             self.client.call('vdi.list', timeout=0.3)
-        self.assertLess(time.monotonic() - begin, 5)
+        self.assertLess(time.monotonic() - begin, SECONDS)
 
     def test_other_errors_come_at_once(self):
         self.cluster.answers['vdi.list'] = errors.WaitForFormat('not yet')

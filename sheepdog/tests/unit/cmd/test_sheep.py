@@ -30,9 +30,10 @@ from sheepdog.cmd import exits
 from sheepdog.cmd import options
 from sheepdog.cmd import sheep
 from sheepdog.conf import config
+from sheepdog.testing import servers
 
 PROGRAM = 'sheepdog.tests.unit.cmd.daemon_program'
-WAIT_SECONDS = 30
+WAIT_SECONDS = 120
 
 
 class OptionsTest(unittest.TestCase):
@@ -157,9 +158,7 @@ class DaemonCase(unittest.TestCase):
         self.meta = self.directory / 'meta'
         self.pidfile = self.directory / 'pid'
         self.log = self.meta / 'sheep.log'
-        with socket.socket() as sock:
-            sock.bind(('127.0.0.1', 0))
-            self.port = sock.getsockname()[1]
+        self.port, = servers.free_ports(1)
         self.addCleanup(self.kill_daemon)
 
     def command(self, mode, *options):
@@ -383,14 +382,12 @@ class HostTest(DaemonCase):
                 options=('--nbd', 'host=127.0.0.1,port=%d' % port))
 
     def test_coordination_service_not_there(self):
-        with socket.socket() as sock:
-            sock.bind(('127.0.0.1', 0))
-            port = sock.getsockname()[1]
-            for kind in ('zookeeper', 'etcd', 'redis'):
-                self.check_refused(
-                    'coordination service', r'127\.0\.0\.1:%d \(Connection '
-                    'refused' % port, '-c',
-                    options=('-c', '%s:127.0.0.1:%d' % (kind, port)))
+        port, = servers.free_ports(1)
+        for kind in ('zookeeper', 'etcd', 'redis'):
+            self.check_refused(
+                'coordination service', r'127\.0\.0\.1:%d \(Connection '
+                'refused' % port, '-c',
+                options=('-c', '%s:127.0.0.1:%d' % (kind, port)))
 
     def test_directories_that_cannot_be_written(self):
         for option, value in (('-l', 'dir=/proc/none'),
@@ -415,9 +412,7 @@ class HostTest(DaemonCase):
     def test_pidfile_of_a_sheep_that_runs(self):
         self.run_daemon('serve')
         first = self.pid()
-        with socket.socket() as sock:
-            sock.bind(('127.0.0.1', 0))
-            self.port = sock.getsockname()[1]
+        self.port, = servers.free_ports(1)
         self.check_refused(re.escape(str(self.pidfile)),
                            'process %d' % first)
         self.assertEqual(first, self.pid())

@@ -205,21 +205,34 @@ class RingTest(unittest.TestCase):
 class WorthTest(unittest.TestCase):
     """The numbers the ring is held to; CPU time, with room for slow days."""
 
+    def least_seconds(self, function) -> float:
+        """Of some tries: what others do to the caches only ever adds."""
+        found = []
+        for _ in range(3):
+            start = time.process_time()
+            function()
+            found.append(time.process_time() - start)
+        return min(found)
+
     def test_a_large_cluster(self):
-        start = time.process_time()
-        under_test = ring.Ring(uniform_view(6144))
-        under_test.targets(0, 3)
-        built_seconds = time.process_time() - start
+        def build():
+            made = ring.Ring(uniform_view(6144))
+            made.targets(0, 3)
+            return made
+
+        under_test = build()
         self.assertEqual(6144 * 128, len(under_test))
-        self.assertLess(built_seconds, 2.0)   # measured: 0.4
+        self.assertLess(self.least_seconds(build), 2.0)   # measured: 0.4
 
         chance = random.Random(1)
         oids = [chance.getrandbits(56) for _ in range(20000)]
-        start = time.process_time()
-        for oid in oids:
-            under_test.targets(oid, 3)
-        lookup_seconds = (time.process_time() - start) / len(oids)
-        self.assertLess(lookup_seconds, 20e-6)   # measured: 3.4e-6
+
+        def look():
+            for oid in oids:
+                under_test.targets(oid, 3)
+
+        # Measured: 3.4e-6.
+        self.assertLess(self.least_seconds(look) / len(oids), 20e-6)
 
     def test_balance(self):
         # A node's share of all copies, over its share of all vnodes: 1 is

@@ -22,6 +22,7 @@ import textwrap
 import unittest
 from unittest import mock
 
+from sheepdog.testing import servers
 from tools import demo_cluster
 
 # A daemon that takes sheep's options, goes to the background and listens.
@@ -122,17 +123,9 @@ class DemoClusterTest(unittest.TestCase):
     def free_ports(self):
         """The first of three ports in a row that nobody uses."""
         while True:
-            with contextlib.ExitStack() as stack:
-                first = stack.enter_context(
-                    socket.create_server(('127.0.0.1', 0)))
-                port = first.getsockname()[1]
-                try:
-                    for offset in (1, 2):
-                        stack.enter_context(socket.create_server(
-                            ('127.0.0.1', port + offset)))
-                except (OSError, OverflowError):
-                    continue
-                return port
+            ports = servers.free_ports(3)
+            if ports == list(range(ports[0], ports[0] + 3)):
+                return ports[0]
 
     def demo(self, action, *arguments):
         with (contextlib.redirect_stdout(io.StringIO()) as output,
@@ -175,7 +168,7 @@ class DemoClusterTest(unittest.TestCase):
         self.start()
         pids = self.pids()
         os.kill(pids[1], 9)
-        demo_cluster.wait_for(lambda: not self.pids()[1], 10)
+        demo_cluster.wait_for(lambda: not self.pids()[1], 60)
         output = self.demo('start')
         self.assertEqual(0, self.code, output)
         self.assertIn('Starting 1 sheep', output)

@@ -34,7 +34,8 @@ from sheepdog.world import turn
 
 Lines = test_transport.Lines
 LENGTH = test_transport.LENGTH
-WAIT_SECONDS = 20
+SECONDS = 60
+TRIES = 50
 
 
 def echo(session, message):
@@ -54,7 +55,7 @@ class Client:
     """OpenSSL's own, blocking, over a socket. Each call in a thread."""
 
     def __init__(self, address, authority=None, files=None):
-        self.socket = socket.create_connection(address, WAIT_SECONDS)
+        self.socket = socket.create_connection(address, SECONDS)
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self.context.check_hostname = False
         if authority is not None:
@@ -134,7 +135,7 @@ class TlsCase(unittest.IsolatedAsyncioTestCase):
 
     async def end_of(self, index=0):
         return await asyncio.wait_for(self.accepted[index].ended,
-                                      WAIT_SECONDS)
+                                      SECONDS)
 
 
 class StartTlsTest(TlsCase):
@@ -304,9 +305,14 @@ class EndTest(TlsCase):
             await asyncio.sleep(0.05)
             client.socket.shutdown(socket.SHUT_WR)
             await asyncio.sleep(0.05)
-            before = time.process_time()
-            await asyncio.sleep(0.3)
-            self.assertLess(time.process_time() - before, 0.15)
+            # (What was sent may still be encrypted, for a while.)
+            for _ in range(TRIES):
+                before = time.process_time()
+                await asyncio.sleep(0.3)
+                spent = time.process_time() - before
+                if spent < 0.15:
+                    break
+            self.assertLess(spent, 0.15)
 
     async def test_our_end_is_told(self):
         def on_message(session, message):
@@ -344,7 +350,7 @@ class TrustTest(TlsCase):
             other = self.network.tls(
                 certificates.Authority(directory).issue('client'))
             with self.assertRaisesRegex(api.TlsFailed, 'verify failed'):
-                await self.network.connect(Lines, *listener.address, 5,
+                await self.network.connect(Lines, *listener.address, SECONDS,
                                            tls=other)
         self.assertIsInstance(await self.end_of(), api.TlsFailed)
 
@@ -352,7 +358,7 @@ class TrustTest(TlsCase):
         listener = await self.listen(echo, tls=self.network.tls(
             self.authority.issue('old', days=-1)))
         with self.assertRaisesRegex(api.TlsFailed, 'expired'):
-            await self.network.connect(Lines, *listener.address, 5,
+            await self.network.connect(Lines, *listener.address, SECONDS,
                                        tls=self.tls)
 
     async def test_a_client_without_a_certificate(self):
@@ -408,8 +414,8 @@ class TrustTest(TlsCase):
     async def test_clear_and_encrypted_on_one_port(self):
         listener = await self.listen(echo, tls=self.tls)
         for tls in self.tls, None:
-            client = await self.network.connect(Lines, *listener.address, 5,
-                                                tls=tls)
+            client = await self.network.connect(
+                Lines, *listener.address, SECONDS, tls=tls)
             client.send(b'hello')
             await client.wait(1)
             self.assertIs(client.connection.is_encrypted, tls is not None)
@@ -419,7 +425,8 @@ class TrustTest(TlsCase):
     async def test_long_messages_in_clear_on_a_port_that_knows_tls(self):
         listener = await self.listen(echo, tls=self.tls)
         for size in 4095, 100000, 5 << 20:
-            client = await self.network.connect(Lines, *listener.address, 5)
+            client = await self.network.connect(
+                Lines, *listener.address, SECONDS)
             message = os.urandom(size)
             client.send(message, b'more')
             await client.wait(2)

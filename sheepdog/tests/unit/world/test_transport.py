@@ -24,6 +24,7 @@ from sheepdog.world import transport
 from sheepdog.world import turn
 
 LENGTH = struct.Struct('<I')
+SECONDS = 60
 
 
 class Lines:
@@ -63,7 +64,7 @@ class Lines:
     async def wait(self, count):
         while len(self.messages) < count:
             self.news.clear()
-            await asyncio.wait_for(self.news.wait(), 20)
+            await asyncio.wait_for(self.news.wait(), SECONDS)
 
     def send(self, *messages):
         for message in messages:
@@ -93,9 +94,14 @@ class TransportTest(unittest.IsolatedAsyncioTestCase):
         self.addAsyncCleanup(listener.close)
         return listener
 
+    async def until(self, condition):
+        async with asyncio.timeout(SECONDS):
+            while not condition():
+                await asyncio.sleep(0.001)
+
     async def pair(self, on_message=None):
         listener = await self.listen(on_message)
-        client = await self.network.connect(Lines, *listener.address, 5)
+        client = await self.network.connect(Lines, *listener.address, SECONDS)
         while not self.accepted:
             await asyncio.sleep(0.001)
         return client, self.accepted[0]
@@ -152,17 +158,16 @@ class TransportTest(unittest.IsolatedAsyncioTestCase):
         before = transport.BUFFER_KEPT_SECONDS
         self.addCleanup(setattr, transport, 'BUFFER_KEPT_SECONDS', before)
         transport.BUFFER_KEPT_SECONDS = 0.02
-        client, server = await self.pair()
+        sizes = []
+        client, server = await self.pair(
+            lambda session, message:
+                sizes.append(len(session.connection._buffer)))
         client.send(bytes(4 << 20))
         await server.wait(1)
-        self.assertTrue(4 << 20 < len(server.connection._buffer)
+        self.assertTrue(4 << 20 < sizes[0]
                         <= (4 << 20) + transport.BUFFER_MIN_BYTES)
-        for _ in range(100):
-            if len(server.connection._buffer) == transport.BUFFER_MIN_BYTES:
-                break
-            await asyncio.sleep(0.02)
-        self.assertEqual(transport.BUFFER_MIN_BYTES,
-                         len(server.connection._buffer))
+        await self.until(lambda: len(server.connection._buffer)
+                         == transport.BUFFER_MIN_BYTES)
         client.send(b'still', b'works')
         await server.wait(3)
         self.assertEqual([b'still', b'works'], server.messages[1:])
@@ -224,7 +229,7 @@ class TransportTest(unittest.IsolatedAsyncioTestCase):
                 connection.pause_reading()
 
         listener = await self.listen(echo)
-        client = await self.network.connect(Shy, *listener.address, 5)
+        client = await self.network.connect(Shy, *listener.address, SECONDS)
         client.send(b'one', b'x' * 100000)
         await asyncio.sleep(0.05)
         self.assertEqual([], client.messages)
@@ -254,21 +259,22 @@ class TransportTest(unittest.IsolatedAsyncioTestCase):
 
         listener = await self.network.listen(factory, '127.0.0.1')
         self.addAsyncCleanup(listener.close)
-        client = await self.network.connect(Lines, *listener.address, 5)
+        client = await self.network.connect(Lines, *listener.address, SECONDS)
         client.send(b'one', b'two', b'three')
-        await asyncio.sleep(0.05)
-        self.assertEqual([b'one'], session[0].messages)
-        session[0].connection.resume_reading()
-        await asyncio.sleep(0.02)
-        session[0].connection.resume_reading()
-        await asyncio.sleep(0.02)
-        self.assertEqual([b'one', b'two', b'three'], session[0].messages)
+        for count in 1, 2, 3:
+            await self.until(lambda: session and len(
+                session[0].messages) == count)
+            # No more than that.
+            await asyncio.sleep(0.02)
+            self.assertEqual([b'one', b'two', b'three'][:count],
+                             session[0].messages)
+            session[0].connection.resume_reading()
 
     async def test_answers_that_nobody_reads_stop_the_requests(self):
         answer = bytes(1 << 20)
         listener = await self.listen(
             lambda session, message: session.send(answer))
-        client = await self.network.connect(Lines, *listener.address, 5)
+        client = await self.network.connect(Lines, *listener.address, SECONDS)
         client.connection.pause_reading()
         for _ in range(200):
             client.send(b'request')
@@ -310,7 +316,7 @@ class TransportTest(unittest.IsolatedAsyncioTestCase):
         server.connection.pause_reading()
         client.send(bytes(50 << 20))
         client.connection.close()
-        await asyncio.wait_for(client.ended, 5)
+        await asyncio.wait_for(client.ended, SECONDS)
 
     async def test_abort(self):
         client, server = await self.pair()
@@ -327,8 +333,8 @@ class TransportTest(unittest.IsolatedAsyncioTestCase):
             echo(session, message)
 
         listener = await self.listen(fail)
-        good = await self.network.connect(Lines, *listener.address, 5)
-        bad = await self.network.connect(Lines, *listener.address, 5)
+        good = await self.network.connect(Lines, *listener.address, SECONDS)
+        bad = await self.network.connect(Lines, *listener.address, SECONDS)
         with self.assertLogs(transport.LOG, 'ERROR') as logs:
             bad.send(b'bad')
             await bad.ended
@@ -341,12 +347,12 @@ class TransportTest(unittest.IsolatedAsyncioTestCase):
         listener = await self.listen()
         await listener.close()
         with self.assertRaises(ConnectionRefusedError):
-            await self.network.connect(Lines, *listener.address, 5)
+            await self.network.connect(Lines, *listener.address, SECONDS)
         self.assertFalse(self.network._connections)
 
     async def test_a_closed_listener_leaves_the_accepted(self):
         listener = await self.listen(echo)
-        client = await self.network.connect(Lines, *listener.address, 5)
+        client = await self.network.connect(Lines, *listener.address, SECONDS)
         while not self.accepted:
             await asyncio.sleep(0.001)
         await listener.close()
