@@ -149,6 +149,12 @@ class CrashTests:
         self.assertEqual(self.cluster.epoch(), epoch)
         self.stop_and_check(untroubled=())
 
+    def is_begun(self):
+        """The first objects of the image are there."""
+        with self.cluster.client() as client:
+            return any(vdi['used'] for vdi in client.vdis.list()
+                       if vdi['name'] == 'image')
+
     @case.needs('qemu-img', 'mkfs.ext4', 'e2fsck')
     def test_one_is_killed_while_an_image_is_copied(self):
         image = images.make_image(DIRECTORY)
@@ -159,10 +165,11 @@ class CrashTests:
             stderr=subprocess.PIPE, text=True)
         self.addCleanup(copying.kill)
         self.addCleanup(copying.stderr.close)
-        time.sleep(0.3)
+        harness.wait_until(self.is_begun, 60, 'something to be copied')
         self.other.kill()
         self.other.start()
-        self.assertEqual(copying.wait(120), 0, copying.stderr.read)
+        code = copying.wait(300)
+        self.assertEqual(code, 0, copying.stderr.read())
         self.cluster.wait_whole()
         for sheep in self.cluster.sheep:
             copy = self.directory / ('copy-%d' % sheep.number)

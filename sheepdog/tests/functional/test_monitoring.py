@@ -32,7 +32,7 @@ from sheepdog.tests.functional import writers
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 RULES = ROOT / 'etc/prometheus/sheepdog.rules.yaml'
-SECONDS = 60
+SECONDS = 120
 VDI_BYTES = 32 << 20
 PRIORITIES = ('info', 'warn', 'error')
 
@@ -128,6 +128,8 @@ class MetricsTest(ConfiguredCase):
 @unittest.skipUnless(servers.RabbitMQ.is_installed(),
                      'rabbitmq-server is not installed')
 class NotificationsTest(ConfiguredCase):
+    ttl = harness.PATIENT_TTL_SECONDS
+
     @classmethod
     def setUpClass(cls):
         cls.broker = servers.RabbitMQ()

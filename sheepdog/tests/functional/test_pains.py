@@ -24,7 +24,9 @@ from sheepdog.wire import native
 from sheepdog.wire import native_client
 
 IDLE_CLIENTS = 1000
-STOP_SECONDS = 10.0
+STOP_SECONDS = 30.0
+"""However busy the machine is; one that hangs has no end."""
+
 ROUNDS = 150
 GROWTH_MAX_BYTES = 24 << 20
 
@@ -50,7 +52,7 @@ class ShutdownTest(case.ClusterCase):
             client = nbd_client.NbdClient(self.sheep.nbd_address, 'vdi')
             self.addCleanup(client.close)
         begin = time.monotonic()
-        self.assertEqual(0, self.sheep.terminate(60))
+        self.assertEqual(0, self.sheep.terminate(120))
         self.assertLess(time.monotonic() - begin, STOP_SECONDS)
 
 
