@@ -25,19 +25,18 @@ from sheepdog.client import client as client_module
 from sheepdog.client import key_file
 from sheepdog.model import errors
 from sheepdog.model import keys
+from sheepdog.testing import servers
 from sheepdog.wire import native
 from sheepdog.wire import native_client
 
 HOST = '127.0.0.1'
-START_SECONDS = 60.0
-STOP_SECONDS = 20.0
+START_SECONDS = 120.0
+STOP_SECONDS = 60.0
 POLL_SECONDS = 0.005
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return probe.getsockname()[1]
+    return servers.free_ports(1)[0]
 
 
 def wait_until(condition, seconds: float, what: str) -> float:

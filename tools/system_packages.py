@@ -19,6 +19,10 @@ import sys
 
 BINDEP = os.path.join(os.path.dirname(sys.executable), 'bindep')
 
+# Another one may be at work, as on a machine that has just started; and a
+# mirror may fail once.
+PATIENCE = ('-o', 'DPkg::Lock::Timeout=300', '-o', 'Acquire::Retries=5')
+
 
 def missing(profiles, bindep=BINDEP):
     """Names of the packages that bindep.txt asks for and dpkg lacks."""
@@ -57,8 +61,8 @@ def install(names):
         return False
     print('Installing: ' + ' '.join(names), flush=True)
     environment = dict(os.environ, DEBIAN_FRONTEND='noninteractive')
-    for command in (['apt-get', 'update', '-qq'],
-                    ['apt-get', 'install', '-y', '-qq',
+    for command in (['apt-get', *PATIENCE, 'update', '-qq'],
+                    ['apt-get', *PATIENCE, 'install', '-y', '-qq',
                      '--no-install-recommends', *names]):
         done = subprocess.run(prefix + command, env=environment,
                               stdin=subprocess.DEVNULL)

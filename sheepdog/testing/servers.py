@@ -299,7 +299,23 @@ class RabbitMQ(Server):
                 ['epmd', '-port', str(self.ports[1]), '-address',
                  '127.0.0.1'], stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            self._wait_registry()
         super().start()
+
+    def _wait_registry(self) -> None:
+        """Else the broker would start one of its own, which stays."""
+        deadline = time.monotonic() + START_SECONDS
+        while self._registry.poll() is None:
+            try:
+                socket.create_connection(('127.0.0.1', self.ports[1]),
+                                         ANSWER_SECONDS).close()
+                return
+            except OSError:
+                if time.monotonic() > deadline:
+                    break
+            time.sleep(POLL_SECONDS)
+        self.kill()
+        raise ServerFailed('epmd did not start')
 
     def kill(self) -> None:
         super().kill()

@@ -30,6 +30,9 @@ from sheepdog.tests.functional import writers
 
 VDI_BYTES = 64 << 20
 SUSPENDED_SECONDS = 2.5 * harness.TTL_SECONDS
+SHORT_PATIENCE_SECONDS = 5.0
+"""Where a sheep hangs to which somebody writes."""
+
 WRITES = 150
 TROUBLE_SECONDS = float(os.environ.get('SHEEPDOG_TROUBLE_SECONDS', 40))
 ALL = ('back', 'durable', 'ranges', 'library')
@@ -54,9 +57,11 @@ class CrashTests:
         self.leader = leader
         self.follower, self.other = self.cluster.others(leader)
 
-    def write_to(self, *sheep):
+    def write_to(self, *sheep, patience=None):
         """Start writers that prefer these sheep in this order: over NBD,
         write-back, durable, and of all kinds; and with the library.
+
+        :param patience: of the first three, with one request, in seconds
         """
         order = list(sheep) + self.cluster.others(*sheep)
         addresses = [one.nbd_address for one in order]
@@ -73,7 +78,10 @@ class CrashTests:
                     4, client, 'library'))):
             self.create(name, VDI_BYTES, block_size_shift=OBJECT_SHIFTS.get(
                 name, 22))
-            self.writers.append(self.start_writer(make()))
+            writer = make()
+            if patience is not None:
+                writer.patience_seconds = patience
+            self.writers.append(self.start_writer(writer))
         self.go_on()
 
     def go_on(self, count=WRITES):
@@ -122,7 +130,7 @@ class CrashTests:
         self.stop_and_check(ALL)
 
     def test_the_one_that_writes_is_suspended(self):
-        self.write_to(self.follower)
+        self.write_to(self.follower, patience=SHORT_PATIENCE_SECONDS)
         self.follower.suspend()
         time.sleep(SUSPENDED_SECONDS)
         self.go_on()
@@ -196,7 +204,7 @@ class TestFile(CrashTests, case.ClusterCase):
         seed = random.SystemRandom().randrange(1 << 32)
         self.addDetail('seed', content.text_content(str(seed)))
         chance = random.Random(seed)
-        self.write_to(self.other)
+        self.write_to(self.other, patience=SHORT_PATIENCE_SECONDS)
         until = time.monotonic() + TROUBLE_SECONDS
         while time.monotonic() < until:
             trouble = chance.choice(['kill', 'kill', 'suspend', 'all'])

@@ -77,7 +77,7 @@ class TestFull(case.DirectoryCase):
         self.cluster.make_whole()
         self.check(count)
         self.cluster.dog('vdi', 'delete', 'small')
-        harness.wait_until(self.has_room, 30, 'the room of what was deleted')
+        harness.wait_until(self.has_room, 60, 'the room of what was deleted')
         self.check(count)
 
     def has_room(self):

@@ -101,8 +101,8 @@ class MetricsTest(ConfiguredCase):
             self.until(lambda: [value for _, value in prometheus.query(
                 'sheepdog_cluster_members')] == [3, 3, 3],
                 'all to be scraped')
-            self.assertEqual(1, len(prometheus.query(
-                'sheepdog_leader == 1')))
+            self.until(lambda: len(prometheus.query(
+                'sheepdog_leader == 1')) == 1, 'one leader')
             victim = next(
                 number for number, sheep in enumerate(self.cluster.sheep)
                 if sheep is not self.cluster.leader())
@@ -122,6 +122,9 @@ class MetricsTest(ConfiguredCase):
                 rule['name'] for rule in rules()
                 if rule['state'] in ('pending', 'firing')],
                 'the alert to be raised')
+            # (None is in order before it was looked at once.)
+            self.until(lambda: 'unknown' not in {
+                rule['health'] for rule in rules()}, 'all to be judged')
             self.assertEqual({'ok'}, {rule['health'] for rule in rules()})
 
 

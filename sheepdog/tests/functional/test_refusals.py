@@ -22,7 +22,7 @@ from sheepdog.tests.functional import harness
 from sheepdog.tests.functional import mounts
 
 SYSTEM, FULL, USAGE = 2, 4, 64
-SECONDS = 60
+SECONDS = 180
 
 
 class RefusalCase(case.DirectoryCase):
@@ -47,6 +47,7 @@ class RefusalCase(case.DirectoryCase):
         cluster = harness.Cluster(directory or self.stores,
                                   url or 'local:%s' % self.coordination,
                                   count=1, copies=1,
+                                  ttl=harness.PATIENT_TTL_SECONDS,
                                   key_file=self.key_file)
         self.addCleanup(cluster.end)
         self.addOnException(lambda _info: self.attach(cluster.logs()))
@@ -118,7 +119,8 @@ class TestStores(RefusalCase):
         elsewhere.mkdir()
         cluster = harness.Cluster(
             elsewhere, 'local:%s' % (self.directory / 'other'), count=1,
-            copies=1, key_file=self.key_file)
+            copies=1, ttl=harness.PATIENT_TTL_SECONDS,
+            key_file=self.key_file)
         self.addCleanup(cluster.end)
         cluster.start()
         cluster.form()
@@ -136,7 +138,8 @@ class TestStores(RefusalCase):
         elsewhere.mkdir()
         cluster = harness.Cluster(
             elsewhere, 'local:%s' % (self.directory / 'other'), count=1,
-            copies=1, key_file=self.key_file)
+            copies=1, ttl=harness.PATIENT_TTL_SECONDS,
+            key_file=self.key_file)
         self.addCleanup(cluster.end)
         self.addOnException(lambda _info: self.attach(
             {'other-' + name: text
@@ -158,7 +161,7 @@ class TestStores(RefusalCase):
         sheep.wait_answering()
         other = self.new_sheep()
         self.assertEqual(other.meta, sheep.meta)
-        harness.wait_until(lambda: sheep.status == 'ok', 30, 'it to serve')
+        harness.wait_until(lambda: sheep.status == 'ok', 60, 'it to serve')
         # The one that has it goes on writing the rest.
         before = self.outlines(sheep.meta)
         for line in other.command(), other.command()[:1] + [

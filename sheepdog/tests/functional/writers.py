@@ -158,7 +158,7 @@ class Writer:
         self._thread.start()
         return self
 
-    def wait_for(self, count, seconds=60.0):
+    def wait_for(self, count, seconds=180.0):
         """Until so many more writes have been acknowledged."""
         wanted = self.done + count
         deadline = time.monotonic() + seconds
@@ -172,7 +172,7 @@ class Writer:
                         self.troubles[-5:]))
             time.sleep(0.01)
 
-    def stop(self, seconds=90.0):
+    def stop(self, seconds=180.0):
         """:raises AssertionError: something read was wrong, meanwhile"""
         self._is_stopping.set()
         self._thread.join(seconds)
@@ -207,7 +207,8 @@ class NbdWriter(Writer):
 
     DEPTH = 8
     FLUSH_EVERY = 10
-    TIMEOUT_SECONDS = 5.0
+    patience_seconds = 30.0
+    """With one request; then it goes to the next address."""
 
     def __init__(self, number, addresses, name, blocks=2048, fua=False,
                  seed=1):
@@ -221,7 +222,7 @@ class NbdWriter(Writer):
         while not self.is_stopping:
             try:
                 client = nbd_client.NbdClient(self.addresses[0], self.name,
-                                              self.TIMEOUT_SECONDS)
+                                              self.patience_seconds)
             except (OSError, nbd_client.NbdRefused) as exc:
                 self._note(exc)
                 continue

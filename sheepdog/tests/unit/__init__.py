@@ -11,3 +11,11 @@
 # under the License.
 
 """Tests of one module each; the folders mirror the rooms of the code."""
+
+import hypothesis
+
+# An example takes as long as the machine lets it.
+hypothesis.settings.register_profile(
+    'sheepdog', deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile('sheepdog')
