@@ -296,31 +296,18 @@ class Mover:
             self._check(view)
             await self._drop(oid)
             return True
-        link = self.links.data(source)
         capacity = state['capacity']
-        try:
-            _, _, table = await link.call(wire.TABLE, epoch=epoch, oid=oid,
-                                          timeout=CALL_SECONDS)
-        except errors.StorageError as exc:
-            raise errors.NotRecovered('object %s: %s' % (
-                ids.hex_oid(oid), exc)) from exc
-        answers_module.check_table(table, capacity)
-        theirs = numpy.frombuffer(table, dtype='<u4')
-        differing, is_base = await self._differing(oid, capacity, theirs)
-        fetch = _Fetch(self, oid, epoch, [m for m, _ in sources], helpers,
-                       theirs)
-        zeroes = []
-        for first, count, is_zero in _runs(differing, theirs):
-            offset = first * limits.BLOCK_BYTES
-            size = min(count * limits.BLOCK_BYTES, capacity - offset)
-            if is_zero:
-                zeroes.append((offset, size))
-            else:
-                await fetch.fetch(offset, size)
-        pieces, lost = fetch.pieces, fetch.lost
-        # Marks of the writes that came to the source while we copied: they
-        # may be in what we have, in part, and make us doubt it likewise.
-        final = (await self._ask([source], oid, epoch))[0]
+        pieces, zeroes, lost, is_base = [], [], [], True
+        final = None
+        if await self._is_equal(oid, state):
+            final = (await self._ask([source], oid, epoch))[0]
+        if final is None or final['digest'] != state['digest']:
+            pieces, zeroes, lost, is_base = await self._fetch_differing(
+                oid, epoch, capacity, [m for m, _ in sources], helpers)
+            # Marks of the writes that came to the source while we copied:
+            # they may be in what we have, in part, and make us doubt it
+            # likewise.
+            final = (await self._ask([source], oid, epoch))[0]
         self._check(view)
         if state['clean'] and not final['clean']:
             return False
@@ -350,6 +337,37 @@ class Mover:
         self._note_damage(oid)
         self.replica.marks.replace(oid, final['marks'])
         return True
+
+    async def _is_equal(self, oid, state):
+        """Our copy has the same checksums as one whose STATE is this."""
+        mine = await self.store.describe(oid)
+        return (mine is not None and mine.whole
+                and mine.capacity == state['capacity']
+                and mine.digest.hex() == state['digest'])
+
+    async def _fetch_differing(self, oid, epoch, capacity, sources, helpers):
+        """``(pieces, zeroes, lost, is_base)``: (offset, data), (offset,
+        size), offsets of what nobody can read, and whether all that is to
+        go over the content that we have."""
+        try:
+            _, _, table = await self.links.data(sources[0]).call(
+                wire.TABLE, epoch=epoch, oid=oid, timeout=CALL_SECONDS)
+        except errors.StorageError as exc:
+            raise errors.NotRecovered('object %s: %s' % (
+                ids.hex_oid(oid), exc)) from exc
+        answers_module.check_table(table, capacity)
+        theirs = numpy.frombuffer(table, dtype='<u4')
+        differing, is_base = await self._differing(oid, capacity, theirs)
+        fetch = _Fetch(self, oid, epoch, sources, helpers, theirs)
+        zeroes = []
+        for first, count, is_zero in _runs(differing, theirs):
+            offset = first * limits.BLOCK_BYTES
+            size = min(count * limits.BLOCK_BYTES, capacity - offset)
+            if is_zero:
+                zeroes.append((offset, size))
+            else:
+                await fetch.fetch(offset, size)
+        return fetch.pieces, zeroes, fetch.lost, is_base
 
     def _is_ours_else(self, oid, offsets):
         """What we have there is good, but not what the source has: kept, it

@@ -347,6 +347,7 @@ class Admin:
         recovery = self.sheep.recovery
         return {'is_running': recovery.is_running and recovery.total > 0,
                 'is_postponed': recovery.is_postponed,
+                'is_whole': not recovery.active,
                 'done': recovery.done, 'total': recovery.total,
                 'moved_bytes': recovery.mover.moved_bytes,
                 'seconds_left': recovery.estimate.seconds(

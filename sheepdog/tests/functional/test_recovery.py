@@ -20,12 +20,32 @@ from sheepdog.tests.functional import case
 from sheepdog.tests.functional import harness
 
 MIB = 1 << 20
-OBJECTS = 24
+OBJECTS = 48
+"""Where they lie is by chance: some for each of three sheep."""
+
 SECONDS = 60
 HOUR_MS = 3600000
 
 
-class RecoveryTest(case.ClusterCase):
+class RecoveryCase(case.ClusterCase):
+
+    @staticmethod
+    def progress(sheep):
+        with sheep.client() as client:
+            return client.call('node.progress')
+
+    def wait_recovered(self):
+        """Until every copy that a sheep must hold is whole."""
+        def look():
+            found[:] = map(self.progress, self.cluster.running)
+            return all(one['is_whole'] for one in found)
+
+        found = []
+        self.cluster.wait_whole()
+        harness.wait_until(look, SECONDS, lambda: 'recovery: %r' % found)
+
+
+class RecoveryTest(RecoveryCase):
     """Three sheep, two copies; the first one is killed, and the others make
     its copies anew. An object has 1 MiB."""
 
@@ -54,11 +74,6 @@ class RecoveryTest(case.ClusterCase):
     def throttle(self, at_once, interval_ms):
         self.dog('node', 'recovery', 'set-throttle', '-A', str(at_once),
                  str(interval_ms))
-
-    @staticmethod
-    def progress(sheep):
-        with sheep.client() as client:
-            return client.call('node.progress')
 
     def wait_for_progress(self, sheep, condition):
         """Until the condition is true of it; its last one."""
@@ -116,26 +131,27 @@ class RecoveryTest(case.ClusterCase):
         self.assertEqual('2 %d\n' % HOUR_MS, self.dog(
             'node', 'recovery', 'get-throttle', '-r', sheep=self.helper))
         self.throttle(0, 0)
-        self.cluster.wait_whole()
+        self.wait_recovered()
         self.assert_all_there()
 
     def test_killed_in_the_middle(self):
         before = self.objects(self.helper)
-        self.throttle(1, 100)
+        self.throttle(4, HOUR_MS)
         self.lost.kill()
         self.wait_for_progress(self.helper, lambda found: (
-            found['done'] >= 3 and found['total'] >= 6))
+            found['done'] == 4 and found['total'] > 6))
         self.helper.kill()
         moved = self.objects(self.helper) - before
         self.helper.start()
         self.helper.wait_answering()
-        self.cluster.wait_whole()
+        self.throttle(0, 0)
+        self.wait_recovered()
         left = self.objects(self.helper) - before - moved
         self.assertGreater(len(moved), 2)
         self.assertGreater(len(left), 0)
-        # One was perhaps under way. (An inode's object is mostly zeroes.)
+        # (An inode's object is mostly zeroes.)
         self.assertLess(self.progress(self.helper)['moved_bytes'],
-                        (len(left) + 1.5) * MIB)
+                        (len(left) + 0.5) * MIB)
         self.assert_all_there()
 
     def test_disabled_for_a_maintenance(self):
@@ -160,7 +176,7 @@ class RecoveryTest(case.ClusterCase):
         self.assertEqual('Cluster recovery: enable\n',
                          self.dog('cluster', 'recover', 'enable',
                                   sheep=self.helper))
-        self.cluster.wait_whole()
+        self.wait_recovered()
         self.assert_all_there()
         # Nothing has changed while it was away.
         for sheep in self.cluster.sheep:
@@ -168,7 +184,7 @@ class RecoveryTest(case.ClusterCase):
                             before + MIB)
 
 
-class ReweightTest(case.ClusterCase):
+class ReweightTest(RecoveryCase):
     """Nodes that are weighted by space."""
 
     def test_weights(self):
@@ -177,7 +193,7 @@ class ReweightTest(case.ClusterCase):
         epoch = self.cluster.epoch()
         # The disk is what it was.
         self.assertEqual('', self.cluster.dog('cluster', 'reweight').stdout)
-        self.cluster.wait_whole()
+        self.wait_recovered()
         self.assertEqual(nodes, {node['vnodes'] for node in
                                  self.cluster.dog_json('node', 'list')})
         self.assertEqual(epoch, self.cluster.epoch())
@@ -185,7 +201,7 @@ class ReweightTest(case.ClusterCase):
         self.assertIn('dog cluster reweight', refused.stderr)
 
 
-class FixedVnodesTest(case.ClusterCase):
+class FixedVnodesTest(RecoveryCase):
     """Numbers of vnodes are changed while clients read and write."""
 
     options = ('-V', '64')
@@ -199,7 +215,7 @@ class FixedVnodesTest(case.ClusterCase):
     def wait_for_vnodes(self, expected):
         harness.wait_until(lambda: self.vnodes() == expected, SECONDS,
                            lambda: '%r, not %r' % (expected, self.vnodes()))
-        self.cluster.wait_whole()
+        self.wait_recovered()
 
     def test_numbers_of_vnodes(self):
         cluster = self.cluster

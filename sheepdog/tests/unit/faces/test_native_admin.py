@@ -277,7 +277,7 @@ class AdminTest(AdminCase):
     async def test_node_recovery(self):
         self.assertEqual(await self.ok('node.recovery'), [])
         self.assertEqual(await self.ok('node.progress'), {
-            'is_running': False, 'is_postponed': False,
+            'is_running': False, 'is_postponed': False, 'is_whole': True,
             'done': self.a.recovery.done, 'total': self.a.recovery.total,
             'moved_bytes': self.a.recovery.mover.moved_bytes,
             'seconds_left': None})

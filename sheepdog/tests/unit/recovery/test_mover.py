@@ -105,9 +105,25 @@ class TestMover(jumping.Case):
                          bytes(self.data))
 
     async def test_nothing_differs(self):
-        await self.make_whole()
+        with mock.patch.object(self.b.store, 'table') as table:
+            await self.make_whole()
+        self.assertEqual(table.mock_calls, [])
         self.assertEqual(self.a.store.adopted, [])
         self.assertEqual(self.a.recovery.mover.moved_bytes, 0)
+
+    async def test_the_source_changes_meanwhile(self):
+        mover = self.a.recovery.mover
+        is_equal = mover._is_equal
+
+        async def is_equal_still(oid, state):
+            found = await is_equal(oid, state)
+            for sheep in (self.b, self.c):
+                self.of(sheep).data[2 * BLOCK:3 * BLOCK] = b'?' * BLOCK
+            return found
+
+        self.data[2 * BLOCK:3 * BLOCK] = b'?' * BLOCK
+        mover._is_equal = is_equal_still
+        await self.make_whole()
 
     async def test_what_differs_is_moved_and_zeroes_are_not(self):
         self.of(self.a).data[2 * BLOCK:4 * BLOCK] = b'?' * 2 * BLOCK
@@ -232,6 +248,7 @@ class TestMover(jumping.Case):
             raise errors.StorageError('EIO')
 
         self.b.store.table = broken
+        self.of(self.a).data[:1] = b'?'
         self.a.recovery.standing.doubt(self.oid)
         with self.assertRaises(errors.Transient):
             await self.a.recovery.mover.make_whole(self.oid)
@@ -270,6 +287,7 @@ class TestMover(jumping.Case):
             return await table(oid)
 
         self.b.store.table = doubt_first
+        self.of(self.a).data[:1] = b'?'
         self.a.recovery.standing.doubt(self.oid)
         await self.a.recovery.mover.make_whole(self.oid)
         self.assertFalse(self.a.recovery.standing.is_clean(self.oid))

@@ -655,6 +655,7 @@ class TestHonesty(FlockCase):
             return await table(oid)
 
         b.store.table = remove_first
+        a.store.objects[oid].data[:1] = b'?'
         a.recovery.standing.doubt(oid)
         await asyncio.wait_for(a.recovery.ensure(oid), 5)
         self.assertNotIn(oid, a.store.objects)
