@@ -110,12 +110,15 @@ class Thrash:
             self.troubles.go_on(seconds, lambda: _check_alive(users))
             self.tell('heal')
             self.troubles.make_whole()
+            self.tell('whole again')
             self._wait_progress(users)
+            self.tell('all users are served')
         finally:
             for user in users:
                 user.tell_to_stop()
         for user in users:
             user.join()
+        self.tell('users have ended')
         self.cluster.wait_whole(faults.WHOLE_SECONDS)
         self.judge()
 
