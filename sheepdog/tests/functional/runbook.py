@@ -35,7 +35,7 @@ from sheepdog.tests.functional import harness
 PAGES = pathlib.Path(__file__).parents[3] / 'doc' / 'source' / 'runbook'
 STORE = '/var/lib/sheepdog'
 CONFIGURATION = '/etc/sheepdog/sheepdog.conf'
-SECONDS = 90.0
+SECONDS = 180.0
 
 _COMMAND = re.compile(r'(?:node(?P<node>\d))?\$ (?P<words>.*)')
 _LOOKING = ('sheepdog-manage status', 'sheepdog-manage safe-to-stop',

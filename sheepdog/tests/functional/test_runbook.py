@@ -36,7 +36,8 @@ from sheepdog.tests.functional import mounts
 from sheepdog.tests.functional import runbook
 
 OBJECT = 4 << 20
-LONG_TTL_SECONDS = 30.0
+LONG_TTL_SECONDS = 60.0
+TRIES = 5
 SILENCE_SECONDS = 2.0
 DATA = b'precious' * 512
 
@@ -266,10 +267,26 @@ class TestPatient(RunbookCase):
         self.check()
 
     def test_no_agreement(self):
-        self.nodes[1].suspend()
-        self.nodes[2].kill()
+        self.harm()
         self.run_page('no-agreement', self.nodes)
         self.check()
+
+    def harm(self):
+        """Until the leader waits for one that hangs, and has not given it
+        up before it noticed that the other one is gone."""
+        for _ in range(TRIES):
+            epoch = self.cluster.epoch()
+            self.nodes[1].suspend()
+            self.nodes[2].kill()
+            harness.wait_until(
+                lambda: self.nodes[0].status not in ('', 'ok')
+                or self.cluster.epoch() > epoch, harness.WHOLE_SECONDS,
+                self.cluster.describe)
+            if self.nodes[0].status not in ('', 'ok'):
+                return
+            self.cluster.make_whole()
+            self.wait_for_silence()
+        self.fail('it never waits for long')
 
     def test_slow_requests(self):
         with self.nodes[0].client(120) as client:
