@@ -221,10 +221,18 @@ class Changes:
                 self._later(change)
                 return
         error = failures[0]
+        if isinstance(error, errors.NoRoom):
+            # The rest is our affair.
+            error = errors.NoSpace(str(error))
         if change.route.orderer is not None or (
                 len(failures) == change.route.size
                 and len({type(e) for e in failures}) == 1):
             # Refused by all of them alike: nothing was changed.
+            self._finish(change, error)
+        elif all(isinstance(e, errors.NoRoom) for e in failures):
+            # Who has refused is not whole, and follows the others, who
+            # are equal. (Were they to take it back, they would have nobody
+            # to follow.)
             self._finish(change, error)
         else:
             self.world.spawn(self._take_back(change, error),

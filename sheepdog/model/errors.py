@@ -33,6 +33,7 @@ is simply tried again (``retry``). A broken invariant is not here: it is an
     ├── VdiNotLocked            0x10
     ├── VersionMismatch         0x14   protocol versions differ
     ├── NoSpace                 0x15
+    │   └── NoRoom              0x87   a copy is not whole, nor fits there
     ├── WaitForFormat           0x16
     ├── WaitForJoin             0x17   members missing at a cold start
     ├── JoinFailed              0x18   refused, with a reason
@@ -114,6 +115,13 @@ class VersionMismatch(SheepdogError):
 
 class NoSpace(SheepdogError):
     result = 0x15
+
+
+class NoRoom(NoSpace):
+    """The copy that a change was for is not whole, and there is no room to
+    make it so: unlike with ``NoSpace``, nobody will ever follow it."""
+
+    result = 0x87
 
 
 class WaitForFormat(SheepdogError):

@@ -47,7 +47,7 @@ def unpack_list(payload):
 
 _STATE = {'exists': bool, 'version': int, 'capacity': int, 'digest': str,
           'bad': int, 'uncertain': int, 'power_lost': bool, 'clean': bool,
-          'through': int, 'marks': list, 'serial': int}
+          'through': int, 'behind': int, 'marks': list, 'serial': int}
 
 
 def unpack_state(payload):
@@ -56,7 +56,8 @@ def unpack_state(payload):
     :raises CorruptFrame: it is none
     """
     try:
-        state = wire.unpack_json(payload)
+        # (A sheep of the version before does not tell.)
+        state = dict({'behind': 0}, **wire.unpack_json(payload))
         shapes.check(state, _STATE, 'a STATE answer')
     except errors.InvalidParameters as exc:
         raise errors.CorruptFrame(str(exc)) from None

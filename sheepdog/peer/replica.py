@@ -62,6 +62,9 @@ class Guard(Protocol):
         :raises SheepdogError: NotRecovered: not possible just now
         """
 
+    async def ensure_for(self, oid: int) -> None:
+        """As ``ensure``, when another sheep asks for it."""
+
     async def align(self, oid: int, settler: str) -> None:
         """Make it equal to the copy of the incarnation that settles what
         all copies follow; it is not whole by that.
@@ -103,6 +106,9 @@ class _Noted:
     def __call__(self, error):
         if error is not None:
             self.replica.marks.forget(self.oid, self.token)
+            if isinstance(error, errors.NoSpace):
+                error = errors.NoSpace('%s: %s' % (self.replica.address(),
+                                                   error))
             if (isinstance(error, errors.ChecksumError)
                     and self.replica.guard.is_repairable(self.oid)):
                 error = errors.NotRecovered(str(error))
@@ -228,6 +234,12 @@ class Replica:
 
         self.store.sync(flushed)
 
+    def address(self):
+        """Of this sheep, for whoever is told of it."""
+        view, ours = self.cluster.view, self.cluster.incarnation
+        member = view.member(ours) if view is not None else None
+        return '%s:%s' % member.address if member is not None else ours
+
     def doubt_if_applied(self, oid, token):
         """Other copies refused the write that ``token`` names."""
         if self.marks.has(oid, token):
@@ -255,6 +267,9 @@ class Replica:
     async def _after_recovery(self, oid, done, function, arguments):
         try:
             await self.guard.ensure(oid)
+        except errors.NoSpace as exc:
+            done(type(exc)('%s: %s' % (self.address(), exc)))
+            return
         except errors.SheepdogError as exc:
             done(exc)
             return
@@ -358,7 +373,7 @@ class Replica:
         return await self.store.table(request.oid)
 
     async def _on_recover(self, request):
-        await self.guard.ensure(request.oid)
+        await self.guard.ensure_for(request.oid)
         return b''
 
     async def _on_align(self, request):

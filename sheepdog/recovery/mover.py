@@ -43,8 +43,9 @@ class Mover:
     object → numbers of blocks that are bad in our copy and good in none."""
 
     def __init__(self, cluster, replica, links, order, standing, untold):
-        """``untold(oid, reach)``: who must be waited for (text) although the
-        best copy here has all writes up to the epoch ``reach``, or None."""
+        """``untold(oid, reach, behind)``: who must be waited for (text)
+        although the best copy here has all writes up to the epoch
+        ``reach``, or None; ``behind``: see ``past``."""
         self.cluster = cluster
         self.replica = replica
         self.store = replica.store
@@ -58,6 +59,9 @@ class Mover:
         """Called with an object and its blocks that are bad in all copies.
         """
         self._aligning = {}
+        self.behind = {}
+        """Objects whose copy here is not whole, and cannot be for want of
+        room → since which epoch: the others go on without it."""
 
     async def describe(self, oid):
         """What STATE answers about our copy."""
@@ -74,6 +78,7 @@ class Mover:
             'clean': standing.is_clean(oid),
             'through': standing.through(oid, self.replica.epoch),
             'marks': self.replica.marks.unstable(oid),
+            'behind': self.behind.get(oid, 0),
             'serial': self.order.serial(ids.vdi_of(oid)),
         }
 
@@ -87,17 +92,32 @@ class Mover:
             view = self.cluster.view
             doubt = self.standing.doubt_number(oid)
             self._check(view)
-            if await self._attempt(oid, view):
+            if await self._fitting(oid, view, self._attempt(oid, view)):
                 self._check(view)
                 if oid in self._aligning:
                     # Whatever we have now is about to be replaced.
                     continue
                 self.standing.trust(oid, doubt)
+                self.behind.pop(oid, None)
                 if self.standing.doubt_number(oid) is None:
                     self.replica.taken_back.pop(oid, None)
                 return
         raise errors.NotRecovered('object %s: no whole copy within reach'
                                   % ids.hex_oid(oid))
+
+    async def _fitting(self, oid, view, attempt):
+        """
+        :raises NoRoom: there is no room for the copy that the others have,
+            nor has ours all that was acknowledged: now they know
+        """
+        try:
+            return await attempt
+        except errors.NoSpace as exc:
+            self._check(view)
+            if self.standing.through(oid, view.epoch) == view.epoch:
+                raise
+            self.behind.setdefault(oid, view.epoch)
+            raise errors.NoRoom(str(exc)) from exc
 
     def _check(self, view):
         """Nothing found out in another view may be acted on (a cold start
@@ -129,14 +149,32 @@ class Mover:
             return await self._follow(oid, view, clean, [
                 m for m in others if m not in known])
         states = _checked(answers)
-        if targets and targets[0].incarnation != ours and (
-                others and len(others) < len(targets)):
-            # The first target settles what the others follow, so that all
-            # come to the same.
-            await self.links.data(targets[0]).call(
-                wire.RECOVER, epoch=epoch, oid=oid, timeout=CALL_SECONDS)
+        is_target = len(others) < len(targets)
+        if is_target and await self._is_settled(oid, view, targets):
             return False
         return await self._settle(oid, view, targets, others, states)
+
+    async def _is_settled(self, oid, view, targets):
+        """The first target settles what the others follow, so that all
+        come to the same; or the next one, where it has no room. False: it
+        is for us to do."""
+        ours = self.cluster.incarnation
+        for member in targets:
+            if member.incarnation == ours:
+                if oid not in self.behind:
+                    return False
+                continue
+            try:
+                await self.links.data(member).call(
+                    wire.RECOVER, epoch=view.epoch, oid=oid,
+                    timeout=CALL_SECONDS)
+            except errors.NoRoom:
+                continue
+            return True
+        if targets[0].incarnation != ours:
+            raise errors.NoRoom('object %s: nobody has room for it'
+                                % ids.hex_oid(oid))
+        return False
 
     def _without_refused(self, oid, clean):
         """Those of the sources that do not hold what is being taken back.
@@ -172,7 +210,10 @@ class Mover:
                              s['bad'], s['uncertain'], order.index(i),
                              s['power_lost'])
             for i, s in states.items()])
-        wanting = self.untold(oid, choice.reach_of(best) if best else 0)
+        wanting = self.untold(
+            oid, choice.reach_of(best) if best else 0,
+            {view.member(i).node: s['behind']
+             for i, s in states.items() if s['behind']})
         if wanting:
             raise errors.NotRecovered('object %s: %s'
                                       % (ids.hex_oid(oid), wanting))
@@ -188,7 +229,7 @@ class Mover:
                    for i, s in states.items() if i != ours):
             # (Else another copy may mend ours when it is clean itself.)
             self._note_damage(oid)
-        if targets and targets[0].incarnation == ours:
+        if len(others) < len(targets):
             await self._align_all(oid, view, others)
         return True
 
@@ -197,13 +238,16 @@ class Mover:
         read that shows it binds all copies, so it must be on all of them
         before there is one: who is left alone later decides by its own.
 
+        Who has no room for it knows that it is behind, and does not decide.
+
         :raises SheepdogError: one of them cannot, just now
         """
         answers = await asyncio.gather(
             *(self.links.data(m).call(wire.ALIGN, epoch=view.epoch, oid=oid,
                                       timeout=ALIGN_SECONDS)
               for m in others), return_exceptions=True)
-        _checked(answers)
+        _checked([answer for answer in answers
+                  if not isinstance(answer, errors.NoRoom)])
         self._check(view)
 
     async def align(self, oid, settler):
@@ -224,7 +268,8 @@ class Mover:
         try:
             states = await self._ask([member], oid, view.epoch)
             self._check(view)
-            if not await self._follow(oid, view, [(member, states[0])], []):
+            if not await self._fitting(oid, view, self._follow(
+                    oid, view, [(member, states[0])], [])):
                 raise errors.NotRecovered('object %s changed meanwhile'
                                           % ids.hex_oid(oid))
         finally:
@@ -358,6 +403,9 @@ class Mover:
         answers_module.check_table(table, capacity)
         theirs = numpy.frombuffer(table, dtype='<u4')
         differing, is_base = await self._differing(oid, capacity, theirs)
+        if len(differing) or not is_base:
+            self.store.check_room(
+                oid, capacity, self.cluster.state.settings.avoid_full)
         fetch = _Fetch(self, oid, epoch, sources, helpers, theirs)
         zeroes = []
         for first, count, is_zero in _runs(differing, theirs):

@@ -19,18 +19,29 @@ them is here, nothing may be concluded from those that are: what they say of
 the object may be old, and that they do not have it may mean nothing. Then
 who is missing must be waited for (or be given up by an operator).
 
+A sheep that could not make its copy whole, for want of room, is here but
+does not count: the others may have gone on without it, and though nothing of
+that was acknowledged, it may have been read. ``behind`` has, by node, since
+which epoch that is so.
+
 Pure. ``views`` are the remembered views, oldest first.
 """
 
 
-def untold(views, current, first, holders):
+NOBODY: dict = {}
+
+
+def untold(views, current, first, holders, behind=NOBODY):
     """The newest view from epoch ``first`` on, before the current one, of
     whose holders of an object (``holders(view)``: members) none is here; or
     None."""
     present = {member.node for member in current.members}
     for view in _between(views, current, first):
         members = holders(view)
-        if members and not any(m.node in present for m in members):
+        if members and not any(
+                m.node in present
+                and behind.get(m.node, view.epoch + 1) > view.epoch
+                for m in members):
             return view
     return None
 

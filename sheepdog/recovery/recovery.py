@@ -121,6 +121,16 @@ class Recovery:
             del self._running[oid]
             running.set_result(error)
 
+    async def ensure_for(self, oid):
+        """As ``ensure``, for another sheep that would follow us.
+
+        :raises NoRoom: it had better not wait
+        """
+        if oid in self.mover.behind:
+            raise errors.NoRoom('object %s does not fit here'
+                                % ids.hex_oid(oid))
+        await self.ensure(oid)
+
     async def align(self, oid, settler):
         await self.wiping.wait()
         await self.mover.align(oid, settler)
@@ -184,14 +194,15 @@ class Recovery:
         return [view.members[index] for index
                 in self._ring(view).targets(oid, self.order.copies(oid))]
 
-    def _untold(self, oid, reach):
+    def _untold(self, oid, reach, behind):
         """Who must be waited for (text), when the best copy here has every
-        write up to the epoch ``reach``; None when there is nobody."""
+        write up to the epoch ``reach``; None when there is nobody.
+        ``behind``: see ``past``."""
         cluster = self.cluster
         view = past.untold(
             cluster.views, cluster.view,
             max(cluster.state.settled, reach + 1),
-            lambda view: self._holders(view, oid))
+            lambda view: self._holders(view, oid), behind)
         return None if view is None else self._wanting(view)
 
     def _wanting(self, view):

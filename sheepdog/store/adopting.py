@@ -71,14 +71,18 @@ class Adopter:
         self._take_number = take_number
         self._quarantine = quarantine
 
+    def check_room(self, oid: int, capacity: int,
+                   keeps_all: bool = False) -> None:
+        """See ``Store.check_room``."""
+        self._reserve.check_room(
+            store_objects.file_bytes(capacity),
+            self._objects.version(oid) is None, keeps_all)
+
     async def adopt(self, oid: int, version: int, capacity: int,
                     pieces: list, keep: bool, zeros: list) -> None:
         """See ``Store.adopt``."""
         _check(capacity, pieces, zeros)
-        if not self._reserve.has_room_to_adopt(
-                store_objects.file_bytes(capacity)):
-            raise errors.NoSpace('%s: only the reserve is left'
-                                 % self._objects.directory)
+        self.check_room(oid, capacity)
         obj = self._opener.get_or_new(oid)
         await self._turns.take(obj)
         try:

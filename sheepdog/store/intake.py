@@ -135,8 +135,7 @@ class Intake:
                 % (op.size, op.offset, op.version, obj.oid, capacity))
         if self._reserve.is_low and op.kind == records.WRITE \
                 and _takes_room(obj, op) and self._reserve.refuses():
-            return errors.NoSpace('%s: only the reserve is left'
-                                  % self._objects.directory)
+            return self._reserve.refusal()
         return None
 
     def _begin_ragged(self, obj, op: operations.Operation) -> None:

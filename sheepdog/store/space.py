@@ -14,9 +14,18 @@
 
 Below the reserve what would take more space is refused before it is
 journalled. Overwriting, discarding, removing, adopting (recovery) and the
-store's own work go on (adopting down to half of the reserve); so a full
-disk can be emptied, and a journal can always be replayed.
+store's own work go on: new copies are adopted down to half of the reserve,
+those that replace one that is here (they take room only until its file is
+gone) down to a quarter. So a full disk can be emptied, copies can be made
+equal on it, and a journal can always be replayed.
 """
+
+import logging
+
+from sheepdog.model import errors
+from sheepdog.model import sizes
+
+LOG = logging.getLogger(__name__)
 
 CHECKS_PER_RESERVE = 4
 """The file system is asked each time a part of the reserve this small may
@@ -39,15 +48,41 @@ class Reserve:
         """Ask the file system."""
         self._left = self._step
         if self._reserve:
-            self.is_low = \
-                self._disk.space(self._directory).free < self._reserve
+            was_low = self.is_low
+            self.is_low = self.room() < 0
+            if self.is_low and not was_low:
+                LOG.warning('writes that need room are refused: %s',
+                            self.refusal())
+            elif was_low and not self.is_low:
+                LOG.info('%s has room again', self._directory)
 
-    def has_room_to_adopt(self, size: int) -> bool:
-        """Recovery may use half of the reserve; the rest is for what the
-        store itself cannot do without."""
-        return not self._reserve or \
-            self._disk.space(self._directory).free - size \
-            >= self._reserve // 2
+    def room(self) -> int:
+        """Bytes that writes may take; below 0: what lacks in the reserve.
+        """
+        return self._disk.space(self._directory).free - self._reserve
+
+    def check_room(self, size: int, is_new: bool, keeps_all: bool) -> None:
+        """For a copy of so many bytes that recovery brings here.
+
+        :param keeps_all: a new one may take nothing of the reserve
+        :raises NoSpace: there is none
+        """
+        if not self._reserve:
+            return
+        if not is_new:
+            kept = self._reserve // 4
+        else:
+            kept = self._reserve if keeps_all else self._reserve // 2
+        if self.room() + self._reserve - size < kept:
+            raise self.refusal()
+
+    def refusal(self) -> errors.NoSpace:
+        """What an operator should know."""
+        return errors.NoSpace(
+            '%s is full: %s are left, and %s are kept for deleting and '
+            'recovery' % (self._directory,
+                          sizes.show_size(self.room() + self._reserve),
+                          sizes.show_size(self._reserve)))
 
     def used(self, size: int) -> None:
         """So many bytes were written, perhaps to new places."""

@@ -276,6 +276,24 @@ class Store:
         await self._adopter.adopt(oid, version, capacity, pieces, keep,
                                   list(zeros))
 
+    def check_room(self, oid: int, capacity: int,
+                   keeps_all: bool = False) -> None:
+        """Before a copy is fetched that is to be adopted.
+
+        :param keeps_all: a new copy may take nothing of the reserve
+        :raises NoSpace: there is no room for it
+        """
+        self._adopter.check_room(oid, capacity, keeps_all)
+
+    def room(self) -> int:
+        """Bytes that writes may take; 0 or less: none."""
+        return self._reserve.room()
+
+    @property
+    def reserve_bytes(self) -> int:
+        """What is kept from writes."""
+        return self._settings.reserve_bytes
+
     async def set_aside(self, oid: int, why: str, remove: bool = False,
                         digest: Optional[bytes] = None) -> bool:
         """Keep what the object holds in quarantine; ``remove``: it is not
@@ -298,7 +316,8 @@ class Store:
     @property
     def is_full(self) -> bool:
         """Only the reserve is left: what takes more space is refused."""
-        return self._reserve.refuses()
+        self._reserve.look()
+        return self._reserve.is_low
 
     def bad_blocks(self) -> dict:
         """Object id → sorted numbers of blocks found to be wrong."""

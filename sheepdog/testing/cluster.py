@@ -137,10 +137,13 @@ class Node:
 
     def renew(self) -> None:
         """An operator gives it an empty disk, and starts it."""
+        self.replace_disk()
+        self.start()
+
+    def replace_disk(self) -> None:
         self.host.kill()
         self.host.new_disk()
         self.host.make_durable_directory(META)
-        self.start()
 
     def start(self) -> None:
         """A process, and a sheep in it."""

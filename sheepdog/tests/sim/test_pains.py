@@ -23,6 +23,7 @@ import asyncio
 import logging
 import random
 import unittest
+from unittest import mock
 
 from sheepdog.cluster import api
 from sheepdog.cmd import wiring
@@ -212,6 +213,153 @@ class FailingDisksTest(PainCase):
         self.sick.sheep.store._device_failed(errors.StorageError('EIO'))
         self.simulation.run_for(30)
         self.assertTrue(self.sick.is_running)
+
+
+class FullDisksTest(PainCase):
+    """A full disk is a trap: nothing can be written, deleted, started."""
+
+    OBJECT = 1 << 20
+    PIECE = 128 << 10
+    VOLUME_OBJECTS = 80
+    DISK_BYTES = 100 << 20
+
+    def setUp(self):
+        disk_bytes = mock.patch.object(cluster_module, 'HOST_DISK_BYTES',
+                                       self.DISK_BYTES)
+        disk_bytes.start()
+        self.addCleanup(disk_bytes.stop)
+        super().setUp()
+        for name in ('big', 'other'):
+            self.nodes[0].run(self.nodes[0].sheep.catalogue.create(
+                name, self.VOLUME_OBJECTS * self.OBJECT))
+
+    async def fill(self, sheep, name):
+        """Write until it is refused; the places that were written."""
+        volume = await sheep.volumes.open(name)
+        try:
+            for number in range(self.VOLUME_OBJECTS * self.OBJECT
+                                // self.PIECE):
+                try:
+                    await self.put(volume, number * self.PIECE)
+                except errors.NoSpace:
+                    return number
+        finally:
+            await volume.close()
+        self.fail('there is more room than there can be')
+
+    async def put(self, volume, offset):
+        first = offset // workload.UNIT_BYTES
+        value = self.history.new_value()
+        begun = self.history.begin_write(
+            'writer', [(volume.vdi_id, first)], value)
+        await volume.write(offset, workload.fill(
+            value, first, self.PIECE // workload.UNIT_BYTES), fua=True)
+        self.history.end_write(begun, volume, True)
+
+    async def look(self, node, name, count):
+        volume = await node.sheep.volumes.open(name, read_only=True)
+        for number in range(count):
+            first = number * self.PIECE // workload.UNIT_BYTES
+            begun = self.history.begin_read(
+                node.name, [(volume.vdi_id, first)])
+            data = await volume.read(number * self.PIECE,
+                                     workload.UNIT_BYTES)
+            self.history.end_read(begun, [workload.value_of(data, first)])
+        await volume.close()
+
+    def assert_readable(self, name, count):
+        for node in self.nodes:
+            node.run(self.look(node, name, count))
+        self.assert_in_order()
+
+    def test_full_deleted_and_written_again(self):
+        gateway, other, _ = self.nodes
+        half = gateway.run(self.fill_half(gateway.sheep))
+        count = other.run(self.fill(other.sheep, 'big'))
+        self.assertGreater(count, 20)
+        self.wait_for(self.cluster.is_well, 60, 'not well when full')
+        self.assert_readable('big', count)
+        # Once more, and with others: nothing changes by being refused.
+        for node in self.nodes:
+            with self.assertRaises(errors.NoSpace):
+                node.run(self.write_behind(node.sheep, count + 16))
+        self.wait_for(self.cluster.is_well, 60, 'not well when refused')
+        self.assert_readable('big', count)
+        # However full: it can be started anew.
+        self.history.power_cut()
+        for node in self.nodes:
+            node.host.power_cut()
+        for node in self.nodes:
+            node.host.power_on()
+            node.start()
+        self.wait_for(self.cluster.is_well, 60, 'not well after a power cut')
+        self.assert_readable('big', count)
+        self.assert_readable('other', half)
+        # Somebody takes the last byte, too; deleting works.
+        for node in self.nodes:
+            node.host.image.fill(0)
+        free = [node.sheep.store.space().free for node in self.nodes]
+        other.run(other.sheep.catalogue.delete('other'))
+        self.wait_for(lambda: all(
+            node.sheep.store.space().free - before >= half * self.PIECE
+            for node, before in zip(self.nodes, free)), 30,
+            'no room is given back')
+        for node in self.nodes:
+            node.host.image.unfill()
+        gateway.run(self.write_behind(gateway.sheep, count))
+        self.assert_readable('big', count + 1)
+
+    async def fill_half(self, sheep):
+        volume = await sheep.volumes.open('other')
+        count = 5 * self.OBJECT // self.PIECE
+        for number in range(count):
+            await self.put(volume, number * self.PIECE)
+        await volume.close()
+        return count
+
+    async def write_behind(self, sheep, number):
+        volume = await sheep.volumes.open('big')
+        try:
+            await self.put(volume, number * self.PIECE)
+        finally:
+            await volume.close()
+
+    def test_a_node_is_lost_while_the_disks_are_full(self):
+        """What does not fit waits, all is read, and it comes in the end.
+        """
+        gateway, lost, empty = self.nodes
+        count = gateway.run(self.fill(gateway.sheep, 'big'))
+        empty.replace_disk()
+        self.wait_for(lambda: len(gateway.sheep.cluster.view.members) == 2,
+                      30, 'it is not missed')
+        empty.host.image.fill((20 << 20) // 4096)
+        empty.start()
+        self.wait_for(lambda: empty.is_serving and bool(
+            empty.sheep.recovery.waiting), 60, 'recovery does not fail')
+        for node in self.nodes:
+            node.run(self.look(node, 'big', count))
+        # A gateway dies in the middle of writes: they are settled, though
+        # one copy has no room.
+        lost.host.world.spawn(self.overwrite(lost.sheep, count), 'writer')
+        self.simulation.run_for(0.05)
+        lost.host.kill()
+        lost.start()
+        self.wait_for(lambda: lost.is_serving and len(
+            gateway.sheep.cluster.view.members) == 3, 30, 'not back')
+        for node in self.nodes:
+            node.run(self.look(node, 'big', count))
+        empty.host.image.unfill()
+        self.wait_for(self.cluster.is_well, 120, 'not well')
+        self.assert_readable('big', count)
+
+    async def overwrite(self, sheep, count):
+        volume = await sheep.volumes.open('big')
+        while True:
+            try:
+                await self.put(volume, self.random.randrange(count)
+                               * self.PIECE)
+            except errors.NoSpace:
+                await asyncio.sleep(0.001)
 
 
 class QueuesTest(PainCase):

@@ -80,6 +80,7 @@ class MemoryStore:
         self.cluster = 0
         self.power_lost = False
         self._on_damage = None
+        self.left = 1 << 40
 
     def power_cut(self):
         self.power_lost = True
@@ -218,6 +219,18 @@ class MemoryStore:
                 else:
                     found.append((index * BLOCK, BLOCK))
         return found
+
+    def check_room(self, oid, capacity, keeps_all=False):
+        error = self.refuse('adopt', oid)
+        if error is not None:
+            raise error
+        if keeps_all and oid not in self.objects and self.left < capacity:
+            raise errors.NoSpace('full')
+
+    def room(self):
+        return self.left
+
+    reserve_bytes = 10
 
     async def adopt(self, oid, version, capacity, pieces, keep, zeros=()):
         error = self.refuse('adopt', oid)

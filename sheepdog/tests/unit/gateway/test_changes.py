@@ -189,6 +189,29 @@ class TestTrouble(case.FlockCase):
         self.assertIsInstance(await self.done(failed), errors.NoSpace)
         self.assertEqual(await self.done(*reads), [(None, b'old')] * 3)
 
+    async def test_refused_by_a_copy_that_is_not_whole(self):
+        """…and has no room to be: the others have it, are equal, and are
+        read. Were they to take it back, they would have to agree with it.
+        """
+        await self.must_write(self.a, b'old')
+        lost = self.flock.kill(3)
+        self.flock.change_view()
+        await self.must_write(self.a, b'mid', 2 * BLOCK)
+        c = self.flock.restart(lost)
+        c.store.refuse = lambda verb, oid: (
+            errors.NoSpace('full') if verb == 'adopt' else None)
+        self.flock.change_view()
+        for sheep in (self.a, self.b, c):
+            error = await self.done(self.write(sheep, b'new'))
+            self.assertIs(errors.NoSpace, type(error))
+            self.assertIn('10.0.0.3:7000: full', str(error))
+            self.assertEqual(await self.must_read(sheep, 3), b'new')
+        self.assertEqual(self.content(self.b, 3), b'new')
+        c.store.refuse = lambda verb, oid: None
+        await self.assert_at_rest(b'new')
+        await self.must_write(c, b'end')
+        await self.assert_at_rest(b'end')
+
     async def test_a_refusal_and_a_change_of_view(self):
         await self.must_write(self.a, b'old')
         self.c.store.refuse = lambda verb, oid: (

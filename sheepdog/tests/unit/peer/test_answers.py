@@ -48,8 +48,9 @@ class AnswersTest(unittest.TestCase):
         wrong = [b'', b'[]', b'{}', b'\xff']
         for name in STATE:
             wrong.append(wire.pack_json(dict(STATE, **{name: None})))
-            wrong.append(wire.pack_json(
-                {one: STATE[one] for one in STATE if one != name}))
+            if name != 'behind':
+                wrong.append(wire.pack_json(
+                    {one: STATE[one] for one in STATE if one != name}))
         for more in ({'capacity': -1}, {'capacity': 1 << 60},
                      {'marks': ['5']}, {'marks': [True]}):
             wrong.append(wire.pack_json(dict(STATE, **more)))

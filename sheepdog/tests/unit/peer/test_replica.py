@@ -45,6 +45,8 @@ class Guard:
             raise self.error
         self.needed.discard(oid)
 
+    ensure_for = ensure
+
     def hasten(self, oid):
         self.hastened.append(oid)
 

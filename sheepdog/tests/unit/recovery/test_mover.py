@@ -331,6 +331,31 @@ class TestMover(jumping.Case):
         self.a.store.refuse = lambda verb, oid: None
         await self.make_whole()
 
+    async def test_who_has_no_room_does_not_hold_the_others_up(self):
+        """Whoever it is: the first target, or one that is to align."""
+        for number, empty in enumerate((self.a, self.c)):
+            with self.subTest(empty.name):
+                for sheep in (self.a, self.b, self.c):
+                    sheep.recovery.standing.lapse()
+                    sheep.recovery.standing.begin(sheep.cluster.view)
+                empty.store.objects.clear()
+                empty.store.refuse = lambda verb, oid: (
+                    errors.NoSpace('full') if verb == 'adopt' else None)
+                await asyncio.wait_for(
+                    self.b.recovery.mover.make_whole(self.oid), 5)
+                self.assertEqual(
+                    {self.oid: 1}, empty.recovery.mover.behind)
+                self.assertEqual(1, (await empty.recovery.describe(
+                    self.oid))['behind'])
+                with self.assertRaises(errors.NoRoom):
+                    await empty.recovery.ensure(self.oid)
+                self.assertFalse(
+                    empty.recovery.standing.is_clean(self.oid))
+                empty.store.refuse = lambda verb, oid: None
+                await empty.recovery.ensure(self.oid)
+                self.assertEqual({}, empty.recovery.mover.behind)
+                self.assertEqual(1, len(self.flock.copies_of(self.oid)))
+
     async def test_what_a_copy_tells_of_itself(self):
         state = await self.a.recovery.describe(self.oid)
         self.assertEqual(

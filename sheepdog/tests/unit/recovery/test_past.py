@@ -51,6 +51,16 @@ class TestUntold(unittest.TestCase):
         self.assertEqual(self.untold(views, view(4, 'c')), 2)
         self.assertEqual(self.untold(views, view(4, 'a')), 3)
 
+    def test_who_is_behind_does_not_count(self):
+        views = [view(1, 'abc'), view(2, 'abd')]
+        for behind, epoch in (({}, None), ({'d': 2}, 2), ({'d': 1}, 2),
+                              ({'d': 3}, None), ({'c': 2}, None)):
+            found = past.untold(views, view(3, 'cd'), 1, lambda v: v.members,
+                                behind)
+            self.assertEqual(epoch, found and found.epoch, behind)
+        self.assertIsNone(past.untold(views, view(3, 'bd'), 1,
+                                      lambda v: v.members, {'d': 2}))
+
     def test_what_is_settled_is_not_asked_for(self):
         views = [view(1, 'abc'), view(2, 'ab'), view(3, 'bc')]
         self.assertIsNone(self.untold(views, view(4, 'c'), 3))
