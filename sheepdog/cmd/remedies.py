@@ -128,6 +128,13 @@ REMEDIES = {
         'their last writes, and nobody guesses.',
         'Start the missing sheep. Only if they never come back: stop all, '
         'start those that are left, and dog cluster recover force.'),
+    'recovery-no-room': Remedy(
+        DEGRADED, 'recovery-no-room',
+        'The objects that should come there have fewer copies than wanted. '
+        'All are served; the option -F of format keeps recovery from '
+        'filling that disk.',
+        'Delete VDIs or discard space in them, bring back who is missing, '
+        'or add nodes. It starts by itself when there is room.'),
     'disk-full': Remedy(
         DEGRADED, 'disk-full',
         'Writes that need new space are refused; reads, overwriting and '
@@ -137,6 +144,11 @@ REMEDIES = {
         DEGRADED, 'disk-full',
         'Everything is served, but the loss of a node may fill the disks '
         'of the others.',
+        'Delete VDIs or discard space in them, or add nodes.'),
+    'zone-room': Remedy(
+        DEGRADED, 'disk-full',
+        'Everything is served. If that zone is lost now, its copies cannot '
+        'all be made anew, and a disk becomes full.',
         'Delete VDIs or discard space in them, or add nodes.'),
     'disk-failed': Remedy(
         DEGRADED, 'disk-failing',

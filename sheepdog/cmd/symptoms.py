@@ -20,6 +20,8 @@ import typing
 
 from sheepdog.cmd import remedies
 from sheepdog.cmd import words
+from sheepdog.model import sizes
+from sheepdog.placement import headroom
 
 FULL_PERCENT = 85
 """From here on the loss of a node may fill the others."""
@@ -279,6 +281,16 @@ def _waiting_objects(facts):
                 (one['address'],))
 
 
+def _no_room(facts):
+    for one in facts.serving:
+        short = one['recovery'].get('no_room')
+        if short:
+            yield Finding(
+                'recovery-no-room', 'recovery is not started on %s: %s' % (
+                    one['address'], short['reason']), short['since'],
+                (one['address'],))
+
+
 def _waiting_code(reason):
     return 'objects-missing' if reason['is_untold'] else 'recovery-waits'
 
@@ -292,8 +304,12 @@ def _disks(facts):
             yield Finding('disk-failed', 'the disk of %s fails: %s' % (
                 address, store['failure']), None, (address,))
         if store['is_full']:
-            yield Finding('disk-full', 'the disk of %s is full' % address,
-                          None, (address,))
+            yield Finding(
+                'disk-full', 'the disk of %s is full: %s are left, and %s '
+                'are kept for deleting and recovery' % (
+                    address, sizes.show_size(store['free']),
+                    sizes.show_size(store.get('kept', 0))),
+                None, (address,))
         elif store['total'] and (store['used'] * 100 // store['total']
                                  >= FULL_PERCENT):
             yield Finding('disk-filling', 'the disk of %s is %d %% full' % (
@@ -317,6 +333,29 @@ def _disks(facts):
             yield Finding('damaged-blocks', '%s with damaged blocks on %s' % (
                 words.count(store['bad_objects'], 'object'), address), None,
                 (address,))
+
+
+def _zone_room(facts):
+    members = (facts.newest['view'] or {'members': ()})['members']
+    if not facts.serving or not facts.newest['copies']:
+        return
+    stores = {one['address']: one['store'] for one in facts.answers}
+    nodes = []
+    for member in members:
+        store = stores.get(words.address(member))
+        if store is None:
+            # Who is silent is told of; the rest would be a guess.
+            return
+        nodes.append(headroom.Node(
+            words.address(member), member['zone'], member['vnodes'],
+            store['used'], store['free'] - store.get('kept', 0)))
+    lack = headroom.worst_lack(nodes, facts.newest['copies'])
+    if lack is not None:
+        yield Finding(
+            'zone-room', 'there is no room for the loss of a zone: without '
+            'zone %d, %s would be given about %s and has room for %s' % (
+                lack.zone, lack.node, sizes.show_size(lack.needed),
+                sizes.show_size(lack.room)), None, (lack.node,))
 
 
 # -- clients ---------------------------------------------------------------
@@ -391,5 +430,5 @@ def _exposed(facts):
 
 RULES = (_shutting_down, _formatted, _cold_start, _coordination, _leader,
          _prepared, _joining, _lapsed, _refused, _unreachable, _zones,
-         _recovering, _postponed, _waiting_objects, _disks, _slow,
-         _contended, _locks, _exposed)
+         _recovering, _postponed, _waiting_objects, _no_room, _disks,
+         _zone_room, _slow, _contended, _locks, _exposed)

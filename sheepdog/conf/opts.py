@@ -25,9 +25,10 @@ from sheepdog.conf import recovery
 from sheepdog.conf import scrub
 from sheepdog.conf import security
 from sheepdog.conf import sheep
+from sheepdog.conf import space
 
-GROUPS = (sheep, cluster, security, io, journal, recovery, scrub, log, nbd,
-          metrics, notifications)
+GROUPS = (sheep, cluster, security, io, journal, space, recovery, scrub, log,
+          nbd, metrics, notifications)
 
 
 def list_opts():

@@ -188,6 +188,7 @@ def _store(conf, meta):
         if conf.journal.dir else '',
         journal_bytes=conf.journal.size,
         journal_skip=conf.journal.skip,
+        reserve_bytes=conf.space.reserve,
         nosync=conf.nosync)
     try:
         built.check()

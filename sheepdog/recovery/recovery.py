@@ -30,6 +30,7 @@ from sheepdog.recovery import mover
 from sheepdog.recovery import past
 from sheepdog.recovery import plan
 from sheepdog.recovery import proof
+from sheepdog.recovery import room
 from sheepdog.recovery import space
 from sheepdog.recovery import standing
 from sheepdog.recovery import throttle as throttle_module
@@ -73,6 +74,8 @@ class Recovery:
                                  self.mover.is_deleted, self._is_target,
                                  proof.Proof(cluster, order, links,
                                              replica.store))
+        self.room = room.Room(world, cluster, replica.store, links,
+                              self._holders)
         self.done = 0
         self.total = 0
         self.waiting = {}
@@ -324,6 +327,7 @@ class Recovery:
             self.is_running = False
             self.waiting = {}
             self.obstacle = None
+            self.room.short = None
 
     def _note_obstacle(self, reason):
         since = (self.obstacle[0] if self.obstacle
@@ -352,6 +356,7 @@ class Recovery:
                     await asyncio.sleep(0)
                     if self._is_over(view):
                         return True
+        held_back = await self.room.hold_back(view, wanted, doubtful)
         self.total = len(wanted)
         self.done = 0
         self.obstacle = None
@@ -374,6 +379,9 @@ class Recovery:
             LOG.info('recovery at epoch %d: %d objects are left, of them '
                      '%s', view.epoch, len(failed), example)
             account.stuck(len(failed), example)
+            return False
+        if held_back:
+            account.stuck(held_back, self.room.short[1])
             return False
         if queue or is_postponed:
             # Recovery was disabled, or enabled, meanwhile; or it is still.

@@ -192,6 +192,16 @@ class _Player:
         self._names('%s %s' % (source, target))
         return lambda: self._stage.slow(source, target, float(seconds))
 
+    def _fill(self, name, mebibytes):
+        return lambda: self._stage.fill(self._names(name)[0],
+                                        float(mebibytes or 0))
+
+    def _empty(self, name):
+        return lambda: self._stage.nodes[name].host.image.unfill()
+
+    def _replace(self, name):
+        return self._stage.nodes[name].replace_disk
+
     def _cut_coordination(self, verb, names):
         names = self._names(names)
         return lambda: self._stage.cut_coordination(names, verb == 'cut')
@@ -301,20 +311,21 @@ def _alternatives(expected: str) -> tuple:
 def _settings(text: str, seed: int) -> play_stage.StageSettings:
     match = re.fullmatch(
         r'(\w+) sheep((?: \w+)+)(?:, (\d) cop(?:y|ies))?(, strict)?'
+        r'(, avoiding full disks)?'
         r'(, noticed at once)?(?:, a checkpoint each ([0-9.]+) s)?'
         r'(?:, recovery rests (\d+) s)?', text)
     if match is None:
         raise WrongPlay('a play begins with "three sheep a b c, 3 copies", '
                         'not with %r' % text)
-    (number, names, copies, is_strict, is_embedded, checkpoint,
-     rest) = match.groups()
+    (number, names, copies, is_strict, avoids_full, is_embedded,
+     checkpoint, rest) = match.groups()
     names = tuple(names.split())
     if number not in NUMBERS or NUMBERS.index(number) != len(names):
         raise WrongPlay('these are not %s: %s' % (number, ' '.join(names)))
     return play_stage.StageSettings(
         names, int(copies or min(3, len(names))), bool(is_embedded), seed,
         float(checkpoint or play_stage.CHECKPOINT_SECONDS), bool(is_strict),
-        int(rest or 0))
+        int(rest or 0), bool(avoids_full))
 
 
 _NAMES = r'(\w+(?: \w+)*)'
@@ -328,6 +339,9 @@ _COMMANDS = _table(
     ('format(?: %s)?' % _NAMES, _Player._format),
     ('start %s one by one' % _NAMES, _Player._many('start_one_by_one')),
     ('wait ([0-9.]+) s', _Player._wait),
+    (r'fill the disk of (\w+)(?: but ([0-9.]+) MiB)?', _Player._fill),
+    (r'empty the disk of (\w+)', _Player._empty),
+    (r'replace the disk of (\w+)', _Player._replace),
     ('mend everything', _Player._mend_all),
     ('coordination forgets everything', _Player._forget_all),
     ('coordination forgets ' + _NAMES, _Player._many('forget')),
@@ -355,6 +369,8 @@ _OBSERVERS = _table(
     (r'well: .+', lambda self, stage: lambda: 'well: ' + stage.well()),
     (r'volumes: .+', lambda self, stage: stage.volumes),
     (r'copies are equal', lambda self, stage: stage.copies),
+    (r'recovery on (\w+): .+',
+     lambda self, stage, name: lambda: stage.recovery_on(name)),
     (r'lock of (\w+): .+',
      lambda self, stage, volume: lambda: stage.lock_of(volume)),
     (r'(\w+) waits for .+',

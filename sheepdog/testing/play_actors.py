@@ -102,7 +102,8 @@ class Actors:
     async def _format(self, sheep, request):
         await sheep.cluster.execute('format', {
             'copies': self._stage.settings.copies, 'block_size_shift': 20,
-            'strict': self._stage.settings.is_strict},
+            'strict': self._stage.settings.is_strict,
+            'avoid_full': self._stage.settings.avoids_full},
             request.operation)
 
     async def _force(self, sheep, request):

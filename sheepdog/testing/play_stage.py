@@ -27,6 +27,7 @@ from sheepdog.model import errors
 from sheepdog.testing import checkers
 from sheepdog.testing import cluster as cluster_module
 from sheepdog.testing import history as history_module
+from sheepdog.testing import image
 from sheepdog.testing import membership
 from sheepdog.testing import play_actors
 from sheepdog.testing import play_cues
@@ -53,6 +54,7 @@ class StageSettings:
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     is_strict: bool = False
     rest_seconds: int = 0
+    avoids_full: bool = False
 
 
 class _Cluster(cluster_module.SimCluster):
@@ -256,6 +258,11 @@ class Stage:
         self.simulation.fabric.slow(self.nodes[source].address,
                                     self.nodes[target].address, seconds)
 
+    def fill(self, name: str, mebibytes: float) -> None:
+        """…with files of somebody else, but so much of it."""
+        self.nodes[name].host.image.fill(
+            int(mebibytes * (1 << 20)) // image.PAGE)
+
     def cut_coordination(self, names: Iterable[str], is_cut: bool) -> None:
         coordination = self.simulation.coordination
         for name in names:
@@ -353,6 +360,13 @@ class Stage:
                     not sheep.cluster.state.has_recovered()):
                 return 'nobody'
         return ' '.join(serving)
+
+    def recovery_on(self, name: str) -> str:
+        recovery = self.nodes[name].sheep.recovery
+        if recovery.room.short:
+            return 'recovery on %s: held back' % name
+        return 'recovery on %s: %s' % (
+            name, 'under way' if recovery.active else 'done')
 
     def copies(self) -> str:
         """At rest only."""

@@ -82,6 +82,9 @@ class Format(command.Command):
             '--strict', action='store_true',
             help='no writes with fewer zones than copies')
         parser.add_argument(
+            '--avoid-full', action='store_true',
+            help='start no recovery that would fill a disk')
+        parser.add_argument(
             '--fixed-vnodes', action='store_true',
             help='numbers of virtual nodes are fixed')
         parser.add_argument(
@@ -97,6 +100,7 @@ class Format(command.Command):
                 'and all its VDIs are gone', exits.EXISTS)
         cluster.format(
             copies=parsed_args.copies, strict=parsed_args.strict,
+            avoid_full=parsed_args.avoid_full,
             block_size_shift=parsed_args.block_size_shift,
             fixed_vnodes=parsed_args.fixed_vnodes, force=parsed_args.force)
 

@@ -198,9 +198,9 @@ class Admin:
             raise errors.InvalidParameters(
                 'erasure coding is not built yet in this version: give a '
                 'number of copies')
-        if settings.get('avoid_full') or settings.get('recycle_ids'):
+        if settings.get('recycle_ids'):
             raise errors.InvalidParameters(
-                'the options -F and -R are not built yet in this version')
+                'the option -R is not built yet in this version')
         await self.sheep.cluster.execute(
             'format', dict({name: value for name, value in settings.items()
                             if value}, force=force), operation_id)

@@ -91,7 +91,9 @@ class Facts:
             found['since'] = min(found['since'], since)
         waiting = sorted(reasons.values(), key=lambda one: -one['count'])
         obstacle = recovery.obstacle
+        short = recovery.room.short
         return {
+            'no_room': short and {'since': short[0], 'reason': short[1]},
             'is_running': recovery.is_running and recovery.total > 0,
             'is_postponed': recovery.is_postponed,
             'done': recovery.done, 'total': recovery.total,
@@ -104,7 +106,7 @@ class Facts:
         store = self.sheep.store
         failure = store.failure or facts['log_failure']
         found = {'failure': failure, 'is_full': False, 'total': 0,
-                 'used': 0, 'free': 0,
+                 'used': 0, 'free': 0, 'kept': 0,
                  'bad_objects': len(store.bad_blocks()),
                  'irreparable': [ids.hex_oid(oid) for oid in list(
                      self.sheep.recovery.mover.irreparable)[:REASONS_MAX]],
@@ -114,7 +116,8 @@ class Facts:
         try:
             used, free = await store.used_bytes(), store.space().free
             found.update(used=used, free=free, total=used + free,
-                         is_full=store.is_full)
+                         is_full=store.is_full,
+                         kept=store.reserve_bytes)
         except OSError as exc:
             found['failure'] = failure or str(exc)
         return found

@@ -39,6 +39,24 @@ def mount(test, directory, kind, options=''):
     return directory
 
 
+def mount_image(test, directory, kind, size):
+    """Mount a new file system of so many bytes, in a file beside the
+    directory; skips where there are no loop devices."""
+    directory = pathlib.Path(directory)
+    directory.mkdir(exist_ok=True)
+    image = directory.with_suffix('.img')
+    with open(image, 'wb') as file:
+        file.truncate(size)
+    harness.run('mkfs.%s' % kind, '-q', image)
+    done = subprocess.run(['mount', '-o', 'loop', str(image),
+                           str(directory)], capture_output=True, text=True)
+    if done.returncode:
+        raise unittest.SkipTest('no file system on a loop device: %s'
+                                % done.stderr.strip())
+    test.addCleanup(harness.run, 'umount', '--lazy', directory)
+    return directory
+
+
 def remount(directory, options):
     harness.run('mount', '-o', 'remount,' + options, directory)
 

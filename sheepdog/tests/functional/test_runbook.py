@@ -51,7 +51,7 @@ class Pages(unittest.TestCase):
         tried = {name[len('test_'):].replace('_', '-')
                  for kind in (TestShared, TestDamaged, TestPatient, TestNew,
                               TestCoordination, TestFull, TestFailing,
-                              TestExposed, TestStrict)
+                              TestExposed, TestStrict, TestNoRoom)
                  for name in vars(kind) if name.startswith('test_')}
         self.assertEqual(written - {'index'}, tried)
 
@@ -367,6 +367,28 @@ class TestFull(RunbookCase):
     def fill(self, volume):
         for index in range(64):
             volume.write(index * OBJECT, b'x' * OBJECT, fua=True)
+
+
+class TestNoRoom(RunbookCase):
+    options = {'avoid_full': True}
+
+    def test_recovery_no_room(self):
+        self.write()
+        self.cluster.create('old', 16 * OBJECT)
+        with self.cluster.client() as client, client.open('old') as volume:
+            for index in range(16):
+                volume.write(index * OBJECT, b'x' * OBJECT, fua=True)
+        third = self.cluster.sheep[2]
+        third.kill()
+        self.cluster.wait_whole()
+        # A new disk, and a smaller one: less than the journal, the reserve
+        # and all that should be there.
+        shutil.rmtree(third.meta)
+        mounts.mount(self, third.meta, 'tmpfs', 'size=128m')
+        third.start()
+        third.wait_answering()
+        self.run_page('recovery-no-room')
+        self.check()
 
 
 class TestFailing(RunbookCase):

@@ -76,6 +76,17 @@ CASES = {
                    [series('sheepdog_store_errors_total', '2x600')]),
     'DamagedObjects': (20, [series('sheepdog_store_bad_objects', '1x600')],
                        [series('sheepdog_store_bad_objects', '1x9 0x600')]),
+    'ZoneRoomGone': (
+        20, [series('sheepdog_space_used_bytes', '60x600'),
+             series('sheepdog_space_free_bytes', '20x600'),
+             series('sheepdog_space_free_bytes', '30x600', OTHER),
+             series('sheepdog_cluster_zones', '4x600'),
+             series('sheepdog_cluster_copies', '3x600')],
+        [series('sheepdog_space_used_bytes', '60x600'),
+         series('sheepdog_space_free_bytes', '20x600'),
+         series('sheepdog_space_free_bytes', '30x600', OTHER),
+         series('sheepdog_cluster_zones', '3x600'),
+         series('sheepdog_cluster_copies', '3x600')]),
     'SpaceLow': (20, [series('sheepdog_space_used_bytes', '90x600'),
                       series('sheepdog_space_total_bytes', '100x600')],
                  [series('sheepdog_space_used_bytes', '80x600'),
@@ -115,7 +126,8 @@ CASES = {
                 LABELS + ',outcome="sent"')]),
 }
 
-OF_THE_JOB = ('NoLeader', 'EpochsDiffer', 'RedundancyReduced', 'TooFewZones')
+OF_THE_JOB = ('NoLeader', 'EpochsDiffer', 'RedundancyReduced', 'TooFewZones',
+              'ZoneRoomGone')
 
 
 def sample(name):

@@ -150,7 +150,8 @@ class Flock:
         self.fabric = Fabric()
         self.vnodes = vnodes or {}
         self.copies = copies
-        self.is_strict = False
+        self.options = {}
+        """More settings of a cluster that is formatted."""
         self.records = []
         self.sheep = {}
         self.retired = []
@@ -176,7 +177,7 @@ class Flock:
         """The first view, of a new cluster."""
         settings = view_model.ClusterSettings(
             created=1, copies=self.copies, block_size_shift=SHIFT,
-            strict=self.is_strict)
+            **self.options)
         view = view_model.View(1, 1, 0.0, tuple(
             s.member for s in self.alive()))
         record = state_module.State().next_record(

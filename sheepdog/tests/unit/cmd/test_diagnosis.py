@@ -180,6 +180,20 @@ CASES = (
         'obstacle': UNTOLD}}), 1,
      {'objects-missing': ('recovery on %s waits: what epoch 1 wrote' % A,
                           NOW - 30)}),
+    ('recovery would not fit', found({'recovery': {'no_room': {
+        'since': NOW - 30, 'reason': '9 objects (about 36 MB) are to come '
+        'here, and there is room for 4.0 MB'}}}), 1,
+     {'recovery-no-room': ('not started on %s: 9 objects (about 36 MB)' % A,
+                           NOW - 30)}),
+    ('no room for the loss of a zone', found(
+        *[{'copies': 2}] * 2, {'copies': 2, 'store': {
+            'total': 100 << 20, 'used': 80 << 20, 'free': 20 << 20,
+            'kept': 8 << 20}}), 1,
+     {'zone-room': ('without zone 3, %s would be given about 40 MB and has '
+                    'room for 0.0 MB' % A, None)}),
+    ('somebody is silent: nobody guesses whether there is room', found(
+        {'copies': 2}, {'copies': 2, 'store': {'used': 99, 'total': 999}},
+        'gone')[:2], 0, {}),
     ('a full disk', found({'store': {'is_full': True, 'used': 99}}), 1,
      {'disk-full': (A, None)}),
     ('a disk that fills', found({'store': {'used': 85}}), 1,

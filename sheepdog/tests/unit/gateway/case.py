@@ -37,7 +37,7 @@ class FlockCase(jumping.Case):
         self.addCleanup(patch.stop)
         self.flock = flock.Flock(3, self.copies)
         self.fabric = self.flock.fabric
-        self.flock.is_strict = self.is_strict
+        self.flock.options['strict'] = self.is_strict
         self.flock.form()
         self.flock.make_vdi(VDI)
         await self.flock.settled()

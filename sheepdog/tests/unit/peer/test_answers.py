@@ -20,7 +20,7 @@ from sheepdog.wire import peer as wire
 STATE = {'exists': True, 'version': 1, 'capacity': 1 << 20, 'digest': '00',
          'bad': 0,
          'uncertain': 0, 'power_lost': False, 'clean': True, 'through': 1,
-         'marks': [5], 'serial': 0}
+         'behind': 0, 'marks': [5], 'serial': 0}
 
 
 class AnswersTest(unittest.TestCase):
@@ -41,6 +41,9 @@ class AnswersTest(unittest.TestCase):
 
     def test_state(self):
         self.assertEqual(STATE, answers.unpack_state(wire.pack_json(STATE)))
+        elder = {name: value for name, value in STATE.items()
+                 if name != 'behind'}
+        self.assertEqual(STATE, answers.unpack_state(wire.pack_json(elder)))
         self.assertTrue(answers.unpack_state(wire.pack_json(
             dict(STATE, of_a_later_version=1))))
 

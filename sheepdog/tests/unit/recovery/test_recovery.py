@@ -28,12 +28,14 @@ class FlockCase(jumping.Case):
 
     count = 3
     copies = 3
+    options = {}
 
     async def asyncSetUp(self):
         patch = mock.patch.object(recovery_module, 'PAUSE_SECONDS', 0.005)
         patch.start()
         self.addCleanup(patch.stop)
         self.flock = flock.Flock(self.count, self.copies)
+        self.flock.options = self.options
         self.flock.form()
         self.flock.make_vdi(VDI)
         await self.flock.settled()

@@ -1,0 +1,60 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Is there room for the loss of one zone?
+
+When all nodes of a zone go, what they hold is made anew on the others, by
+their weights; provided that there are zones enough for it: where each of
+those that are left has a copy already, nothing is made. Pure.
+"""
+
+from typing import Iterable, NamedTuple, Optional
+
+
+class Node(NamedTuple):
+    """``weight`` on the ring; ``used`` bytes of objects; ``room``: bytes
+    that recovery may take without touching the reserve."""
+
+    name: str
+    zone: int
+    weight: int
+    used: int
+    room: int
+
+
+class Lack(NamedTuple):
+    """Were ``zone`` lost, ``node`` would be given ``needed`` bytes, and has
+    room for ``room``."""
+
+    zone: int
+    node: str
+    needed: int
+    room: int
+
+
+def worst_lack(nodes: Iterable[Node], copies: int) -> Optional[Lack]:
+    """The largest one, whichever zone is lost; None: all would fit."""
+    nodes = [node for node in nodes if node.weight]
+    lacks = []
+    for zone in sorted({node.zone for node in nodes}):
+        left = [node for node in nodes if node.zone != zone]
+        if len({node.zone for node in left}) < copies:
+            continue
+        moved = sum(node.used for node in nodes if node.zone == zone)
+        total = sum(node.weight for node in left)
+        for node in left:
+            needed = moved * node.weight // total
+            if needed > max(node.room, 0):
+                lacks.append(Lack(zone, node.name, needed,
+                                  max(node.room, 0)))
+    return max(lacks, key=lambda lack: lack.needed - lack.room,
+               default=None)

@@ -1,0 +1,125 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Is there room here for what recovery would bring?
+
+In a cluster that avoids full disks (format's option -F) copies that a sheep
+has not, and that would not all fit, are not fetched: half of them would help
+nobody, and leave no room for writes. What is here already is made whole
+nevertheless, and so is what clients ask for, as long as the reserve lasts.
+"""
+
+from typing import Optional
+
+import numpy
+
+from sheepdog.model import errors
+from sheepdog.model import ids
+from sheepdog.model import limits
+from sheepdog.model import sizes
+from sheepdog.wire import peer as wire
+
+PROBES = 16
+"""Objects whose size is asked for; the others are taken for as large."""
+
+CALL_SECONDS = 10.0
+FILE_BYTES = 2 * limits.BLOCK_BYTES
+"""What an object's file takes beside its blocks."""
+
+
+class Room:
+    """``short``: (since when, in seconds since 1970, and text) new copies
+    are held back for want of room; or None."""
+
+    def __init__(self, world, cluster, store, links, holders):
+        """:param holders: called with (view, object's id): the members that
+            are its targets then
+        """
+        self.short: Optional[tuple] = None
+        self._world = world
+        self._cluster = cluster
+        self._store = store
+        self._links = links
+        self._holders = holders
+        self._looked_at = None
+        self._mean = 0.0
+
+    async def hold_back(self, view, wanted: dict, doubtful: list) -> int:
+        """Take what would not fit out of the objects (keys) that are
+        wanted here; how many these are. What is doubtful was whole here, and
+        stays."""
+        new = []
+        if self._cluster.state.settings.avoid_full:
+            known = set(doubtful)
+            new = [oid for oid in wanted if oid not in known
+                   and self._store.version(oid) is None]
+        if not new or sum(map(self._capacity, new)) <= self._store.room():
+            self.short = None
+            return 0
+        needed = int(await self._mean_bytes(view, new) * len(new))
+        room = max(self._store.room(), 0)
+        if needed <= room:
+            self.short = None
+            return 0
+        since = self.short[0] if self.short else self._world.clock.time()
+        self.short = since, (
+            '%d objects (about %s) are to come here, and there is room for '
+            '%s' % (len(new), sizes.show_size(needed),
+                    sizes.show_size(room)))
+        for oid in new:
+            del wanted[oid]
+        return len(new)
+
+    def _capacity(self, oid: int) -> int:
+        """The most that its file can take."""
+        entry = self._cluster.state.vdis.get(ids.vdi_of(oid))
+        shift = entry.block_size_shift if entry is not None \
+            else self._cluster.state.settings.block_size_shift
+        return ids.capacity_of(oid, shift) + FILE_BYTES
+
+    async def _mean_bytes(self, view, oids: list) -> float:
+        """Of some of them, once per view: as the first of those that may
+        have it says who has."""
+        if self._looked_at is not view:
+            probes = oids[::-(-len(oids) // PROBES)]
+            found = [size for oid in probes
+                     for size in [await self._bytes(view, oid)] if size]
+            if not found:
+                return 0.0
+            self._mean = sum(found) / len(found)
+            self._looked_at = view
+        return self._mean
+
+    async def _bytes(self, view, oid: int) -> int:
+        """What it takes elsewhere; 0: nobody says."""
+        for member in self._sources(view, oid):
+            try:
+                _, _, table = await self._links.data(member).call(
+                    wire.TABLE, epoch=view.epoch, oid=oid,
+                    timeout=CALL_SECONDS)
+            except errors.SheepdogError:
+                continue
+            blocks = numpy.count_nonzero(
+                numpy.frombuffer(table, '<u4', len(table) // 4))
+            return int(blocks) * limits.BLOCK_BYTES + FILE_BYTES
+        return 0
+
+    def _sources(self, view, oid: int) -> list:
+        """Members that hold it, or did in the view before."""
+        found = {}
+        for then in [view] + [one for one in self._cluster.views[-2:-1]]:
+            for member in self._holders(then, oid):
+                here = view.node(member.node)
+                if here is not None and (here.incarnation
+                                         != self._cluster.incarnation):
+                    found[here.node] = here
+        return list(found.values())
