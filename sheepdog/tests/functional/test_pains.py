@@ -13,6 +13,7 @@
 """Pains of servers in Python that only a real one shows."""
 
 import random
+import resource
 import socket
 import time
 
@@ -43,6 +44,13 @@ class ShutdownTest(case.ClusterCase):
         sock.sendall(b''.join(native_client.pack_get_cluster_default(1)))
         self.assertEqual(native.HEADER_BYTES,
                          len(sock.recv(native.HEADER_BYTES)))
+
+    def setUp(self):
+        super().setUp()
+        # All these connections are ours.
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, before)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before[1], before[1]))
 
     def test_a_thousand_idle_clients(self):
         self.sheep = self.cluster.sheep[0]
