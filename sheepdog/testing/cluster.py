@@ -83,6 +83,7 @@ class ClusterSettings:
     recovery_interval_ms: int = 0
     serves_nbd: bool = False
     is_strict: bool = False
+    avoids_full: bool = False
     make_membership: Optional[Callable] = None
     prepare: Optional[Callable] = None
 
@@ -370,6 +371,7 @@ class SimCluster:
         node = next(iter(self.nodes.values()))
         node.run(node.sheep.cluster.execute('format', {
             'copies': self.copies, 'strict': self.settings.is_strict,
+            'avoid_full': self.settings.avoids_full,
             'block_size_shift': self.settings.block_size_shift}))
         if not self.wait_well(30):
             raise NotWell('not well after format:\n' + self.explain())

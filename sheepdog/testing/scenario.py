@@ -136,6 +136,8 @@ class Scenario:
 
         self.cluster.is_strict = random.Random(
             '%s/strict' % seed).random() < 0.15
+        self.cluster.avoids_full = random.Random(
+            '%s/full' % seed).random() < 0.3
 
     def send_clients_away(self) -> None:
         """Some of them, by lot, to hosts of their own; see ``remote``. A
