@@ -26,6 +26,7 @@ from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.model import limits
 from sheepdog.model import sizes
+from sheepdog.peer import answers
 from sheepdog.wire import peer as wire
 
 PROBES = 16
@@ -106,10 +107,10 @@ class Room:
                 _, _, table = await self._links.data(member).call(
                     wire.TABLE, epoch=view.epoch, oid=oid,
                     timeout=CALL_SECONDS)
+                answers.check_table(table, self._capacity(oid) - FILE_BYTES)
             except errors.SheepdogError:
                 continue
-            blocks = numpy.count_nonzero(
-                numpy.frombuffer(table, '<u4', len(table) // 4))
+            blocks = numpy.count_nonzero(numpy.frombuffer(table, '<u4'))
             return int(blocks) * limits.BLOCK_BYTES + FILE_BYTES
         return 0
 

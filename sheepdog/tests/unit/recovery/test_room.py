@@ -70,6 +70,20 @@ class TestRoom(RoomCase):
             self.assertEqual(b'x' * BLOCK,
                              await self.read(VDI << 32 | index, self.c))
 
+    async def test_who_talks_nonsense_is_not_believed(self):
+        await self.lose_a_disk(0)
+        said = [b'', b'xyz']
+
+        async def table(oid):
+            return said.pop()
+
+        for sheep in self.flock.alive()[:2]:
+            sheep.store.table = table
+        view = self.c.cluster.view
+        self.assertEqual(0, await self.c.recovery.room._bytes(
+            view, VDI << 32))
+        self.assertEqual([], said)
+
     async def test_it_starts_by_itself_when_there_is_room(self):
         await self.lose_a_disk(self.needed - 1)
         self.c.store.left = self.needed
