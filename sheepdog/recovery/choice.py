@@ -18,6 +18,11 @@ epoch v, has every acknowledged write up to max(t, v); and no write later
 than the greatest such number of all copies was ever acknowledged, because it
 would have needed a copy that has it.
 
+What a read has shown binds, too, and nothing on a copy tells of it when all
+sheep have been down. It was read of those who stayed: so among equals those
+are preferred who were targets for longer since the last write. (Who became
+one later has followed those of that time.)
+
 One exception: a power cut takes from a copy what was acknowledged as
 write-back and not flushed. So copies that had none are preferred; flushed
 writes are on all.
@@ -31,7 +36,8 @@ class Candidate(typing.NamedTuple):
     of its last write, ``bad`` the number of its blocks that do not match
     their checksums, ``uncertain`` those that a power cut left unproved;
     ``place`` is the order among equals (targets first); ``power_lost``: a
-    power cut may have taken writes that were not flushed."""
+    power cut may have taken writes that were not flushed; ``until`` as
+    ``past.stayed`` has it."""
 
     incarnation: str
     exists: bool
@@ -41,6 +47,7 @@ class Candidate(typing.NamedTuple):
     uncertain: int
     place: int
     power_lost: bool = False
+    until: int = 0
 
 
 def choose(candidates):
@@ -82,4 +89,4 @@ def _rank(candidate):
     return (reach, candidate.through >= reach, not candidate.power_lost,
             -candidate.bad,
             -candidate.uncertain, candidate.exists, candidate.version,
-            -candidate.place)
+            candidate.until, -candidate.place)

@@ -42,10 +42,12 @@ class Mover:
     """``moved_bytes`` counts what came over the wire. ``irreparable``:
     object → numbers of blocks that are bad in our copy and good in none."""
 
-    def __init__(self, cluster, replica, links, order, standing, untold):
+    def __init__(self, cluster, replica, links, order, standing, untold,
+                 stayed):
         """``untold(oid, reach, behind)``: who must be waited for (text)
         although the best copy here has all writes up to the epoch
-        ``reach``, or None; ``behind``: see ``past``."""
+        ``reach``, or None; ``behind``: see ``past``. ``stayed(oid,
+        first)``: see ``past.stayed``."""
         self.cluster = cluster
         self.replica = replica
         self.store = replica.store
@@ -53,6 +55,7 @@ class Mover:
         self.order = order
         self.standing = standing
         self.untold = untold
+        self.stayed = stayed
         self.moved_bytes = 0
         self.irreparable = {}
         self.on_irreparable = None
@@ -205,10 +208,12 @@ class Mover:
         states[ours] = await self.describe(oid)
         order = ([m.incarnation for m in targets]
                  + [m.incarnation for m in rest] + [ours])
+        until = self.stayed(oid, max(s['version'] for s in states.values()))
         best = choice.choose([
             choice.Candidate(i, s['exists'], s['through'], s['version'],
                              s['bad'], s['uncertain'], order.index(i),
-                             s['power_lost'])
+                             s['power_lost'],
+                             until.get(view.member(i).node, 0))
             for i, s in states.items()])
         wanting = self.untold(
             oid, choice.reach_of(best) if best else 0,

@@ -64,6 +64,26 @@ def hidden(views, current, first, copies):
     return None
 
 
+def stayed(views, current, first, holders):
+    """Node → the epoch up to which it was a holder of an object in all views
+    from its first one on, of those from epoch ``first`` on, before the
+    current one. Who was started anew had left."""
+    until = {}
+    incarnations = {}
+    gone = set()
+    for view in reversed(_between(views, current, first)):
+        present = {member.node: member.incarnation
+                   for member in holders(view)}
+        for node, incarnation in incarnations.items():
+            if present.get(node) != incarnation:
+                gone.add(node)
+        for node, incarnation in present.items():
+            if node not in gone:
+                incarnations[node] = incarnation
+                until[node] = view.epoch
+    return until
+
+
 def missing(view, current):
     """``host:port`` of the members of a view that are not here now."""
     present = {member.node for member in current.members}

@@ -68,7 +68,7 @@ class Recovery:
         self.order = order
         self.standing = standing.Standing(self._is_target)
         self.mover = mover.Mover(cluster, replica, links, order,
-                                 self.standing, self._untold)
+                                 self.standing, self._untold, self._stayed)
         self.wiping = wiping.Wiping(world, cluster, replica.store)
         self.space = space.Space(cluster, replica, self.standing,
                                  self.mover.is_deleted, self._is_target,
@@ -207,6 +207,11 @@ class Recovery:
             max(cluster.state.settled, reach + 1),
             lambda view: self._holders(view, oid), behind)
         return None if view is None else self._wanting(view)
+
+    def _stayed(self, oid, first):
+        """See ``past.stayed``."""
+        return past.stayed(self.cluster.views, self.cluster.view, first,
+                           lambda view: self._holders(view, oid))
 
     def _wanting(self, view):
         return 'what epoch %d wrote %s %s' % (

@@ -19,9 +19,9 @@ from sheepdog.recovery import choice
 
 
 def candidate(name='a', exists=True, through=0, version=0, bad=0,
-              uncertain=0, place=0):
+              uncertain=0, place=0, until=0):
     return choice.Candidate(name, exists, through, version, bad, uncertain,
-                            place)
+                            place, until=until)
 
 
 class TestChoice(unittest.TestCase):
@@ -64,6 +64,15 @@ class TestChoice(unittest.TestCase):
         self.assertEqual(choice.best(
             [candidate('never had it', exists=False)] + good[:1]), good[:1])
         self.assertEqual(choice.best([]), [])
+
+    def test_among_equals_who_stayed_longer(self):
+        """It may have been read of them that a write is not there."""
+        self.assertEqual(self.chosen(
+            candidate('left', version=1, place=0, until=1),
+            candidate('stayed', version=1, place=1, until=2)), 'stayed')
+        self.assertEqual(self.chosen(
+            candidate('written', version=2, until=2),
+            candidate('stayed', version=1, until=5)), 'written')
 
     def test_among_equals_the_soundest_then_the_first(self):
         self.assertEqual(self.chosen(

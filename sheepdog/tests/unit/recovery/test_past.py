@@ -10,6 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import dataclasses
 import itertools
 import unittest
 
@@ -72,6 +73,32 @@ class TestUntold(unittest.TestCase):
     def test_a_view_without_storage_tells_nothing(self):
         self.assertIsNone(past.untold([view(1, 'ab')], view(2, 'c'), 1,
                                       lambda v: []))
+
+
+class TestStayed(unittest.TestCase):
+
+    def stayed(self, views, current, first=1):
+        return past.stayed(views, current, first, lambda v: v.members)
+
+    def test_who_stayed_and_who_left(self):
+        views = [view(1, 'abd'), view(2, 'abc'), view(3, 'ace')]
+        self.assertEqual({'a': 3, 'b': 2, 'c': 3, 'd': 1, 'e': 3},
+                         self.stayed(views, view(4, 'abcde')))
+
+    def test_who_came_back_had_left(self):
+        views = [view(1, 'ab'), view(2, 'b'), view(3, 'ab')]
+        self.assertEqual({'a': 1, 'b': 3}, self.stayed(views, view(4, 'a')))
+
+    def test_who_was_started_anew_had_left(self):
+        again = dataclasses.replace(member('a'), incarnation='a.2')
+        views = [view(1, 'ab'), view(2, [again, 'b'])]
+        self.assertEqual({'a': 1, 'b': 2}, self.stayed(views, view(3, 'a')))
+
+    def test_not_from_before_the_last_write(self):
+        views = [view(1, 'ab'), view(2, 'bc')]
+        self.assertEqual({'b': 2, 'c': 2},
+                         self.stayed(views, view(3, 'ab'), 2))
+        self.assertEqual({}, self.stayed(views, view(3, 'ab'), 3))
 
 
 class TestHidden(unittest.TestCase):
