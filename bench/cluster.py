@@ -148,6 +148,14 @@ class Sheep:
             return 0
         return len(info['epochs'][0]['members'])
 
+    def has_recovered(self) -> bool:
+        """Nothing is left to be made whole here."""
+        try:
+            with self.admin(5.0) as admin:
+                return admin.call('node.progress')['is_whole']
+        except errors.SheepdogError:
+            return False
+
 
 class Cluster:
     """All of them; a context manager that leaves no process behind."""
@@ -213,6 +221,5 @@ class Cluster:
         if sum(sheep.process.poll() is None and sheep.members() == count
                for sheep in self.sheep) < count:
             return False
-        with self.sheep[0].admin() as admin:
-            return all(node['done'] >= node['total']
-                       for node in admin.nodes.recovery())
+        return all(sheep.has_recovered() for sheep in self.sheep
+                   if sheep.process.poll() is None)

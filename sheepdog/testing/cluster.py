@@ -308,8 +308,11 @@ class SimCluster:
     def say_epoch(self, who: str, view: Any) -> None:
         self.simulation.trace.note(who, 'epoch', view.epoch,
                                    *(m.incarnation for m in view.members))
-        # Incarnations change at a cold start, which keeps the epoch.
-        self.epochs.say(who, view.epoch, tuple(
+        # Incarnations change at a cold start, which keeps the epoch. Epochs
+        # of a cluster that was formatted anew, by who knew of no other, are
+        # others.
+        created = self.nodes[who].sheep.cluster.state.created
+        self.epochs.say(who, (created, view.epoch), tuple(
             (m.node, m.host, m.port, m.zone, m.vnodes)
             for m in view.members))
 

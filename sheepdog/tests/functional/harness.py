@@ -328,8 +328,9 @@ class Cluster:
                     alive[sheep.port] = client.connection().incarnation
                     lists.append({node['port']: node['incarnation']
                                   for node in client.nodes.list()})
-                    if any(node['done'] < node['total']
-                           for node in client.nodes.recovery()):
+                    # (Who recovers is listed only once it knows what.)
+                    progress = client.call('node.progress')
+                    if not (progress['is_whole'] or progress['is_postponed']):
                         return False
             except errors.SheepdogError:
                 return False
@@ -366,7 +367,7 @@ class Cluster:
                         info['epochs'] = info['epochs'][:2]
                         parts.append('%r: %s %s' % (
                             sheep, json.dumps(info),
-                            client.nodes.recovery()
+                            client.call('node.progress')
                             if info['status'] == 'ok' else ''))
                 except errors.SheepdogError as exc:
                     parts.append('%r: %s' % (sheep, exc))
