@@ -105,7 +105,8 @@ class Chores(steps.Steps):
         self.is_over = True
         for node in self.cluster.nodes.values():
             node.is_leaving = False
-            if node.is_serving:
+            # (Also of those that are just between two epochs.)
+            if node.is_running and node.sheep and node.sheep.cluster:
                 node.sheep.recovery.throttle.set(0, 0.0)
         self.cluster.simulation.loop.create_task(self._enable_at_last())
 
