@@ -241,8 +241,10 @@ class Replica:
         return '%s:%s' % member.address if member is not None else ours
 
     def doubt_if_applied(self, oid, token):
-        """Other copies refused the write that ``token`` names."""
-        if self.marks.has(oid, token):
+        """Other copies refused the write that ``token`` names. (A copy that
+        is being made whole may have it from its source in a moment.)"""
+        if self.marks.has(oid, token) or (self.guard.active
+                                          and self.guard.needs(oid)):
             self.taken_back.setdefault(oid, set()).add(token)
             self.guard.doubt(oid)
 

@@ -203,6 +203,30 @@ class TestMover(jumping.Case):
         self.b.store.refuse = lambda verb, oid: None
         await self.make_whole()
 
+    async def test_what_is_taken_back_while_it_is_taken_over(self):
+        """A hears that a write was refused before it has it from B, who
+        hears of it later."""
+        for sheep in (self.b, self.c):
+            sheep.replica.marks.note(self.oid, 77)
+        self.a.recovery.standing.doubt(self.oid)
+        adopt = self.a.store.adopt
+
+        async def hear_and_adopt(*arguments, **keywords):
+            self.a.store.adopt = adopt
+            self.a.replica.doubt_if_applied(self.oid, 77)
+            await adopt(*arguments, **keywords)
+
+        self.a.store.adopt = hear_and_adopt
+        self.of(self.a).data[BLOCK:2 * BLOCK] = b'?' * BLOCK
+        await self.a.recovery.mover.make_whole(self.oid)
+        self.assertTrue(self.a.recovery.needs(self.oid))
+        with self.assertRaises(errors.Transient):
+            await self.a.recovery.mover.make_whole(self.oid)
+        for sheep in (self.b, self.c):
+            sheep.replica.marks.forget(self.oid, 77)
+        await self.make_whole()
+        self.assertEqual({}, self.a.replica.taken_back)
+
     async def align(self):
         """A's copy is being replaced by what B has: an earlier content."""
         self.a.recovery.standing.doubt(self.oid)
