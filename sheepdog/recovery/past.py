@@ -67,20 +67,27 @@ def hidden(views, current, first, copies):
 def stayed(views, current, first, holders):
     """Node → the epoch up to which it was a holder of an object in all views
     from its first one on, of those from epoch ``first`` on, before the
-    current one. Who was started anew had left."""
+    current one. Who was started anew had left, unless all were: that was a
+    full stop, and the epoch is that of before.
+    """
     until = {}
-    incarnations = {}
+    holding = {}
     gone = set()
+    before = set()
     for view in reversed(_between(views, current, first)):
+        living = {member.incarnation for member in view.members}
+        is_cold = living.isdisjoint(before)
         present = {member.node: member.incarnation
                    for member in holders(view)}
-        for node, incarnation in incarnations.items():
-            if present.get(node) != incarnation:
+        for node, incarnation in holding.items():
+            if node not in present or (
+                    present[node] != incarnation and not is_cold):
                 gone.add(node)
         for node, incarnation in present.items():
             if node not in gone:
-                incarnations[node] = incarnation
+                holding[node] = incarnation
                 until[node] = view.epoch
+        before = living
     return until
 
 

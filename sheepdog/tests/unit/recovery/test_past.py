@@ -94,6 +94,16 @@ class TestStayed(unittest.TestCase):
         views = [view(1, 'ab'), view(2, [again, 'b'])]
         self.assertEqual({'a': 1, 'b': 2}, self.stayed(views, view(3, 'a')))
 
+    def test_a_full_stop_is_no_leaving(self):
+        """The last view is that of a cold start: all have new incarnations,
+        and were there until the stop. (A write of epoch 1 that c does not
+        have may have been acknowledged in epoch 2.)"""
+        again = [dataclasses.replace(member(name), incarnation=name + '.2')
+                 for name in 'ab']
+        views = [view(1, 'abc'), view(2, again)]
+        self.assertEqual({'a': 2, 'b': 2, 'c': 1},
+                         self.stayed(views, view(3, 'abc')))
+
     def test_not_from_before_the_last_write(self):
         views = [view(1, 'ab'), view(2, 'bc')]
         self.assertEqual({'b': 2, 'c': 2},
