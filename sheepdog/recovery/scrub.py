@@ -122,6 +122,9 @@ class Scrub:
         self._checks = {}
         self._told = {}
         """Object → its bad blocks that the watcher was told of."""
+        self._reading = {}
+        """For each copy that is being read: (object, its bad blocks so
+        far). They may have been mended before its end is read."""
         recovery.mover.on_irreparable = self._irreparable
         self.store.quarantine.on_kept = self._kept
         self._pace = pace_module.Pace(
@@ -144,6 +147,9 @@ class Scrub:
     def damaged(self, oid):
         """The store has found wrong bytes in our copy."""
         bad = self.store.bad_blocks()
+        for reading, found in self._reading.values():
+            if reading == oid:
+                found.update(bad.get(oid, ()))
         for known in [one for one in self._told if one not in bad]:
             del self._told[known]
         blocks = bad.get(oid, ())
@@ -342,23 +348,28 @@ class Scrub:
             await self._compare(oid, tally)
 
     async def _verify(self, oid, tally, pace):
-        """Read our copy; the numbers of its bad blocks."""
+        """Read our copy; the numbers of its blocks that were bad."""
         state = await self.store.describe(oid)
         if state is None:
             return ()
-        for offset in range(0, state.capacity, CHUNK_BYTES):
-            size = min(CHUNK_BYTES, state.capacity - offset)
-            await pace.take(size)
-            error = await self._read(oid, offset, size)
-            tally.bytes += size
-            self.read_bytes += size
-            if isinstance(error, errors.ChecksumError):
-                continue
-            if error is not None:
-                # It is gone, or of another size; or the device fails, of
-                # which the store tells itself.
-                break
-        return self.store.bad_blocks().get(oid, ())
+        found = set(self.store.bad_blocks().get(oid, ()))
+        self._reading[id(found)] = oid, found
+        try:
+            for offset in range(0, state.capacity, CHUNK_BYTES):
+                size = min(CHUNK_BYTES, state.capacity - offset)
+                await pace.take(size)
+                error = await self._read(oid, offset, size)
+                tally.bytes += size
+                self.read_bytes += size
+                if isinstance(error, errors.ChecksumError):
+                    continue
+                if error is not None:
+                    # It is gone, or of another size; or the device fails, of
+                    # which the store tells itself.
+                    break
+        finally:
+            del self._reading[id(found)]
+        return found
 
     async def _read(self, oid, offset, size):
         """The error, or None."""

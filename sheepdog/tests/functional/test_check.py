@@ -78,10 +78,16 @@ class TestCheck(case.ClusterCase):
         oid = self.make()
         sheep = damage.holders(self.cluster, oid)[1]
         damage.flip(sheep, oid, 3)
-        damage.flip(sheep, oid, 500)
+        damage.flip(sheep, oid, 12)
         found = self.check('vdi', 'check', 'v', expect=exits.MENDED)
         self.assertEqual((2, 1), (found['bad_blocks'], found['mended']))
         self.assertEqual(bytes([4]) * BLOCK, damage.block(sheep, oid, 3))
+        self.assertEqual(bytes([13]) * BLOCK, damage.block(sheep, oid, 12))
+        # Where nothing was ever written. (Not together with the others: the
+        # copy made anew for them leaves this out.)
+        damage.flip(sheep, oid, 500)
+        found = self.check('vdi', 'check', 'v', expect=exits.MENDED)
+        self.assertEqual((1, 1), (found['bad_blocks'], found['mended']))
         self.assertEqual(bytes(BLOCK), damage.block(sheep, oid, 500))
         self.check('vdi', 'check', 'v')
 

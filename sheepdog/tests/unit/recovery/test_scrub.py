@@ -128,6 +128,23 @@ class TestVerify(ScrubCase):
         self.assertEqual(self.of(self.a).rotten, set())
         self.assertEqual(self.of(self.c).rotten, set())
 
+    async def test_what_is_mended_before_all_is_read(self):
+        """A read has found it, and recovery is fast."""
+        self.of(self.a).rotten = {1}
+        verify = self.a.scrub._read
+
+        async def read(oid, offset, size):
+            error = await verify(oid, offset, size)
+            while self.of(self.a).rotten:
+                await asyncio.sleep(0.01)
+            return error
+
+        with mock.patch.object(scrub_module, 'CHUNK_BYTES', 4 * BLOCK):
+            with mock.patch.object(self.a.scrub, '_read', read):
+                found = await self.check(self.a)
+        self.assertEqual((found.bad_blocks, found.mended), (1, 1))
+        self.assertEqual({}, self.a.scrub._reading)
+
     async def test_what_nobody_has_good(self):
         for sheep in self.flock.alive():
             self.of(sheep).rotten = {3}
