@@ -80,6 +80,10 @@ class Sheep:
     def pid(self) -> int:
         return self.process.pid
 
+    @property
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
     def start(self):
         with open(self._output, 'ab') as output:
             self.process = subprocess.Popen(
@@ -100,7 +104,7 @@ class Sheep:
 
     def send_signal(self, number, seconds: float = STOP_SECONDS):
         """Signal it, and wait until it is gone."""
-        if self.process is None or self.process.poll() is not None:
+        if not self.is_running:
             return
         self.process.send_signal(number)
         self.wait_gone(seconds)
@@ -180,7 +184,7 @@ class Cluster:
 
     def __exit__(self, *_exc):
         for sheep in self.sheep:
-            if sheep.process is not None and sheep.process.poll() is None:
+            if sheep.is_running:
                 sheep.process.terminate()
         for sheep in self.sheep:
             # A second signal would cut the stop short.
@@ -188,8 +192,12 @@ class Cluster:
                 sheep.wait_gone()
 
     @property
+    def running(self) -> list:
+        return [sheep for sheep in self.sheep if sheep.is_running]
+
+    @property
     def pids(self) -> list:
-        return [sheep.pid for sheep in self.sheep]
+        return [sheep.pid for sheep in self.running]
 
     def start(self) -> list:
         """Start one after the other, on empty stores; for each the seconds
@@ -218,8 +226,6 @@ class Cluster:
                           120.0, 'the cluster to be whole')
 
     def _is_whole(self, count):
-        if sum(sheep.process.poll() is None and sheep.members() == count
-               for sheep in self.sheep) < count:
-            return False
-        return all(sheep.has_recovered() for sheep in self.sheep
-                   if sheep.process.poll() is None)
+        running = self.running
+        return (sum(sheep.members() == count for sheep in running) >= count
+                and all(sheep.has_recovered() for sheep in running))

@@ -65,16 +65,16 @@ async def _absence(cluster, client) -> dict:
     await asyncio.to_thread(cluster.wait_whole, SHEEP - 1)
     row = rows.Row('native', False, True, True, 4096, 8)
     changes = await client.flood(row).run(0.0, 0.3, lambda: 0.0)
-    await rows.settle(_pids(cluster))
-    before = _written(_pids(cluster))
-    spent = machine.cpu_seconds(_pids(cluster))
+    await rows.settle(cluster.pids)
+    before = _written(cluster.pids)
+    spent = machine.cpu_seconds(cluster.pids)
     victim.start()
     begin = time.monotonic()
     await asyncio.to_thread(_wait_members, cluster, SHEEP)
     joined = time.monotonic()
     await asyncio.to_thread(cluster.wait_whole)
     end = time.monotonic()
-    pids = _pids(cluster)
+    pids = cluster.pids
     return {'start': joined - begin, 'seconds': end - joined,
             'cpu': machine.cpu_seconds(pids) - spent,
             'changed': changes.operations * row.size,
@@ -88,7 +88,7 @@ async def _loss(cluster, client) -> dict:
     await load.sleep(0.5)
     victim = cluster.sheep[-1]
     victim.send_signal(signal.SIGKILL)
-    pids = _pids(cluster)
+    pids = cluster.pids
     await asyncio.to_thread(_wait_members, cluster, SHEEP - 1)
     load.begin()
     begin, spent = time.monotonic(), machine.cpu_seconds(pids)
@@ -103,15 +103,9 @@ async def _loss(cluster, client) -> dict:
             'read_p50': _median(outcome.latencies)}
 
 
-def _pids(cluster) -> list:
-    return [sheep.pid for sheep in cluster.sheep
-            if sheep.process.poll() is None]
-
-
 def _wait_members(cluster, count):
     cluster_module.wait_until(
-        lambda: all(sheep.members() == count for sheep in cluster.sheep
-                    if sheep.process.poll() is None),
+        lambda: all(sheep.members() == count for sheep in cluster.running),
         PATIENCE_SECONDS, 'an epoch of %d' % count)
 
 

@@ -17,6 +17,8 @@ Both may change at any moment. What a client waits for never comes here.
 
 import asyncio
 
+from sheepdog.world import futures
+
 AT_ONCE = 8
 """Objects, where nobody has said how many."""
 
@@ -48,8 +50,7 @@ class Throttle:
         """End all rests."""
         resting, self._resting = self._resting, []
         for future in resting:
-            if not future.done():
-                future.set_result(None)
+            futures.settle(future, None)
 
     async def rest(self):
         if not self.pause_seconds:
@@ -57,16 +58,14 @@ class Throttle:
         loop = asyncio.get_running_loop()
         future = loop.create_future()
         self._resting.append(future)
-        timer = loop.call_later(self.pause_seconds, self._end, future)
+        timer = loop.call_later(self.pause_seconds, futures.settle, future,
+                                None)
         try:
             await future
         finally:
             timer.cancel()
-
-    def _end(self, future):
-        if not future.done():
-            self._resting.remove(future)
-            future.set_result(None)
+            if future in self._resting:
+                self._resting.remove(future)
 
 
 class Crew:

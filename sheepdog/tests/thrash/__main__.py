@@ -18,6 +18,7 @@ import random
 import sys
 import time
 
+from sheepdog.tests.functional import case
 from sheepdog.tests.thrash import run
 
 KEPT = pathlib.Path('test-results') / 'thrash'
@@ -34,7 +35,7 @@ def main(arguments=None) -> int:
     parser.add_argument('--sheep', type=int, default=7)
     parser.add_argument('--copies', type=int, default=3)
     parser.add_argument('--coordination', default='zookeeper',
-                        choices=sorted(run.SERVERS))
+                        choices=sorted(case.SERVERS))
     parser.add_argument('--keep', type=pathlib.Path, default=KEPT,
                         help='where stores and logs go after a failure')
     options = parser.parse_args(arguments)

@@ -25,7 +25,6 @@ import pathlib
 import random
 import shutil
 import struct
-import subprocess
 import time
 
 from sheepdog.tests.functional import harness
@@ -153,18 +152,16 @@ class Troubles:
 
     # -- the troubles ---------------------------------------------------
 
-    def kill(self):
-        for one in self._some(1):
-            self.tell('kill %r' % one)
-            one.kill()
-
-    def kill_some(self):
-        victims = self._some(4)
+    def kill(self, most=1):
+        victims = self._some(most)
         self.tell('kill %s' % victims)
         for one in victims:
             one.process.kill()
         for one in victims:
             one.process.wait()
+
+    def kill_some(self):
+        self.kill(4)
 
     def kill_all(self):
         self.tell('kill all')
@@ -174,12 +171,11 @@ class Troubles:
     def stop(self):
         for one in self._some(1):
             self.tell('stop %r' % one)
-            one.process.terminate()
             try:
-                one.process.wait(harness.STOP_SECONDS)
-            except subprocess.TimeoutExpired:
+                one.terminate()
+            except harness.HarnessError as exc:
                 # It waits for a cluster that is in trouble itself.
-                self.tell('%r does not end: kill' % one)
+                self.tell('%s: kill' % exc)
                 one.kill()
 
     def suspend(self):

@@ -13,19 +13,18 @@
 """Phases of trouble; after each, everything is looked at."""
 
 import contextlib
+import itertools
 import pathlib
 import shutil
 import tempfile
 import time
 
-from sheepdog.testing import servers
+from sheepdog.tests.functional import case
 from sheepdog.tests.functional import harness
 from sheepdog.tests.thrash import faults
 from sheepdog.tests.thrash import record as record_module
 from sheepdog.tests.thrash import users as users_module
 
-SERVERS = {'file': servers.Files, 'zookeeper': servers.ZooKeeper,
-           'etcd': servers.Etcd, 'redis': servers.Redis}
 DISK_BYTES = 64 << 20
 BLOCKS = 96
 OBJECT_SHIFT = 22
@@ -58,11 +57,12 @@ class Thrash:
                 ('owners-1', 'owners-2', 'nomad', 'hasty'), 1)]
         self._count = sheep
         self._copies = copies
-        self._kind = SERVERS[coordination]
+        self._kind = case.SERVERS[coordination]
         self._turns = {disk.name: users_module.Turns(self.record)
                        for disk in self.disks}
         self._ends = contextlib.ExitStack()
         self._phase = 0
+        self._users_so_far = itertools.count(1)
 
     def __enter__(self):
         with contextlib.ExitStack() as ends:
@@ -124,9 +124,9 @@ class Thrash:
 
     def _users(self):
         def arguments(disk):
-            self._user = getattr(self, '_user', 0) + 1
-            return ('user %d' % self._user, self.cluster, self.record, disk,
-                    '%d %d' % (self.seed, self._user))
+            number = next(self._users_so_far)
+            return ('user %d' % number, self.cluster, self.record, disk,
+                    '%d %d' % (self.seed, number))
 
         users = []
         for disk in self.disks:
