@@ -17,6 +17,7 @@ import pathlib
 import random
 import sys
 import time
+import traceback
 
 from sheepdog.tests.functional import case
 from sheepdog.tests.thrash import run
@@ -50,7 +51,10 @@ def main(arguments=None) -> int:
                     options.coordination, tell) as thrash:
         try:
             thrash.go_on(options.minutes * 60)
-        except AssertionError as exc:
+        except Exception as exc:
+            # Also what nobody expected: without its logs it says little.
+            if not isinstance(exc, AssertionError):
+                traceback.print_exception(exc)
             tell('FAILED, seed %d: %s' % (options.seed, exc))
             thrash.keep(options.keep)
             tell('stores and logs are in %s' % options.keep)

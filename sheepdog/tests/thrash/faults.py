@@ -75,6 +75,10 @@ class LoopDisk:
                 while True:
                     file.write(bytes(1 << 20))
 
+    @property
+    def is_filled(self) -> bool:
+        return self.filler.exists()
+
     def free(self):
         self.filler.unlink(missing_ok=True)
 
@@ -89,6 +93,8 @@ class Troubles:
         self.chance = random.Random(seed)
         self.disks = {}
         self.pulled = []
+        self._missed = set()
+        """Sheep that were away since all was whole."""
 
     def give_disks(self, sheep):
         """File systems of their own for these, which have not been started;
@@ -122,8 +128,21 @@ class Troubles:
             meanwhile()
             if self.chance.random() < 0.6:
                 self.heal()
-            if not self.pulled and self.chance.random() < 0.4:
-                self.cluster.wait_whole(WHOLE_SECONDS)
+            if self.chance.random() < 0.4 and self._can_be_whole():
+                self._wait_whole()
+
+    def _can_be_whole(self):
+        """Whether nothing waits for somebody that is down: only the last
+        holders of an object know what it has to be."""
+        if self.pulled or any(disk.is_filled for disk in
+                              self.disks.values()):
+            return False
+        return (len(self.cluster.running) == len(self.cluster.sheep)
+                or len(self._missed) < self.cluster.copies)
+
+    def _wait_whole(self):
+        self.cluster.wait_whole(WHOLE_SECONDS)
+        self._missed = set(self.cluster.sheep) - set(self.cluster.running)
 
     def heal(self):
         """All that is broken works again, and whoever is down runs."""
@@ -140,7 +159,7 @@ class Troubles:
 
     def make_whole(self):
         self.heal()
-        self.cluster.wait_whole(WHOLE_SECONDS)
+        self._wait_whole()
 
     def _sleep(self, mean):
         time.sleep(min(4 * mean, self.chance.expovariate(1 / mean)))
@@ -148,7 +167,9 @@ class Troubles:
     def _some(self, most):
         running = self.cluster.running
         count = min(len(running), self.chance.randrange(1, most + 1))
-        return self.chance.sample(running, count)
+        some = self.chance.sample(running, count)
+        self._missed.update(some)
+        return some
 
     # -- the troubles ---------------------------------------------------
 
@@ -165,6 +186,7 @@ class Troubles:
 
     def kill_all(self):
         self.tell('kill all')
+        self._missed.update(self.cluster.sheep)
         self.cluster.kill_all()
         self.heal()
 
@@ -190,6 +212,7 @@ class Troubles:
     def hurt_coordination(self):
         if not self.server.ports:
             return  # files, no server
+        self._missed.update(self.cluster.sheep)  # they may all lapse
         if self.chance.random() < 0.5:
             self.tell('suspend the coordination')
             self.server.suspend()
@@ -207,6 +230,7 @@ class Troubles:
             if one not in self.pulled:
                 self.tell('fill the disk of %r' % one)
                 self.disks[one].fill()
+                self._missed.add(one)
 
     def wipe(self):
         """A sheep loses its store for good, and comes again without."""
@@ -214,6 +238,7 @@ class Troubles:
         one = self.chance.choice([
             one for one in self.cluster.sheep if one not in self.disks])
         self.tell('wipe %r' % one)
+        self._missed.add(one)
         one.kill()
         shutil.rmtree(one.meta)
         one.start()
@@ -225,4 +250,5 @@ class Troubles:
             one = self.chance.choice(list(self.disks))
             self.tell('pull the disk of %r' % one)
             self.disks[one].pull()
+            self._missed.add(one)
             self.pulled.append(one)
