@@ -103,6 +103,8 @@ def _of_recovery(recovery):
     loss, rejoin = recovery['loss'], recovery['rejoin']
     yield Mark('142 lost objects made whole', 's', loss['seconds'], 2.0, 1.2)
     yield Mark('142 lost objects made whole', 'CPU s', loss['cpu'], 1.65)
+    yield Mark('the same, no client reads', 'CPU s',
+               recovery['loss_alone']['cpu'], 1.65)
     yield Mark('a sheep returns, whole after', 's',
                rejoin['start'] + rejoin['seconds'], 1.8, 0.9)
     yield Mark('4K read during recovery, times quiet', 'x',

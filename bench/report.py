@@ -78,13 +78,16 @@ def _recovery(result):
     if not result:
         return []
     loss, rejoin = result['loss'], result['rejoin']
+    alone = result['loss_alone']
     return [
         'a sheep lost for good: %d objects of 4 MiB made whole in %.2f s, '
-        '%.2f s of CPU, %d MB written; 4K reads meanwhile %.3f ms (median), '
-        'quiet %.3f ms' % (
-            result['objects'], loss['seconds'], loss['cpu'],
-            loss['written'] / 1e6, loss['read_p50'] * 1e3,
-            rejoin['quiet_read_p50'] * 1e3),
+        '%.2f s of CPU (of %.0f, %d MB written)' % (
+            result['objects'], alone['seconds'], alone['cpu'],
+            alone['objects'], alone['written'] / 1e6),
+        'while a client reads 4K, depth 1: in %.2f s, %.2f s of CPU (of '
+        '%.0f); %d reads meanwhile, %.3f ms (median), quiet %.3f ms' % (
+            loss['seconds'], loss['cpu'], loss['objects'], loss['reads'],
+            loss['read_p50'] * 1e3, rejoin['quiet_read_p50'] * 1e3),
         'a sheep returns: %.2f s to join, whole %.2f s later, %.2f s of CPU, '
         '%.1f MB written; %.1f MB were changed meanwhile' % (
             rejoin['start'], rejoin['seconds'], rejoin['cpu'],

@@ -32,7 +32,8 @@ from sheepdog.wire import peer as wire
 
 LOG = logging.getLogger(__name__)
 
-PIECE_BYTES = 1 << 20
+PIECE_BYTES = 256 << 10
+"""What is moved at once; a client's read waits while one is dealt with."""
 CALL_SECONDS = 10.0
 ALIGN_SECONDS = 30.0
 ROUNDS = 3

@@ -39,6 +39,9 @@ LOG = logging.getLogger(__name__)
 
 _BLOCK = checksums.BLOCK_BYTES
 COPY_CHUNK_BYTES = 256 << 10
+PAST_CACHE_BYTES = 64 << 10
+"""From here on a piece goes to the disk past the page cache: to copy it into
+pages that were not in use before is most of what recovery would cost."""
 
 
 def path_of_new(path: str, birth: int) -> str:
@@ -160,8 +163,7 @@ class Adopter:
             if keep and obj.exists:
                 await self._copy(obj, file, table, capacity)
             for offset, data in pieces:
-                _patch(file, table, offset, data)
-                await asyncio.sleep(0)
+                await _put(file, table, offset, data)
             for offset, size in zeros:
                 _clear(file, table, offset, size)
             store_objects.prepare(file, capacity, table, version, birth)
@@ -214,6 +216,19 @@ def _blocks_of(pieces: list, zeros: list) -> set:
                          if data] + list(zeros):
         found.update(range(offset // _BLOCK, -(-(offset + size) // _BLOCK)))
     return found
+
+
+async def _put(file, table, offset: int, data) -> None:
+    """``_patch``, by the cheapest way."""
+    if (len(data) < PAST_CACHE_BYTES or offset % _BLOCK
+            or len(data) % _BLOCK):
+        _patch(file, table, offset, data)
+        await asyncio.sleep(0)
+        return
+    await file.write_past_cache(data, offset)
+    low = offset // _BLOCK
+    table[low:low + len(data) // _BLOCK] = memoryview(
+        checksums.entries(data))
 
 
 def _patch(file, table, offset: int, data) -> None:

@@ -110,6 +110,11 @@ class SimFile:
     def pwritev(self, buffers: list, offset: int) -> None:
         self.pwrite(b''.join(buffers), offset)
 
+    async def write_past_cache(self, data, offset: int) -> None:
+        self._check_open()
+        await self._disk.pass_time(self._faults.read_seconds)
+        self.pwrite(data, offset)
+
     def sync_later(self, done: Callable[[Optional[OSError]], None]) -> None:
         self._check_open()
         self._process.operation()

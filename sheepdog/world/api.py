@@ -171,7 +171,8 @@ class Network(Protocol):
 class File(Protocol):
     """An open file. ``pread``/``pwrite`` and the metadata calls go to the
     page cache, are short, and may be called in the loop; whatever may block
-    on the device is ``sync``/``sync_later``/``pread_cold``."""
+    on the device is ``sync``/``sync_later``/``pread_cold``/
+    ``write_past_cache``."""
 
     def pread(self, size: int, offset: int) -> bytes:
         """Up to ``size`` bytes; short only at the end of the file."""
@@ -190,6 +191,15 @@ class File(Protocol):
 
     def pwritev(self, buffers: list, offset: int) -> None:
         """All the buffers, one behind the other."""
+
+    async def write_past_cache(self, data, offset: int) -> None:
+        """As ``pwrite``, off the loop, of what nobody reads soon: without
+        the page cache where that can be, which costs a tenth. Not durable
+        by that. Offset and size are multiples of 4096; nobody else writes
+        to this file meanwhile.
+
+        :raises OSError: some of it may be written
+        """
 
     def sync_later(self, done: Callable[[Optional[OSError]], None]) -> None:
         """fdatasync what was written before this call, off the loop; then

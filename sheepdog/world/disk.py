@@ -20,6 +20,7 @@ device goes to threads: syncs, cold reads, and small files as a whole.
 import asyncio
 import errno
 import fcntl
+import mmap
 import os
 from typing import Any, Callable, Optional
 
@@ -36,14 +37,21 @@ SCRATCH_BYTES = 1 << 20
 
 SYNC_THREADS = 4
 READ_THREADS = 8
+BULK_THREADS = 2
+
+BULK_BYTES = 1 << 20
+"""Written at once past the page cache; each thread has a buffer as long."""
+BUFFERED_BYTES = 64 << 10
+"""Where that cannot be, at once into it (see ``store.objects``)."""
 
 _NO_NOWAIT = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+_NO_DIRECT = (errno.EOPNOTSUPP, errno.EINVAL)
 
 
 class _Threads:
     """What the files of one disk share."""
 
-    __slots__ = ('syncs', 'reads', 'ordered', 'scratch')
+    __slots__ = ('syncs', 'reads', 'ordered', 'bulk', 'aligned', 'scratch')
 
     def __init__(self, loop: asyncio.AbstractEventLoop):
         # Apart, so that no read waits behind syncs.
@@ -51,6 +59,9 @@ class _Threads:
         self.reads = workers.Workers(loop, 'read', READ_THREADS)
         # One thread: replacing a file twice ends with the later content.
         self.ordered = workers.Workers(loop, 'replace', 1)
+        # Nor a sync behind long writes.
+        self.bulk = workers.Workers(loop, 'bulk', BULK_THREADS)
+        self.aligned = []
         self.scratch = memoryview(bytearray(SCRATCH_BYTES))
 
 
@@ -117,6 +128,10 @@ class OsFile:
                 # way, which ends with the reason.
                 self.pwrite(b''.join(chunk)[count:], offset + count)
             offset += wanted
+
+    async def write_past_cache(self, data, offset: int) -> None:
+        await self._run(self._threads.bulk, _write_past_cache, data, offset,
+                        self._threads.aligned)
 
     def sync_later(self, done: Callable[[Optional[OSError]], None]) -> None:
         self._begin()
@@ -198,6 +213,45 @@ def _read_on(fd: int, size: int, offset: int, data: bytes) -> bytes:
             break
         data += more
     return data
+
+
+def _write_past_cache(fd: int, data, offset: int, aligned: list) -> None:
+    """``aligned``: buffers that no thread uses just now."""
+    view = memoryview(data)
+    done = 0
+    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETFL, flags | os.O_DIRECT)
+        try:
+            done = _write_directly(fd, view, offset, aligned)
+        finally:
+            fcntl.fcntl(fd, fcntl.F_SETFL, flags)
+    except OSError as error:
+        if error.errno not in _NO_DIRECT:
+            raise
+    # What is left: the file system cannot, or the disk is nearly full.
+    while done < len(view):
+        done += os.pwrite(fd, view[done:done + BUFFERED_BYTES],
+                          offset + done)
+
+
+def _write_directly(fd: int, view, offset: int, aligned: list) -> int:
+    """How much was written."""
+    try:
+        buffer = aligned.pop()
+    except IndexError:
+        # Memory of its own begins with a page, as the device wants it.
+        buffer = memoryview(mmap.mmap(-1, BULK_BYTES))
+    try:
+        for start in range(0, len(view), BULK_BYTES):
+            piece = view[start:start + BULK_BYTES]
+            buffer[:len(piece)] = piece
+            count = os.pwrite(fd, buffer[:len(piece)], offset + start)
+            if count != len(piece):
+                return start + count
+        return len(view)
+    finally:
+        aligned.append(buffer)
 
 
 def _sync_directory(path: str) -> None:
@@ -316,3 +370,4 @@ class OsDisk:
         self._threads.syncs.close()
         self._threads.reads.close()
         self._threads.ordered.close()
+        self._threads.bulk.close()

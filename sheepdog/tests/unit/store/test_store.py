@@ -12,9 +12,12 @@
 
 import random
 import unittest
+from unittest import mock
 
 from sheepdog.model import errors
+from sheepdog.store import adopting
 from sheepdog.store import checksums
+from sheepdog.testing import disk as sim_disk
 from sheepdog.tests.unit.store import case
 
 BLOCK = case.BLOCK
@@ -229,6 +232,47 @@ class AdoptTest(case.StoreCase):
                          + noise(BLOCK), self.read(1, 0, 2 * BLOCK))
         self.assertEqual(5, self.store.version(1))
         self.assertEqual([(0, 2 * BLOCK)], self.wait(self.store.extents(1)))
+
+    def test_long_pieces_go_past_the_cache(self):
+        size = adopting.PAST_CACHE_BYTES
+        passed = []
+        write = sim_disk.SimFile.write_past_cache
+
+        async def note(file, data, offset):
+            passed.append((offset, len(data)))
+            await write(file, data, offset)
+
+        with mock.patch.object(sim_disk.SimFile, 'write_past_cache', note):
+            self.adopt(1, 5, CAPACITY, [
+                (0, noise(size)), (size + 1, noise(size, 2)),
+                (2 * size + BLOCK, noise(size - 2 * BLOCK, 3))], False)
+            self.adopt(1, 6, CAPACITY, [(BLOCK, noise(size, 4))], True)
+        self.assertEqual([(0, size), (BLOCK, size)], passed)
+        self.crash(power=True)
+        self.open()
+        content = bytearray(CAPACITY)
+        content[:size] = noise(size)
+        content[size + 1:2 * size + 1] = noise(size, 2)
+        content[2 * size + BLOCK:3 * size - BLOCK] = noise(
+            size - 2 * BLOCK, 3)
+        content[BLOCK:size + BLOCK] = noise(size, 4)
+        self.assertEqual(bytes(content), self.read(1))
+        self.assertTrue(self.wait(self.store.describe(1)).whole)
+
+    def test_killed_while_long_pieces_are_written_nothing_has_changed(self):
+        old = noise(CAPACITY)
+        self.write(1, 0, old)
+        self.call(self.store.sync)
+        for power in (False, True):
+            adopted = self.host.world.spawn(self.store.adopt(
+                1, 2, CAPACITY, [(0, noise(CAPACITY, 2))], False))
+            self.let_pass(0)
+            self.assertFalse(adopted.done())
+            self.crash(power=power)
+            self.open()
+            self.assertEqual(old, self.read(1))
+            self.assertEqual(['%016x' % 1],
+                             self.host.world.disk.list(case.META + '/obj'))
 
     def test_without_keeping_the_rest_is_zero(self):
         self.write(1, 0, noise(CAPACITY), version=9)

@@ -267,6 +267,14 @@ class DiskTest(unittest.TestCase):
         self.simulation.heal()
         self.assertEqual(b'', file.pread(1, 0))
 
+    def test_past_the_cache(self):
+        file = self.file()
+        self.run_in(file.write_past_cache(b'x' * PAGE, PAGE))
+        self.assertEqual(bytes(PAGE) + b'x' * PAGE, file.pread(3 * PAGE, 0))
+        self.host.faults.fails_writes = True
+        with self.assertRaises(OSError):
+            self.run_in(file.write_past_cache(b'y' * PAGE, PAGE))
+
     def test_no_attributes_and_read_only(self):
         file = self.file()
         self.host.image.has_attributes = False

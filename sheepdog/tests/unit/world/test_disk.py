@@ -16,6 +16,7 @@ import os
 import tempfile
 import threading
 import unittest
+from unittest import mock
 
 from sheepdog.world import disk as disk_module
 from sheepdog.world import workers
@@ -53,6 +54,51 @@ class DiskTest(unittest.IsolatedAsyncioTestCase):
         file.pwritev(buffers, 3)
         self.assertEqual(b'\0\0\0' + b''.join(buffers), file.pread(1 << 20,
                                                                    0))
+
+    async def test_past_the_cache(self):
+        file = self.file()
+        page = 4096
+        data = os.urandom(2 * disk_module.BULK_BYTES + 3 * page)
+        file.pwrite(b'old' * page, 0)
+        file.pwrite(b'end', 5 * page + len(data))
+        # (Its memory may begin anywhere.)
+        await file.write_past_cache(memoryview(b'x' + data)[1:], 2 * page)
+        self.assertEqual((b'old' * page)[:2 * page], file.pread(2 * page, 0))
+        self.assertEqual(data, file.pread(len(data), 2 * page))
+        self.assertEqual(bytes(3 * page) + b'end',
+                         file.pread(4 * page, 2 * page + len(data)))
+        file.pwrite(b'odd', 2 * page + 1)
+        self.assertEqual(data[:1] + b'odd', file.pread(4, 2 * page))
+
+    async def test_past_the_cache_from_several_files_at_once(self):
+        contents = [os.urandom(disk_module.BULK_BYTES) for _ in range(6)]
+        files = [self.file('file-%d' % i) for i in range(len(contents))]
+        await asyncio.gather(*(file.write_past_cache(data, 0)
+                               for file, data in zip(files, contents)))
+        for file, data in zip(files, contents):
+            self.assertEqual(data, file.pread(len(data), 0))
+
+    async def test_where_the_cache_cannot_be_passed(self):
+        data = os.urandom(disk_module.BULK_BYTES)
+
+        def refuse(*_arguments):
+            raise OSError(errno.EINVAL, 'no')
+
+        for name, directly in (('refused', refuse),
+                               ('short', lambda *_arguments: 8192)):
+            file = self.file(name)
+            file.pwrite(data[:8192], 4096)
+            with mock.patch.object(disk_module, '_write_directly', directly):
+                await file.write_past_cache(data, 4096)
+            self.assertEqual(data, file.pread(len(data), 4096))
+            file.pwrite(b'odd', 1)
+
+    async def test_what_the_device_refuses_past_the_cache(self):
+        file = self.disk.open('/dev/full')
+        self.addCleanup(file.close)
+        with self.assertRaises(OSError) as caught:
+            await file.write_past_cache(bytes(8192), 0)
+        self.assertEqual(errno.ENOSPC, caught.exception.errno)
 
     async def test_warm_reads_are_the_same_or_none(self):
         file = self.file()
