@@ -257,6 +257,8 @@ class Recovery:
         kind = event['kind']
         if kind == 'vdi-delete':
             self.world.spawn(self.space.reclaim([event['vdi_id']]), 'reclaim')
+        elif kind == 'vdi-create':
+            self._look_for_remains(ids.vdi_oid(event['entry']['vdi_id']))
         elif kind == 'recovered':
             self.world.spawn(self.space.drop_strays(), 'drop stray copies')
         elif kind == 'resume':
@@ -267,6 +269,14 @@ class Recovery:
             self.throttle.wake()
             if self._pass is None or self._pass.done():
                 self._start(self.cluster.view)
+
+    def _look_for_remains(self, oid):
+        """Of a creation that was refused, or cut short, in an earlier view:
+        nobody knew what that was until now that there is such a VDI."""
+        if (self.replica.store.version(oid) is not None
+                and not self._is_target(self.cluster.view, oid)):
+            self.space.look_again()
+            self.world.spawn(self.space.drop_strays(), 'drop stray copies')
 
     def on_lapse(self):
         self._stop_announcing()

@@ -64,6 +64,10 @@ class Space:
             self.standing.forget(oid)
             await self._remove(oid)
 
+    def look_again(self):
+        """There is a stray copy more than there was."""
+        self._tidied = None
+
     async def drop_strays(self):
         """Copies that this sheep need not hold in this view, once every
         member has recovered all that it must, and those that should have

@@ -13,6 +13,7 @@
 import unittest
 from unittest import mock
 
+from sheepdog.model import ids
 from sheepdog.recovery import proof
 from sheepdog.recovery import space
 from sheepdog.tests.unit import flock
@@ -94,6 +95,21 @@ class TestStrays(jumping.Case):
         await self.drop()
         self.assertNotIn(self.oid, self.a.store.objects)
         self.assertEqual([self.oid], [kept[0] for kept in self.a.store.aside])
+
+    async def test_what_an_earlier_creation_has_left(self):
+        # Nobody needs the inode of no VDI, but the next one of that name
+        # is none of ours.
+        vdi_id, oid = next(
+            (number, ids.vdi_oid(number)) for number in range(2, 100)
+            if self.a not in self.flock.targets(ids.vdi_oid(number)))
+        await self.a.store.adopt(oid, 1, 1 << flock.SHIFT,
+                                 [(0, b'x' * 100)], False)
+        await self.drop()
+        self.assertIn(oid, self.a.store.objects)
+        await self.a.gateway.write_wait(oid, 0, b'y' * 100, create=True,
+                                        copies=2)
+        self.flock.make_vdi(vdi_id)
+        await flock.until(lambda: oid not in self.a.store.objects)
 
     async def test_one_of_a_deleted_vdi(self):
         for sheep in self.b, self.c:
