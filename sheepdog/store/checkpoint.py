@@ -81,6 +81,12 @@ class Checkpoint:
             if not segment.is_free:
                 await self.free(segment)
 
+    def give_up(self) -> None:
+        """Nothing is freed any more."""
+        self._is_last = True
+        if self._task is not None:
+            self._task.cancel()
+
     async def _run(self, segment: store_journal.Segment) -> None:
         has_ended = False
         try:

@@ -50,7 +50,9 @@ class Identity:
     no sync will tell. ``sequence``, ``generation``:
     no journal has used higher ones before this run began. ``cluster``: the
     creation time of the one that the objects are of, 0 where it was not
-    told yet."""
+    told yet. ``owner``: the sheep that this is one of several disks of, ''
+    where it is the only one; ``run``: how often that one had started then
+    (see ``diskset``)."""
 
     node_id: str
     boot_id: str = ''
@@ -62,18 +64,24 @@ class Identity:
     journal_dir: str = ''
     segment_bytes: int = 0
     cluster: int = 0
+    owner: str = ''
+    run: int = 0
     format: int = FORMAT
 
     def checked(self) -> 'Identity':
         """:raises ValueError: a number is none that a journal can have"""
         for number in (self.sequence, self.generation, self.segment_bytes,
-                       self.cluster):
+                       self.cluster, self.run):
             if not 0 <= number < 1 << 63:
                 raise ValueError(number)
         return self
 
     def pack(self) -> bytes:
-        return (json.dumps(dataclasses.asdict(self), indent=1) + '\n').encode()
+        fields = dataclasses.asdict(self)
+        if not self.owner:
+            # Versions that know of one disk only read it, too.
+            del fields['owner'], fields['run']
+        return (json.dumps(fields, indent=1) + '\n').encode()
 
 
 @dataclasses.dataclass
@@ -116,18 +124,11 @@ async def open_layout(disk, settings: store_settings.StoreSettings) -> Layout:
     if is_new:
         _check_room(disk, settings, journal_dir, None)
     lock_path = meta + '/lock'
-    try:
-        disk.make_directory(meta)
-        was_locked_before = disk.exists(lock_path)
-        lock = disk.lock(lock_path)
-    except BlockingIOError:
-        raise _REFUSED('%s is in use by another sheep: stop that one, or '
-                       'give this one another directory' % meta)
-    except OSError as error:
-        raise _unwritable(meta, error)
+    was_locked_before = disk.exists(lock_path)
+    lock = lock_directory(disk, meta)
     layout = Layout(meta, lock, None, journal_dir)
     try:
-        layout.identity = await _read_identity(disk, layout)
+        layout.identity = await read_identity(disk, meta)
         _check_attributes(disk, meta)
         _check_objects(disk, layout)
         _check_room(disk, settings, journal_dir, layout.identity)
@@ -136,6 +137,21 @@ async def open_layout(disk, settings: store_settings.StoreSettings) -> Layout:
             disk.unlink(lock_path)
         raise
     return layout
+
+
+def lock_directory(disk, meta: str) -> Any:
+    """Make it, and nobody else's. Keep what is returned.
+
+    :raises StoreRefused: it is somebody's, or cannot be written
+    """
+    try:
+        disk.make_directory(meta)
+        return disk.lock(meta + '/lock')
+    except BlockingIOError:
+        raise _REFUSED('%s is in use by another sheep: stop that one, or '
+                       'give this one another directory' % meta)
+    except OSError as error:
+        raise _unwritable(meta, error)
 
 
 async def make_directories(disk, layout: Layout) -> None:
@@ -182,7 +198,12 @@ def _check_directory(disk, meta: str) -> bool:
     return False
 
 
-async def _read_identity(disk, layout: Layout) -> Optional[Identity]:
+async def read_identity(disk, meta: str) -> Optional[Identity]:
+    """Of the store in that directory; None where there is none.
+
+    :raises StoreRefused: it cannot be told
+    """
+    layout = Layout(meta, None, None, '')
     path = layout.identity_path
     try:
         data = await disk.read_file(path)

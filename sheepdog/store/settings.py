@@ -38,9 +38,13 @@ class StoreSettings:
     crash may be left with a wrong checksum and are then repaired from other
     copies. ``nosync``: nothing is ever synced; a power cut may cost what
     was acknowledged. ``reserve_bytes`` of the disk are kept from writes, so
-    that it can be emptied when it is full."""
+    that it can be emptied when it is full. ``disks``: directories, each on a
+    disk of its own, that keep the objects instead of ``meta``; ``lost_disks``
+    those that are given up, with what is on them."""
 
     meta: str
+    disks: tuple = ()
+    lost_disks: tuple = ()
     journal_dir: str = ''
     journal_bytes: int = 512 << 20
     journal_skip: bool = False

@@ -21,6 +21,7 @@ equal on it, and a journal can always be replayed.
 """
 
 import logging
+import math
 
 from sheepdog.model import errors
 from sheepdog.model import sizes
@@ -56,10 +57,10 @@ class Reserve:
             elif was_low and not self.is_low:
                 LOG.info('%s has room again', self._directory)
 
-    def room(self) -> int:
+    def room(self) -> float:
         """Bytes that writes may take; below 0: what lacks in the reserve.
         """
-        return self._disk.space(self._directory).free - self._reserve
+        return self._free() - self._reserve
 
     def check_room(self, size: int, is_new: bool, keeps_all: bool) -> None:
         """For a copy of so many bytes that recovery brings here.
@@ -83,6 +84,13 @@ class Reserve:
             'recovery' % (self._directory,
                           sizes.show_size(self.room() + self._reserve),
                           sizes.show_size(self._reserve)))
+
+    def _free(self) -> float:
+        try:
+            return self._disk.space(self._directory).free
+        except OSError:
+            # The disk is gone: what is tried there says so.
+            return math.inf
 
     def used(self, size: int) -> None:
         """So many bytes were written, perhaps to new places."""

@@ -15,7 +15,7 @@
 import dataclasses
 import itertools
 import logging
-from typing import Any, Callable, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 from sheepdog.store import adopting
 from sheepdog.store import journal as store_journal
@@ -49,11 +49,24 @@ class Started:
     quarantine: store_quarantine.Quarantine
 
 
-async def start(world, settings: store_settings.StoreSettings) -> Started:
+class Owner(NamedTuple):
+    """The sheep that has this disk, as one of several: ``node`` and ``run``
+    as ``diskset.DiskSet`` has them; ``cluster``: that of its other disks.
+    """
+
+    node: str
+    run: int
+    cluster: int
+
+
+async def start(world, settings: store_settings.StoreSettings,
+                owner: Optional[Owner] = None,
+                counters: Optional[store_state.Counters] = None) -> Started:
     """:raises StoreRefused: it cannot be used as things stand"""
     layout = await store_layout.open_layout(world.disk, settings)
     try:
-        return await _start(world, settings, layout)
+        return await _start(world, settings, layout, owner,
+                            counters or store_state.Counters())
     except OSError as error:
         if store_state.is_full(error):
             raise _REFUSED('%s is full (%s): give back some space'
@@ -61,11 +74,14 @@ async def start(world, settings: store_settings.StoreSettings) -> Started:
         raise _REFUSED('%s cannot be used: %s' % (settings.meta, error))
 
 
-async def _start(world, settings, layout) -> Started:
+async def _start(world, settings, layout, owner, counters) -> Started:
     disk = world.disk
-    counters = store_state.Counters()
     identity = layout.identity or store_layout.Identity(
         world.random.token(NODE_ID_BYTES).hex())
+    if owner is not None:
+        identity = dataclasses.replace(
+            identity, owner=owner.node, run=owner.run,
+            cluster=identity.cluster or owner.cluster)
     old = _old_segments(disk, layout, identity)
     await store_layout.make_directories(disk, layout)
     quarantine = store_quarantine.Quarantine(world, layout.quarantine_dir)

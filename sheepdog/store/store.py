@@ -29,6 +29,7 @@ from sheepdog.store import applier as store_applier
 from sheepdog.store import checkpoint as store_checkpoint
 from sheepdog.store import checksums
 from sheepdog.store import intake as store_intake
+from sheepdog.store import layout as store_layout
 from sheepdog.store import opening
 from sheepdog.store import reader as store_reader
 from sheepdog.store import setting_aside
@@ -123,13 +124,18 @@ class Store:
                 'store: regular checkpoints')
 
     @classmethod
-    async def open(cls, world,
-                   settings: store_settings.StoreSettings) -> 'Store':
+    async def open(cls, world, settings: store_settings.StoreSettings,
+                   owner: Optional[starting.Owner] = None,
+                   counters: Optional[store_state.Counters] = None
+                   ) -> 'Store':
         """Lock the directory, replay the journal.
 
+        :param owner: whose disk it is, where that has several; these may
+            also count together
         :raises StoreRefused: it cannot be used as things stand
         """
-        return cls(world, await starting.start(world, settings), settings)
+        return cls(world, await starting.start(world, settings, owner,
+                                               counters), settings)
 
     async def close(self) -> None:
         """Bring everything to disk and leave a mark that it is."""
@@ -147,9 +153,58 @@ class Store:
         except (OSError, errors.SheepdogError) as error:
             # The next start replays the journal.
             LOG.error('the store was not closed cleanly: %s', error)
+        self._release()
+
+    def _release(self) -> None:
         self._objects.close()
         if self._journal is not None:
             self._journal.close()
+
+    def abandon(self) -> None:
+        """The device is given up: what is under way ends with an error."""
+        self._is_closing = True
+        if self._regular is not None:
+            self._regular.cancel()
+        if self._checkpoint is not None:
+            self._checkpoint.give_up()
+        self._writer.fail(self.device_error or errors.StorageError(
+            '%s was given up' % self._layout.meta))
+        self._world.spawn(self._release_when_idle(),
+                          'store: let go of a disk')
+
+    async def _release_when_idle(self) -> None:
+        """So that it can be unmounted."""
+        while not self._writer.is_idle() or self._turns.busy or any(
+                obj.is_syncing for obj in self._open.values()):
+            await asyncio.sleep(RETRY_SECONDS)
+        self._release()
+        self.unlock()
+
+    def forget(self) -> None:
+        """Behind ``close``, of a store without objects: the directory is
+        nobody's any more.
+
+        :raises OSError: it still looks as if
+        """
+        disk = self._world.disk
+        journal_dir = self._identity.journal_dir
+        if journal_dir:
+            for path in store_layout.segment_paths(journal_dir,
+                                                   self.node_id):
+                disk.unlink(path)
+        disk.unlink(self._layout.identity_path)
+
+    def unlock(self) -> None:
+        """Behind ``close``: another sheep may use the directory, or it may
+        be unmounted."""
+        self._layout.lock.close()
+
+    async def become(self, node: str, run: int) -> None:
+        """From now on it is one of that sheep's disks (see ``diskset``).
+
+        :raises OSError: it cannot be written
+        """
+        await self._write_identity(owner=node, run=run)
 
     # The hot path.
 
@@ -218,6 +273,18 @@ class Store:
     def oids(self) -> list:
         """The ids of all objects, sorted."""
         return sorted(self._objects.versions)
+
+    def holds(self, oid: int) -> bool:
+        """The object is here, or being made or removed here."""
+        return oid in self._objects.versions or oid in self._open
+
+    def known(self) -> set:
+        """All of which ``holds`` is true."""
+        return set(self._objects.versions).union(self._open)
+
+    def is_empty(self) -> bool:
+        """Nothing is here, nor being made."""
+        return not self._objects.versions and not self._turns.busy
 
     async def describe(self, oid: int) -> Optional[store_state.ObjectState]:
         """None where there is no such object. A damaged one has capacity 0
@@ -353,6 +420,16 @@ class Store:
         """Have ``function`` called once, at the first error of the device
         (not: that it is full). ``device_error`` says which."""
         self._on_failing = function
+
+    async def look(self) -> None:
+        """A device that has gone is perhaps not asked for anything: is it
+        there?"""
+        directory = self._objects.directory
+        try:
+            await self._world.disk.sync_directory(directory)
+        except OSError as error:
+            if not store_state.is_full(error) and not self._is_closing:
+                self._device_failed(store_state.typed(error, directory))
 
     def _device_failed(self, error: errors.SheepdogError) -> None:
         if self.device_error is None and not isinstance(error, errors.NoSpace):

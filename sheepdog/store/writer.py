@@ -184,6 +184,12 @@ class Writer:
             self._turns.park(obj, flush.passed, None, obj.low, obj.high)
         flush.passed(None, None)
 
+    def is_idle(self) -> bool:
+        """Nothing that was taken is under way."""
+        return not (self._batch or self._waiting or self._is_syncing
+                    or self.settler.pending or self._answers
+                    or self._stalled)
+
     def flush(self) -> None:
         """Write out what was taken, apply what may be, answer."""
         self._write_batch()

@@ -46,6 +46,16 @@ class DiskFaults:
     fails_syncs: bool = False
 
 
+@dataclasses.dataclass
+class Mount:
+    """A disk of its own, below a path: it fails by itself. (Its room is that
+    of the host's other disks.) ``share``: how large it says it is, in parts
+    of the host's."""
+
+    faults: DiskFaults
+    share: float = 1.0
+
+
 def _error(number: int, path: str) -> OSError:
     return OSError(number, os.strerror(number), path)
 
@@ -60,7 +70,7 @@ class SimFile:
                  inode: image_module.Inode, is_read_only: bool):
         self._disk = disk
         self._process = disk.process
-        self._faults = disk.faults
+        self._faults = disk.faults_of(path)
         self._path = path
         self._inode = inode
         self._is_read_only = is_read_only
@@ -217,16 +227,28 @@ class SimDisk:
 
     def __init__(self, process: loop_module.Process,
                  image: image_module.DiskImage, faults: DiskFaults,
-                 random, trace):
+                 random, trace, mounts=None):
         self.process = process
         self.image = image
         self.faults = faults
+        self.mounts = mounts or {}
         self.random = random
         self.boot_id = image.boot_id
         self._trace = trace
         self._replacing = asyncio.Lock()
 
     # For files.
+
+    def mount_of(self, path: str) -> Optional[Mount]:
+        """The disk that a path is on; None: the host's first one."""
+        for prefix, mount in self.mounts.items():
+            if path == prefix or path.startswith(prefix + '/'):
+                return mount
+        return None
+
+    def faults_of(self, path: str) -> DiskFaults:
+        mount = self.mount_of(path)
+        return self.faults if mount is None else mount.faults
 
     def note(self, what: str, *details) -> None:
         self._trace.note(self.image.host, what, *details)
@@ -341,7 +363,7 @@ class SimDisk:
         if self.image.boots != boots:
             return
         error = None
-        if self.faults.fails_syncs:
+        if self.faults_of(path).fails_syncs:
             error = _error(errno.EIO, path)
         else:
             directory.make_durable(position)
@@ -349,7 +371,10 @@ class SimDisk:
 
     def space(self, path: str) -> api.Space:
         self.image.lookup(path)
-        return api.Space(self.image.total_pages * image_module.PAGE,
+        mount = self.mount_of(path)
+        share = mount.share if mount is not None else 1.0
+        return api.Space(int(self.image.total_pages * share)
+                         * image_module.PAGE,
                          self.image.free_pages() * image_module.PAGE)
 
     async def used_bytes(self, path: str) -> int:
@@ -392,6 +417,6 @@ class SimDisk:
     def _before_change(self, path: str) -> None:
         if self.image.is_read_only:
             raise _error(errno.EROFS, path)
-        if self.faults.fails_writes:
+        if self.faults_of(path).fails_writes:
             raise _error(errno.EIO, path)
         self.process.operation()

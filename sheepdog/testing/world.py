@@ -105,7 +105,7 @@ class SimWorld:
             simulation.fabric, process, host.name, self._turn)
         self.disk = disk_module.SimDisk(
             process, host.image, host.faults, self.fault_random,
-            simulation.trace)
+            simulation.trace, host.mounts)
 
     def membership(self) -> membership_module.SimMembership:
         """A new one on the simulation's coordination service."""
@@ -148,6 +148,8 @@ class Host:
         self.image = image_module.DiskImage(name, disk_bytes)
         self.faults = dataclasses.replace(sound)
         self._sound = sound
+        self.mounts = {}
+        """Path → ``disk.Mount``."""
         self.world = None
         self.starts = 0
         self.is_on = True
@@ -187,6 +189,27 @@ class Host:
         directory, name = self.image.parent(path)
         directory.change((name, image_module.Directory()))
         directory.make_durable(directory.position())
+
+    def mount(self, path: str, share: float = 1.0) -> None:
+        """Another disk, empty."""
+        self.make_durable_directory(path)
+        self.mounts[path] = disk_module.Mount(
+            dataclasses.replace(self._sound), share)
+
+    def pull(self, path: str) -> None:
+        """That disk is gone: what is open fails, the rest is not there."""
+        self.simulation.trace.note(self.name, 'pull', path)
+        faults = self.mounts[path].faults
+        faults.fails_reads = faults.fails_writes = faults.fails_syncs = True
+        directory, name = self.image.parent(path)
+        directory.change((name, None))
+        directory.make_durable(directory.position())
+        del self.mounts[path]
+
+    def all_faults(self) -> list:
+        """Of each disk."""
+        return [self.faults] + [mount.faults
+                                for mount in self.mounts.values()]
 
     def run(self, coroutine):
         """Run in the process of now until it is done; its result."""
@@ -232,14 +255,16 @@ class Host:
         assert not self.is_running
         self.simulation.trace.note(self.name, 'new-disk')
         boots = self.image.boots
+        self.mounts.clear()
         self.image = image_module.DiskImage(
             self.name, self.image.total_pages * image_module.PAGE)
         self.image.boots = boots
 
     def heal_disk(self) -> None:
         """What it does from now on it does as it should."""
-        for name, value in dataclasses.asdict(self._sound).items():
-            setattr(self.faults, name, value)
+        for faults in self.all_faults():
+            for name, value in dataclasses.asdict(self._sound).items():
+                setattr(faults, name, value)
         self.image.unfill()
 
     def jump(self, seconds: float) -> None:

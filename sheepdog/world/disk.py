@@ -176,7 +176,13 @@ class OsFile:
             return
         self._is_closed = True
         if not self._busy:
-            os.close(self._fd)
+            self._let_go()
+
+    def _let_go(self) -> None:
+        fd = self._fd
+        # Whoever uses it still must not meet another file of that number.
+        self._fd = -1
+        os.close(fd)
 
     async def _run(self, pool: workers.Workers, function, *arguments):
         # Not ``pool.run``: when the caller is cancelled the thread goes on.
@@ -198,7 +204,7 @@ class OsFile:
     def _end(self) -> None:
         self._busy -= 1
         if self._is_closed and not self._busy:
-            os.close(self._fd)
+            self._let_go()
 
 
 def _read_all(fd: int, size: int, offset: int) -> bytes:
