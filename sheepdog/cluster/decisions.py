@@ -22,9 +22,9 @@ from sheepdog.model import limits
 from sheepdog.model import view as view_model
 
 KINDS = ('lock', 'unlock', 'settings', 'recovered', 'reweight', 'vnodes',
-         'shutdown')
+         'disks', 'shutdown')
 
-UNORDERED = ('recovered',)
+UNORDERED = ('recovered', 'disks')
 """May be decided while another operation runs."""
 
 FOUNDING = ('format', 'recover-force')
@@ -110,13 +110,19 @@ def _vnodes(arguments: dict, state: state_module.State) -> tuple:
             'vnodes': {node: [started, number]}}, None
 
 
+def _disks(arguments: dict, state: state_module.State) -> tuple:
+    return {'kind': 'disks', 'node': _text(arguments, 'node'),
+            'space': _number(arguments, 'space'),
+            'lost': bool(arguments.get('lost'))}, None
+
+
 def _shutdown(arguments: dict, state: state_module.State) -> tuple:
     return {'kind': 'shutdown'}, None
 
 
 _DECISIONS = {'lock': _lock, 'unlock': _unlock, 'settings': _settings,
               'recovered': _recovered, 'reweight': _reweight,
-              'vnodes': _vnodes, 'shutdown': _shutdown}
+              'vnodes': _vnodes, 'disks': _disks, 'shutdown': _shutdown}
 
 
 def format_settings(arguments: dict, infos: Iterable[api.MemberInfo],

@@ -39,6 +39,7 @@ _EVENTS = {
     'settings': {'changes': dict},
     'recovered': {'incarnation': str, 'epoch': int},
     'weights': {'spaces': dict, 'vnodes': dict},
+    'disks': {'node': str, 'space': int, 'lost': bool},
     'shutdown': {},
 }
 """The fields that an event of each kind must have."""

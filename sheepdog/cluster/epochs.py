@@ -97,7 +97,7 @@ class Epochs:
         members = roster.compose(self._admission.eligible(), state.view,
                                  state.settings.reference_space,
                                  state.spaces, state.vnodes)
-        if members == state.view.members:
+        if members == state.view.members and not state.wants_epoch():
             if not sequencer.is_prepared:
                 return False
             # Whoever was to join is gone, and all are frozen for it.

@@ -288,7 +288,7 @@ class Leader:
                     if event is not None:
                         records.append(self._sequencer.add(
                             event, announcement.operation, result))
-                        if event['kind'] == 'weights':
+                        if event['kind'] in ('weights', 'disks'):
                             self._epochs.is_due = True
                     announced.append((announcement, result))
                 except errors.SheepdogError as error:

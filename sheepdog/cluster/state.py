@@ -44,7 +44,9 @@ class State:
     ``settled``: the newest epoch that all its members have recovered, so
     that nothing acknowledged until then is only elsewhere. ``spaces``: node
     → the bytes it has told of since it joined; ``vnodes``: node → (the
-    number it was started with, the one that an operator has set since)."""
+    number it was started with, the one that an operator has set since).
+    ``lost``: node → the epoch in which it told that a disk with objects is
+    gone, until a later one is settled."""
 
     def __init__(self):
         self.settings: Optional[view_model.ClusterSettings] = None
@@ -57,6 +59,7 @@ class State:
         self.settled = 0
         self.spaces: dict = {}
         self.vnodes: dict = {}
+        self.lost: dict = {}
         self.shutdown = False
         self.term = 0
         self.sequence = 0
@@ -149,7 +152,7 @@ class State:
         other = State()
         other.__dict__.update(self.__dict__)
         for field in ('vdis', 'locks', 'fences', 'operations', 'recovered',
-                      '_names', 'spaces', 'vnodes'):
+                      '_names', 'spaces', 'vnodes', 'lost'):
             setattr(other, field, dict(getattr(self, field)))
         return other
 
@@ -168,6 +171,7 @@ class State:
             'spaces': [list(item) for item in self.spaces.items()],
             'vnodes': [[node, *numbers] for node, numbers
                        in self.vnodes.items()],
+            'lost': [list(item) for item in self.lost.items()],
             'shutdown': self.shutdown,
             'term': self.term,
             'sequence': self.sequence,
@@ -200,6 +204,7 @@ class State:
         self.spaces = _pairs(str, int, fields.get('spaces', ()))
         self.vnodes = {_the(str, node): (_the(int, started), _vnodes(number))
                        for node, started, number in fields.get('vnodes', ())}
+        self.lost = _pairs(str, int, fields.get('lost', ()))
         self.shutdown = fields['shutdown']
         self.term = fields['term']
         self.sequence = fields['sequence']
@@ -216,7 +221,7 @@ class State:
         self.settings = settings
         self.vdis, self.locks, self.fences = {}, {}, {}
         self.recovered, self._names = {}, {}
-        self.spaces, self.vnodes = {}, {}
+        self.spaces, self.vnodes, self.lost = {}, {}, {}
         self.shutdown = False
         self._set_view(view_model.View.from_dict(record.event['view']),
                        record.sequence)
@@ -228,7 +233,7 @@ class State:
         assert view.epoch >= self.epoch, (view.epoch, self.epoch)
         if view.epoch > self.epoch + 1:
             # By force: an operator gave up who is missing.
-            self.settled = view.epoch
+            self._settle(view.epoch)
         self.shutdown = False
         self._set_view(view, record.sequence)
 
@@ -322,12 +327,38 @@ class State:
 
     def _recovered(self, record: entries.Record) -> None:
         incarnation = record.event['incarnation']
-        if incarnation not in self._members:
+        member = self._members.get(incarnation)
+        if member is None:
             raise errors.NotServing('%s is not a member' % incarnation)
+        epoch = record.event['epoch']
+        if epoch <= self.lost.get(member.node, 0):
+            # Said before it lost a disk; now the next epoch counts.
+            return
         self.recovered[incarnation] = max(
-            record.event['epoch'], self.recovered.get(incarnation, 0))
+            epoch, self.recovered.get(incarnation, 0))
         if self.has_recovered():
-            self.settled = self.epoch
+            self._settle(self.epoch)
+
+    def _settle(self, epoch: int) -> None:
+        self.settled = epoch
+        self.lost = {node: when for node, when in self.lost.items()
+                     if when >= epoch}
+
+    def _disks(self, record: entries.Record) -> None:
+        """A member has other disks than before."""
+        node, space = record.event['node'], record.event['space']
+        member = self.view.node(node)
+        if member is None:
+            raise errors.NotServing('%s is not a member' % node)
+        self.spaces[node] = space
+        if record.event['lost']:
+            self.lost[node] = self.epoch
+            self.recovered.pop(member.incarnation, None)
+
+    def wants_epoch(self) -> bool:
+        """An epoch is due though the members are the same: somebody has
+        lost a disk in this one."""
+        return any(when >= self.epoch for when in self.lost.values())
 
     def _weights(self, record: entries.Record) -> None:
         """What some members weigh from the next epoch on."""
@@ -415,5 +446,6 @@ _APPLIERS: dict[str, Callable[[State, entries.Record], None]] = {
     'settings': State._settings,
     'recovered': State._recovered,
     'weights': State._weights,
+    'disks': State._disks,
     'shutdown': State._shutdown,
 }

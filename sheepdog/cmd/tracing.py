@@ -133,12 +133,10 @@ class Tracer:
                 self._native, _NATIVE[opcode], handler)
             self._restore.append(functools.partial(
                 objects.__setitem__, opcode, handler))
-        for room, names in (
-                (sheep.gateway, ('write', 'zero', 'remove', 'read')),
-                (sheep.replica, ('write', 'zero', 'remove', 'read')),
-                (sheep.store, ('write', 'zero', 'remove', 'read'))):
-            kind = type(room).__name__.lower()
-            for name in names:
+        for room, kind in ((sheep.gateway, 'gateway'),
+                           (sheep.replica, 'replica'),
+                           (sheep.store, 'store')):
+            for name in ('write', 'zero', 'remove', 'read'):
                 self._replace(room, name,
                               getattr(self, '_%s_%s' % (kind, name)))
         for link in sheep.links.made():
@@ -149,10 +147,15 @@ class Tracer:
         """:param function: called with the original first"""
         original = getattr(owner, name)
         replacement = functools.partial(function, *arguments, original)
+        is_own = name in vars(owner)
         setattr(owner, name, replacement)
 
         def restore():
-            if vars(owner).get(name) is replacement:
+            if vars(owner).get(name) is not replacement:
+                return
+            if is_own:
+                setattr(owner, name, original)
+            else:
                 delattr(owner, name)
 
         self._restore.append(restore)

@@ -44,7 +44,7 @@ from sheepdog.peer import server
 from sheepdog.recovery import recovery
 from sheepdog.recovery import scrub
 from sheepdog.recovery import throttle
-from sheepdog.store import store as store_module
+from sheepdog.store import disks as disks_module
 from sheepdog.volume import catalogue
 from sheepdog.volume import volumes
 from sheepdog.wire import peer as wire
@@ -52,6 +52,7 @@ from sheepdog.wire import peer as wire
 LOG = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 5.0
+TELL_SECONDS = 0.5
 KEYS_SECONDS = 2.0
 """How soon a running sheep notices that a key is gone."""
 
@@ -96,6 +97,7 @@ class Sheep:
         self.exit_code = 0
         self.exposed = []
         """See ``cmd.exposure``."""
+        self._telling = None
         self._stopped = asyncio.Event()
         self._is_stopping = False
 
@@ -108,7 +110,7 @@ class Sheep:
         :raises SheepdogError: the cluster refuses this sheep
         """
         settings = self.settings
-        self.store = await store_module.Store.open(self.world,
+        self.store = await disks_module.Disks.open(self.world,
                                                    settings.store)
         try:
             self._build()
@@ -139,7 +141,7 @@ class Sheep:
         info = api.MemberInfo(
             node=self.store.node_id, incarnation='',
             host=settings.advertised_host, port=settings.port,
-            zone=settings.zone, space=self.store.space().total,
+            zone=settings.zone, space=self.store.weight(),
             vnodes=settings.vnodes, data_host=settings.io_host,
             data_port=settings.io_port, protocol=wire.VERSION)
         self.access = access.Access(world, settings.access)
@@ -157,7 +159,7 @@ class Sheep:
             throttle.Throttle(settings.recovery_max,
                               settings.recovery_interval_ms / 1000))
         self.replica.guard = self.recovery
-        self.store.when_failing(self._leave_if_spare)
+        self.store.when_failing(self._disk_fails)
         self.gateway = gateway.Gateway(world, self.cluster, self.replica,
                                        self.links, self.order)
         self.scrub = scrub.Scrub(
@@ -232,17 +234,22 @@ class Sheep:
                 if certificates is not None:
                     certificates.refresh()
 
-    # -- the end --------------------------------------------------------
+    # -- disks ----------------------------------------------------------
 
-    def _leave_if_spare(self):
-        """The disk answers with errors: leave to the other sheep, once they
-        have copies of all that is here. (Alone it is better than nothing.)
+    def _disk_fails(self):
+        """A disk answers with errors: leave what is on it to the other
+        sheep, once they have copies of all that is here; with the last disk
+        leave the cluster. (Alone it is better than nothing.)
         """
         if self.replica.is_leaving:
             return
         if not _has_copies_elsewhere(self.cluster):
-            LOG.error('the disk fails: %s; this sheep stays until the '
+            LOG.error('the disk fails: %s; it stays in use until the '
                       'others have copies of all', self.store.device_error)
+            return
+        if self.store.can_do_without():
+            self.recovery.lose(self.store.give_up())
+            self._tell_disks()
             return
         LOG.critical('the disk fails: %s; this sheep leaves the cluster. '
                      'Replace the disk, and start it again',
@@ -250,6 +257,46 @@ class Sheep:
         self.replica.is_leaving = True
         self.exit_code = exits.SYSTEM
         self.world.spawn(self.stop(), 'leave for a failing disk')
+
+    async def plug(self, path):
+        """Use another disk from now on (see ``store.disks``).
+
+        :raises StoreRefused: it cannot be used
+        """
+        await self.store.plug(path)
+        self._tell_disks()
+
+    async def unplug(self, path):
+        """Stop using a disk, behind the answer.
+
+        :raises StoreRefused: it is none of ours, or the last
+        """
+        await self.store.unplug(path)
+        self._tell_disks()
+
+    def _tell_disks(self):
+        if self.store.news is not None and (
+                self._telling is None or self._telling.done()):
+            self._telling = self.world.spawn(self._tell(),
+                                             'tell of the disks')
+
+    async def _tell(self):
+        """The cluster must know how much space there is here, and that a
+        disk was lost."""
+        store = self.store
+        while store.news is not None and not self._is_stopping:
+            news = store.news
+            try:
+                await store.noted()
+                await self.cluster.execute('disks', {
+                    'node': store.node_id, 'space': news.weight,
+                    'lost': news.has_untold_loss})
+                await store.told(news)
+            except (errors.SheepdogError, OSError) as exc:
+                LOG.debug('the cluster was not told of the disks: %s', exc)
+                await asyncio.sleep(TELL_SECONDS)
+
+    # -- the end --------------------------------------------------------
 
     def stop_soon(self):
         """Stop in order, after what is being answered now."""
@@ -334,12 +381,12 @@ class Sheep:
         pass
 
     def on_view(self, old, new, cold):
-        pass
+        self._tell_disks()
 
     def on_event(self, event):
         if (event['kind'] == 'recovered'
                 and self.store.device_error is not None):
-            self._leave_if_spare()
+            self._disk_fails()
 
     def on_lapse(self):
         self.server.drop_peers()
@@ -349,9 +396,13 @@ class Sheep:
 
 
 def _has_copies_elsewhere(cluster):
-    """Every object has all its copies, more than one."""
+    """Every object has a copy that is not here: all the others have
+    recovered theirs, and each has more than one."""
     state, view = cluster.state, cluster.view
-    if not cluster.serving() or not state.has_recovered():
+    if not cluster.serving() or not all(
+            state.recovered.get(member.incarnation) == view.epoch
+            for member in view.members
+            if member.vnodes and member.incarnation != cluster.incarnation):
         return False
     copies = [entry.copies for entry in state.vdis.values()
               if not entry.deleted]

@@ -334,6 +334,9 @@ class Replica:
 
     def _on_list(self, request):
         error = self.check_epoch(request.epoch)
+        if error is None and self.store.has_untold_loss:
+            error = errors.NotRecovered('a disk was lost, and the cluster '
+                                        'does not know yet')
         if error is not None:
             request(error)
             return

@@ -45,10 +45,10 @@ class Mover:
 
     def __init__(self, cluster, replica, links, order, standing, untold,
                  stayed):
-        """``untold(oid, reach, behind)``: who must be waited for (text)
-        although the best copy here has all writes up to the epoch
-        ``reach``, or None; ``behind``: see ``past``. ``stayed(oid,
-        first)``: see ``past.stayed``."""
+        """``untold(oid, reach, behind, without)``: who must be waited for
+        (text) although the best copy here has all writes up to the epoch
+        ``reach``, or None; ``behind``: see ``past``; ``without``: the nodes
+        that have no copy. ``stayed(oid, first)``: see ``past.stayed``."""
         self.cluster = cluster
         self.replica = replica
         self.store = replica.store
@@ -95,11 +95,12 @@ class Mover:
         for _ in range(ROUNDS):
             view = self.cluster.view
             doubt = self.standing.doubt_number(oid)
+            losses = self.standing.losses
             self._check(view)
             if await self._fitting(oid, view, self._attempt(oid, view)):
                 self._check(view)
-                if oid in self._aligning:
-                    # Whatever we have now is about to be replaced.
+                if oid in self._aligning or losses != self.standing.losses:
+                    # Whatever we have now is about to be replaced, or gone.
                     continue
                 self.standing.trust(oid, doubt)
                 self.behind.pop(oid, None)
@@ -219,7 +220,9 @@ class Mover:
         wanting = self.untold(
             oid, choice.reach_of(best) if best else 0,
             {view.member(i).node: s['behind']
-             for i, s in states.items() if s['behind']})
+             for i, s in states.items() if s['behind']},
+            {view.member(i).node for i, s in states.items()
+             if not s['exists']})
         if wanting:
             raise errors.NotRecovered('object %s: %s'
                                       % (ids.hex_oid(oid), wanting))

@@ -24,20 +24,21 @@ does not count: the others may have gone on without it, and though nothing of
 that was acknowledged, it may have been read. ``behind`` has, by node, since
 which epoch that is so.
 
+A sheep that has lost a disk is here, but with what it had until then only
+in part: ``lost`` has the node and the epoch of each such loss.
+
 Pure. ``views`` are the remembered views, oldest first.
 """
 
+NOTHING: dict = {}
 
-NOBODY: dict = {}
-
-
-def untold(views, current, first, holders, behind=NOBODY):
+def untold(views, current, first, holders, behind=NOTHING, lost=NOTHING):
     """The newest view from epoch ``first`` on, before the current one, of
     whose holders of an object (``holders(view)``: members) none is here; or
-    None."""
-    present = {member.node for member in current.members}
+    None. ``lost``: of those who do not have the object now."""
     for view in _between(views, current, first):
         members = holders(view)
+        present = _present(view, current, lost)
         if members and not any(
                 m.node in present
                 and behind.get(m.node, view.epoch + 1) > view.epoch
@@ -46,7 +47,7 @@ def untold(views, current, first, holders, behind=NOBODY):
     return None
 
 
-def hidden(views, current, first, copies):
+def hidden(views, current, first, copies, lost=NOTHING):
     """The newest view from epoch ``first`` on in which an object of so many
     copies may have been held only by sheep that are not here now (and so is
     in nobody's list); or None.
@@ -54,8 +55,8 @@ def hidden(views, current, first, copies):
     Copies lie in different zones, so that needs missing sheep in as many
     zones as there were copies.
     """
-    present = {member.node for member in current.members}
     for view in _between(views, current, first):
+        present = _present(view, current, lost)
         zones = {m.zone for m in view.members if m.vnodes}
         gone = {m.zone for m in view.members
                 if m.vnodes and m.node not in present}
@@ -91,11 +92,20 @@ def stayed(views, current, first, holders):
     return until
 
 
-def missing(view, current):
-    """``host:port`` of the members of a view that are not here now."""
-    present = {member.node for member in current.members}
-    return ['%s:%d' % m.address for m in view.members
-            if m.node not in present]
+def missing(view, current, lost=NOTHING):
+    """``host:port`` of the members of a view that are not here now, or not
+    with all they had."""
+    present = _present(view, current, NOTHING)
+    whole = _present(view, current, lost)
+    return ['%s:%d' % m.address if m.node not in present
+            else 'a lost disk of %s:%d' % m.address
+            for m in view.members if m.node not in whole]
+
+
+def _present(view, current, lost):
+    """The nodes that are here with all they had in ``view``."""
+    return {member.node for member in current.members
+            if lost.get(member.node, -1) < view.epoch}
 
 
 def _between(views, current, first):

@@ -116,6 +116,7 @@ class Recovery:
                                     % ids.hex_oid(oid))
         try:
             await self.wiping.wait()
+            await self.replica.store.noted()
             await self.mover.make_whole(oid)
             error = None
         except errors.SheepdogError as exc:
@@ -136,6 +137,7 @@ class Recovery:
 
     async def align(self, oid, settler):
         await self.wiping.wait()
+        await self.replica.store.noted()
         await self.mover.align(oid, settler)
 
     def hasten(self, oid):
@@ -168,7 +170,26 @@ class Recovery:
 
     async def describe(self, oid):
         await self.wiping.wait()
+        self.check_told()
         return await self.mover.describe(oid)
+
+    def check_told(self):
+        """What is not here means nothing as long as nobody knows that a
+        disk was lost.
+
+        :raises NotRecovered: it is so
+        """
+        if self.replica.store.has_untold_loss:
+            raise errors.NotRecovered('a disk was lost, and the cluster does '
+                                      'not know yet')
+
+    def lose(self, oids):
+        """These were on a disk that was given up."""
+        self.standing.lose(oids)
+        for oid in oids:
+            self.mover.irreparable.pop(oid, None)
+        if self._pass is None or self._pass.done():
+            self._start(self.cluster.view)
 
     # -- placement ------------------------------------------------------
 
@@ -197,15 +218,17 @@ class Recovery:
         return [view.members[index] for index
                 in self._ring(view).targets(oid, self.order.copies(oid))]
 
-    def _untold(self, oid, reach, behind):
+    def _untold(self, oid, reach, behind, without):
         """Who must be waited for (text), when the best copy here has every
-        write up to the epoch ``reach``; None when there is nobody.
-        ``behind``: see ``past``."""
+        write up to the epoch ``reach``, and the nodes ``without`` have no
+        copy; None when there is nobody. ``behind``: see ``past``."""
         cluster = self.cluster
         view = past.untold(
             cluster.views, cluster.view,
             max(cluster.state.settled, reach + 1),
-            lambda view: self._holders(view, oid), behind)
+            lambda view: self._holders(view, oid), behind,
+            {node: epoch for node, epoch in cluster.state.lost.items()
+             if node in without})
         return None if view is None else self._wanting(view)
 
     def _stayed(self, oid, first):
@@ -216,7 +239,8 @@ class Recovery:
     def _wanting(self, view):
         return 'what epoch %d wrote %s %s' % (
             view.epoch, UNTOLD,
-            ', '.join(past.missing(view, self.cluster.view)))
+            ', '.join(past.missing(view, self.cluster.view,
+                                   self.cluster.state.lost)))
 
     def _check_hidden(self, view):
         """:raises NotRecovered: there may be objects that nobody lists"""
@@ -225,7 +249,7 @@ class Recovery:
                   if not entry.deleted]
         if copies:
             before = past.hidden(self.cluster.views, view, state.settled,
-                                 min(copies))
+                                 min(copies), state.lost)
             if before is not None:
                 raise errors.NotRecovered(self._wanting(before))
 
@@ -243,6 +267,8 @@ class Recovery:
         if self.wiping.begin(is_new):
             self.standing.lapse()
             self._fresh = new if is_new else None
+            is_trusted = False
+        if self.replica.store.has_untold_loss:
             is_trusted = False
         self._stop_announcing()
         # Whoever has come may have good copies.
@@ -354,6 +380,8 @@ class Recovery:
         await self.wiping.wait()
         if self._is_over(view):
             return True
+        self.check_told()
+        losses = self.standing.losses
         if view is self._fresh and not self.standing.is_complete:
             # What anybody has written since waits here.
             self._complete(view)
@@ -400,6 +428,9 @@ class Recovery:
             return False
         if queue or is_postponed:
             # Recovery was disabled, or enabled, meanwhile; or it is still.
+            return False
+        if self.standing.losses != losses:
+            # Of more than was looked for.
             return False
         if not self.standing.is_complete:
             self._check_hidden(view)

@@ -41,6 +41,9 @@ class Standing:
         self._epoch = NEVER
         self._doubtful = {}
         self._doubts = 0
+        self._lost = set()
+        self.losses = 0
+        """How often something was lost."""
 
     def begin(self, view, is_trusted=False):
         """A view begins. ``is_trusted``: all copies are clean (the cluster
@@ -71,12 +74,24 @@ class Standing:
         self._recovered.clear()
         self._reached.clear()
         self._doubtful.clear()
+        self._lost.clear()
         self._update()
 
     def complete(self, view):
         """Every copy that we must hold in ``view`` is clean."""
         self._views = [view]
         self._recovered.clear()
+        self._lost.clear()
+        self._update()
+
+    def lose(self, oids):
+        """Our copies of these objects are gone; whatever was known of them
+        is not true any more."""
+        self.losses += 1
+        self._lost.update(oids)
+        for oid in oids:
+            self._recovered.pop(oid, None)
+            self._reached.pop(oid, None)
         self._update()
 
     def forget(self, oid):
@@ -113,13 +128,15 @@ class Standing:
     @property
     def is_complete(self):
         """All copies of the current view are clean, but for doubts."""
-        return len(self._views) == 1
+        return len(self._views) == 1 and not self._lost
 
     def is_clean(self, oid):
         if oid in self._doubtful:
             return False
         if oid in self._recovered:
             return True
+        if oid in self._lost:
+            return False
         views = self._views
         return bool(views) and all(self._is_target(v, oid) for v in views)
 
@@ -129,6 +146,8 @@ class Standing:
         but the copy's own version."""
         if oid in self._recovered:
             return epoch
+        if oid in self._lost:
+            return NEVER
         last = NEVER
         for view in self._views:
             if not self._is_target(view, oid):

@@ -27,7 +27,8 @@ REST_SECONDS = 90.0
 
 STANDING_TASKS = re.compile(
     r'^(watch|membership|declarations to replicas|leader \d+|desk|patrol|'
-    r'store: regular checkpoints|watch .*|complaints|scrub|task .*)$')
+    r'store: regular checkpoints|store: watch the disks|watch .*|complaints|'
+    r'scrub|task .*)$')
 LINKS_MAX = 2
 """To each other sheep."""
 UNNAMED_MAX = 3

@@ -79,8 +79,15 @@ class MemoryStore:
         self.quarantine = MemoryQuarantine()
         self.cluster = 0
         self.power_lost = False
+        self.has_untold_loss = False
         self._on_damage = None
         self.left = 1 << 40
+
+    async def noted(self):
+        pass
+
+    def lost_paths(self):
+        return []
 
     def power_cut(self):
         self.power_lost = True

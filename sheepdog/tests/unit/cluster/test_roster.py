@@ -62,6 +62,17 @@ class ComposeTest(unittest.TestCase):
         self.assertEqual('dbace', ''.join(member.node
                                           for member in members))
 
+    def test_weights_follow_the_disks_of_now(self):
+        infos = [info('a'), info('b', vnodes=77), info('c')]
+        before = view_model.View(1, 1, 0.0, roster.compose(
+            infos, None, 1000))
+        members = roster.compose(infos, before, 1000,
+                                 {'a': 500, 'b': 500, 'x': 1})
+        self.assertEqual([64, 77, 128],
+                         [member.vnodes for member in members])
+        self.assertEqual([500, 500], [member.space
+                                      for member in members[:2]])
+
     def test_weights(self):
         members = roster.compose(
             [info('a'), info('b', space=2500), info('c', space=1),

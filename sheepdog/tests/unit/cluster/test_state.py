@@ -289,6 +289,40 @@ class StateTest(unittest.TestCase):
                     'view': view(2, NODES[:1])})
         self.assertEqual(({}, {}), (state.spaces, state.vnodes))
 
+    def test_a_lost_disk_is_remembered_until_a_later_epoch_is_settled(self):
+        state = formatted()
+        nodes = {member.incarnation: member.node
+                 for member in state.view.members}
+
+        def recovered(epoch):
+            for one in NODES[:3]:
+                put(state, {'kind': 'recovered', 'incarnation': one,
+                            'epoch': epoch})
+
+        recovered(1)
+        node = nodes[NODES[0]]
+        put(state, {'kind': 'disks', 'node': node, 'space': 5,
+                    'lost': False})
+        self.assertEqual(({node: 5}, {}), (state.spaces, state.lost))
+        self.assertFalse(state.wants_epoch())
+        put(state, {'kind': 'disks', 'node': node, 'space': 4,
+                    'lost': True})
+        self.assertEqual({node: 1}, state.lost)
+        self.assertTrue(state.wants_epoch())
+        # What it may have said before does not count.
+        recovered(1)
+        self.assertFalse(state.has_recovered())
+        put(state, {'kind': 'epoch', 'view': view(2, NODES[:3])})
+        self.assertFalse(state.wants_epoch())
+        self.assertEqual({node: 1}, state_module.State.from_dict(
+            json.loads(json.dumps(state.to_dict()))).lost)
+        recovered(2)
+        self.assertTrue(state.has_recovered())
+        self.assertEqual(({node: 4}, {}), (state.spaces, state.lost))
+        with self.assertRaises(errors.NotServing):
+            put(state, {'kind': 'disks', 'node': 'x', 'space': 4,
+                        'lost': True})
+
     def test_shutdown_ends_with_the_next_start(self):
         state = formatted()
         put(state, {'kind': 'shutdown'})

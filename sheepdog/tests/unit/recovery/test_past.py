@@ -111,6 +111,33 @@ class TestStayed(unittest.TestCase):
         self.assertEqual({}, self.stayed(views, view(3, 'ab'), 3))
 
 
+class TestLostDisk(unittest.TestCase):
+    """A sheep that has lost a disk is no witness of what it had until then.
+    """
+
+    def test_of_an_object_that_it_has_not(self):
+        views = [view(1, 'ab'), view(2, 'ab'), view(3, 'ab')]
+        for lost, epoch in (({'a': 2}, 2), ({'a': 3}, 3), ({'a': 0}, None),
+                            ({'c': 3}, None)):
+            found = past.untold(views, view(4, 'ac'), 1,
+                                lambda v: v.members[:2], {}, lost)
+            self.assertEqual(found and found.epoch, epoch, lost)
+
+    def test_of_objects_that_nobody_lists(self):
+        views = [view(1, 'abc')]
+        self.assertIsNone(past.hidden(views, view(2, 'ac'), 1, 2))
+        found = past.hidden(views, view(2, 'ac'), 1, 2, {'a': 1})
+        self.assertEqual(found.epoch, 1)
+        self.assertIsNone(past.hidden(views, view(2, 'abc'), 1, 2,
+                                      {'a': 1}))
+
+    def test_who_is_waited_for(self):
+        self.assertEqual(1, len(past.missing(view(1, 'ab'), view(2, 'a'))))
+        one, other = past.missing(view(1, 'ab'), view(2, 'a'), {'a': 1})
+        self.assertIn('a lost disk of', one)
+        self.assertNotIn('disk', other)
+
+
 class TestHidden(unittest.TestCase):
 
     def hidden(self, views, current, copies, first=1):

@@ -48,6 +48,27 @@ class TestStanding(unittest.TestCase):
         self.assertEqual(self.standing.through(1, 5), 5)
         self.assertFalse(self.standing.is_clean(2))
 
+    def test_what_was_on_a_lost_disk(self):
+        self.standing.begin(view(5), is_trusted=True)
+        self.targets = {1: {5, 6, 7}, 2: {5, 6, 7}}
+        self.standing.lose({1, 3})
+        self.assertTrue(self.standing.active)
+        self.assertFalse(self.standing.is_complete)
+        self.assertEqual([self.standing.is_clean(o) for o in (1, 2)],
+                         [False, True])
+        self.assertEqual([self.standing.through(o, 5) for o in (1, 2)],
+                         [0, 5])
+        self.standing.trust(1, None)
+        self.assertTrue(self.standing.is_clean(1))
+        self.standing.begin(view(6))
+        self.assertTrue(self.standing.is_clean(1))
+        self.standing.lose({1})
+        self.assertFalse(self.standing.is_clean(1))
+        self.assertEqual(self.standing.through(1, 6), 0)
+        self.standing.complete(view(6))
+        self.assertTrue(self.standing.is_clean(1))
+        self.assertEqual(self.standing.losses, 2)
+
     def test_target_in_all_views_since(self):
         self.standing.begin(view(5), is_trusted=True)
         self.standing.begin(view(6))
