@@ -124,6 +124,31 @@ class NodeCalls:
         """Space of each node, and the virtual size of all VDIs."""
         return self._client.call('node.info')
 
+    def disks(self) -> list:
+        """Of the sheep that answers: each with ``path``, ``id``, ``total``,
+        ``used`` and ``free`` (bytes), ``objects``, ``state`` ('in use',
+        'leaving', 'failing') and ``problem``."""
+        return self._client.call('node.disks')['disks']
+
+    def all_disks(self) -> list:
+        """Of each node: ``id``, ``host``, ``port`` and ``disks``, or
+        ``error``."""
+        return self._client.call('node.disks', {'everyone': True})['nodes']
+
+    def plug(self, path: str) -> None:
+        """Have the sheep that answers use another disk, a directory there.
+
+        :raises SystemFailure: it cannot be used
+        """
+        self._client.call('node.plug', {'path': path})
+
+    def unplug(self, path: str) -> None:
+        """Have the sheep that answers empty a disk, and then use it no more.
+
+        :raises SystemFailure: it is none of its disks, or the last
+        """
+        self._client.call('node.unplug', {'path': path})
+
     def stat(self) -> dict:
         """Counters of the sheep that answers."""
         return self._client.call('node.stat')

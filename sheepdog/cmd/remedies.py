@@ -157,6 +157,12 @@ REMEDIES = {
         'copies are whole.',
         'Stop the sheep there: the others restore the redundancy. Then '
         'replace the disk.'),
+    'disk-lost': Remedy(
+        NOTE, 'lost-disk',
+        'It failed, or an operator gave it up. Its objects are recovered '
+        'from the other sheep to the disks that are left.',
+        'Put a new disk in its place and plug it in: dog node md plug PATH; '
+        'or dog node md unplug PATH, where none will come.'),
     'damaged-blocks': Remedy(
         NOTE, 'disk-failing',
         'They are taken from other copies and put right when they are met.',

@@ -38,10 +38,11 @@ from sheepdog.model import errors
 LOG = logging.getLogger(__name__)
 
 USAGE = """\
-Usage: sheep [OPTION]... [META]
+Usage: sheep [OPTION]... [META[,DISK]...]
 
-Serve the store in the directory META as a member of a cluster. Goes to the
-background once it serves. Each option can also stand in a configuration
+Serve the store in the directory META as a member of a cluster. Objects lie
+in META, or on the disks, where the directories of some are named. Goes to
+the background once it serves. Each option can also stand in a configuration
 file (%s). Sizes take B, K, M, G, T or P.
 
 """
@@ -62,6 +63,8 @@ OPTIONS = (
     options.Option('i', 'ioaddr', 'a second network for data: host=,port=',
                    'PAIRS'),
     options.Option('j', 'journal', 'size=,dir=,skip', 'PAIRS'),
+    options.Option('', 'lost-disk', 'give this disk up, with all that is on '
+                   'it; may be repeated', 'DISK', is_many=True),
     options.Option('n', 'nosync', 'acknowledge from the page cache'),
     options.Option('D', 'directio', 'bypass the page cache (not built yet)'),
     options.Option('V', 'vnodes', 'fixed number of virtual nodes', 'NUMBER'),
@@ -83,6 +86,7 @@ OPTIONS = (
 PLAIN = {'bindaddr': ('', 'bindaddr'), 'myaddr': ('', 'myaddr'),
          'port': ('', 'port'), 'zone': ('', 'zone'),
          'gateway': ('', 'gateway'), 'nosync': ('', 'nosync'),
+         'lost_disk': ('', 'lost_disks'),
          'vnodes': ('', 'vnodes'), 'pidfile': ('', 'pidfile'),
          'foreground': ('', 'foreground'), 'cluster': ('cluster', 'url'),
          'ttl': ('cluster', 'ttl_seconds'),
@@ -154,12 +158,10 @@ def read_configuration(values, arguments):
                                % arguments[1])
     conf = config.new_config(values.get('config_file'))
     if arguments:
-        meta, comma, _disks = arguments[0].partition(',')
-        if comma:
-            raise exits.UsageError(
-                'several disks (META,DISK) are not built yet in this '
-                'version: name META alone')
+        meta, *disks = arguments[0].split(',')
         config.override(conf, '', 'meta', meta)
+        if disks:
+            config.override(conf, '', 'disks', disks)
     for key, (group, name) in PLAIN.items():
         if key in values:
             config.override(conf, group, name, values[key])

@@ -303,6 +303,9 @@ def _disks(facts):
         if store['failure']:
             yield Finding('disk-failed', 'the disk of %s fails: %s' % (
                 address, store['failure']), None, (address,))
+        if store['lost_disks']:
+            yield Finding('disk-lost', '%s has given up %s' % (
+                address, words.some(store['lost_disks'])), None, (address,))
         if store['is_full']:
             yield Finding(
                 'disk-full', 'the disk of %s is full: %s are left, and %s '

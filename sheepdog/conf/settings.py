@@ -78,7 +78,6 @@ class SheepSettings:
 
     store: store_settings.StoreSettings
     log: LogSettings
-    disks: tuple = ()
     host: str = ''
     port: int = limits.PORT_DEFAULT
     advertised_host: str = ''
@@ -184,6 +183,8 @@ def _cluster_url(conf):
 def _store(conf, meta):
     built = store_settings.StoreSettings(
         meta=meta,
+        disks=_paths('disks', conf.disks),
+        lost_disks=_paths('lost_disks', conf.lost_disks),
         journal_dir=os.path.abspath(conf.journal.dir)
         if conf.journal.dir else '',
         journal_bytes=conf.journal.size,
@@ -195,6 +196,12 @@ def _store(conf, meta):
     except store_settings.StoreRefused as exc:
         raise config.ConfigRefused('journal: %s' % exc) from None
     return built
+
+
+def _paths(name, paths):
+    if not all(paths):
+        raise config.ConfigRefused('%s: a directory has no name' % name)
+    return tuple(os.path.abspath(path) for path in paths)
 
 
 def _log(conf, meta):

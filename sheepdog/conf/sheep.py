@@ -23,6 +23,17 @@ OPTIONS = [
         'meta', default='', sample_default='/var/lib/sheepdog',
         help='The store: the directory that holds everything this sheep '
              'keeps. Usually given on the command line.'),
+    cfg.ListOpt(
+        'disks', default=[], sample_default='/srv/disk1,/srv/disk2',
+        help='Directories, each on a disk of its own, that keep the objects '
+             'instead of META. Usually given on the command line, as '
+             'META,DISK,DISK. Which disks are in use is on record in META: '
+             'those named here are plugged in at the first start.'),
+    cfg.ListOpt(
+        'lost_disks', default=[],
+        help='Disks that are gone for good: given up at the start, with what '
+             'was on them. Usually given on the command line (--lost-disk), '
+             'once.'),
     cfg.StrOpt(
         'bindaddr', default='', sample_default='127.0.0.1',
         help='The address to listen on. Empty: all of this host, or '

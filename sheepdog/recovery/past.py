@@ -32,6 +32,7 @@ Pure. ``views`` are the remembered views, oldest first.
 
 NOTHING: dict = {}
 
+
 def untold(views, current, first, holders, behind=NOTHING, lost=NOTHING):
     """The newest view from epoch ``first`` on, before the current one, of
     whose holders of an object (``holders(view)``: members) none is here; or

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""dog node: list, info, stat, kill, vnodes, log."""
+"""dog node: list, info, md, stat, kill, vnodes, log."""
 
 import time
 
@@ -37,6 +37,43 @@ def info(session):
         session.warn('node %d (%s): %s' % (
             node['id'], words.host_port(node), node['error']))
     return exits.SYSTEM if silent else exits.OK
+
+
+def disks_info(session):
+    if session.values.get('all'):
+        nodes = session.client.nodes.all_disks()
+        session.show(nodes, tables.all_disks(nodes, session.is_raw))
+        silent = [node for node in nodes if node.get('error')]
+        for node in silent:
+            session.warn('node %d (%s): %s' % (
+                node['id'], tables.host_port(node), node['error']))
+        return exits.SYSTEM if silent else exits.OK
+    disks = session.client.nodes.disks()
+    session.show(disks, tables.disks(disks, session.is_raw))
+
+
+def plug(session):
+    for path in _paths(session):
+        session.client.nodes.plug(path)
+    session.show({})
+
+
+def unplug(session):
+    for path in _paths(session):
+        session.client.nodes.unplug(path)
+    session.show({})
+
+
+def _paths(session):
+    """The disks that are named, with commas or one by one."""
+    paths = [path for word in session.arguments
+             for path in word.split(',') if path]
+    for path in paths:
+        if not path.startswith('/'):
+            raise exits.UsageError(
+                "'%s': name each disk by the whole path of its directory, "
+                'on the machine of the sheep' % path)
+    return paths
 
 
 def stat(session):
@@ -91,6 +128,16 @@ COMMANDS = (
     command.Command(('node', 'list'), list_nodes,
                     'list the nodes of the cluster'),
     command.Command(('node', 'info'), info, 'show the space of each node'),
+    command.Command(
+        ('node', 'md', 'info'), disks_info, 'show the disks of one node',
+        options=(Option('A', 'all', 'of all nodes'),)),
+    command.Command(
+        ('node', 'md', 'plug'), plug, 'use more disks on one node',
+        'DISK...', (1, 999)),
+    command.Command(
+        ('node', 'md', 'unplug'), unplug,
+        'empty disks of one node, then use them no more', 'DISK...',
+        (1, 999)),
     command.Command(
         ('node', 'stat'), stat, 'count the requests of one node',
         options=(Option('w', 'watch', 'again every second, with paces'),)),

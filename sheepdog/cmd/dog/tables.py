@@ -103,6 +103,40 @@ def node_info(info, raw):
             info['virtual_bytes'])
 
 
+_STATES = {'leaving': 'is being emptied', 'failing': 'fails'}
+
+
+def disks(found, raw):
+    """One node's; Id counts them. What is not as usual is told below."""
+    tab = ' ' if raw else '\t'
+    if not raw:
+        yield 'Id\tSize\tUsed\tAvail\tUse%\tPath'
+    for number, disk in enumerate(found):
+        yield tab.join((
+            ('%d' if raw else '%2d') % number, _size(raw, disk['total']),
+            _size(raw, disk['used']), _size(raw, disk['free']),
+            ('%d%%' if raw else '%3d%%') % _percent(disk['used'],
+                                                    disk['total']),
+            _escaped(disk['path']) if raw else disk['path']))
+    if raw:
+        return
+    for number, disk in enumerate(found):
+        if disk['state'] in _STATES:
+            yield 'Disk %d %s, %d objects are on it%s' % (
+                number, _STATES[disk['state']], disk['objects'],
+                disk['problem'] and ': ' + disk['problem'])
+
+
+def all_disks(nodes, raw):
+    for node in nodes:
+        if not raw:
+            yield 'Node %d:' % node['id']
+            yield from disks(node['disks'], raw)
+        else:
+            for line in disks(node['disks'], raw):
+                yield '%d %s' % (node['id'], line)
+
+
 def node_recovery(nodes, raw):
     if not raw:
         yield 'Nodes In Recovery:'

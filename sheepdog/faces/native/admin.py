@@ -27,6 +27,7 @@ from sheepdog.faces.native import quarantine
 from sheepdog.model import errors
 from sheepdog.model import shapes
 from sheepdog.recovery import throttle
+from sheepdog.store import settings as store_settings
 from sheepdog.wire import peer as wire
 
 LOG = logging.getLogger(__name__)
@@ -73,6 +74,9 @@ class Admin:
             'node.space': self._node_space,
             'node.weight': self._node_weight,
             'node.vnodes': self._node_vnodes,
+            'node.disks': self._node_disks,
+            'node.plug': self._node_plug,
+            'node.unplug': self._node_unplug,
             'node.stat': self._node_stat,
             'node.recovery': self._node_recovery,
             'node.progress': self._node_progress,
@@ -308,13 +312,45 @@ class Admin:
                 'quarantine': await store.quarantine.used_bytes()}
 
     async def _node_weight(self):
-        return {'space': self.sheep.store.space().total}
+        return {'space': self.sheep.store.weight()}
 
     async def _node_vnodes(self, vnodes, operation_id=''):
         sheep = self.sheep
         await sheep.cluster.execute('vnodes', {
             'node': sheep.store.node_id, 'vnodes': vnodes,
             'started': sheep.settings.vnodes}, operation_id)
+
+    async def _node_disks(self, everyone=False):
+        """Of this sheep, or of all members: see ``store.Disks.disks``."""
+        if not everyone:
+            return {'disks': await self.sheep.store.disks()}
+        found = []
+        for index, member, result in await self._ask_all('node.disks'):
+            one = {'id': index, 'host': member.host, 'port': member.port}
+            if isinstance(result, errors.SheepdogError):
+                one.update(disks=[], error=str(result))
+            else:
+                one.update(result)
+            found.append(one)
+        return {'nodes': found}
+
+    async def _node_plug(self, path):
+        await self._with_disk(self.sheep.plug, path)
+
+    async def _node_unplug(self, path):
+        await self._with_disk(self.sheep.unplug, path)
+
+    async def _with_disk(self, function, path):
+        if not isinstance(path, str) or not path.startswith('/'):
+            raise errors.InvalidParameters(
+                'a disk is named by the whole path of its directory, not %r'
+                % (path,))
+        try:
+            await function(path.rstrip('/') or '/')
+        except store_settings.StoreRefused as exc:
+            raise errors.SystemFailure(str(exc)) from exc
+        except OSError as exc:
+            raise errors.StorageError('%s: %s' % (path, exc)) from exc
 
     async def _node_stat(self):
         gateway = self.sheep.gateway

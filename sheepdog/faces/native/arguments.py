@@ -19,7 +19,7 @@ from sheepdog.model import errors
 
 TYPES = {'action': str, 'handle': int, 'id': int, 'name': str, 'size': int,
          'vdi': str, 'vnodes': int,
-         'node': str, 'object': str}
+         'node': str, 'object': str, 'path': str}
 """Of parameters without a default that tells."""
 
 

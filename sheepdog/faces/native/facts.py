@@ -107,6 +107,7 @@ class Facts:
         failure = store.failure or facts['log_failure']
         found = {'failure': failure, 'is_full': False, 'total': 0,
                  'used': 0, 'free': 0, 'kept': 0,
+                 'lost_disks': store.lost_paths(),
                  'bad_objects': len(store.bad_blocks()),
                  'irreparable': [ids.hex_oid(oid) for oid in list(
                      self.sheep.recovery.mover.irreparable)[:REASONS_MAX]],

@@ -148,6 +148,8 @@ class Sheep:
         self.output = pathlib.Path(directory) / ('sheep-%d.out' % number)
         self.process = None
         self.is_suspended = False
+        self.disks = []
+        """Directories that keep its objects, where META does not."""
         self.tls = None
         """What our clients show; None: they speak in clear."""
 
@@ -176,7 +178,8 @@ class Sheep:
             '-j', 'size=%s' % JOURNAL_SIZE,
             '--nbd', 'host=%s,port=%d' % (HOST, self.nbd_port),
             *(['--key-file', self.key_file] if self.key_file else []),
-            *self.options, *more, self.meta]
+            *self.options, *more, ','.join(map(str, [self.meta,
+                                                     *self.disks]))]
         return [str(word) for word in words]
 
     def start(self, *more):

@@ -19,7 +19,7 @@ print, ``...`` standing for anything. A command that only looks is run again
 until it does. ``status --why`` and ``safe-to-stop`` may end as they like,
 all others must succeed.
 
-Names are those of the page: node1:7000, /var/lib/sheepdog,
+Names are those of the page: node1:7000, /var/lib/sheepdog, /srv/disk1,
 /etc/sheepdog/sheepdog.conf. ``systemctl`` is played here, with the sheep of
 the test; ``dog`` and ``sheepdog-manage`` are the real ones.
 """
@@ -34,6 +34,7 @@ from sheepdog.tests.functional import harness
 
 PAGES = pathlib.Path(__file__).parents[3] / 'doc' / 'source' / 'runbook'
 STORE = '/var/lib/sheepdog'
+DISKS = '/srv/'
 CONFIGURATION = '/etc/sheepdog/sheepdog.conf'
 SECONDS = 180.0
 
@@ -41,6 +42,7 @@ _COMMAND = re.compile(r'(?:node(?P<node>\d))?\$ (?P<words>.*)')
 _LOOKING = ('sheepdog-manage status', 'sheepdog-manage safe-to-stop',
             'sheepdog-manage lock list', 'sheepdog-manage node',
             'dog node list', 'dog node info', 'dog node recovery',
+            'dog node md info',
             'dog cluster info', 'dog vdi list')
 _JUDGING = _LOOKING[:2]
 _PRELUDE = (
@@ -137,7 +139,8 @@ class Runner:
         for number, one in enumerate(self.nodes, 1):
             text = re.sub(r'\bnode%d(:7000)?\b' % number, one.address, text)
         return text.replace(STORE, str(sheep.meta)).replace(
-            CONFIGURATION, str(self.configuration))
+            CONFIGURATION, str(self.configuration)).replace(
+                DISKS, '%s-' % sheep.meta)
 
     def _from_here(self, text):
         for number, one in enumerate(self.nodes, 1):

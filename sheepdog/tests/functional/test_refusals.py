@@ -272,11 +272,16 @@ class TestOptions(RefusalCase):
 
     def test_several_disks(self):
         sheep = self.new_sheep()
-        command = sheep.command()
-        done = harness.run(*command[:-1], command[-1] + ',/disk',
-                           expect=USAGE)
-        self.assertIn('META,DISK', done.stderr)
-        self.assertEqual(mounts.picture(sheep.meta), {})
+        *words, meta = sheep.command()
+        disk = self.directory / 'disk'
+        for disks, word in ((meta, 'META'),
+                            ('%s,%s' % (disk, disk), 'twice')):
+            with self.subTest(word):
+                done = harness.run(*words, '%s,%s' % (meta, disks),
+                                   expect=SYSTEM)
+                self.assertIn(word, done.stderr)
+                self.assertEqual(mounts.picture(sheep.meta), {})
+                self.assertFalse(disk.exists())
 
     def test_a_configuration_file_with_a_typing_mistake(self):
         sheep = self.new_sheep()

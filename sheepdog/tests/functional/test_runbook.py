@@ -51,7 +51,8 @@ class Pages(unittest.TestCase):
         tried = {name[len('test_'):].replace('_', '-')
                  for kind in (TestShared, TestDamaged, TestPatient, TestNew,
                               TestCoordination, TestFull, TestFailing,
-                              TestExposed, TestStrict, TestNoRoom)
+                              TestLostDisk, TestExposed, TestStrict,
+                              TestNoRoom)
                  for name in vars(kind) if name.startswith('test_')}
         self.assertEqual(written - {'index'}, tried)
 
@@ -413,6 +414,23 @@ class TestFailing(RunbookCase):
                 volume.write(0, DATA[::-1], fua=True)
         self.run_page('disk-failing')
         self.check(data=DATA[::-1])
+
+
+class TestLostDisk(RunbookCase):
+    """The third node has two disks, and the first of them goes away."""
+
+    def changed(self, sheep):
+        if sheep.number == 2:
+            sheep.disks = ['%s-disk%d' % (sheep.meta, number)
+                           for number in (1, 2)]
+        return sheep
+
+    def test_lost_disk(self):
+        self.write()
+        disk = self.cluster.sheep[2].disks[0]
+        os.rename(disk, disk + '.away')
+        self.run_page('lost-disk')
+        self.check()
 
 
 if __name__ == '__main__':

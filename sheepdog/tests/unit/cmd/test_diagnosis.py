@@ -52,7 +52,7 @@ def answer(number, **changes):
                      'waiting': [], 'obstacle': None},
         'store': {'failure': '', 'is_full': False, 'total': 100, 'used': 10,
                   'free': 90, 'bad_objects': 0, 'irreparable': [],
-                  'differing': [], 'quarantined': 0},
+                  'differing': [], 'quarantined': 0, 'lost_disks': []},
         'locks': [], 'refused_locks': [], 'clients': [], 'exposed': [],
         'slow': {'count': 0, 'requests': [], 'seconds': 5.0}, 'peers': {}}
     for name, value in changes.items():
@@ -200,6 +200,8 @@ CASES = (
      {'disk-filling': (A + ' is 85 % full', None)}),
     ('a disk that fails', found({'store': {'failure': 'EIO'}}), 1,
      {'disk-failed': (A + ' fails: EIO', None)}),
+    ('a lost disk', found({'store': {'lost_disks': ['/d1', '/d2']}}), 0,
+     {'disk-lost': (A + ' has given up /d1, /d2', None)}),
     ('damage', found({'store': {'bad_objects': 1}}), 0,
      {'damaged-blocks': ('1 object with damaged blocks on ' + A, None)}),
     ('damage that nobody can mend', found({'store': {

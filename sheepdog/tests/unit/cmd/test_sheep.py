@@ -109,7 +109,7 @@ class OptionsTest(unittest.TestCase):
     def test_refused(self):
         for words in (
                 '-x /m', '--what /m', '-p', '/m more', '-r port=1 /m',
-                '--http swift /m', '-u /m', '--upgrade /m', '/m,/disk',
+                '--http swift /m', '-u /m', '--upgrade /m',
                 '-j what=1 /m', '-j size /m', '-j skip=1 /m', '-j size= /m',
                 '-i port=1 /m', '-i host /m', '-R foo /m', '-l loud /m',
                 '--nbd what /m', '-D /m'):
@@ -123,6 +123,12 @@ class OptionsTest(unittest.TestCase):
             with self.subTest(words):
                 self.assertRaises(config.ConfigRefused, self.settings,
                                   words)
+
+    def test_disks(self):
+        store = self.settings('--lost-disk /c /m,/a,b').store
+        self.assertEqual(('/m', ('/a', os.path.abspath('b')), ('/c',)),
+                         (store.meta, store.disks, store.lost_disks))
+        self.assertRaises(config.ConfigRefused, self.settings, '/m,,/a')
 
     def main(self, words):
         stderr, stdout = io.StringIO(), io.StringIO()

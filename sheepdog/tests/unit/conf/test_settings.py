@@ -38,7 +38,7 @@ class SettingsTest(unittest.TestCase):
         self.assertEqual('/m', built.meta)
         self.assertEqual('/m/sock', built.socket_path)
         self.assertEqual('/m/sheep.log', built.log.path)
-        self.assertEqual((), built.disks)
+        self.assertEqual((), built.store.disks)
         self.assertEqual(('', 7000, '', -1), (
             built.host, built.port, built.advertised_host, built.zone))
         self.assertEqual(-1, built.vnodes)

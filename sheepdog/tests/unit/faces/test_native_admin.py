@@ -82,6 +82,7 @@ class AdminCase(native_case.NativeCase):
         one.store.node_id = one.name
         one.store.used_bytes = used_bytes
         one.store.space = lambda: types.SimpleNamespace(total=100, free=30)
+        one.store.weight = lambda: 100
         one.cluster.explain = lambda: {
             'status': one.cluster.status.value, 'reason': '', 'missing': [],
             'leader': {'host': '10.0.0.1', 'port': flock.PORT}}

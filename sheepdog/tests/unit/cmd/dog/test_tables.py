@@ -178,6 +178,32 @@ class TableTest(unittest.TestCase):
                    '0 1000 250 750 25%',
                    'Total 1000 250 750 25% 123')
 
+    def disks(self):
+        return [{'id': 'x', 'path': '/srv/a b', 'total': 1000, 'used': 250,
+                 'free': 750, 'objects': 3, 'state': 'in use',
+                 'problem': ''},
+                {'id': 'y', 'path': '/srv/c', 'total': 66 * GIB, 'used': 0,
+                 'free': 66 * GIB, 'objects': 7, 'state': 'leaving',
+                 'problem': 'no space'}]
+
+    def test_disks(self):
+        lines = (
+            'Id\tSize\tUsed\tAvail\tUse%\tPath',
+            ' 0\t0.0 MB\t0.0 MB\t0.0 MB\t 25%\t/srv/a b',
+            ' 1\t66 GB\t0.0 MB\t66 GB\t  0%\t/srv/c',
+            'Disk 1 is being emptied, 7 objects are on it: no space')
+        self.check(tables.disks(self.disks(), False), *lines)
+        self.check(tables.all_disks(
+            [{'id': 4, 'disks': self.disks()}], False), 'Node 4:', *lines)
+
+    def test_disks_raw(self):
+        lines = ('0 1000 250 750 25% /srv/a\\ b',
+                 '1 %d 0 %d 0%% /srv/c' % (66 * GIB, 66 * GIB))
+        self.check(tables.disks(self.disks(), True), *lines)
+        self.check(tables.all_disks(
+            [{'id': 4, 'disks': self.disks()}], True),
+            *('4 ' + line for line in lines))
+
     def test_node_recovery(self):
         nodes = [member(7000, id=0, done=10, total=10),
                  member(7001, id=1, done=1, total=8)]
