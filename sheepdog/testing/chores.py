@@ -25,6 +25,7 @@ from typing import Collection, Optional
 
 from sheepdog.model import errors
 from sheepdog.testing import cluster as cluster_module
+from sheepdog.testing import disk_chores
 from sheepdog.testing import steps
 
 POLL_SECONDS = 0.1
@@ -46,7 +47,7 @@ class ChoreSettings:
         'create': 4, 'delete': 2, 'recycle': 2, 'resize': 3, 'list': 3,
         'steal': 2, 'join': 1, 'leave': 1, 'rejoin': 1, 'restart': 2,
         'shutdown': 0.5, 'format': 0.2, 'throttle': 1, 'postpone': 0.5,
-        'reweight': 0.4})
+        'reweight': 0.4, 'plug': 1, 'unplug': 1})
     nodes_max: int = 7
     made_bytes: int = 3 << 20
 
@@ -64,7 +65,7 @@ class Made:
     """The same of deletions, None while nobody asked."""
 
 
-class Chores(steps.Steps):
+class Chores(disk_chores.DiskChores, steps.Steps):
     """See ``Steps``. ``unsettled()`` is called before nodes come or go."""
 
     def __init__(self, cluster, workload, settings: ChoreSettings,

@@ -19,6 +19,7 @@ goes wrong is ``nemesis``'s, what clients do is ``workload``'s affair.
 import asyncio
 import dataclasses
 import logging
+import random
 import re
 from typing import Any, Callable, Optional
 
@@ -76,6 +77,8 @@ class ClusterSettings:
     block_size_shift: int = 20
     journal_bytes: int = 4 << 20
     checkpoint_seconds: float = 20.0
+    disks: tuple = (0,)
+    """How many disks a sheep may have beside META; 0: META is the disk."""
     disk: disk_module.DiskFaults = dataclasses.field(
         default_factory=disk_module.DiskFaults)
     scrub: pace.ScrubSettings = pace.ScrubSettings(enabled=False)
@@ -107,7 +110,39 @@ class Node:
         """Its disk has refused something: to be started anew."""
         self.lapses = []
         """When it lost its place, and as whom."""
+        self.disks = []
+        """Paths that are named at a start."""
+        self.pulled = []
+        """Of disks that are gone for good."""
+        self._source = random.Random('%s/disks/%s' % (
+            cluster.simulation.seed, name))
+        self._mounted = 0
+        self._furnish()
+
+    def _furnish(self) -> None:
         self.host.make_durable_directory(META)
+        self.disks = [self.mount() for _ in range(
+            self._source.choice(self.cluster.settings.disks))]
+
+    def mount(self) -> str:
+        """Another disk, empty; its path."""
+        self._mounted += 1
+        path = '/d%d' % self._mounted
+        self.host.mount(path, self._source.choice((0.5, 1.0, 2.0)))
+        return path
+
+    def pull(self, path: str) -> None:
+        """A disk dies."""
+        self.host.pull(path)
+        self.pulled.append(path)
+        if path in self.disks:
+            self.disks.remove(path)
+
+    def plugged(self) -> list:
+        """Paths of the disks that are in use, or []."""
+        store = self.sheep.store if self.is_serving else None
+        return [] if store is None else [
+            path for path in store.paths() if path in self.host.mounts]
 
     @property
     def is_running(self) -> bool:
@@ -144,7 +179,8 @@ class Node:
     def replace_disk(self) -> None:
         self.host.kill()
         self.host.new_disk()
-        self.host.make_durable_directory(META)
+        self.pulled = []
+        self._furnish()
 
     def start(self) -> None:
         """A process, and a sheep in it."""
@@ -198,7 +234,9 @@ class Node:
         settings = self.cluster.settings
         return settings_module.SheepSettings(
             store=store_settings.StoreSettings(
-                meta=META, journal_bytes=settings.journal_bytes,
+                meta=META, disks=tuple(self.disks),
+                lost_disks=tuple(self.pulled),
+                journal_bytes=settings.journal_bytes,
                 checkpoint_seconds=settings.checkpoint_seconds),
             log=settings_module.LogSettings(path=META + '/sheep.log'),
             host=self.address, port=PORT, advertised_host=self.address,

@@ -38,7 +38,7 @@ class NemesisSettings:
         'cut_one_way': 2, 'isolate': 2, 'vanish': 2, 'lose_coordination': 3,
         'slow_link': 2, 'slow_disk': 2, 'reset': 3,
         'fill_disk': 1, 'fail_reads': 1, 'fail_writes': 1, 'fail_syncs': 1,
-        'rot': 2, 'rot_journal': 0.5, 'jump': 1})
+        'rot': 2, 'rot_journal': 0.5, 'jump': 1, 'pull_disk': 2})
     down_seconds: float = 3.0
     """How long a killed sheep stays away, on average."""
     fault_seconds: float = 4.0
@@ -343,14 +343,18 @@ class Nemesis(steps.Steps):
 
     def _fail(self, source, what: str) -> None:
         """EIO for a while; then the operator has mended the disk, and
-        starts the sheep anew."""
+        starts the sheep anew. (One of several is given up instead, and with
+        it what is there.)"""
         node = self._node(source)
-        setattr(node.host.faults, what, True)
+        faults = source.choice(node.host.all_faults())
+        if faults is not node.host.faults and not self._can_lose_disk(node):
+            return
+        setattr(faults, what, True)
         node.is_sick = True
         self._is_whole = False
 
         def heal():
-            setattr(node.host.faults, what, False)
+            setattr(faults, what, False)
             self._after(source, 2.0, self._end_sick, node, source)
 
         self._after(source, self.settings.fault_seconds, heal)
@@ -358,6 +362,24 @@ class Nemesis(steps.Steps):
     def _end_sick(self, node, source) -> None:
         if node.is_sick:
             self._end(node, source)
+
+    def _pull_disk(self, source) -> None:
+        """One of several is gone for good."""
+        node = self._node(source)
+        paths = node.plugged()
+        if len(paths) > 1 and self._can_lose_disk(node):
+            node.pull(paths[source.randrange(len(paths))])
+
+    def _can_lose_disk(self, node) -> bool:
+        """The others have all that is on it; if so, it is as good as lost.
+        """
+        if not (self._is_whole and self.cluster.is_well()
+                and self.cluster.copies > 1) or self._decay.is_there:
+            return False
+        self._is_whole = False
+        self._has_lost_power = True
+        self._note_crash(node)
+        return True
 
     def _rot(self, source) -> None:
         """A bit of an object's file flips, where all copies are good."""

@@ -133,6 +133,7 @@ class Scenario:
         self.cluster.scrub = pace.ScrubSettings(
             source.random() < 0.5, source.choice((4 << 20, 32 << 20)),
             source.choice((1.0, 5.0)))
+        self.cluster.disks = source.choice(((0,), (0, 1, 2, 3), (1, 2, 3)))
 
         self.cluster.is_strict = random.Random(
             '%s/strict' % seed).random() < 0.15
