@@ -30,7 +30,8 @@ import shutil
 import tempfile
 import time
 
-from sheepdog.store import store as store_module
+from sheepdog.store import disks as disks_module
+from sheepdog.store import settings as store_settings
 from sheepdog.world import real
 
 OBJECT_BYTES = 4 << 20
@@ -117,8 +118,8 @@ async def answer(start) -> None:
 async def main(world, arguments) -> None:
     directory = tempfile.mkdtemp(dir=arguments.directory)
     try:
-        store = await store_module.Store.open(
-            world, store_module.StoreSettings(
+        store = await disks_module.Disks.open(
+            world, store_settings.StoreSettings(
                 meta=directory, journal_bytes=arguments.journal_mib << 20))
         await fill(store, arguments.objects)
         for kind in arguments.kinds.split(','):
