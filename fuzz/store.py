@@ -19,8 +19,10 @@ from crc32c import crc32c
 
 from fuzz import files
 from fuzz import registry
+from sheepdog.placement import disks as placement
 from sheepdog.store import adopting
 from sheepdog.store import checksums
+from sheepdog.store import diskset
 from sheepdog.store import layout
 from sheepdog.store import objects
 from sheepdog.store import records
@@ -188,14 +190,40 @@ def identity_seeds():
 @registry.target('store-identity', (settings.StoreRefused,),
                  ('sheepdog.store.layout',), identity_seeds)
 def run_identity(data):
-    found = files.run(layout._read_identity(
-        files.Disk({'/meta/store': data}),
-        layout.Layout('/meta', None, None, '/meta/journal')))
+    found = files.run(layout.read_identity(
+        files.Disk({'/meta/store': data}), '/meta'))
     again = json.loads(found.pack())
-    assert layout.Identity(**again) == found
+    if found.owner:
+        assert layout.Identity(**again) == found
     # What a start reckons with.
     assert found.sequence + 1 > 0 and found.generation + 1 > 0
     layout.segment_paths(found.journal_dir, found.node_id)
+
+
+def disks_seeds():
+    yield diskset.DiskSet('n').pack()
+    lost = diskset.Entry('c', '/disk3', 1 << 40)
+    disks = diskset.DiskSet('n', 3).plus(
+        diskset.Entry('a', '/meta', 1)).plus(
+        diskset.Entry('b', '/disk2', 1 << 40, True)).plus(lost)
+    yield disks.minus('c', is_lost=True).pack()
+
+
+@registry.target('store-disks', (settings.StoreRefused,),
+                 ('sheepdog.store.diskset',), disks_seeds)
+def run_disks(data):
+    found = files.run(diskset.read(files.Disk({'/meta/disks': data}),
+                                   '/meta'))
+    again = files.run(diskset.read(
+        files.Disk({'/meta/disks': found.pack()}), '/meta'))
+    assert again == found
+    # What a start reckons with.
+    assert 0 <= found.run < 1 << 63
+    placement.Disks({one.id: one.weight for one in found.disks}).place(OID)
+    for one in found.disks:
+        assert found.at(one.path) and found.entry(one.id)
+        assert not found.minus(one.id, is_lost=True).entry(one.id)
+    assert len(found.lost_paths) <= len(found.gone)
 
 
 def name_seeds():

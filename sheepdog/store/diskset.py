@@ -27,6 +27,7 @@ from sheepdog.model import shapes
 from sheepdog.store import settings as store_settings
 
 FORMAT = 1
+NUMBER_MAX = (1 << 63) - 1
 _REFUSED = store_settings.StoreRefused
 
 
@@ -39,6 +40,8 @@ class Entry:
     path: str
     weight: int
     is_leaving: bool = False
+
+    RANGES = {'weight': (1, NUMBER_MAX)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +67,8 @@ class DiskSet:
     has_untold_loss: bool = False
     is_told: bool = True
     format: int = FORMAT
+
+    RANGES = {'run': (0, NUMBER_MAX)}
 
     @property
     def weight(self) -> int:
@@ -146,12 +151,12 @@ async def read(disk, meta: str) -> Optional[DiskSet]:
         fields = json.loads(data)
         found = fields['format']
         if found == FORMAT:
-            return shapes.build(DiskSet, dict(
+            return _checked(shapes.build(DiskSet, dict(
                 fields,
                 disks=tuple(shapes.build(Entry, one)
                             for one in fields['disks']),
                 gone=tuple(shapes.build(Gone, one)
-                           for one in fields['gone'])))
+                           for one in fields['gone']))))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError,
             errors.InvalidParameters):
         raise _REFUSED('%s is not what a sheep writes: put it back from a '
@@ -159,6 +164,17 @@ async def read(disk, meta: str) -> Optional[DiskSet]:
                        'and let the other sheep fill them' % path) from None
     raise _REFUSED('%s is of format %s, this sheep knows %d: run the version '
                    'that wrote it' % (path, found, FORMAT))
+
+
+def _checked(disks: DiskSet) -> DiskSet:
+    """:raises ValueError: two disks have the same name, or it is none"""
+    for one in disks.disks:
+        one.id.encode()
+    for name in ('id', 'path'):
+        names = {getattr(one, name) for one in disks.disks}
+        if len(names) < len(disks.disks):
+            raise ValueError(name)
+    return disks
 
 
 async def write(disk, meta: str, disks: DiskSet) -> None:
