@@ -193,6 +193,10 @@ class Disks:
         await self._ask(oid, 'adopt', oid, version, capacity, pieces, keep,
                         zeros)
 
+    def check_room(self, oid: int, capacity: int,
+                   keeps_all: bool = False) -> None:
+        self._rack.find(oid).store.check_room(oid, capacity, keeps_all)
+
     async def set_aside(self, oid: int, why: str, remove: bool = False,
                         digest: Optional[bytes] = None) -> bool:
         return await self._ask(oid, 'set_aside', oid, why, remove, digest)
@@ -262,6 +266,14 @@ class Disks:
         return store_state.Gauges(*(
             any(values) if isinstance(values[0], bool) else sum(values)
             for values in zip(*found)))
+
+    def room(self) -> float:
+        """Bytes that writes may take on all disks together."""
+        return sum(max(store.room(), 0) for store in self._stores)
+
+    @property
+    def reserve_bytes(self) -> int:
+        return sum(store.reserve_bytes for store in self._stores)
 
     def space(self) -> api.Space:
         found = [store.space() for store in self._stores]

@@ -195,13 +195,17 @@ class FailingDisksTest(PainCase):
                 node.run(self.read(node, unit))
         self.assert_in_order()
 
+    def fail_device(self, node):
+        disk, = node.sheep.store._rack.shelves
+        disk.store._device_failed(errors.StorageError('EIO'))
+
     def test_who_is_not_spare_stays_until_it_is(self):
         """What the others have no copies of yet is served as far as it
         goes."""
         self.gateway.run(self.write_some())
         self.other.renew()
         self.wait_for(lambda: self.other.is_recovering, 30, 'no recovery')
-        self.sick.sheep.store._device_failed(errors.StorageError('EIO'))
+        self.fail_device(self.sick)
         self.assertFalse(self.sick.sheep.replica.is_leaving)
         self.assert_leaves_and_may_return()
 
@@ -210,7 +214,7 @@ class FailingDisksTest(PainCase):
         self.other.host.kill()
         self.wait_for(lambda: self.sick.is_serving and len(
             self.sick.sheep.cluster.view.members) == 1, 60, 'not alone')
-        self.sick.sheep.store._device_failed(errors.StorageError('EIO'))
+        self.fail_device(self.sick)
         self.simulation.run_for(30)
         self.assertTrue(self.sick.is_running)
 
