@@ -63,6 +63,7 @@ class Mover:
         """Called with an object and its blocks that are bad in all copies.
         """
         self._aligning = {}
+        self._adopting = set()
         self.behind = {}
         """Objects whose copy here is not whole, and cannot be for want of
         room → since which epoch: the others go on without it."""
@@ -377,8 +378,8 @@ class Mover:
         state = await self.store.describe(oid)
         if (pieces or zeroes or state is None
                 or state.version != final['version']):
-            await self.store.adopt(oid, final['version'], capacity, pieces,
-                                   keep=is_base, zeros=zeroes)
+            await self.adopt(view, oid, final['version'], capacity, pieces,
+                             keep=is_base, zeros=zeroes)
             if self.is_deleted(oid):
                 # Whoever gave its space back did not see this yet.
                 await self._drop(oid)
@@ -425,6 +426,22 @@ class Mover:
             else:
                 await fetch.fetch(offset, size)
         return fetch.pieces, zeroes, fetch.lost, is_base
+
+    async def adopt(self, view, *what, **more):
+        """``store.adopt``, of what was found out in that view."""
+        self._check(view)
+        under_way = asyncio.get_running_loop().create_future()
+        self._adopting.add(under_way)
+        try:
+            await self.store.adopt(*what, **more)
+        finally:
+            self._adopting.discard(under_way)
+            under_way.set_result(None)
+
+    async def adopted(self):
+        """Returns when what was being adopted is, or is not."""
+        if self._adopting:
+            await asyncio.wait(list(self._adopting))
 
     def _is_ours_else(self, oid, offsets):
         """What we have there is good, but not what the source has: kept, it

@@ -69,7 +69,8 @@ class Recovery:
         self.standing = standing.Standing(self._is_target)
         self.mover = mover.Mover(cluster, replica, links, order,
                                  self.standing, self._untold, self._stayed)
-        self.wiping = wiping.Wiping(world, cluster, replica.store)
+        self.wiping = wiping.Wiping(world, cluster, replica.store,
+                                    self.mover.adopted)
         self.space = space.Space(cluster, replica, self.standing,
                                  self.mover.is_deleted, self._is_target,
                                  proof.Proof(cluster, order, links,

@@ -27,8 +27,11 @@ PAUSE_SECONDS = 0.2
 
 
 class Wiping:
-    def __init__(self, world, cluster, store):
+    def __init__(self, world, cluster, store, adopted):
+        """``adopted()`` returns when no copy is being adopted that was
+        fetched in a view of before."""
         self.world = world
+        self._adopted = adopted
         self.cluster = cluster
         self.store = store
         self._task = None
@@ -71,6 +74,7 @@ class Wiping:
         while self.cluster.state.created == created:
             try:
                 # What was accepted before shows in the list then.
+                await self._adopted()
                 await mover.wait_for(store.sync)
                 for oid in store.oids():
                     await mover.wait_for(store.remove, oid)

@@ -397,6 +397,29 @@ class TestStarts(FlockCase):
         with self.assertRaises(errors.NoObject):
             await self.read(oid, by=one)
 
+    async def test_what_was_being_adopted_when_a_format_came(self):
+        oid = VDI << 32
+        await self.write(oid)
+        one = self.flock[1]
+        gate = asyncio.Event()
+        begun = asyncio.Event()
+        adopt = one.store.adopt
+
+        async def adopt_late(*what, **more):
+            begun.set()
+            await gate.wait()
+            await adopt(*what, **more)
+
+        one.store.adopt = adopt_late
+        del one.store.objects[oid]
+        one.recovery.doubt(oid)
+        await begun.wait()
+        self.flock.reformat()
+        await asyncio.sleep(0.05)
+        gate.set()
+        await self.flock.settled()
+        self.assertEqual([], one.store.oids())
+
     async def test_a_crash_before_all_of_before_is_gone(self):
         """Nothing of the new cluster may be kept before that: it would go
         with the rest at the next start."""
