@@ -28,6 +28,7 @@ from bench import cluster as cluster_module
 from bench import failover
 from bench import flood
 from bench import machine
+from bench import plan
 from bench import recovery
 from bench import report
 from bench import rows
@@ -50,7 +51,8 @@ def parse(arguments=None):
                         metavar='REGEX',
                         help='the rows whose name it is found in; "kill" '
                         'is the part about epoch changes, "recovery" '
-                        'that about lost and returning sheep')
+                        'that about lost and returning sheep, "plan" what '
+                        'one of a thousand computes when another is lost')
     parser.add_argument('--soak', type=float, default=0.0,
                         metavar='MINUTES',
                         help='no rows: load of all kinds for so long, and '
@@ -130,6 +132,12 @@ def measure_recovery(options, directory, results):
         results['recovery'] = uvloop.run(recovery.measure(cluster))
 
 
+def measure_plan(results):
+    situation = plan.Situation()
+    results['plan'] = min((plan.measure(situation) for _ in range(3)),
+                          key=lambda times: times['cpu'])
+
+
 def memory(cluster):
     return [machine.resident_bytes(pid) for pid in cluster.pids]
 
@@ -155,6 +163,9 @@ def run(options, directory, results):
             uvloop.run(measure_kills(cluster, options, results))
     if not options.profile and options.only.search('recovery'):
         measure_recovery(options, directory, results)
+    if (not options.profile and not options.soak
+            and options.only.search('plan')):
+        measure_plan(results)
 
 
 def main(arguments=None) -> int:

@@ -64,6 +64,12 @@ def rest(results: dict) -> str:
                          results['stop']['epoch_change'],
                          results['stop']['start']))
     lines += _recovery(results.get('recovery'))
+    if results.get('plan'):
+        lines.append(
+            'one of 1,000 members lost, %(objects)d objects here: ring '
+            '%(place).2f s of CPU, what the others are told %(tell).2f s, '
+            'finding the %(coming)d that come here %(plan).2f s'
+            % results['plan'])
     for name, sizes in results.get('memory', {}).items():
         lines.append('resident %s: %s MB (highest %s)' % (
             name, _megabytes(now for now, _ in sizes),

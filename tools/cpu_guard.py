@@ -28,6 +28,9 @@ the same moment. So
 ``cpu_limits.json`` holds the own work of each load, in turns; ``--record``
 measures anew and prints what could stand there.
 
+Beside the loads, what a sheep of a thousand computes when one is lost: in
+turns alone, with a wider margin, for much of it is numpy's.
+
 What a busy machine adds even so (cold caches, more switches) only ever adds:
 so a load passes as soon as one of its tries stays below what is allowed, and
 has failed when time is up and none has. Tries beside which others had much of
@@ -52,6 +55,7 @@ from bench import cluster as cluster_module
 from bench import flood
 from bench import machine
 from bench import native
+from bench import plan
 from bench import rows
 from bench import standin
 
@@ -59,6 +63,9 @@ LIMITS = pathlib.Path(__file__).with_name('cpu_limits.json')
 TRY_SECONDS = 0.7
 STANDIN_SECONDS = 0.3
 WARMUP_SECONDS = 0.15
+PLAN_OBJECTS = 1 << 14
+PLAN_MARGIN = 2.0
+PLAN_TRIES = 12
 TOTAL_SECONDS = 100.0
 """Most of it is needed only where the machine is very busy: else 20."""
 RECORD_ROUNDS = 9
@@ -174,6 +181,28 @@ async def judge(pair, recorded: dict, is_time_up: Callable) -> dict:
     return found
 
 
+def plan_turns(most: float) -> float:
+    """Of the plan, in turns: the first try below ``most``, or the least."""
+    situation = plan.Situation(PLAN_OBJECTS)
+    least = float('inf')
+    for _ in range(PLAN_TRIES):
+        turn = machine.calibrate(2)
+        least = min(least, plan.measure(situation)['cpu'] / turn)
+        if least <= most:
+            break
+    return least
+
+
+def judge_plan(recorded: float) -> int:
+    """Print a line; 1 if it is over what is allowed."""
+    allowed = PLAN_MARGIN * recorded
+    turns = plan_turns(allowed)
+    print('%-46s %9s %9.0f %9.0f  %s' % (
+        'the plan, 1,000 members', '', allowed, turns,
+        'ok' if turns <= allowed else 'TOO MUCH'))
+    return int(turns > allowed)
+
+
 async def record(pair, names) -> dict:
     """Row name → the sheep's own work in turns, the median of some tries."""
     tries = {name: [] for name in names}
@@ -212,7 +241,8 @@ def report(found: dict) -> int:
 
 async def run(cluster, directory, is_recording: bool) -> int:
     """The exit code."""
-    recorded = json.loads(LIMITS.read_text())['own_work']
+    limits = json.loads(LIMITS.read_text())
+    recorded = limits['own_work']
     until = time.monotonic() + TOTAL_SECONDS
     stand_in = standin.StandIn(directory)
     try:
@@ -223,6 +253,7 @@ async def run(cluster, directory, is_recording: bool) -> int:
             works = await record(pair, recorded)
             print(json.dumps({name: round(work, 1)
                               for name, work in works.items()}, indent=4))
+            print('"plan": %.0f' % plan_turns(0.0))
             found = {}
         else:
             found = await judge(pair, recorded,
@@ -230,7 +261,9 @@ async def run(cluster, directory, is_recording: bool) -> int:
         await client.close()
     finally:
         stand_in.stop()
-    return 1 if found and report(found) else 0
+    if is_recording:
+        return 0
+    return 1 if report(found) + judge_plan(limits['plan']) else 0
 
 
 def main(arguments=None) -> int:

@@ -15,13 +15,15 @@ before it has been looked at."""
 
 import struct
 
+import numpy
+
 from sheepdog.model import errors
 from sheepdog.model import limits
 from sheepdog.model import shapes
 from sheepdog.wire import peer as wire
 
 _PAIR = struct.Struct('<II')
-_LISTED = struct.Struct('<Q')
+_LISTED = numpy.dtype('<u8')
 
 
 def pack_extents(extents):
@@ -34,15 +36,17 @@ def unpack_extents(payload):
 
 
 def pack_list(oids):
-    return b''.join(map(_LISTED.pack, oids))
+    return numpy.asarray(oids, dtype=_LISTED).tobytes()
 
 
 def unpack_list(payload):
-    """The object ids of a LIST answer.
+    """The object ids of a LIST answer, an array.
 
     :raises CorruptFrame: it is none
     """
-    return [oid for oid, in _unpack_all(_LISTED, payload)]
+    if len(payload) % _LISTED.itemsize:
+        raise errors.CorruptFrame('a list of %d bytes' % len(payload))
+    return numpy.frombuffer(payload, dtype=_LISTED)
 
 
 _STATE = {'exists': bool, 'version': int, 'capacity': int, 'digest': str,

@@ -45,6 +45,12 @@ class Order:
             return entry.copies
         return state.settings.copies if state.settings else 1
 
+    def copies_max(self):
+        """No object has more copies than that."""
+        state = self.cluster.state
+        return max([entry.copies for entry in state.vdis.values()]
+                   + [state.settings.copies if state.settings else 1])
+
     def targets(self, oid, copies=0):
         """Indexes into the view's members; the first one is the primary."""
         return self.ring.targets(oid, copies or self.copies(oid))

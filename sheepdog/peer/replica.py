@@ -28,6 +28,7 @@ from sheepdog.cluster import api
 from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.peer import answers
+from sheepdog.peer import listing
 from sheepdog.peer import marks as marks_module
 from sheepdog.wire import peer as wire
 
@@ -127,6 +128,7 @@ class Replica:
         self.store = store
         self.order = order
         self.guard = None
+        self._listing = listing.Listing(world.clock, store, order)
         self.marks = marks_module.Marks()
         self.taken_back = {}
         """Object → tokens of its writes that others refused, and that may
@@ -342,7 +344,13 @@ class Replica:
             return
         # Ids only: versions stand in the objects' files, and this answers
         # for all of them in one go.
-        request(None, answers.pack_list(self.store.oids()))
+        try:
+            payload = self._listing.answer(request.session.incarnation,
+                                           request.aux, request.offset)
+        except errors.InvalidParameters as exc:
+            request(exc)
+        else:
+            request(None, payload)
 
     def _on_doubt(self, request):
         error = self.check_epoch(request.epoch)

@@ -19,27 +19,37 @@ from sheepdog.peer import answers as answers_module
 from sheepdog.wire import peer as wire
 
 LIST_SECONDS = 30.0
+AT_ONCE = 64
+"""Members that are asked at the same time."""
 
 
-async def others(cluster, links, view, needs_all):
-    """Ids of the objects of every other member of the view: one sequence
-    for each that answers.
+async def others(cluster, links, view, needs_all, copies=0,
+                 is_now=False):
+    """Ids of the objects of every other member of the view: one array
+    (uint64) for each that answers.
 
     :param needs_all: one that does not answer is an error; else it is left
         out
+    :param copies: only of those of which we are a target, if no object has
+        more copies; 0: of all. (A sheep of the version before always tells
+        of all.)
+    :param is_now: what was told a moment ago to somebody else will not do
     :raises SheepdogError: it does not answer
     """
-    answers = await asyncio.gather(
-        *(links.data(member).call(wire.LIST, epoch=view.epoch,
-                                  timeout=LIST_SECONDS)
-          for member in view.members
-          if member.incarnation != cluster.incarnation),
-        return_exceptions=True)
+    members = [member for member in view.members
+               if member.incarnation != cluster.incarnation]
     found = []
-    for answer in answers:
-        if isinstance(answer, errors.SheepdogError) and not needs_all:
-            continue
-        if isinstance(answer, BaseException):
-            raise answer
-        found.append(answers_module.unpack_list(answer[2]))
+    for start in range(0, len(members), AT_ONCE):
+        answers = await asyncio.gather(
+            *(links.data(member).call(wire.LIST, epoch=view.epoch,
+                                      aux=copies, offset=int(is_now),
+                                      timeout=LIST_SECONDS)
+              for member in members[start:start + AT_ONCE]),
+            return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, errors.SheepdogError) and not needs_all:
+                continue
+            if isinstance(answer, BaseException):
+                raise answer
+            found.append(answers_module.unpack_list(answer[2]))
     return found

@@ -20,14 +20,14 @@ nothing where it is equal.
 """
 
 
-def queue(doubtful, wanted, version_of):
+def queue(doubtful, wanted, here):
     """:param doubtful: ids of objects that are wanted, too
-    :param version_of: called with an id: the version of our copy, or None
+    :param here: a set of the ids of all that have a copy here
     :returns: a list to take from the end of
     """
     first = dict.fromkeys(doubtful)
     absent, present = [], []
     for oid in wanted:
         if oid not in first:
-            (absent if version_of(oid) is None else present).append(oid)
+            (present if oid in here else absent).append(oid)
     return [*reversed(present), *reversed(absent), *reversed(first)]

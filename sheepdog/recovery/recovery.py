@@ -25,7 +25,6 @@ from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.placement import ring as ring_module
 from sheepdog.recovery import account as account_module
-from sheepdog.recovery import listing
 from sheepdog.recovery import mover
 from sheepdog.recovery import past
 from sheepdog.recovery import plan
@@ -34,6 +33,7 @@ from sheepdog.recovery import room
 from sheepdog.recovery import space
 from sheepdog.recovery import standing
 from sheepdog.recovery import throttle as throttle_module
+from sheepdog.recovery import wanted as wanted_module
 from sheepdog.recovery import wiping
 
 LOG = logging.getLogger(__name__)
@@ -66,13 +66,18 @@ class Recovery:
         self.replica = replica
         self.links = links
         self.order = order
-        self.standing = standing.Standing(self._is_target)
+        self.standing = standing.Standing(
+            self._is_target,
+            lambda view, oids: self.wanted.are_targets(view, oids))
+        self.wanted = wanted_module.Wanted(
+            cluster, replica.store, links, order, self.standing, self._ring)
         self.mover = mover.Mover(cluster, replica, links, order,
                                  self.standing, self._untold, self._stayed)
         self.wiping = wiping.Wiping(world, cluster, replica.store,
                                     self.mover.adopted)
         self.space = space.Space(cluster, replica, self.standing,
-                                 self.mover.is_deleted, self._is_target,
+                                 self.mover.is_deleted,
+                                 self.wanted.are_targets,
                                  proof.Proof(cluster, order, links,
                                              replica.store))
         self.room = room.Room(world, cluster, replica.store, links,
@@ -390,16 +395,11 @@ class Recovery:
         wanted = dict.fromkeys(doubtful)
         is_postponed = self.is_postponed
         if not self.standing.is_complete and not is_postponed:
-            listed = await self._list_all(view)
+            found = await self.wanted.find(
+                view, lambda: self._is_over(view))
             if self._is_over(view):
                 return True
-            for number, oid in enumerate(listed):
-                if self._is_target(view, oid) and self.needs(oid):
-                    wanted[oid] = None
-                if number % space.LOOK_BATCH == 0:
-                    await asyncio.sleep(0)
-                    if self._is_over(view):
-                        return True
+            wanted.update(dict.fromkeys(found))
         held_back = await self.room.hold_back(view, wanted, doubtful)
         self.total = len(wanted)
         self.done = 0
@@ -408,7 +408,8 @@ class Recovery:
         if wanted:
             LOG.info('recovery at epoch %d: %d objects', view.epoch,
                      len(wanted))
-        queue = plan.queue(doubtful, wanted, self.replica.store.version)
+        queue = plan.queue(doubtful, wanted,
+                           set(self.replica.store.oids()))
         failed = []
         self.estimate.begin(self.world.clock.monotonic())
         await throttle_module.Crew(
@@ -465,14 +466,6 @@ class Recovery:
             self.waiting.pop(oid, None)
             self.done += 1
             self.estimate.note(self.world.clock.monotonic(), self.done)
-
-    async def _list_all(self, view):
-        """Ids of all objects that any member holds, sorted; without those
-        of deleted VDIs."""
-        found = set(self.replica.store.oids())
-        found.update(*await listing.others(self.cluster, self.links, view,
-                                           needs_all=True))
-        return sorted(oid for oid in found if not self.mover.is_deleted(oid))
 
     async def _announce(self, view):
         """Tell all: when everybody has, copies that nobody needs may go."""

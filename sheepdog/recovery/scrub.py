@@ -281,7 +281,7 @@ class Scrub:
             # (Who does not answer leaves soon, and is recovered from.)
             for oids in await listing.others(self.cluster, self.links, view,
                                              needs_all=False):
-                found.update(oid for oid in oids
+                found.update(oid for oid in oids.tolist()
                              if check.wants(oid) and self._place(oid) == 0)
         return sorted(oid for oid in found if not self._is_deleted(oid))
 

@@ -23,7 +23,7 @@ from sheepdog.recovery import proof as proof_module
 
 LOG = logging.getLogger(__name__)
 
-LOOK_BATCH = 512
+LOOK_BATCH = 4096
 """Objects looked at before others get their turn of the loop."""
 
 PROVE_BATCH = 32
@@ -34,16 +34,17 @@ PAUSES_SECONDS = (0.3, 1.0, 3.0, 10.0, 30.0)
 class Space:
     """
     :param is_deleted: called with an object's id: is its VDI deleted?
-    :param is_target: called with (view, oid): must we hold it then?
+    :param are_targets: called with a view and ids: an array of booleans,
+        must we hold them then?
     """
 
-    def __init__(self, cluster, replica, standing, is_deleted, is_target,
+    def __init__(self, cluster, replica, standing, is_deleted, are_targets,
                  proof: proof_module.Proof):
         self.cluster = cluster
         self.replica = replica
         self.standing = standing
         self._is_deleted = is_deleted
-        self._is_target = is_target
+        self._are_targets = are_targets
         self._proof = proof
         self._tidied = None
 
@@ -100,14 +101,16 @@ class Space:
 
     async def _strays(self, view):
         found = []
-        for number, oid in enumerate(self.replica.store.oids()):
-            if number % LOOK_BATCH == 0:
-                await asyncio.sleep(0)
-                if self._is_over(view):
-                    break
-            if (not self._is_target(view, oid)
-                    and ids.vdi_of(oid) in self.cluster.state.vdis):
-                found.append(oid)
+        oids = self.replica.store.oids()
+        for start in range(0, len(oids), LOOK_BATCH):
+            await asyncio.sleep(0)
+            if self._is_over(view):
+                break
+            batch = oids[start:start + LOOK_BATCH]
+            must = self._are_targets(view, batch).tolist()
+            found += [oid for oid, is_held in zip(batch, must)
+                      if not is_held
+                      and ids.vdi_of(oid) in self.cluster.state.vdis]
         return found
 
     async def _drop_proved(self, view, strays):

@@ -22,6 +22,8 @@ Pure bookkeeping. What it says is used by the replica (may I answer?) and is
 told to others who look for the copy to follow.
 """
 
+import numpy
+
 NEVER = 0
 VIEWS_MAX = 32
 """Views kept while none is completed; more, and only versions count."""
@@ -29,11 +31,14 @@ VIEWS_MAX = 32
 
 class Standing:
     """:param is_target: called with (view, oid): is this sheep one of the
-        object's targets in that view?"""
+        object's targets in that view?
+    :param are_targets: the same of many, with an array of ids; an array of
+        booleans"""
 
-    def __init__(self, is_target):
+    def __init__(self, is_target, are_targets):
         self.active = True
         self._is_target = is_target
+        self._are_targets = are_targets
         self._view = None
         self._views = []
         self._recovered = {}
@@ -58,8 +63,9 @@ class Standing:
         # What was recovered is clean only for as long as we stay a target;
         # after that, how far it reaches is still worth to know.
         recovered = {}
-        for oid in self._recovered:
-            if self._is_target(view, oid):
+        for oid, is_target in zip(self._recovered, self._are_targets(
+                view, _array(self._recovered)).tolist()):
+            if is_target:
                 recovered[oid] = True
             else:
                 self._reached[oid] = self._epoch
@@ -83,6 +89,11 @@ class Standing:
         self._recovered.clear()
         self._lost.clear()
         self._update()
+
+    @property
+    def has_lost(self):
+        """Copies are gone that this sheep had in this view already."""
+        return bool(self._lost)
 
     def lose(self, oids):
         """Our copies of these objects are gone; whatever was known of them
@@ -140,6 +151,18 @@ class Standing:
         views = self._views
         return bool(views) and all(self._is_target(v, oid) for v in views)
 
+    def unclean(self, oids) -> list:
+        """Those of many (an array) that are not clean."""
+        if not self._views:
+            clean = numpy.zeros(len(oids), dtype=bool)
+        else:
+            clean = ~numpy.isin(oids, _array(self._lost.union(
+                self._doubtful)))
+        for view in self._views:
+            clean[clean] = self._are_targets(view, oids[clean])
+        return [oid for oid in oids[~clean].tolist()
+                if oid not in self._recovered or oid in self._doubtful]
+
     def through(self, oid, epoch):
         """The last epoch, up to ``epoch`` (the current one), through which
         our copy has every acknowledged write; NEVER when nothing is known
@@ -158,3 +181,7 @@ class Standing:
     def doubtful(self):
         """Ids of the doubtful objects, sorted."""
         return sorted(self._doubtful)
+
+
+def _array(oids):
+    return numpy.fromiter(oids, numpy.uint64, len(oids))

@@ -92,7 +92,9 @@ STATE = 0x96
 TABLE = 0x97
 """→ its block checksum table."""
 LIST = 0x98
-"""→ JSON list of objects held."""
+"""→ u64 ids of the objects held; with aux (copies), only of those of which
+who asks is a target, were there so many copies; offset 0: as they were a
+moment ago, 1: now."""
 RECOVER = 0x99
 """Make your replica of this object whole now, then answer."""
 EXTENTS = 0x9A

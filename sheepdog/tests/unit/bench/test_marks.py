@@ -87,6 +87,12 @@ class MarksTest(unittest.TestCase):
         self.assertEqual(['MISSED'] * 5,
                          verdicts(2.1, 1.7, 1.0, 0.9, 0.00031))
 
+    def test_plan(self):
+        self.assertEqual(
+            ['held', 'MISSED'],
+            [verdict for seconds in (1.0, 1.1) for _, _, verdict
+             in self.verdicts(plan={'cpu': seconds})])
+
     def test_table(self):
         self.assertEqual('', marks.table(results()))
         text = marks.table(results(rows=[

@@ -34,8 +34,8 @@ class AnswersTest(unittest.TestCase):
             answers.unpack_extents(bytes(9))
 
     def test_list(self):
-        self.assertEqual(answers.unpack_list(answers.pack_list([7, 1])),
-                         [7, 1])
+        packed = answers.pack_list([7, 1])
+        self.assertEqual(answers.unpack_list(packed).tolist(), [7, 1])
         with self.assertRaises(errors.CorruptFrame):
             answers.unpack_list(bytes(9))
 

@@ -377,7 +377,7 @@ class TestFromTheWire(ReplicaCase):
         _, _, data = await self.ask(wire.READ, token=0, aux=4)
         self.assertEqual(data, b'a\0\0d')
         _, _, listed = await self.ask(wire.LIST)
-        self.assertEqual(answers.unpack_list(listed), [self.oid])
+        self.assertEqual(answers.unpack_list(listed).tolist(), [self.oid])
         _, _, table = await self.ask(wire.TABLE)
         self.assertEqual(table, await self.store.table(self.oid))
         _, _, extents = await self.ask(wire.EXTENTS)

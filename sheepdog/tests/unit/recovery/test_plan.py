@@ -17,20 +17,20 @@ from sheepdog.recovery import plan
 
 class TestQueue(unittest.TestCase):
 
-    def order(self, doubtful, wanted, versions):
-        queue = plan.queue(doubtful, wanted, versions.get)
+    def order(self, doubtful, wanted, here):
+        queue = plan.queue(doubtful, wanted, here)
         return [queue.pop() for _ in range(len(queue))]
 
     def test_what_is_not_here_comes_before_what_is(self):
-        self.assertEqual(self.order([], [1, 2, 3, 4], {1: 5, 3: 7}),
+        self.assertEqual(self.order([], [1, 2, 3, 4], {1, 3}),
                          [2, 4, 1, 3])
 
     def test_doubtful_ones_come_first(self):
-        self.assertEqual(self.order([3, 2], [3, 2, 1, 4], {1: 5, 3: 7}),
+        self.assertEqual(self.order([3, 2], [3, 2, 1, 4], {1, 3}),
                          [3, 2, 4, 1])
 
     def test_a_damaged_one_is_here(self):
-        self.assertEqual(self.order([], [1, 2], {1: -1}), [2, 1])
+        self.assertEqual(self.order([], [1, 2], {1}), [2, 1])
 
     def test_nothing(self):
-        self.assertEqual(self.order([], [], {}), [])
+        self.assertEqual(self.order([], [], set()), [])

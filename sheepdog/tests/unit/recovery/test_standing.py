@@ -14,6 +14,7 @@ import unittest
 
 import hypothesis
 from hypothesis import strategies
+import numpy
 
 from sheepdog.model import view as view_model
 from sheepdog.recovery import standing as standing_module
@@ -23,12 +24,17 @@ def view(epoch):
     return view_model.View(epoch, 1, 0.0, ())
 
 
+def standing_of(is_target):
+    return standing_module.Standing(is_target, lambda view, oids: numpy.array(
+        [is_target(view, oid) for oid in oids.tolist()], dtype=bool))
+
+
 class TestStanding(unittest.TestCase):
     """``targets``: the epochs in which we are a target of each object."""
 
     def setUp(self):
         self.targets = {}
-        self.standing = standing_module.Standing(
+        self.standing = standing_of(
             lambda view, oid: view.epoch in self.targets.get(oid, ()))
 
     def test_nothing_is_known_at_first(self):
@@ -78,6 +84,24 @@ class TestStanding(unittest.TestCase):
                          [True, False, False])
         self.assertEqual([self.standing.through(o, 6) for o in (1, 2, 3)],
                          [6, 0, 5])
+
+    def test_many_at_once(self):
+        many = numpy.arange(1, 7, dtype=numpy.uint64)
+        self.assertEqual(self.standing.unclean(many), [1, 2, 3, 4, 5, 6])
+        self.standing.begin(view(5), is_trusted=True)
+        self.standing.begin(view(6))
+        self.targets = {1: {5, 6}, 2: {6}, 3: {5}, 4: {5, 6}, 5: {6},
+                        6: {6}}
+        self.standing.doubt(4)
+        for oid in (5, 6):
+            self.standing.trust(oid, None)
+        self.standing.doubt(6)
+        self.assertEqual(self.standing.unclean(many), [2, 3, 4, 6])
+        self.standing.lose([1, 5])
+        self.assertEqual(self.standing.unclean(many), [1, 2, 3, 4, 5, 6])
+        self.standing.trust(1, None)
+        self.assertEqual(self.standing.unclean(many), [2, 3, 4, 5, 6])
+        self.assertEqual(self.standing.unclean(many[:0]), [])
 
     def test_recovered_in_a_view(self):
         self.standing.begin(view(5), is_trusted=True)
@@ -190,7 +214,7 @@ class TestStanding(unittest.TestCase):
         """
         epoch = 1
         self.targets = {1: {1}}
-        standing = standing_module.Standing(
+        standing = standing_of(
             lambda view, oid: view.epoch in self.targets[oid])
         standing.begin(view(1), is_trusted=True)
         has_all, is_doubtful = True, False
@@ -216,6 +240,9 @@ class TestStanding(unittest.TestCase):
                 is_doubtful = True
             self.assertEqual(standing.is_clean(1),
                              has_all and not is_doubtful)
+            self.assertEqual(
+                standing.unclean(numpy.array([1], numpy.uint64)),
+                [] if standing.is_clean(1) else [1])
             if has_all:
                 self.assertEqual(standing.through(1, epoch), epoch)
             self.assertTrue(standing.active or standing.is_complete)

@@ -51,6 +51,25 @@ class PairTest(unittest.IsolatedAsyncioTestCase):
                                             (READ, WRITE))))
         self.assertEqual(0, report(found)[0])
 
+    def judge_plan(self, *turns):
+        """What it says and prints of tries that take that many turns."""
+        costs = iter([{'cpu': turn * 0.5} for turn in turns])
+        with mock.patch.multiple(
+                cpu_guard.plan, Situation=mock.Mock(),
+                measure=lambda situation: next(costs)), mock.patch.object(
+                cpu_guard.machine, 'calibrate', lambda times: 0.5), \
+                contextlib.redirect_stdout(io.StringIO()) as printed:
+            return cpu_guard.judge_plan(10.0), printed.getvalue(), len(
+                list(costs))
+
+    def test_the_plan(self):
+        over, printed, left = self.judge_plan(30.0, 20.0, 9.0)
+        self.assertEqual((0, 1), (over, left))
+        self.assertIn('ok', printed)
+        over, printed, _ = self.judge_plan(*[20.1] * cpu_guard.PLAN_TRIES)
+        self.assertEqual(1, over)
+        self.assertIn('TOO MUCH', printed)
+
     async def test_none_is_too_much(self):
         for is_quiet, sheep, over in ((True, 12.1, 1), (True, 13.0, 1),
                                       (False, 17.9, 0), (False, 18.1, 1)):
