@@ -39,6 +39,10 @@ import numpy
 from sheepdog.model import errors
 from sheepdog.model import ids
 
+FEW = 64
+"""Members whose vnodes are reckoned one by one: a call of numpy costs as
+much as some dozen hashes."""
+
 CACHE_MAX = 1 << 16
 """Looked-up objects kept per number of copies; then it starts anew."""
 
@@ -200,6 +204,25 @@ def _vnodes(names, weights, indexes):
     owners = numpy.repeat(numpy.array(indexes, dtype=numpy.uint32), weights)
     if not total:
         return hashes, owners
+    if len(names) <= FEW:
+        _reckon_few(names, weights.tolist(), hashes)
+    else:
+        _reckon_many(names, weights, hashes)
+    order = numpy.argsort(hashes, kind='stable')
+    return hashes[order], owners[order]
+
+
+def _reckon_few(names, weights, hashes):
+    found = []
+    for name, weight in zip(names, weights):
+        state = ids.next_hash(ids.fnv1a(name))
+        for _ in range(weight):
+            state = ids.next_hash(state)
+            found.append(state)
+    hashes[:] = found
+
+
+def _reckon_many(names, weights, hashes):
     table = numpy.frombuffer(b''.join(names), numpy.uint8)
     table = table.reshape(len(names), -1).astype(numpy.uint64)
     state = numpy.full(len(names), ids.FNV_BASIS, numpy.uint64)
@@ -218,5 +241,3 @@ def _vnodes(names, weights, indexes):
         state = state[:count]
         state = _feed(state, state)
         hashes[start[:count] + turn] = state
-    order = numpy.argsort(hashes, kind='stable')
-    return hashes[order], owners[order]

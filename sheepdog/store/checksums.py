@@ -41,7 +41,8 @@ if sys.byteorder != 'little':
 def entry(block) -> int:
     """The table entry of one block of 4096 bytes."""
     value = crc32c(block) ^ ZERO_CRC
-    if value or block == ZERO_BLOCK:
+    # (Views are compared byte by byte.)
+    if value or bytes(block) == ZERO_BLOCK:
         return value
     return COLLISION
 
@@ -54,9 +55,10 @@ def entries(data) -> array.array:
         for start in range(0, len(view), BLOCK_BYTES)])
     if 0 in values:
         for index, value in enumerate(values):
-            if not value:
-                start = index * BLOCK_BYTES
-                values[index] = entry(view[start:start + BLOCK_BYTES])
+            start = index * BLOCK_BYTES
+            if not value and bytes(
+                    view[start:start + BLOCK_BYTES]) != ZERO_BLOCK:
+                values[index] = COLLISION
     return values
 
 

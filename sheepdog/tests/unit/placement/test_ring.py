@@ -13,6 +13,7 @@
 import random
 import time
 import unittest
+from unittest import mock
 
 import hypothesis
 from hypothesis import strategies
@@ -260,3 +261,17 @@ class WorthTest(unittest.TestCase):
             heavy = numpy.array(weights) >= 128
             self.assertGreater((abs(off[heavy]) < 0.10).mean(), 0.85)
             self.assertLess(abs(off[heavy]).max(), 0.20)
+
+
+class ManyTest(unittest.TestCase):
+    """Of few members and of many vnodes are reckoned by different ways."""
+
+    @hypothesis.settings(max_examples=50, deadline=None)
+    @hypothesis.given(member_lists)
+    def test_both_ways_come_to_the_same(self, rows):
+        view = view_of(('10.0.0.%d' % row[0],) + row[1:] for row in rows)
+        few = ring.Ring(view)
+        with mock.patch.object(ring, 'FEW', 0):
+            many = ring.Ring(view)
+        self.assertEqual(few._hashes.tolist(), many._hashes.tolist())
+        self.assertEqual(few._owners.tolist(), many._owners.tolist())
