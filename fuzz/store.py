@@ -185,6 +185,7 @@ def identity_seeds():
     yield layout.Identity('0123abcd').pack()
     yield layout.Identity('n', 'boot', False, True, False, 1 << 40, 7,
                           '/meta/journal', 1 << 21).pack()
+    yield layout.Identity('n', bad=((1 << 63, 9), (1 << 40, 0))).pack()
 
 
 @registry.target('store-identity', (settings.StoreRefused,),

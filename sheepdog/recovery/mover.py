@@ -153,7 +153,8 @@ class Mover:
             clean.sort(key=lambda source: source[1]['bad'])
             known = [m for m, _ in clean]
             return await self._follow(oid, view, clean, [
-                m for m in others if m not in known])
+                m for m in view.members
+                if m not in known and m.incarnation != ours])
         states = _checked(answers)
         is_target = len(others) < len(targets)
         if is_target and await self._is_settled(oid, view, targets):
@@ -352,7 +353,7 @@ class Mover:
             await self._drop(oid)
             return True
         capacity = state['capacity']
-        pieces, zeroes, lost, is_base = [], [], [], True
+        pieces, zeroes, lost, is_base = [], [], {}, True
         final = None
         if await self._is_equal(oid, state):
             final = (await self._ask([source], oid, epoch))[0]
@@ -366,20 +367,13 @@ class Mover:
         self._check(view)
         if state['clean'] and not final['clean']:
             return False
-        if lost and (not is_base
-                     or self.standing.through(oid, epoch) != epoch
-                     or self._is_ours_else(oid, lost)
-                     and not final['bad']):
-            # (What the source knows to be bad nobody will ever read there;
-            # what it cannot read just now may be read again.)
-            raise errors.NotRecovered(
-                'object %s: there is no good copy of the bytes at %s'
-                % (ids.hex_oid(oid), lost[:8]))
+        lost = await self._give_up(oid, epoch, lost, is_base, final['bad'])
         state = await self.store.describe(oid)
-        if (pieces or zeroes or state is None
+        if (pieces or zeroes or lost or state is None
                 or state.version != final['version']):
             await self.adopt(view, oid, final['version'], capacity, pieces,
-                             keep=is_base, zeros=zeroes)
+                             keep=is_base, zeros=zeroes,
+                             lost=sorted(lost.items()))
             if self.is_deleted(oid):
                 # Whoever gave its space back did not see this yet.
                 await self._drop(oid)
@@ -393,6 +387,29 @@ class Mover:
         self.replica.marks.replace(oid, final['marks'])
         return True
 
+    async def _give_up(self, oid, epoch, lost, is_base, is_known):
+        """Blocks (with the checksums that the source has for them) that
+        nobody can read: those that are to be bad in our copy as well. The
+        rest of an object is not to wait for them.
+
+        :param is_known: the source has found blocks of its copy to be bad;
+            what it cannot read just now may be read again
+        :raises NotRecovered:
+        """
+        is_ours_else = self._is_ours_else(oid, lost)
+        if (is_base and self.standing.through(oid, epoch) == epoch
+                and (is_known or not is_ours_else)):
+            # Ours has all that was acknowledged: it stays as it is.
+            return {}
+        if lost and not is_known:
+            raise errors.NotRecovered(
+                'object %s: there is no good copy of blocks %s'
+                % (ids.hex_oid(oid), list(lost)[:8]))
+        if is_base and is_ours_else:
+            await self.store.set_aside(
+                oid, 'older than blocks that no copy has')
+        return lost
+
     async def _is_equal(self, oid, state):
         """Our copy has the same checksums as one whose STATE is this."""
         mine = await self.store.describe(oid)
@@ -402,8 +419,8 @@ class Mover:
 
     async def _fetch_differing(self, oid, epoch, capacity, sources, helpers):
         """``(pieces, zeroes, lost, is_base)``: (offset, data), (offset,
-        size), offsets of what nobody can read, and whether all that is to
-        go over the content that we have."""
+        size), {block that nobody can read: its checksum}, and whether all
+        that is to go over the content that we have."""
         try:
             _, _, table = await self.links.data(sources[0]).call(
                 wire.TABLE, epoch=epoch, oid=oid, timeout=CALL_SECONDS)
@@ -425,7 +442,8 @@ class Mover:
                 zeroes.append((offset, size))
             else:
                 await fetch.fetch(offset, size)
-        return fetch.pieces, zeroes, fetch.lost, is_base
+        return (fetch.pieces, zeroes,
+                {block: int(theirs[block]) for block in fetch.lost}, is_base)
 
     async def adopt(self, view, *what, **more):
         """``store.adopt``, of what was found out in that view."""
@@ -443,12 +461,11 @@ class Mover:
         if self._adopting:
             await asyncio.wait(list(self._adopting))
 
-    def _is_ours_else(self, oid, offsets):
+    def _is_ours_else(self, oid, blocks):
         """What we have there is good, but not what the source has: kept, it
         would be taken for the same."""
         bad = self.store.bad_blocks().get(oid, ())
-        return any(offset // limits.BLOCK_BYTES not in bad
-                   for offset in offsets)
+        return any(block not in bad for block in blocks)
 
     def _note_damage(self, oid):
         """Our copy is as good as it can be: what is bad still?"""
@@ -492,7 +509,7 @@ def _checked(answers):
 
 class _Fetch:
     """Blocks of one object: ``pieces`` are ``(offset, data)``, ``lost`` the
-    offsets of blocks that nobody can read."""
+    numbers of blocks that nobody can read."""
 
     def __init__(self, mover, oid, epoch, sources, helpers, table):
         self.mover = mover
@@ -514,7 +531,7 @@ class _Fetch:
                 await self.fetch(start, min(limits.BLOCK_BYTES,
                                             offset + size - start))
         else:
-            self.lost.append(offset)
+            self.lost.append(offset // limits.BLOCK_BYTES)
 
     async def _read(self, offset, size):
         """From the first who has it good; None when nobody has."""
@@ -526,11 +543,14 @@ class _Fetch:
                             ids.hex_oid(self.oid), offset, *member.address,
                             exc)
         first = offset // limits.BLOCK_BYTES
-        for member in self.helpers:
+        for member in list(self.helpers):
             try:
                 data = await self._ask(member, offset, size)
-            except (errors.StorageError, errors.NoObject,
-                    errors.InvalidParameters, errors.Unreachable):
+            except errors.NoObject:
+                self.helpers.remove(member)
+                continue
+            except (errors.StorageError, errors.InvalidParameters,
+                    errors.Unreachable):
                 continue
             found = numpy.frombuffer(checksums.entries(data), dtype='u4')
             if (found == self.table[first:first + len(found)]).all():

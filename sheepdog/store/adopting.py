@@ -62,7 +62,9 @@ class Adopter:
                  opener: opening.Opener, turns: store_turns.Turns,
                  writer: store_writer.Writer, syncs: syncing.Syncs,
                  bad: store_applier.BadBlocks, reserve: space.Reserve,
-                 take_number, quarantine: store_quarantine.Quarantine):
+                 take_number, quarantine: store_quarantine.Quarantine,
+                 write_bad):
+        """``write_bad()`` brings the list of bad blocks to disk."""
         self._disk = disk
         self._objects = objects
         self._opener = opener
@@ -73,6 +75,7 @@ class Adopter:
         self._reserve = reserve
         self._take_number = take_number
         self._quarantine = quarantine
+        self._write_bad = write_bad
 
     def check_room(self, oid: int, capacity: int,
                    keeps_all: bool = False) -> None:
@@ -82,9 +85,10 @@ class Adopter:
             self._objects.version(oid) is None, keeps_all)
 
     async def adopt(self, oid: int, version: int, capacity: int,
-                    pieces: list, keep: bool, zeros: list) -> None:
+                    pieces: list, keep: bool, zeros: list,
+                    lost: list) -> None:
         """See ``Store.adopt``."""
-        _check(capacity, pieces, zeros)
+        _check(capacity, pieces, zeros, lost)
         self.check_room(oid, capacity)
         obj = self._opener.get_or_new(oid)
         await self._turns.take(obj)
@@ -94,8 +98,14 @@ class Adopter:
             path = path_of_new(self._objects.path(oid), birth)
             try:
                 await self._keep_damaged(obj)
+                if lost:
+                    # Before they are: a restart must not take them for
+                    # good, or others would drop their copies.
+                    self._bad.coming[oid] = [block for block, _ in lost]
+                    await self._write_bad()
                 file, table = await self._build(
-                    path, obj, version, capacity, birth, pieces, keep, zeros)
+                    path, obj, version, capacity, birth, pieces, keep, zeros,
+                    lost)
             except OSError as error:
                 self._discard(path)
                 typed = store_state.typed(error, path)
@@ -106,28 +116,29 @@ class Adopter:
                 self._discard(path)
                 raise
         except BaseException:
+            self._bad.coming.pop(oid, None)
             self._turns.give_back(obj)
             raise
         replaced = _blocks_of(pieces, zeros)
-        was_bad = self._bad.of(oid)
-        still_bad = [block for block in was_bad
+        still_bad = [block for block in self._bad.of(oid)
                      if keep and block not in replaced]
+        still_bad += [block for block, _ in lost]
         # From here on the journal decides: not to be given up half-way.
         done = asyncio.get_running_loop().create_future()
 
         def finish(error):
+            self._bad.coming.pop(oid, None)
             if not done.done():
                 done.set_result(error)
 
         op = operations.Operation(records.ADOPT, obj, version, 0, 0,
-                                  (path, file, table), finish, True,
+                                  (path, file, table, still_bad), finish, True,
                                   capacity)
         op.birth = birth
         self._turns.park_first(obj, self._writer.start, [op])
         self._turns.give_back(obj)
         error = await done
         if error is None:
-            self._bad.keep(oid, still_bad, was_bad)
             error = await self._sync_names()
         elif self._writer.failed is None:
             # It is not in the journal.
@@ -154,7 +165,7 @@ class Adopter:
             error, self._objects.directory)
 
     async def _build(self, path, obj, version, capacity, birth, pieces, keep,
-                     zeros) -> tuple:
+                     zeros, lost) -> tuple:
         """The new file, durable but for its place: (file, table)."""
         file = self._disk.open(path, create=True)
         try:
@@ -166,6 +177,10 @@ class Adopter:
                 await _put(file, table, offset, data)
             for offset, size in zeros:
                 _clear(file, table, offset, size)
+            for block, entry in lost:
+                # Zeroes with the checksum of something else.
+                file.punch(block * _BLOCK, _BLOCK)
+                table[block] = entry
             store_objects.prepare(file, capacity, table, version, birth)
             await file.sync()
             error = await self._sync_names()
@@ -197,11 +212,14 @@ class Adopter:
             LOG.warning('%s is left behind: %s', path, error)
 
 
-def _check(capacity: int, pieces: list, zeros: list) -> None:
+def _check(capacity: int, pieces: list, zeros: list, lost: list) -> None:
     if capacity <= 0 or capacity % _BLOCK:
         raise errors.InvalidParameters(
             'no object has a capacity of %d bytes' % capacity)
     ranges = [(offset, len(data)) for offset, data in pieces] + list(zeros)
+    ranges += [(block * _BLOCK, _BLOCK) for block, entry in lost if entry]
+    if len(ranges) != len(pieces) + len(zeros) + len(lost):
+        raise errors.InvalidParameters('zeroes are never lost')
     for offset, size in ranges:
         if offset < 0 or size < 0 or offset + size > capacity:
             raise errors.InvalidParameters(

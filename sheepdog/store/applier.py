@@ -35,12 +35,15 @@ class BadBlocks:
     """Blocks whose content is known to be wrong: object id → numbers.
 
     ``on_damage`` is called with the id of an object that a client's request
-    has found to be damaged.
+    has found to be damaged, ``on_change`` when there are others than before.
+    ``coming``: object id → numbers of those that an adoption will bring.
     """
 
     def __init__(self, counters):
         self.blocks = {}
+        self.coming = {}
         self.on_damage = None
+        self.on_change = lambda: None
         self._counters = counters
 
     def __contains__(self, oid: int) -> bool:
@@ -51,7 +54,9 @@ class BadBlocks:
             known = self.blocks.setdefault(oid, set())
             before = len(known)
             known.update(numbers)
-            self._counters.bad_blocks += len(known) - before
+            if len(known) != before:
+                self._counters.bad_blocks += len(known) - before
+                self.on_change()
 
     def report(self, oid: int) -> None:
         if self.on_damage is not None:
@@ -66,18 +71,32 @@ class BadBlocks:
             self._counters.mended_blocks += before - len(found)
             if not found:
                 del self.blocks[oid]
+            if len(found) != before:
+                self.on_change()
 
     def forget(self, oid: int) -> None:
-        self.blocks.pop(oid, None)
+        if self.blocks.pop(oid, None):
+            self.on_change()
 
-    def keep(self, oid: int, numbers: list, of: list) -> None:
-        """``of`` what was bad only these are, in a content that is new."""
+    def replace(self, oid: int, numbers: list) -> None:
+        """The content is another one, and has these."""
+        before = self.blocks.pop(oid, set())
         if numbers:
-            self.blocks.setdefault(oid, set()).update(numbers)
-        self._counters.mended_blocks += len(of) - len(numbers)
+            self.blocks[oid] = set(numbers)
+        self._counters.mended_blocks += len(before.difference(numbers))
+        self._counters.bad_blocks += len(set(numbers) - before)
+        if before.symmetric_difference(numbers):
+            self.on_change()
 
     def of(self, oid: int) -> list:
         return sorted(self.blocks.get(oid, ()))
+
+    def pairs(self) -> tuple:
+        """``(object id, number)`` of each, also of those that come."""
+        return tuple((oid, block)
+                     for oid in sorted({*self.blocks, *self.coming})
+                     for block in sorted({*self.blocks.get(oid, ()),
+                                          *self.coming.get(oid, ())}))
 
 
 class Applier:
@@ -139,14 +158,16 @@ class Applier:
     def _remove(self, obj: store_objects.Object) -> None:
         if obj.oid in self._objects.versions:
             self._objects.remove(obj)
+        self.bad.forget(obj.oid)
         self._forget(obj)
 
     def _adopt(self, obj, op: operations.Operation) -> None:
-        """``op.data`` is (path, file, table) of the new content, all of it
-        on disk."""
-        path, file, table = op.data
+        """``op.data`` is (path, file, table, numbers of its bad blocks) of
+        the new content, all of it on disk."""
+        path, file, table, bad = op.data
         self._disk.rename(path, self._objects.path(obj.oid))
         obj.drop_file()
+        self.bad.replace(obj.oid, bad)
         self._forget(obj)
         obj.take_file(file, op.capacity, table, op.version, op.birth, False)
         obj.is_named = False
@@ -154,5 +175,4 @@ class Applier:
 
     def _forget(self, obj) -> None:
         self._syncs.forget(obj)
-        self.bad.forget(obj.oid)
         self._uncertain.pop(obj.oid, None)

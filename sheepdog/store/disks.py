@@ -189,9 +189,9 @@ class Disks:
         return await self._ask(oid, 'extents', oid)
 
     async def adopt(self, oid: int, version: int, capacity: int,
-                    pieces: list, keep: bool, zeros=()) -> None:
+                    pieces: list, keep: bool, zeros=(), lost=()) -> None:
         await self._ask(oid, 'adopt', oid, version, capacity, pieces, keep,
-                        zeros)
+                        zeros, lost)
 
     def check_room(self, oid: int, capacity: int,
                    keeps_all: bool = False) -> None:

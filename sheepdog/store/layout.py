@@ -50,7 +50,8 @@ class Identity:
     no sync will tell. ``sequence``, ``generation``:
     no journal has used higher ones before this run began. ``cluster``: the
     creation time of the one that the objects are of, 0 where it was not
-    told yet. ``owner``: the sheep that this is one of several disks of, ''
+    told yet. ``bad``: ``(object id, number)`` of the blocks that were known
+    to be bad. ``owner``: the sheep that this is one of several disks of, ''
     where it is the only one; ``run``: how often that one had started then
     (see ``diskset``)."""
 
@@ -64,6 +65,7 @@ class Identity:
     journal_dir: str = ''
     segment_bytes: int = 0
     cluster: int = 0
+    bad: tuple = ()
     owner: str = ''
     run: int = 0
     format: int = FORMAT
@@ -74,13 +76,19 @@ class Identity:
                        self.cluster, self.run):
             if not 0 <= number < 1 << 63:
                 raise ValueError(number)
+        for oid, block in self.bad:
+            if not (type(oid) is type(block) is int
+                    and 0 <= oid < 1 << 64 and 0 <= block < 1 << 32):
+                raise ValueError(oid, block)
         return self
 
     def pack(self) -> bytes:
         fields = dataclasses.asdict(self)
+        # Versions that do not know of these read it, too.
         if not self.owner:
-            # Versions that know of one disk only read it, too.
             del fields['owner'], fields['run']
+        if not self.bad:
+            del fields['bad']
         return (json.dumps(fields, indent=1) + '\n').encode()
 
 

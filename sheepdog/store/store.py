@@ -82,6 +82,8 @@ class Store:
         self._bad = store_applier.BadBlocks(counters)
         for oid, blocks in started.bad.items():
             self._bad.add(oid, blocks)
+        self._bad.on_change = self._note_bad
+        self._is_noting_bad = False
         self._open = objects.open
         turns = self._turns = store_turns.Turns(objects)
         syncs = self._syncs = syncing.Syncs(
@@ -108,7 +110,8 @@ class Store:
                                            writer, reader, reserve)
         self._adopter = adopting.Adopter(
             world.disk, objects, opener, turns, writer, syncs, self._bad,
-            reserve, started.take_number, started.quarantine)
+            reserve, started.take_number, started.quarantine,
+            self._write_bad)
         self._setter = setting_aside.Setter(
             objects, opener, turns, writer, started.quarantine)
         self.quarantine = started.quarantine
@@ -134,8 +137,10 @@ class Store:
             also count together
         :raises StoreRefused: it cannot be used as things stand
         """
-        return cls(world, await starting.start(world, settings, owner,
-                                               counters), settings)
+        store = cls(world, await starting.start(world, settings, owner,
+                                                counters), settings)
+        await store._look_at_bad()
+        return store
 
     async def close(self) -> None:
         """Bring everything to disk and leave a mark that it is."""
@@ -149,7 +154,8 @@ class Store:
             if self._writer.failed is not None:
                 raise self._writer.failed
             await self._write_identity(clean=not self._settings.nosync,
-                                       sequence=self._sequence())
+                                       sequence=self._sequence(),
+                                       bad=self._bad.pairs())
         except (OSError, errors.SheepdogError) as error:
             # The next start replays the journal.
             LOG.error('the store was not closed cleanly: %s', error)
@@ -330,18 +336,20 @@ class Store:
             self._turns.give_back(obj)
 
     async def adopt(self, oid: int, version: int, capacity: int,
-                    pieces: list, keep: bool, zeros=()) -> None:
+                    pieces: list, keep: bool, zeros=(), lost=()) -> None:
         """Replace the content: ``pieces`` (offset, data) and ``zeros``
         (offset, size) over the present content (``keep``), or over zeroes.
         Atomic and durable; makes the object where there is none.
 
+        :param lost: (block, its checksum) of what nobody can read: these
+            blocks are bad then, until somebody comes who has them
         :raises SheepdogError: the old content stays
         """
         if self._is_closing:
             raise errors.ShuttingDown('the store is closing')
         self.counters.adopts += 1
         await self._adopter.adopt(oid, version, capacity, pieces, keep,
-                                  list(zeros))
+                                  list(zeros), list(lost))
 
     def check_room(self, oid: int, capacity: int,
                    keeps_all: bool = False) -> None:
@@ -511,6 +519,36 @@ class Store:
             except OSError as error:
                 LOG.error('cannot note the failure: %s', error)
             await asyncio.sleep(RETRY_SECONDS)
+
+    async def _look_at_bad(self) -> None:
+        """What the last run knew to be bad, and still is."""
+        loop = asyncio.get_running_loop()
+        for oid, block in self._identity.bad:
+            future = loop.create_future()
+            self._reader.read(
+                oid, block * _BLOCK, _BLOCK,
+                lambda error, data, future=future: future.set_result(error))
+            error = await future
+            LOG.debug('object %016x, block %d: %s', oid, block, error)
+
+    def _note_bad(self) -> None:
+        """For the next start: somebody else's copy may be needed until
+        ours is good."""
+        if not self._is_noting_bad and not self._is_closing:
+            self._is_noting_bad = True
+            self._world.spawn(self._note_bad_now(),
+                              'store: note the bad blocks')
+
+    async def _note_bad_now(self) -> None:
+        self._is_noting_bad = False
+        try:
+            await self._write_bad()
+        except OSError as error:
+            LOG.error('cannot note the bad blocks: %s', error)
+
+    async def _write_bad(self) -> None:
+        """:raises OSError:"""
+        await self._write_identity(bad=self._bad.pairs())
 
     def _sequence(self) -> int:
         if self._journal is None:

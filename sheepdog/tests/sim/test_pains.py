@@ -28,6 +28,8 @@ from unittest import mock
 from sheepdog.cluster import api
 from sheepdog.cmd import wiring
 from sheepdog.model import errors
+from sheepdog.model import ids
+from sheepdog.store import settings as store_settings
 from sheepdog.testing import checkers
 from sheepdog.testing import cluster as cluster_module
 from sheepdog.testing import history as history_module
@@ -69,12 +71,12 @@ class PainCase(unittest.TestCase):
         self.assertTrue(self.simulation.run_until(condition, seconds),
                         '%s\n%s' % (what, self.cluster.explain()))
 
-    async def write(self, volume, unit):
+    async def write(self, volume, *units):
         """One more value, durable."""
         value = self.history.new_value()
-        begun = self.history.begin_write('writer', [unit], value)
-        await volume.write(unit * workload.UNIT_BYTES,
-                           workload.fill(value, unit), fua=True)
+        begun = self.history.begin_write('writer', list(units), value)
+        await volume.write(units[0] * workload.UNIT_BYTES, b''.join(
+            workload.fill(value, unit) for unit in units), fua=True)
         self.history.end_write(begun, volume, True)
 
     async def read(self, node, unit):
@@ -217,6 +219,68 @@ class FailingDisksTest(PainCase):
         self.fail_device(self.sick)
         self.simulation.run_for(30)
         self.assertTrue(self.sick.is_running)
+
+
+class LastCopiesTest(PainCase):
+    """One bad sector, and the whole object is gone."""
+
+    UNITS = 24
+    LOST = 16
+
+    def test_a_block_that_is_bad_in_all_copies(self):
+        """…while a sheep is replaced: the rest is there, by a restart of all
+        too, and writing it anew mends it."""
+        first, second, third = self.nodes
+        first.run(self.write_all())
+        # Until no journal could mend what rots.
+        self.simulation.run_for(
+            2 * store_settings.StoreSettings.checkpoint_seconds)
+        for node in (first, second):
+            self.rot(node)
+        third.renew()
+        self.wait_for(lambda: not self.open_ends(), 60, 'it waits')
+        self.assert_only_one_is_lost()
+        for node in self.nodes:
+            node.host.kill()
+            node.start()
+        self.wait_for(lambda: not self.open_ends(), 60, 'it waits')
+        self.assertEqual({self.oid: [2]}, third.sheep.store.bad_blocks())
+        self.assert_only_one_is_lost()
+        first.run(self.write_all())
+        self.wait_for(self.cluster.is_well, 60, 'not well')
+        self.wait_for(lambda: not any(
+            node.sheep.store.bad_blocks() for node in self.nodes), 60,
+            'not mended')
+        for unit in range(self.UNITS):
+            for node in self.nodes:
+                node.run(self.read(node, unit))
+        self.assert_in_order()
+
+    async def write_all(self):
+        volume = await self.nodes[0].sheep.volumes.open('v')
+        for first in range(0, self.UNITS, 8):
+            await self.write(volume, *range(first, first + 8))
+        await volume.close()
+
+    def rot(self, node):
+        self.oid, = [oid for oid in node.sheep.store.oids()
+                     if ids.is_data(oid)]
+        for path, inode in node.host.image.files():
+            if path.endswith('/obj/%s' % ids.hex_oid(self.oid)):
+                inode.rot(self.LOST * workload.UNIT_BYTES // 4096, 77)
+
+    def open_ends(self):
+        return [node for node in self.nodes
+                if not node.is_serving or node.sheep.recovery.active]
+
+    def assert_only_one_is_lost(self):
+        for node in self.nodes:
+            for unit in range(self.UNITS):
+                if unit // 8 == self.LOST // 8:
+                    with self.assertRaises(errors.StorageError):
+                        node.run(self.read(node, unit))
+                else:
+                    node.run(self.read(node, unit))
 
 
 class FullDisksTest(PainCase):

@@ -30,6 +30,13 @@ class _Object:
         self.data = bytearray(capacity)
         self.version = 0
         self.rotten = set()
+        self.lost = {}
+
+    def forget(self, blocks):
+        """These have been overwritten."""
+        self.rotten.difference_update(blocks)
+        for block in blocks:
+            self.lost.pop(block, None)
 
 
 class MemoryQuarantine:
@@ -139,7 +146,7 @@ class MemoryStore:
             self._report(oid)
             done(errors.ChecksumError('block %d' % min(ragged)))
             return
-        obj.rotten -= blocks
+        obj.forget(blocks)
         obj.data[offset:offset + len(data)] = data
         obj.version = max(version, obj.version)
         self.log.append((verb, oid, offset, len(data), bool(durable)))
@@ -213,8 +220,9 @@ class MemoryStore:
         if obj is None:
             raise errors.NoObject('none')
         return b''.join(
-            (crc32c(bytes(obj.data[o:o + BLOCK])) ^ ZERO_CRC).to_bytes(
-                4, 'little') for o in range(0, len(obj.data), BLOCK))
+            obj.lost.get(o // BLOCK, crc32c(bytes(
+                obj.data[o:o + BLOCK])) ^ ZERO_CRC).to_bytes(4, 'little')
+            for o in range(0, len(obj.data), BLOCK))
 
     async def extents(self, oid):
         table = await self.table(oid)
@@ -239,7 +247,8 @@ class MemoryStore:
 
     reserve_bytes = 10
 
-    async def adopt(self, oid, version, capacity, pieces, keep, zeros=()):
+    async def adopt(self, oid, version, capacity, pieces, keep, zeros=(),
+                    lost=()):
         error = self.refuse('adopt', oid)
         if error is not None:
             raise error
@@ -249,10 +258,13 @@ class MemoryStore:
         if keep and obj is not None:
             new.data[:] = obj.data
             new.rotten = set(obj.rotten)
+            new.lost = dict(obj.lost)
         for offset, data in list(pieces) + [(o, bytes(s)) for o, s in zeros]:
             new.data[offset:offset + len(data)] = data
-            new.rotten -= set(range(offset // BLOCK,
-                                    -(-(offset + len(data)) // BLOCK)))
+            new.forget(range(offset // BLOCK,
+                             -(-(offset + len(data)) // BLOCK)))
+        new.lost.update(lost)
+        new.rotten.update(new.lost)
         new.version = version
         self.objects[oid] = new
         self.adopted.append((oid, [(o, len(d)) for o, d in pieces],

@@ -11,6 +11,7 @@
 # under the License.
 
 import asyncio
+import copy
 import unittest
 from unittest import mock
 
@@ -69,6 +70,28 @@ class TestWaitFor(jumping.Case):
         await self.call(errors.NoObject('none'))
         with self.assertRaises(errors.NoSpace):
             await self.call(errors.NoSpace('full'))
+
+
+class TestStrayCopies(jumping.Case):
+
+    async def test_one_helps_with_a_block_that_is_bad_elsewhere(self):
+        crowd = flock.Flock(4)
+        crowd.form()
+        crowd.make_vdi(VDI)
+        await crowd.settled()
+        a, b, c, d = crowd.alive()
+        oid = crowd.oid_held_by(a, b, c)
+        data = b'1' * BLOCK + b'2' * BLOCK
+        await a.gateway.write_wait(oid, 0, data, create=True)
+        d.store.objects[oid] = copy.deepcopy(a.store.objects.pop(oid))
+        for sheep in (b, c):
+            sheep.store.objects[oid].rotten = {1}
+        a.recovery.standing.lapse()
+        await flock.until(lambda: not a.recovery.needs(oid) or (
+            a.recovery.hasten(oid)))
+        self.assertEqual(data, bytes(a.store.objects[oid].data[:2 * BLOCK]))
+        self.assertEqual({}, a.store.bad_blocks())
+        self.assertEqual(await crowd.close(), [])
 
 
 class TestMover(jumping.Case):
@@ -187,6 +210,51 @@ class TestMover(jumping.Case):
             bytes(self.data).ljust(1 << flock.SHIFT, b'\0')})
         for sheep in (self.a, self.b, self.c):
             self.assertEqual(sheep.store.bad_blocks(), {})
+
+    async def test_what_nobody_has_does_not_hold_up_the_rest(self):
+        """A, new, has the block no more than the others; the day that one
+        of them has it again, all have."""
+        told = []
+        self.a.recovery.mover.on_irreparable = (
+            lambda oid, blocks: told.append((oid, list(blocks))))
+        del self.a.store.objects[self.oid]
+        self.of(self.b).rotten = {1, 5}
+        self.of(self.c).rotten = {1}
+        self.a.recovery.standing.lapse()
+        await flock.until(lambda: not self.a.recovery.needs(self.oid) or (
+            self.a.recovery.hasten(self.oid)))
+        self.assertEqual({self.oid: [1]}, self.a.store.bad_blocks())
+        self.assertEqual([(self.oid, [1])], told)
+        self.assertEqual(self.data[:BLOCK], await self.read(0))
+        self.assertEqual(self.data[2 * BLOCK:3 * BLOCK], await self.read(2))
+        with self.assertRaises(errors.StorageError):
+            await self.read(1)
+        self.of(self.c).rotten = set()
+        self.a.recovery.mover.irreparable.clear()  # as with each new view
+        self.a.recovery.doubt(self.oid)
+        await flock.until(lambda: not self.a.recovery.active)
+        self.assertEqual({}, self.a.store.bad_blocks())
+        self.assertEqual(self.data[BLOCK:2 * BLOCK], await self.read(1))
+
+    async def read(self, block):
+        return await self.a.gateway.read_wait(self.oid, block * BLOCK, BLOCK)
+
+    async def test_what_ours_has_instead_of_a_lost_block(self):
+        """It is older than what was acknowledged: nobody may see it, but
+        it is not thrown away."""
+        self.of(self.a).data[BLOCK:2 * BLOCK] = b'?' * BLOCK
+        self.of(self.a).version = 0
+        old = bytes(self.of(self.a).data)
+        for sheep in (self.b, self.c):
+            self.of(sheep).rotten = {1}
+        self.a.recovery.standing.lapse()
+        await flock.until(lambda: not self.a.recovery.needs(self.oid) or (
+            self.a.recovery.hasten(self.oid)))
+        with self.assertRaises(errors.StorageError):
+            await self.read(1)
+        self.assertEqual(self.data[:BLOCK], await self.read(0))
+        self.assertEqual([(self.oid, old)], [
+            kept[:2] for kept in self.a.store.aside])
 
     async def test_what_cannot_be_read_just_now_is_not_made_up(self):
         """A took a write that B refused, and that nobody was told of. B's

@@ -10,6 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import asyncio
 import random
 import unittest
 from unittest import mock
@@ -437,6 +438,60 @@ class DamageTest(case.StoreCase):
             self.wait(self.store.adopt(
                 1, 6, CAPACITY, [(3 * BLOCK, b'a part')], True))
         self.assertEqual(5, self.store.version(1))
+
+    def adopt_lost(self, oid=1, keep=True):
+        self.wait(self.store.adopt(oid, 5, CAPACITY, [(0, b'x')], keep,
+                                   lost=[(3, 77)]))
+
+    def check_lost(self, oid=1):
+        self.assertEqual({oid: [3]}, self.store.bad_blocks())
+        self.assertFalse(self.wait(self.store.describe(oid)).whole)
+        with self.assertRaises(errors.ChecksumError):
+            self.read(oid, 3 * BLOCK, 1)
+        table = self.wait(self.store.table(oid))
+        self.assertEqual(77, int.from_bytes(table[12:16], 'little'))
+        self.assertEqual(b'x', self.read(oid, 0, 1))
+
+    def test_what_nobody_has_is_bad(self):
+        for oid, keep in ((1, True), (2, False)):
+            self.adopt_lost(oid, keep)
+            self.check_lost(oid)
+            self.write(oid, 3 * BLOCK, noise(BLOCK))
+            self.assertEqual({}, self.store.bad_blocks())
+            self.assertTrue(self.wait(self.store.describe(oid)).whole)
+
+    def test_a_start_knows_what_is_bad(self):
+        """Before anybody has read it: others may have to keep theirs."""
+        for end in (self.close, self.crash):
+            self.adopt_lost()
+            end()
+            self.open()
+            self.check_lost()
+        self.inode(1).rot(9, 5)
+        with self.assertRaises(errors.ChecksumError):
+            self.read(1, 9 * BLOCK, 1)
+        self.wait(asyncio.sleep(1))
+        self.crash()
+        self.open()
+        self.assertEqual({1: [3, 9]}, self.store.bad_blocks())
+        self.zero(1, 3 * BLOCK, BLOCK)
+        self.inode(1).rot(9, 5)
+        self.reopen()
+        self.assertEqual({}, self.store.bad_blocks())
+
+    def test_an_adoption_that_fails_makes_nothing_bad(self):
+        self.host.faults.fails_writes = True
+        with self.assertRaises(errors.StorageError):
+            self.adopt_lost()
+        self.host.faults.fails_writes = False
+        self.reopen()
+        self.assertEqual({}, self.store.bad_blocks())
+        self.assertEqual(4, self.store.version(1))
+
+    def test_zeroes_are_never_lost(self):
+        with self.assertRaises(errors.InvalidParameters):
+            self.wait(self.store.adopt(1, 5, CAPACITY, [], True,
+                                       lost=[(3, 0)]))
 
     def test_a_file_that_is_no_object(self):
         self.close()
