@@ -14,8 +14,7 @@
 
 Copied, synced, then dropped where it was; nobody uses the object meanwhile.
 A crash in between leaves two equal copies. What cannot be moved just now (a
-full disk, a bad block that another sheep's copy may still mend) stays where
-it is and is tried again.
+full disk, a file that is no object's) stays where it is and is tried again.
 """
 
 import asyncio
@@ -24,11 +23,13 @@ import logging
 from typing import Optional
 
 from sheepdog.model import errors
+from sheepdog.store import checksums
 from sheepdog.store import rack as rack_module
 from sheepdog.store import shelf as shelf_module
 
 LOG = logging.getLogger(__name__)
 
+_BLOCK = checksums.BLOCK_BYTES
 CHUNK_BYTES = 256 << 10
 RETRY_SECONDS = 2.0
 LOOK_BATCH = 32
@@ -167,20 +168,32 @@ async def _move(oid: int, source: shelf_module.Shelf,
     if state is None:
         return
     if not target.store.holds(oid):
-        if not state.whole:
-            raise errors.NotRecovered('it has blocks that are bad')
+        lost = await _lost(oid, source.store)
+        step = _BLOCK if lost else CHUNK_BYTES
         pieces = []
         for offset, size in await source.store.extents(oid):
-            for start in range(offset, offset + size, CHUNK_BYTES):
-                pieces.append((start, await _read(
-                    source.store, oid, start,
-                    min(CHUNK_BYTES, offset + size - start))))
-        await target.store.adopt(oid, state.version, state.capacity, pieces,
-                                 keep=False)
+            for start in range(offset, offset + size, step):
+                if start // _BLOCK not in lost:
+                    pieces.append((start, await _read(
+                        source.store, oid, start,
+                        min(step, offset + size - start))))
+        await target.store.adopt(
+            oid, state.version, state.capacity, pieces, keep=False,
+            lost=[item for item in lost.items() if item[1]])
     if target.is_gone:
         raise target.has_gone()
     if not source.is_gone:
         await _drop(oid, source)
+
+
+async def _lost(oid: int, store) -> dict:
+    """Bad blocks and the checksums that they should have. They stay bad
+    (but those that should be zeroes), and are mended where they go."""
+    bad = store.bad_blocks().get(oid)
+    if not bad:
+        return {}
+    table = checksums.table_of(await store.table(oid))
+    return {block: table[block] for block in bad}
 
 
 async def _drop(oid: int, source: shelf_module.Shelf) -> None:

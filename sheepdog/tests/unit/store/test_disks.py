@@ -167,6 +167,31 @@ class SeveralTest(DisksCase):
         self.settle()
         self.check()
 
+    def test_what_is_bad_moves_too(self):
+        """…and is known to be bad where it goes, after a restart too."""
+        self.open('/d1', '/d2')
+        self.fill()
+        oid = min(self.objects()['/d1'])
+        self.call(self.store.write, oid, 1, BLOCK, content(oid))
+        self.reopen('/d1', '/d2')
+        for path, inode in self.host.image.files():
+            if path == '/d1/obj/%016x' % oid:
+                inode.rot(1, 5)
+        for end in (lambda: None, self.crash):
+            end()
+            if end == self.crash:
+                self.open('/d2')
+            with self.assertRaises(errors.ChecksumError):
+                self.call(self.store.read, oid, BLOCK, BLOCK)
+            if end != self.crash:
+                self.host.run(self.store.unplug('/d1'))
+                self.settle()
+            self.assertEqual(['/d2'], self.paths())
+            self.assertEqual({oid: [1]}, self.store.bad_blocks())
+            self.check()
+        self.call(self.store.write, oid, 1, BLOCK, content(oid))
+        self.assertEqual({}, self.store.bad_blocks())
+
     def test_unplug_goes_on_after_a_crash_at_any_moment(self):
         source = random.Random('unplug')
         for number in range(12):
