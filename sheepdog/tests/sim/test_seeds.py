@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Three hundred seeds: clients, operators and a nemesis in a whole cluster.
+"""Five hundred seeds: clients, operators and a nemesis in a whole cluster.
 
 SHEEPDOG_SIM_SEEDS says how many, SHEEPDOG_SIM_FIRST_SEED from where on.
-SHEEPDOG_SIM_REMOTE how many of them are played again with some clients on
-hosts of their own. A failing one is replayed with
+SHEEPDOG_SIM_REMOTE how many of them are played again (so there are 500) with
+some clients on hosts of their own. A failing one is replayed with
 ``python -m sheepdog.testing.run --trace --seeds SEED`` (``--remote``), and
 made smaller with ``--shrink``.
 """
@@ -29,7 +29,7 @@ from sheepdog.cmd import wiring
 from sheepdog.testing import scenario
 
 FIRST = int(os.environ.get('SHEEPDOG_SIM_FIRST_SEED', 1))
-COUNT = int(os.environ.get('SHEEPDOG_SIM_SEEDS', 300))
+COUNT = int(os.environ.get('SHEEPDOG_SIM_SEEDS', 440))
 REMOTE = int(os.environ.get('SHEEPDOG_SIM_REMOTE', 60))
 CLASS_SEEDS = 10
 """The tests of a class stay in one worker, so there are many classes."""
