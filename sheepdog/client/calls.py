@@ -169,6 +169,19 @@ class NodeCalls:
         """
         self._client.change('node.vnodes', {'vnodes': number})
 
+    def evict(self, node_id, force=False) -> None:
+        """It keeps no objects from now on, until it is let in again.
+
+        :param force: also with too few zones left for all copies, or while
+            not all is recovered
+        :raises InvalidParameters: it cannot be done without now
+        """
+        self._client.change('node.evict', {'id': node_id, 'force': force})
+
+    def readmit(self, node_id) -> None:
+        """:raises InvalidParameters: it was not evicted"""
+        self._client.change('node.readmit', {'id': node_id})
+
     def throttle(self) -> dict:
         """Of recovery on the node that answers: ``max`` objects at once,
         behind each of them ``interval`` milliseconds of rest."""

@@ -19,7 +19,7 @@ are all who act on a change.
 
 import dataclasses
 import enum
-from typing import Mapping, Optional, Protocol
+from typing import Collection, Mapping, Optional, Protocol
 
 from sheepdog.model import shapes
 from sheepdog.model import view as view_model
@@ -130,6 +130,15 @@ class Operations(Protocol):
 
         :raises SheepdogError: the operation failed; nothing is announced
         """
+
+
+class Health(Protocol):
+    def report(self, slow: Collection[str], suspects: Collection[str],
+               is_probe: bool) -> dict:
+        """What was measured since the last call (see
+        ``messages.checked_report``). ``slow`` are the incarnations that are
+        to be read last; the ``suspects`` are asked how long they take, and
+        our own disk where ``is_probe``, for the next report."""
 
 
 class ClusterListener(Protocol):

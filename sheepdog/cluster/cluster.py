@@ -25,6 +25,7 @@ from sheepdog.cluster import ledger as ledger_module
 from sheepdog.cluster import messages
 from sheepdog.cluster import messenger as messenger_module
 from sheepdog.cluster import pace as pace_module
+from sheepdog.cluster import patrol as patrol_module
 from sheepdog.cluster import roll as roll_module
 from sheepdog.cluster import state as state_module
 from sheepdog.model import errors
@@ -71,6 +72,8 @@ class Cluster:
         self._calls: dict = {}
         self._nothing = state_module.State()
         self.operations: Optional[api.Operations] = None
+        self.health: Optional[api.Health] = None
+        self.slow_settings = patrol_module.SlowSettings()
 
     def add_listener(self, listener: api.ClusterListener) -> None:
         self._listeners.append(listener)
@@ -193,6 +196,7 @@ class Cluster:
             self._world, self._ledger, self._membership, self._depose,
             self._refused)
         self._follower.listeners = self._listeners
+        self._follower.health = self.health
         self._info = dataclasses.replace(
             self._info, created=self._ledger.state.created)
         self._membership.start(self._info, self,
@@ -361,7 +365,8 @@ class Cluster:
             self._follower.handle, self._deposed)
         self._leader = leader_module.Leader(
             self._world, self._pace, self._membership, self._roll, messenger,
-            self._ledger, self._info.protocol, self.operations)
+            self._ledger, self._info.protocol, self.operations,
+            lambda: self.slow_settings)
         self._leader.start(self._ending)
 
     def _deposed(self, term: int) -> None:

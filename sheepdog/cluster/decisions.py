@@ -15,6 +15,7 @@
 from typing import Any, Iterable, Optional
 
 from sheepdog.cluster import api
+from sheepdog.cluster import eviction
 from sheepdog.cluster import roster
 from sheepdog.cluster import state as state_module
 from sheepdog.model import errors
@@ -22,9 +23,9 @@ from sheepdog.model import limits
 from sheepdog.model import view as view_model
 
 KINDS = ('lock', 'unlock', 'settings', 'recovered', 'reweight', 'vnodes',
-         'disks', 'shutdown')
+         'disks', 'evict', 'readmit', 'shutdown')
 
-UNORDERED = ('recovered', 'disks')
+UNORDERED = ('recovered', 'disks', 'evict', 'readmit')
 """May be decided while another operation runs."""
 
 FOUNDING = ('format', 'recover-force')
@@ -116,13 +117,40 @@ def _disks(arguments: dict, state: state_module.State) -> tuple:
             'lost': bool(arguments.get('lost'))}, None
 
 
+def _evict(arguments: dict, state: state_module.State) -> tuple:
+    node, by_hand = _text(arguments, 'node'), bool(arguments.get('by_hand'))
+    reason = eviction.refusal(state, node, by_hand,
+                              bool(arguments.get('force')))
+    if reason:
+        raise errors.InvalidParameters('node %s cannot be evicted now: %s'
+                                       % (_address(state, node), reason))
+    return {'kind': 'evict', 'node': node, 'by_hand': by_hand,
+            'why': str(arguments.get('why', ''))}, None
+
+
+def _readmit(arguments: dict, state: state_module.State) -> tuple:
+    node = _text(arguments, 'node')
+    if not eviction.is_out(state, node):
+        raise errors.InvalidParameters('node %s is not evicted'
+                                       % _address(state, node))
+    return {'kind': 'readmit', 'node': node}, None
+
+
+def _address(state: state_module.State, node: str) -> str:
+    for member in state.view.members if state.view else ():
+        if member.node == node:
+            return '%s:%d' % member.address
+    return node
+
+
 def _shutdown(arguments: dict, state: state_module.State) -> tuple:
     return {'kind': 'shutdown'}, None
 
 
 _DECISIONS = {'lock': _lock, 'unlock': _unlock, 'settings': _settings,
               'recovered': _recovered, 'reweight': _reweight,
-              'vnodes': _vnodes, 'disks': _disks, 'shutdown': _shutdown}
+              'vnodes': _vnodes, 'disks': _disks, 'evict': _evict,
+              'readmit': _readmit, 'shutdown': _shutdown}
 
 
 def format_settings(arguments: dict, infos: Iterable[api.MemberInfo],

@@ -40,6 +40,8 @@ _EVENTS = {
     'recovered': {'incarnation': str, 'epoch': int},
     'weights': {'spaces': dict, 'vnodes': dict},
     'disks': {'node': str, 'space': int, 'lost': bool},
+    'evict': {'node': str},
+    'readmit': {'node': str},
     'shutdown': {},
 }
 """The fields that an event of each kind must have."""
@@ -117,6 +119,17 @@ class Lock(NamedTuple):
 
     mode: str
     owners: tuple
+
+
+class Eviction(NamedTuple):
+    """A node that keeps no objects for a while (``is_out``), or did so;
+    ``time`` (seconds since 1970) is of the last change, ``times`` counts.
+    """
+
+    is_out: bool
+    time: float
+    times: int
+    by_hand: bool
 
 
 class Operation(NamedTuple):

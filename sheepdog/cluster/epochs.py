@@ -96,7 +96,8 @@ class Epochs:
         state = sequencer.state
         members = roster.compose(self._admission.eligible(), state.view,
                                  state.settings.reference_space,
-                                 state.spaces, state.vnodes)
+                                 state.spaces, state.vnodes,
+                                 state.evicted_nodes())
         if members == state.view.members and not state.wants_epoch():
             if not sequencer.is_prepared:
                 return False

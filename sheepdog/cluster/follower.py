@@ -58,6 +58,7 @@ class Follower:
         self._view = ledger.state.view
         self._expired = ''
         self.listeners: list = []
+        self.health: Optional[api.Health] = None
         self.status = api.Status.STARTING
         self.reason = 'no answer from coordination yet'
         self.missing: list = []
@@ -266,7 +267,11 @@ class Follower:
         return {'ok': True}
 
     async def _ping(self, message: dict) -> dict:
-        return {'ok': True}
+        if self.health is None:
+            return {'ok': True}
+        return {'ok': True, 'report': self.health.report(
+            message.get('slow', ()), message.get('suspects', ()),
+            bool(message.get('probe')))}
 
     _HANDLERS = {'survey': _survey, 'fetch': _fetch, 'prepare': _prepare,
                  'events': _events, 'sync': _sync, 'waiting': _waiting,

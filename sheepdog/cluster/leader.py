@@ -20,7 +20,7 @@ it, at the desk, and hand in what they want announced.
 import asyncio
 import collections
 import logging
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from sheepdog.cluster import admission as admission_module
 from sheepdog.cluster import api
@@ -32,6 +32,7 @@ from sheepdog.cluster import ledger as ledger_module
 from sheepdog.cluster import messenger as messenger_module
 from sheepdog.cluster import opening as opening_module
 from sheepdog.cluster import pace as pace_module
+from sheepdog.cluster import patrol as patrol_module
 from sheepdog.cluster import roll as roll_module
 from sheepdog.cluster import sequencer as sequencer_module
 from sheepdog.cluster import survey as survey_module
@@ -44,6 +45,9 @@ BATCH_RECORDS_MAX = 256
 PAUSE_SECONDS = 0.5
 POLL_SECONDS = 0.02
 
+WEIGHING = ('weights', 'disks', 'evict', 'readmit')
+"""Events after which members may weigh something else."""
+
 
 class Leader:
     """``is_leading``: it has taken over."""
@@ -52,7 +56,8 @@ class Leader:
                  membership: api.Membership, roll: roll_module.Roll,
                  messenger: messenger_module.Messenger,
                  ledger: ledger_module.Ledger, protocol: int,
-                 operations: api.Operations):
+                 operations: api.Operations,
+                 slow_settings: Callable[[], patrol_module.SlowSettings]):
         self._world = world
         self._clock = world.clock
         self._pace = pace
@@ -77,6 +82,9 @@ class Leader:
         self._epochs = epochs_module.Epochs(
             world.clock, pace, roll, messenger, self._survey,
             self._sequencer, self._admission, self._refresh)
+        self._patrol = patrol_module.Patrol(
+            world, pace, roll, messenger, self._delivery, self._sequencer,
+            slow_settings, self._ask_ourselves, lambda: self.is_leading)
         self._queue = collections.deque()
         self._is_roll_new = True
         self._task: Optional[asyncio.Task] = None
@@ -162,6 +170,10 @@ class Leader:
             raise errors.NotServing('the leader is not a member yet')
         return await self._desk.ask(operation, kind, arguments)
 
+    async def _ask_ourselves(self, kind: str, arguments: dict) -> Any:
+        return await self.ask(self._world.random.token(12).hex(), kind,
+                              arguments)
+
     async def _ask_early(self, operation: str, kind: str,
                          arguments: dict) -> Any:
         phase = self._opening.phase
@@ -190,7 +202,7 @@ class Leader:
             await asyncio.wait([after])
         self._helpers = [
             self._world.spawn(self._desk.run(), 'desk'),
-            self._world.spawn(self._patrol(), 'patrol')]
+            self._world.spawn(self._patrol.run(), 'patrol')]
         try:
             while True:
                 await self._term_of_office()
@@ -288,7 +300,7 @@ class Leader:
                     if event is not None:
                         records.append(self._sequencer.add(
                             event, announcement.operation, result))
-                        if event['kind'] in ('weights', 'disks'):
+                        if event['kind'] in WEIGHING:
                             self._epochs.is_due = True
                     announced.append((announcement, result))
                 except errors.SheepdogError as error:
@@ -305,23 +317,3 @@ class Leader:
             raise
         for announcement, result in announced:
             announcement.succeed(result)
-
-    async def _patrol(self) -> None:
-        """An idle leader would not notice who is out of its reach."""
-        while True:
-            await asyncio.sleep(self._pace.patrol)
-            if not self.is_leading:
-                continue
-            standing = sorted(self._sequencer.standing)
-            await asyncio.gather(*(self._ping(one) for one in standing),
-                                 return_exceptions=True)
-
-    async def _ping(self, incarnation: str) -> None:
-        try:
-            await self._messenger.call(incarnation, {'kind': 'ping'},
-                                       self._pace.call)
-        except errors.SheepdogError:
-            if self._roll.is_current(incarnation):
-                self._delivery.suspect(incarnation)
-        else:
-            self._delivery.clear(incarnation)

@@ -24,7 +24,8 @@ Leader → member. Each names the leader's ``term``, its incarnation
     waiting  ``status``, ``reason``, ``missing``: why nothing is served
     refuse   ``reason``: you may not join
     dismiss  coordination has dropped you: serve no more
-    ping     nothing
+    ping     perhaps ``slow`` and ``suspects`` (incarnations), ``probe`` (bool)
+             → perhaps ``report``, see ``checked_report``
 
 Anybody → leader.
 
@@ -236,7 +237,26 @@ def checked(message: dict) -> dict:
         raise errors.InvalidParameters('waiting for what has no name')
     if kind == 'execute':
         check_operation(message['operation'])
+    if kind == 'ping' and not all(
+            isinstance(one, str) for name in ('slow', 'suspects')
+            for one in message.get(name, ())):
+        raise errors.InvalidParameters('a ping about what has no name')
     return message
+
+
+def checked_report(report) -> Optional[dict]:
+    """``disk``: microseconds or None; ``late``: incarnation → microseconds.
+    None where it is no such report: a sheep of another version may have
+    made it."""
+    if not isinstance(report, dict):
+        return None
+    disk, late = report.get('disk'), report.get('late')
+    if not (disk is None or type(disk) is int and disk >= 0) or not (
+            isinstance(late, dict) and all(
+                type(micros) is int and micros >= 0
+                for micros in late.values())):
+        return None
+    return {'disk': disk, 'late': late}
 
 
 def check_operation(operation: str) -> None:

@@ -364,7 +364,7 @@ class Opening:
         epoch = steps * FORCED_EPOCH_STEP
         view = self._sequencer.view(epoch, roster.compose(
             infos, state.view, settings.reference_space, state.spaces,
-            state.vnodes))
+            state.vnodes, state.evicted_nodes()))
         self._sequencer.begin(state, views, ())
         return await self._found(
             request, view, settings.created,

@@ -17,7 +17,7 @@ Pure functions.
 
 import functools
 import ipaddress
-from typing import Iterable, Mapping, Optional
+from typing import Collection, Iterable, Mapping, Optional
 
 from sheepdog.cluster import api
 from sheepdog.model import view as view_model
@@ -67,17 +67,24 @@ def reference_space(infos: Iterable[api.MemberInfo]) -> int:
 def compose(infos: Iterable[api.MemberInfo],
             previous: Optional[view_model.View],
             reference: int, spaces: Mapping[str, int] = NOTHING,
-            vnodes: Mapping[str, tuple] = NOTHING) -> tuple:
+            vnodes: Mapping[str, tuple] = NOTHING,
+            evicted: Collection[str] = ()) -> tuple:
     """The members of an epoch, in order of their addresses.
 
     :param spaces: node → the bytes it has told of since it joined
     :param vnodes: node → (the number it was started with, the one that an
         operator has set since)
+    :param evicted: nodes that keep no objects for a while
     """
     before = {member.node: member for member in previous.members} \
         if previous else {}
+    infos = list(infos)
+    if not any(info.vnodes and info.node not in evicted for info in infos):
+        # Better a slow one than none.
+        evicted = ()
     members = [_member(info, before.get(info.node), reference,
-                       spaces.get(info.node), vnodes.get(info.node))
+                       spaces.get(info.node), vnodes.get(info.node),
+                       info.node in evicted)
                for info in infos]
     members.sort(key=lambda member: (_address_key(member.host), member.port,
                                      member.node))
@@ -86,9 +93,12 @@ def compose(infos: Iterable[api.MemberInfo],
 
 def _member(info: api.MemberInfo, before: Optional[view_model.Member],
             reference: int, told: Optional[int],
-            chosen: Optional[tuple]) -> view_model.Member:
+            chosen: Optional[tuple],
+            is_evicted: bool) -> view_model.Member:
     space = info.space if told is None else told
-    if chosen is not None and chosen[0] == info.vnodes > 0:
+    if is_evicted:
+        vnodes = 0
+    elif chosen is not None and chosen[0] == info.vnodes > 0:
         # (Started with another number since, it has that one.)
         vnodes = chosen[1]
     elif info.vnodes >= 0:

@@ -34,6 +34,9 @@ OPERATION_SECONDS = 600.0
 any case, of OPERATIONS_MAX at most, between them those of the last
 OPERATION_SECONDS: longer than anybody retries."""
 
+FORGET_SECONDS = 6 * 3600.0
+"""After so long in its place an eviction of a node is forgotten."""
+
 _SCALARS = {'shutdown': bool, 'term': int, 'sequence': int}
 
 
@@ -46,7 +49,8 @@ class State:
     → the bytes it has told of since it joined; ``vnodes``: node → (the
     number it was started with, the one that an operator has set since).
     ``lost``: node → the epoch in which it told that a disk with objects is
-    gone, until a later one is settled."""
+    gone, until a later one is settled. ``evicted``: node →
+    ``entries.Eviction``, also of those that are back."""
 
     def __init__(self):
         self.settings: Optional[view_model.ClusterSettings] = None
@@ -60,6 +64,7 @@ class State:
         self.spaces: dict = {}
         self.vnodes: dict = {}
         self.lost: dict = {}
+        self.evicted: dict = {}
         self.shutdown = False
         self.term = 0
         self.sequence = 0
@@ -107,6 +112,11 @@ class State:
             self.recovered.get(member.incarnation) == self.view.epoch
             for member in self.view.members if member.vnodes)
 
+    def evicted_nodes(self) -> set:
+        """Those that keep no objects for a while."""
+        return {node for node, eviction in self.evicted.items()
+                if eviction.is_out}
+
     def size(self) -> int:
         """Entries, to reckon with the length of ``to_dict``."""
         return (len(self.vdis) + len(self.locks) + len(self.operations) +
@@ -152,7 +162,7 @@ class State:
         other = State()
         other.__dict__.update(self.__dict__)
         for field in ('vdis', 'locks', 'fences', 'operations', 'recovered',
-                      '_names', 'spaces', 'vnodes', 'lost'):
+                      '_names', 'spaces', 'vnodes', 'lost', 'evicted'):
             setattr(other, field, dict(getattr(self, field)))
         return other
 
@@ -172,6 +182,8 @@ class State:
             'vnodes': [[node, *numbers] for node, numbers
                        in self.vnodes.items()],
             'lost': [list(item) for item in self.lost.items()],
+            'evicted': [[node, *eviction] for node, eviction
+                        in self.evicted.items()],
             'shutdown': self.shutdown,
             'term': self.term,
             'sequence': self.sequence,
@@ -205,6 +217,12 @@ class State:
         self.vnodes = {_the(str, node): (_the(int, started), _vnodes(number))
                        for node, started, number in fields.get('vnodes', ())}
         self.lost = _pairs(str, int, fields.get('lost', ()))
+        self.evicted = {
+            _the(str, node): entries.Eviction(
+                _the(bool, is_out), _the((int, float), time),
+                _the(int, times), _the(bool, by_hand))
+            for node, is_out, time, times, by_hand
+            in fields.get('evicted', ())}
         self.shutdown = fields['shutdown']
         self.term = fields['term']
         self.sequence = fields['sequence']
@@ -222,6 +240,7 @@ class State:
         self.vdis, self.locks, self.fences = {}, {}, {}
         self.recovered, self._names = {}, {}
         self.spaces, self.vnodes, self.lost = {}, {}, {}
+        self.evicted = {}
         self.shutdown = False
         self._set_view(view_model.View.from_dict(record.event['view']),
                        record.sequence)
@@ -366,6 +385,22 @@ class State:
         self.spaces.update(spaces)
         self.vnodes.update(vnodes)
 
+    def _evict(self, record: entries.Record) -> None:
+        """From the next epoch on a node keeps no objects."""
+        node = record.event['node']
+        before = self.evicted.get(node)
+        times = before.times if before is not None and (
+            record.time - before.time < FORGET_SECONDS) else 0
+        self.evicted[node] = entries.Eviction(
+            True, record.time, times + 1, bool(record.event.get('by_hand')))
+
+    def _readmit(self, record: entries.Record) -> None:
+        before = self.evicted.get(record.event['node'])
+        if before is None or not before.is_out:
+            raise errors.InvalidParameters('that node is not evicted')
+        self.evicted[record.event['node']] = before._replace(
+            is_out=False, time=record.time)
+
     def _shutdown(self, record: entries.Record) -> None:
         self.shutdown = True
 
@@ -447,5 +482,7 @@ _APPLIERS: dict[str, Callable[[State, entries.Record], None]] = {
     'recovered': State._recovered,
     'weights': State._weights,
     'disks': State._disks,
+    'evict': State._evict,
+    'readmit': State._readmit,
     'shutdown': State._shutdown,
 }

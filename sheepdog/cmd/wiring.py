@@ -37,6 +37,7 @@ from sheepdog.gateway import orders
 from sheepdog.gateway import watch
 from sheepdog.model import errors
 from sheepdog.peer import access
+from sheepdog.peer import health
 from sheepdog.peer import links
 from sheepdog.peer import order
 from sheepdog.peer import replica
@@ -53,6 +54,8 @@ LOG = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 5.0
 TELL_SECONDS = 0.5
+LATE_SECONDS = 0.25
+"""A read that is older is asked of another copy at the next look."""
 KEYS_SECONDS = 2.0
 """How soon a running sheep notices that a key is gone."""
 
@@ -122,6 +125,8 @@ class Sheep:
             self.world.spawn(self.gateway.declare_forever(),
                              'declarations to replicas')
             self.world.spawn(self.watch.run(), 'watch of slow requests')
+            self.world.spawn(self._look_for_slow_members(),
+                             'watch of slow members')
             self.world.spawn(self.scrub.run(), 'scrub')
             self.world.spawn(self.links.complain_forever(self.cluster),
                              'complaints')
@@ -162,6 +167,11 @@ class Sheep:
         self.store.when_failing(self._disk_fails)
         self.gateway = gateway.Gateway(world, self.cluster, self.replica,
                                        self.links, self.order)
+        self.health = self.cluster.health = health.Health(
+            world, self.cluster, self.store, self.links)
+        self.health.listen(self.gateway.demote)
+        self.health.listen(self.recovery.demote)
+        self.cluster.slow_settings = settings.slow
         self.scrub = scrub.Scrub(
             world, self.cluster, self.replica, self.links, self.order,
             self.recovery, settings.scrub,
@@ -209,6 +219,12 @@ class Sheep:
             await asyncio.sleep(KEYS_SECONDS)
             self.server.drop_keys_but(self.access.keyring().ids)
 
+    async def _look_for_slow_members(self):
+        while True:
+            await asyncio.sleep(LATE_SECONDS)
+            self.health.look()
+            self.gateway.hedging.look()
+
     def reload(self, settings):
         """Take over what may change while a sheep runs."""
         before = self.settings
@@ -216,7 +232,9 @@ class Sheep:
             self.settings, slow_seconds=settings.slow_seconds,
             recovery_max=settings.recovery_max,
             recovery_interval_ms=settings.recovery_interval_ms,
-            scrub=settings.scrub)
+            scrub=settings.scrub, slow=settings.slow)
+        if self.cluster is not None:
+            self.cluster.slow_settings = settings.slow
         if self.watch is not None:
             self.watch.slow_seconds = settings.slow_seconds
             paces = [(one.recovery_max, one.recovery_interval_ms / 1000)

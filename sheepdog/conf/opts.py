@@ -25,10 +25,11 @@ from sheepdog.conf import recovery
 from sheepdog.conf import scrub
 from sheepdog.conf import security
 from sheepdog.conf import sheep
+from sheepdog.conf import slow
 from sheepdog.conf import space
 
-GROUPS = (sheep, cluster, security, io, journal, space, recovery, scrub, log,
-          nbd, metrics, notifications)
+GROUPS = (sheep, cluster, security, io, journal, space, recovery, slow, scrub,
+          log, nbd, metrics, notifications)
 
 
 def list_opts():

@@ -19,6 +19,7 @@ from typing import Optional
 
 from sheepdog.client import key_file
 from sheepdog.cluster import address
+from sheepdog.cluster import patrol
 from sheepdog.conf import config
 from sheepdog.conf import log
 from sheepdog.conf import notifications
@@ -94,6 +95,7 @@ class SheepSettings:
     nbd: Optional[nbd_settings.NbdSettings] = None
     metrics: Optional[metrics_settings.MetricsSettings] = None
     slow_seconds: float = 5.0
+    slow: patrol.SlowSettings = patrol.SlowSettings()
     notifications: Optional[NotificationSettings] = None
     access: access_module.AccessSettings = access_module.AccessSettings()
     has_trusted_users: bool = False
@@ -161,6 +163,7 @@ def build(conf) -> SheepSettings:
         nbd=_nbd(conf) if conf.nbd.enabled else None,
         metrics=_metrics(conf) if conf.metrics.listen else None,
         slow_seconds=conf.log.slow_seconds,
+        slow=patrol.SlowSettings(conf.slow.demote_ms, conf.slow.evict_ms),
         notifications=_notifications(conf),
         access=_access(conf),
         has_trusted_users=bool(conf.security.trusted_uids),

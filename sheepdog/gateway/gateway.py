@@ -25,6 +25,7 @@ from typing import Callable, Coroutine, Optional, Protocol
 from sheepdog.gateway import changes
 from sheepdog.gateway import failures
 from sheepdog.gateway import flush
+from sheepdog.gateway import hedging
 from sheepdog.gateway import operation
 from sheepdog.gateway import reads
 from sheepdog.gateway import routes
@@ -74,6 +75,8 @@ class Gateway:
                                        self.counters, told)
         self.reads = reads.Reads(world, cluster, replica, self.routes,
                                  self.turns, self.counters, told)
+        self.hedging = hedging.Hedging(self.reads, self.turns, replica,
+                                       self.counters)
         self.timing: Optional[Timing] = None
         self._declared = None
 
@@ -190,6 +193,11 @@ class Gateway:
         return await future
 
     # -- changes of the cluster -----------------------------------------
+
+    def demote(self, slow):
+        """Copies of these incarnations are read last."""
+        self.routes.slow = slow
+        self.routes.change()
 
     def on_freeze(self):
         self.routes.change()

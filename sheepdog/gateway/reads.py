@@ -10,7 +10,8 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Reads: from the nearest whole copy, after the changes they overlap."""
+"""Reads: from the nearest copy that is whole and not slow, after the changes
+they overlap."""
 
 from sheepdog.model import errors
 from sheepdog.wire import peer as wire
@@ -72,16 +73,14 @@ class Reads:
         self._next(read)
 
     def _next(self, read):
-        """The local copy first, then the others in order."""
+        """Ask the copy whose turn it is."""
         route = read.route
-        place = read.tried
-        if route.is_local:
-            if place == 0:
-                self.replica.read(route.epoch, read.oid, route.serial,
-                                  read.offset, read.size, read)
-                return
-            place -= 1
-        route.links[place].request(
+        link = route.copies[read.tried]
+        if link is None:
+            self.replica.read(route.epoch, read.oid, route.serial,
+                              read.offset, read.size, read)
+            return
+        link.request(
             wire.READ, 0, route.epoch, read.oid, route.serial, read.offset,
             read.size, b'', read.answered)
 
@@ -134,6 +133,10 @@ class Reads:
         await self.routes.pause(read.attempts)
         if read.done is not None:
             self.submit(read)
+
+    def end(self, read, data):
+        """Another copy than the one that was asked has answered."""
+        self._end(read, None, data)
 
     def _end(self, read, error, data):
         self.under_way.pop(read, None)

@@ -29,23 +29,26 @@ class Route:
     """``orderer`` is None when this sheep orders the object, else the link
     to who does (``ordered_by`` is its incarnation). ``links`` are the data
     links to the other targets, in order; ``is_local`` says whether this
-    sheep is a target; ``members`` are all targets' incarnations. ``aux`` is
+    sheep is a target; ``copies`` are all targets in the order in which they
+    are read: links, and None for this sheep. ``members`` are all targets'
+    incarnations. ``aux`` is
     as on the wire: log2 of the capacity | lock serial << 8. ``lacks`` zones
     for all its copies, in a strict cluster: nothing may be written (0: it
     may, or the cluster is not strict)."""
 
     __slots__ = ('epoch', 'serial', 'vdi_id', 'orderer', 'is_local', 'links',
-                 'size', 'aux', 'members', 'ordered_by', 'flush_round',
-                 'lacks')
+                 'copies', 'size', 'aux', 'members', 'ordered_by',
+                 'flush_round', 'lacks')
 
     def __init__(self, epoch, serial, vdi_id, orderer, is_local, links,
-                 members, ordered_by, capacity_shift, lacks=0):
+                 members, ordered_by, capacity_shift, lacks=0, copies=()):
         self.epoch = epoch
         self.serial = serial
         self.vdi_id = vdi_id
         self.orderer = orderer
         self.is_local = is_local
         self.links = links
+        self.copies = copies
         self.size = len(links) + (1 if is_local else 0)
         self.members = members
         self.aux = capacity_shift | serial << 8
@@ -70,6 +73,8 @@ class Routes:
         self.links = links
         self.order = order
         self.known = {}
+        self.slow = frozenset()
+        """Incarnations that are read last."""
         self._changed = asyncio.Event()
 
     def find(self, oid, copies=0):
@@ -97,18 +102,32 @@ class Routes:
             return None
         members = [view.members[i] for i in targets]
         vdi_id = ids.vdi_of(oid)
+        links = [self.links.data(m) for m in members
+                 if m.incarnation != ours]
+        is_local = len(links) < len(members)
         route = Route(
             epoch, order.serial(vdi_id), vdi_id,
             None if ordered_by == ours else self.links.data(owner),
-            any(m.incarnation == ours for m in members),
-            [self.links.data(m) for m in members if m.incarnation != ours],
+            is_local, links,
             tuple(m.incarnation for m in members), ordered_by,
-            self._capacity_shift(oid), self._lacks(oid, copies, targets))
+            self._capacity_shift(oid), self._lacks(oid, copies, targets),
+            self._reading_order(links, is_local))
         if not copies:
             if len(self.known) >= ROUTES_MAX:
                 self.known.clear()
             self.known[oid] = route
         return route
+
+    def _reading_order(self, links, is_local):
+        """The local copy first, then the others in order; those of slow
+        sheep behind all others."""
+        copies = [None, *links] if is_local else list(links)
+        slow = self.slow
+        if slow:
+            ours = self.cluster.incarnation
+            copies.sort(key=lambda link: (
+                ours if link is None else link.meant) in slow)
+        return copies
 
     def _capacity_shift(self, oid):
         if oid & ids.VDI_BIT:

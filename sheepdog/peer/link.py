@@ -20,6 +20,7 @@ link is dropped. A link that is lost fails everything under way with
 
 import asyncio
 import functools
+import itertools
 import logging
 
 from crc32c import crc32c
@@ -41,6 +42,11 @@ TRIED_SECONDS = 2 * CONNECT_TIMEOUT_SECONDS
 SILENCE_SECONDS = 6.0
 """A link with requests under way and no byte coming in is dropped. (A
 sheep that takes longer with them answers a PING.)"""
+
+LOOKED_AT_MAX = 32
+
+_DATA = frozenset((wire.READ, wire.WRITE, wire.ZERO, wire.REMOVE))
+"""Asked of a copy. (Other requests may take long for good reasons.)"""
 
 
 class Link:
@@ -77,6 +83,8 @@ class Link:
         self._failing_since = None
         self._failed_last = 0.0
         self._last_heard = 0.0
+        self._eldest = None
+        self._eldest_since = 0.0
 
     # -- calling --------------------------------------------------------
 
@@ -158,6 +166,18 @@ class Link:
                 in self._pending.items() if one == callback] + [
                     request[3] for request in self._backlog
                     if request[-1] == callback]
+
+    def lateness(self, now):
+        """Seconds for which the oldest request for data is unanswered, as
+        far as calls of this have seen it."""
+        for request_id, (_, opcode, _) in itertools.islice(
+                self._pending.items(), LOOKED_AT_MAX):
+            if opcode in _DATA:
+                if request_id != self._eldest:
+                    self._eldest, self._eldest_since = request_id, now
+                return now - self._eldest_since
+        self._eldest = None
+        return 0.0
 
     @property
     def is_ready(self):

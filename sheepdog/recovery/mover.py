@@ -62,6 +62,8 @@ class Mover:
         self.on_irreparable = None
         """Called with an object and its blocks that are bad in all copies.
         """
+        self.slow = frozenset()
+        """Incarnations that are not followed if others will do."""
         self._aligning = {}
         self._adopting = set()
         self.behind = {}
@@ -149,8 +151,9 @@ class Mover:
         if clean:
             clean = self._without_refused(oid, clean)
             # It has all that counts, whatever the others say. (Whoever is
-            # damaged itself comes last.)
-            clean.sort(key=lambda source: source[1]['bad'])
+            # damaged itself comes last; before it, who is slow.)
+            clean.sort(key=lambda source: (
+                source[1]['bad'], source[0].incarnation in self.slow))
             known = [m for m, _ in clean]
             return await self._follow(oid, view, clean, [
                 m for m in view.members

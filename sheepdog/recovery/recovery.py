@@ -146,6 +146,10 @@ class Recovery:
         await self.replica.store.noted()
         await self.mover.align(oid, settler)
 
+    def demote(self, slow):
+        """Copies of these incarnations are read last."""
+        self.mover.slow = slow
+
     def hasten(self, oid):
         if oid not in self._running:
             self.world.spawn(self._hasten(oid), 'recover an object')

@@ -75,7 +75,7 @@ class Space:
         them are proved to."""
         view = self.cluster.view
         if (view is None or not self.cluster.state.has_recovered()
-                or self._tidied is view):
+                or self._tidied is view or self._is_evicted(view)):
             return
         self._tidied = view
         left = await self._strays(view)
@@ -94,6 +94,13 @@ class Space:
             LOG.info('epoch %d: dropped %d copies that have their place '
                      'elsewhere now, %d are not proved to be there yet',
                      view.epoch, count - len(left), len(left))
+
+    def _is_evicted(self, view):
+        """This sheep is to come back: what it keeps need not be moved here
+        again then."""
+        member = view.member(self.cluster.incarnation)
+        return (member is not None and member.node
+                in self.cluster.state.evicted_nodes())
 
     def _is_over(self, view):
         return (self.cluster.view is not view

@@ -58,6 +58,7 @@ class Disks:
                  counters: store_state.Counters):
         self.counters = counters
         self.losses = 0
+        self.latencies: dict = {}
         self._world = world
         self._rack = rack
         self._shifter = shifting.Shifter(world, rack)
@@ -313,6 +314,18 @@ class Disks:
         self._observe = observe
         for store in self._stores:
             store.watch_syncs(observe)
+
+    def latency(self) -> Optional[int]:
+        """As ``store.Store.latency``, of the slowest disk; ``latencies``
+        then has each one's, by its path."""
+        self.latencies = {
+            self._rack.shown_path(shelf): shelf.store.latency()
+            for shelf in self._rack.shelves}
+        return max((one for one in self.latencies.values()
+                    if one is not None), default=None)
+
+    async def probe(self) -> None:
+        await asyncio.gather(*(store.probe() for store in self._stores))
 
     # -- disks that fail ------------------------------------------------
 

@@ -30,6 +30,7 @@ such zeroes, and 0.09 against 0.05 ms of CPU time.)
 
 from typing import Callable, Optional
 
+from sheepdog.store import pulse as store_pulse
 from sheepdog.store import records
 from sheepdog.store import state as store_state
 
@@ -115,6 +116,8 @@ class Journal:
         self._sync_done = None
         self._sync_sequence = sequence
         self._watcher = None
+        self.pulse = None
+        self._beat = 0
         self._begin()
 
     @property
@@ -214,6 +217,8 @@ class Journal:
         # those before it.
         self._to_sync = [segment for segment in (self.current, self.other)
                          if segment.is_dirty]
+        if self.pulse is not None and self._to_sync:
+            self._beat = self.pulse.begin()
         self._sync_next(None)
 
     def watch(self, monotonic: Callable[[], float],
@@ -284,6 +289,9 @@ class Journal:
                 self._counters.journal_syncs += 1
                 segment.file.sync_later(self._synced)
             return
+        if self._beat:
+            self.pulse.end(self._beat, store_pulse.SYNC)
+            self._beat = 0
         done = self._sync_done
         self._sync_done = None
         if error is None:

@@ -22,6 +22,7 @@ from sheepdog.store import applier as store_applier
 from sheepdog.store import checksums
 from sheepdog.store import objects as store_objects
 from sheepdog.store import opening
+from sheepdog.store import pulse as store_pulse
 from sheepdog.store import state as store_state
 from sheepdog.store import turns as store_turns
 from sheepdog.store import writer as store_writer
@@ -39,8 +40,10 @@ class Reader:
                  opener: opening.Opener, turns: store_turns.Turns,
                  writer: store_writer.Writer,
                  bad: store_applier.BadBlocks,
-                 counters: store_state.Counters):
+                 counters: store_state.Counters,
+                 pulse: store_pulse.Pulse):
         self._world = world
+        self._pulse = pulse
         self._open = objects.open
         self._opener = opener
         self._turns = turns
@@ -155,6 +158,7 @@ class Reader:
                          span: int) -> None:
         """Have the kernel fetch it; then it is an ordinary read again,
         which sees what was written meanwhile."""
+        number = self._pulse.begin()
         try:
             await file.pread_cold(span, low)
         except OSError as error:
@@ -165,6 +169,8 @@ class Reader:
             request[2](self.failed(obj, error,
                                    '%d bytes from %d' % (span, low)), None)
             return
+        finally:
+            self._pulse.end(number, store_pulse.READ)
         oid = obj.oid
         obj = self._opener.get(oid)
         if obj is None:

@@ -31,6 +31,7 @@ from sheepdog.store import checksums
 from sheepdog.store import intake as store_intake
 from sheepdog.store import layout as store_layout
 from sheepdog.store import opening
+from sheepdog.store import pulse as store_pulse
 from sheepdog.store import reader as store_reader
 from sheepdog.store import setting_aside
 from sheepdog.store import settings as store_settings
@@ -85,6 +86,9 @@ class Store:
         self._bad.on_change = self._note_bad
         self._is_noting_bad = False
         self._open = objects.open
+        pulse = self._pulse = store_pulse.Pulse(world.clock.monotonic)
+        if journal is not None:
+            journal.pulse = pulse
         turns = self._turns = store_turns.Turns(objects)
         syncs = self._syncs = syncing.Syncs(
             world, objects.directory, settings.nosync, counters)
@@ -104,7 +108,8 @@ class Store:
             counters)
         opener.on_device_error = self._device_failed
         reader = self._reader = store_reader.Reader(
-            world, objects, opener, turns, writer, self._bad, counters)
+            world, objects, opener, turns, writer, self._bad, counters,
+            pulse)
         reader.on_device_error = self._device_failed
         self._intake = store_intake.Intake(world, objects, opener, turns,
                                            writer, reader, reserve)
@@ -423,6 +428,24 @@ class Store:
         journal: what it took, how many records it made durable."""
         if self._journal is not None:
             self._journal.watch(self._world.clock.monotonic, observe)
+
+    def latency(self) -> Optional[int]:
+        """Microseconds that the device has taken since the last call; see
+        ``pulse.Pulse.take``."""
+        return self._pulse.take()
+
+    async def probe(self) -> None:
+        """Ask the device for something, if nobody else has since the last
+        call of ``latency``."""
+        if not self._pulse.is_idle or self._is_closing:
+            return
+        number = self._pulse.begin()
+        try:
+            await self._write_identity()
+        except OSError as error:
+            LOG.warning('%s: %s', self._layout.meta, error)
+        finally:
+            self._pulse.end(number, store_pulse.SYNC)
 
     def when_failing(self, function: Callable[[], None]) -> None:
         """Have ``function`` called once, at the first error of the device

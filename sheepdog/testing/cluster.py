@@ -24,6 +24,7 @@ import re
 from typing import Any, Callable, Optional
 
 from sheepdog.cluster import api
+from sheepdog.cluster import patrol
 from sheepdog.conf import settings as settings_module
 from sheepdog.faces.nbd import settings as nbd_settings
 from sheepdog.model import ids
@@ -84,6 +85,7 @@ class ClusterSettings:
     scrub: pace.ScrubSettings = pace.ScrubSettings(enabled=False)
     recovery_max: int = 0
     recovery_interval_ms: int = 0
+    slow: patrol.SlowSettings = patrol.SlowSettings()
     serves_nbd: bool = False
     is_strict: bool = False
     avoids_full: bool = False
@@ -243,6 +245,7 @@ class Node:
             zone=self.zone, scrub=settings.scrub,
             recovery_max=settings.recovery_max,
             recovery_interval_ms=settings.recovery_interval_ms,
+            slow=settings.slow,
             access=access.AccessSettings(
                 keys=KEYS, public_networks=CLIENT_NETWORKS),
             nbd=self._nbd_settings() if settings.serves_nbd else None)

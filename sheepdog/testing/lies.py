@@ -57,7 +57,11 @@ def _choose(cluster, source):
     vdis = cluster.vdis()
     holders = {}
     for node in cluster.nodes.values():
-        for oid in node.sheep.store.oids():
+        sheep = node.sheep
+        if sheep.store.node_id in sheep.cluster.state.evicted_nodes():
+            # What it keeps is none of the copies that count.
+            continue
+        for oid in sheep.store.oids():
             if ids.vdi_of(oid) in vdis and ids.is_data(oid):
                 holders.setdefault(oid, []).append(node)
     oids = sorted(oid for oid, nodes in holders.items() if len(nodes) > 1)

@@ -92,6 +92,8 @@ def _objects(node) -> list:
     state = node.sheep.cluster.state
     view = node.sheep.cluster.view
     ring = ring_module.Ring(view)
+    # One that was evicted keeps what it has until it is back.
+    is_away = node.sheep.store.node_id in state.evicted_nodes()
     found = []
     for oid in node.sheep.store.oids():
         entry = state.vdis.get(ids.vdi_of(oid))
@@ -103,8 +105,9 @@ def _objects(node) -> list:
             found.append('object %s of no VDI' % ids.hex_oid(oid))
         elif entry.deleted:
             found.append('object %s of a deleted VDI' % ids.hex_oid(oid))
-        elif not any(view.members[index].host == node.address for index
-                     in ring.targets(oid, entry.copies)):
+        elif not is_away and not any(
+                view.members[index].host == node.address for index
+                in ring.targets(oid, entry.copies)):
             found.append('object %s that belongs elsewhere' %
                          ids.hex_oid(oid))
     return found

@@ -40,6 +40,7 @@ from sheepdog.testing import membership
 from sheepdog.testing import nemesis as nemesis_module
 from sheepdog.testing import remote
 from sheepdog.testing import rest
+from sheepdog.testing import sloth
 from sheepdog.testing import workload as workload_module
 from sheepdog.testing import world as world_module
 
@@ -139,6 +140,9 @@ class Scenario:
             '%s/strict' % seed).random() < 0.15
         self.cluster.avoids_full = random.Random(
             '%s/full' % seed).random() < 0.3
+        self.has_slow = sloth.is_in(seed)
+        if self.has_slow:
+            self.cluster.slow = sloth.LIMITS
 
     def send_clients_away(self) -> None:
         """Some of them, by lot, to hosts of their own; see ``remote``. A
@@ -153,6 +157,7 @@ class Scenario:
         """No operators, few nodes, and volumes that stay as they are."""
         self.cluster.nodes = min(self.cluster.nodes, 4)
         self.chores.pause_seconds = 1e9
+        self.has_slow = False
         self.workload.volumes = self.workload.volumes[:2]
         self.workload.grown_bytes = self.workload.volume_bytes = 6 << 20
         self.workload.clients_per_volume = 3
@@ -207,6 +212,9 @@ class _Run:
         self.chores = chores_module.Chores(
             self.cluster, self.workload, scenario.chores,
             self.nemesis.unsettled, '%s/chores' % seed, without)
+        self.sloth = sloth.Sloth(
+            self.cluster, self.nemesis.unsettled, '%s/sloth' % seed,
+            without) if scenario.has_slow else None
 
     def run(self) -> None:
         self.cluster.format()
@@ -215,7 +223,11 @@ class _Run:
         loop = self.simulation.loop
         troubles = [loop.create_task(self.nemesis.run()),
                     loop.create_task(self.chores.run())]
+        if self.sloth is not None:
+            troubles.append(loop.create_task(self.sloth.run()))
         self.simulation.run_for(self._scenario.trouble_seconds)
+        if self.sloth is not None:
+            self.sloth.heal()
         self.chores.heal()
         self.nemesis.heal()
         loop.create_task(self.cluster.keep_running())
@@ -283,6 +295,7 @@ class _Run:
     def _count(self) -> None:
         self.result.parts = {
             **self.nemesis.done, **self.chores.done,
+            **(self.sloth.done if self.sloth else {}),
             **{name: 'client' for name in self.workload.names}}
         self.result.outcomes = dict(self.chores.outcomes)
         self.result.counts.update(

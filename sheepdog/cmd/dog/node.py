@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""dog node: list, info, md, stat, kill, vnodes, log."""
+"""dog node: list, info, md, stat, kill, vnodes, evict, readmit, log."""
 
 import time
 
@@ -124,6 +124,21 @@ def vnodes_set(session):
     session.show({})
 
 
+def evict(session):
+    session.client.nodes.evict(_node_id(session),
+                               bool(session.values.get('force')))
+    session.show({})
+
+
+def readmit(session):
+    session.client.nodes.readmit(_node_id(session))
+    session.show({})
+
+
+def _node_id(session):
+    return command.whole_number('ID', session.arguments[0], 0, 65535)
+
+
 COMMANDS = (
     command.Command(('node', 'list'), list_nodes,
                     'list the nodes of the cluster'),
@@ -147,6 +162,15 @@ COMMANDS = (
     command.Command(('node', 'vnodes', 'set'), vnodes_set,
                     'change the number of vnodes of one node, where they '
                     'are fixed', 'N', (1, 1)),
+    command.Command(
+        ('node', 'evict'), evict,
+        'have a node keep no objects, until it is let in again', 'ID',
+        (1, 1),
+        (Option('f', 'force', 'though zones would be too few for all '
+                'copies, or not all is recovered'),)),
+    command.Command(('node', 'readmit'), readmit,
+                    'let a node that was evicted keep objects again', 'ID',
+                    (1, 1)),
     command.Command(('node', 'log', 'level', 'get'), log_get,
                     'show what one node logs'),
     command.Command(('node', 'log', 'level', 'set'), log_set,

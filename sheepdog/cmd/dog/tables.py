@@ -72,8 +72,15 @@ def node_list(nodes, raw):
     if not raw:
         yield '  Id   Host:Port         V-Nodes       Zone'
     for node in nodes:
-        yield ('%d %s %d %d' if raw else '%4d   %-20s\t%2d%11d') % (
-            node['id'], words.host_port(node), node['vnodes'], node['zone'])
+        yield ('%d %s %d %d%s' if raw else '%4d   %-20s\t%2d%11d%s') % (
+            node['id'], words.host_port(node), node['vnodes'], node['zone'],
+            _remark(node, ' ' if raw else '  '))
+
+
+def _remark(node, gap):
+    if node.get('is_evicted'):
+        return gap + 'evicted'
+    return gap + 'slow' if node.get('is_slow') else ''
 
 
 def node_info(info, raw):

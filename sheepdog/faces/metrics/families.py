@@ -100,6 +100,12 @@ CLUSTER = (
     gauge('cluster_recovered', '1 when all members have recovered the '
           'view\'s epoch: redundancy is full.',
           lambda look: int(look.state.has_recovered())),
+    gauge('slow_members', 'Sheep that are much slower than the others, or '
+          'their disks: they are read last.',
+          lambda look: len(look.sheep.health.slow)),
+    gauge('evicted_members', 'Sheep that keep no objects for a while, being '
+          'slow or for an operator.',
+          lambda look: len(look.state.evicted_nodes())),
     gauge('vdis', 'VDIs that are not deleted.',
           lambda look: sum(not entry.deleted
                            for entry in look.state.vdis.values())),
@@ -115,6 +121,11 @@ CLUSTER = (
 )
 
 REQUESTS = (
+    counter('hedged_reads_total', 'Reads that were asked of a second copy, '
+            'the first being slow; "won": it was the quicker one.',
+            lambda look: {'asked': look.sheep.gateway.counters['hedged'],
+                          'won': look.sheep.gateway.counters['hedge_wins']},
+            'outcome'),
     counter('requests_total', 'Requests of this sheep\'s clients (NBD, '
             'native, tools) for objects.',
             lambda look: _kinds(look.sheep.gateway.counters), 'kind'),

@@ -77,6 +77,8 @@ class Admin:
             'node.disks': self._node_disks,
             'node.plug': self._node_plug,
             'node.unplug': self._node_unplug,
+            'node.evict': self._node_evict,
+            'node.readmit': self._node_readmit,
             'node.stat': self._node_stat,
             'node.recovery': self._node_recovery,
             'node.progress': self._node_progress,
@@ -287,9 +289,13 @@ class Admin:
                 for (index, member), result in zip(members, results)]
 
     async def _node_list(self):
+        slow = self.sheep.health.slow
+        evicted = self.sheep.cluster.state.evicted_nodes()
         return [{'id': index, 'node': m.node, 'incarnation': m.incarnation,
                  'host': m.host, 'port': m.port, 'vnodes': m.vnodes,
-                 'zone': m.zone} for index, m in self._members()]
+                 'zone': m.zone, 'is_slow': m.incarnation in slow,
+                 'is_evicted': m.node in evicted}
+                for index, m in self._members()]
 
     async def _node_info(self):
         nodes = []
@@ -351,6 +357,15 @@ class Admin:
             raise errors.SystemFailure(str(exc)) from exc
         except OSError as exc:
             raise errors.StorageError('%s: %s' % (path, exc)) from exc
+
+    async def _node_evict(self, id, force=False, operation_id=''):
+        await self.sheep.cluster.execute('evict', {
+            'node': self._member(id).node, 'by_hand': True, 'force': force,
+            'why': 'by hand'}, operation_id)
+
+    async def _node_readmit(self, id, operation_id=''):
+        await self.sheep.cluster.execute(
+            'readmit', {'node': self._member(id).node}, operation_id)
 
     async def _node_stat(self):
         gateway = self.sheep.gateway

@@ -76,6 +76,14 @@ KINDS = {kind.name: kind for kind in (
     Kind('node.left', WARN, 'A sheep is a member no more: it was stopped, '
          'died, or was not heard of in time.',
          {'epoch': 'the first without it', 'node': NODE}),
+    Kind('node.evicted', WARN, 'A sheep keeps no objects from now on: it, or '
+         'its disk, is much slower than the others, or an operator wants it. '
+         'It stays a member.',
+         {'node': NODE, 'is_by_hand': 'an operator did it',
+          'why': 'in words'}),
+    Kind('node.readmitted', INFO, 'A sheep that was evicted keeps objects '
+         'again.',
+         {'node': NODE}),
     Kind('vdi.created', INFO, 'A VDI was created.',
          {'name': 'of the VDI', 'vdi_id': 'its number',
           'size_bytes': 'its virtual size', 'copies': 'of each object'}),

@@ -149,12 +149,27 @@ class Herald:
             self._recovered = self._view
             self._of_view('cluster.recovered')
 
+    def _evict(self, event):
+        self._of_record('node.evicted', node=self._node(event['node']),
+                        is_by_hand=bool(event.get('by_hand')),
+                        why=event.get('why', ''))
+
+    def _readmit(self, event):
+        self._of_record('node.readmitted', node=self._node(event['node']))
+
+    def _node(self, node) -> dict:
+        for member in self._view.members if self._view else ():
+            if member.node == node:
+                return _describe(member)
+        return {'node': node}
+
     def _shutdown(self, event):
         self._of_record('cluster.shutdown', epoch=self._cluster.state.epoch)
 
     _EVENTS = {'vdi-create': _vdi_create, 'vdi-delete': _vdi_delete,
                'vdi-resize': _vdi_resize, 'lock': _lock_changed,
                'unlock': _lock_changed, 'recovered': _member_recovered,
+               'evict': _evict, 'readmit': _readmit,
                'shutdown': _shutdown}
 
     # -- recovery.Watcher -----------------------------------------------

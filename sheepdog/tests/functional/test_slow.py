@@ -137,6 +137,9 @@ def is_unmoved(latencies) -> bool:
 
 class TestSlow(test_monitoring.ConfiguredCase):
 
+    configuration = (test_monitoring.ConfiguredCase.configuration
+                     + '[slow]\nevict_ms = 0\n')
+    """It is to stay, however slow it is."""
     ttl = harness.PATIENT_TTL_SECONDS
     count = 4
     copies = 2

@@ -56,6 +56,11 @@ CASES = {
                          series('sheepdog_epoch', '8x600', OTHER)],
                      [series('sheepdog_epoch', '7 8x600'),
                       series('sheepdog_epoch', '8x600', OTHER)]),
+    'MemberSlow': (10, [series('sheepdog_slow_members', '1x600')],
+                   [series('sheepdog_slow_members', '0 1 1 0x600')]),
+    'MemberEvicted': (
+        40, [series('sheepdog_evicted_members', '1x600')],
+        [series('sheepdog_evicted_members', '1x20 0x600')]),
     'Flapping': (20, [series('sheepdog_epoch', '1+1x600')],
                  [series('sheepdog_epoch', '1 1 2 2 3x600')]),
     'Lapsed': (10, [series('sheepdog_lapses_total', '0 0 0 1x600')],

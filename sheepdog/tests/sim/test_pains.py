@@ -50,7 +50,9 @@ def tearDownModule():
 
 
 class PainCase(unittest.TestCase):
-    """``self.cluster`` of three sheep, with a volume."""
+    """``self.cluster`` of ``count`` sheep, with a volume."""
+
+    count = 3
 
     def setUp(self):
         self.simulation = world.Simulation(
@@ -60,7 +62,7 @@ class PainCase(unittest.TestCase):
         self.random = random.Random(self.id())
         self.cluster = cluster_module.SimCluster(
             self.simulation, cluster_module.ClusterSettings(
-                wiring.build_sheep))
+                wiring.build_sheep, nodes=self.count))
         self.cluster.format()
         self.nodes = list(self.cluster.nodes.values())
         self.history = history_module.History()
@@ -518,3 +520,168 @@ class QueuesTest(PainCase):
             self.written += 1
             await asyncio.sleep(self.THINK_SECONDS)
         await volume.close()
+
+
+class SlowTest(PainCase):
+    """One slow disk or daemon blocks everything."""
+
+    count = 5
+    VOLUME_BYTES = 24 << 20
+    WRITERS = 4
+    DISK_SECONDS = 2.0
+    BACK_SECONDS = 30.0
+    P99_MAX_SECONDS = 0.2
+
+    def setUp(self):
+        super().setUp()
+        self.gateway = self.nodes[0]
+        self.gateway.run(self.gateway.sheep.catalogue.create(
+            'big', self.VOLUME_BYTES))
+        self.latencies = []
+        self.is_over = False
+        self.clients = []
+
+    def begin(self, *nodes):
+        """Clients of each read and write, one request at a time."""
+        for place, node in enumerate(nodes):
+            self.clients += [node.host.world.spawn(
+                self.read_and_write(node, place * self.WRITERS + number),
+                'client') for number in range(self.WRITERS)]
+
+    def end(self):
+        self.is_over = True
+        self.wait_for(lambda: all(task.done() for task in self.clients), 60,
+                      'requests without an answer')
+        for task in self.clients:
+            task.result()
+
+    async def read_and_write(self, node, number):
+        volume = await node.sheep.volumes.open('big' if node is self.gateway
+                                               else 'v')
+        unit = number * (volume.size // workload.UNIT_BYTES // (
+            self.WRITERS * self.count))
+        clock = self.simulation.loop.time
+        while not self.is_over:
+            began = clock()
+            key = volume.vdi_id, unit
+            value = self.history.new_value()
+            begun = self.history.begin_write('writer', [key], value)
+            await volume.write(unit * workload.UNIT_BYTES,
+                               workload.fill(value, unit), fua=True)
+            self.history.end_write(begun, volume, True)
+            written = clock()
+            begun = self.history.begin_read(node.name, [key])
+            data = await volume.read(unit * workload.UNIT_BYTES,
+                                     workload.UNIT_BYTES)
+            self.history.end_read(begun, [workload.value_of(data, unit)])
+            self.latencies += [(written, written - began),
+                               (clock(), clock() - written)]
+            await asyncio.sleep(0.02)
+        await volume.close()
+
+    def p99(self, seconds):
+        """Of those that end in the next so many seconds."""
+        self.latencies.clear()
+        self.simulation.run_for(seconds)
+        found = sorted(latency for _, latency in self.latencies)
+        self.assertGreater(len(found), 100, self.cluster.explain())
+        return found[len(found) * 99 // 100]
+
+    def slow_disk(self, node, seconds):
+        faults = node.host.faults
+        faults.slowness = seconds / faults.sync_seconds
+
+    def weights(self):
+        return [member.vnodes for member
+                in self.gateway.sheep.cluster.view.members]
+
+    def is_evicted(self, node):
+        state = self.gateway.sheep.cluster.state
+        return node.sheep.store.node_id in state.evicted_nodes()
+
+    def assert_back(self, sick):
+        """It is let in again, with all that it must have."""
+        self.wait_for(lambda: not self.is_evicted(sick), 200, 'it stays away')
+        self.wait_for(lambda: 0 not in self.weights()
+                      and self.cluster.is_well(), 60, 'not well')
+        self.end()
+        self.assert_in_order()
+
+    def test_one_slow_disk(self):
+        sick = self.nodes[2]
+        self.begin(self.gateway)
+        quiet = self.p99(10)
+        self.slow_disk(sick, self.DISK_SECONDS)
+        self.assertGreater(self.p99(5), self.DISK_SECONDS / 2, quiet)
+        self.simulation.run_for(self.BACK_SECONDS - 5)
+        self.assertTrue(self.is_evicted(sick), self.cluster.explain())
+        self.assertLess(self.p99(20), self.P99_MAX_SECONDS, quiet)
+        # It is still a member, but keeps nothing that counts; as long as
+        # it is slow it does not come back.
+        self.assertEqual(1, self.weights().count(0))
+        self.simulation.run_for(40)
+        self.assertTrue(self.is_evicted(sick))
+        sick.host.faults.slowness = 1.0
+        self.assert_back(sick)
+
+    def test_one_slow_network(self):
+        sick = self.nodes[3]
+        self.begin(self.gateway, self.nodes[1])
+        quiet = self.p99(10)
+        self.slow_links(sick, 1.0)
+        self.simulation.run_for(self.BACK_SECONDS)
+        self.assertTrue(self.is_evicted(sick), self.cluster.explain())
+        self.assertLess(self.p99(20), self.P99_MAX_SECONDS, quiet)
+        self.slow_links(sick, 0.0)
+        self.assert_back(sick)
+
+    def slow_links(self, sick, seconds):
+        for node in self.nodes:
+            if node is not sick:
+                self.simulation.fabric.slow(sick.host.name, node.host.name,
+                                            seconds)
+
+    def test_all_are_slow(self):
+        """…then none is evicted for it."""
+        epoch = self.gateway.sheep.cluster.view.epoch
+        self.begin(self.gateway)
+        self.p99(10)
+        for node in self.nodes:
+            self.slow_disk(node, 0.7)
+        self.simulation.run_for(30)
+        for node in self.nodes:
+            node.host.faults.slowness = 1.0
+        for node in self.nodes:
+            self.slow_links(node, 0.15)
+        self.simulation.run_for(30)
+        self.assertEqual({}, self.gateway.sheep.cluster.state.evicted)
+        for node in self.nodes:
+            self.slow_links(node, 0.0)
+        self.end()
+        self.wait_for(self.cluster.is_well, 60, 'not well')
+        self.assertEqual(epoch, self.gateway.sheep.cluster.view.epoch)
+        self.assert_in_order()
+
+    def test_no_zone_to_spare(self):
+        """With two of five gone, who is slow stays."""
+        for lost in self.nodes[3:]:
+            lost.host.kill()
+            self.wait_for(lambda: lost.sheep is None or not lost.is_running,
+                          10, 'it runs')
+        self.wait_for(lambda: len(
+            self.gateway.sheep.cluster.view.members) == 3 and
+            self.gateway.sheep.cluster.state.has_recovered(), 60, 'not whole')
+        self.begin(self.gateway)
+        self.slow_disk(self.nodes[2], self.DISK_SECONDS)
+        self.simulation.run_for(30)
+        self.assertFalse(self.is_evicted(self.nodes[2]))
+        self.assertIn(self.nodes[2].sheep.cluster.incarnation,
+                      self.gateway.sheep.health.slow)
+        self.nodes[2].host.faults.slowness = 1.0
+        self.wait_for(lambda: not self.gateway.sheep.health.slow, 60,
+                      'still called slow')
+        for lost in self.nodes[3:]:
+            lost.start()
+        self.wait_for(self.cluster.is_well, 60, 'not well')
+        self.end()
+        self.assert_in_order()

@@ -73,6 +73,16 @@ class ComposeTest(unittest.TestCase):
         self.assertEqual([500, 500], [member.space
                                       for member in members[:2]])
 
+    def test_evicted(self):
+        infos = [info('a'), info('b'), info('c', vnodes=77)]
+        self.assertEqual([128, 0, 0], [
+            member.vnodes for member in roster.compose(
+                infos, None, 1000, evicted={'b', 'c'})])
+        # Better a slow one than none.
+        self.assertEqual([128, 128, 77], [
+            member.vnodes for member in roster.compose(
+                infos, None, 1000, evicted={'a', 'b', 'c'})])
+
     def test_weights(self):
         members = roster.compose(
             [info('a'), info('b', space=2500), info('c', space=1),

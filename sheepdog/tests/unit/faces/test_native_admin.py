@@ -91,6 +91,7 @@ class AdminCase(native_case.NativeCase):
         one.cluster.acquaintances = lambda: list(one.cluster.view.members)
         one.store.failure = ''
         one.store.is_full = False
+        one.health = types.SimpleNamespace(slow=frozenset())
         one.watch = watch.Watch(one.world, one.gateway, one.name, 5.0)
         one.nbd = types.SimpleNamespace(
             clients=lambda: [('10.9.9.9:1', 'vm')])

@@ -111,6 +111,27 @@ class TestViews(FlockCase):
         await flock.until(lambda: oid not in d.store.objects)
         await self.assert_same_everywhere(oid, b'x' * BLOCK)
 
+    async def test_who_is_evicted_keeps_its_copies_until_it_is_back(self):
+        a, b, c, d = self.flock.alive()
+        oid = self.flock.oid_held_by(a, b, c)
+        await self.write(oid)
+        self.flock.event({'kind': 'evict', 'node': b.name})
+        self.flock.vnodes[b.name] = 0
+        self.flock.change_view()
+        await self.flock.settled()
+        await self.write(oid, b'2' * BLOCK)
+        self.assertNotIn(b, self.flock.targets(oid))
+        await asyncio.sleep(0.1)
+        self.assertEqual(b'x' * BLOCK, bytes(
+            b.store.objects[oid].data[:BLOCK]))
+        self.assertEqual(b'2' * BLOCK, await self.read(oid, b))
+        self.flock.event({'kind': 'readmit', 'node': b.name})
+        del self.flock.vnodes[b.name]
+        self.flock.change_view()
+        await self.flock.settled()
+        await self.assert_same_everywhere(oid, b'2' * BLOCK)
+        await flock.until(lambda: oid not in d.store.objects)
+
     async def test_reads_and_writes_go_on_meanwhile(self):
         oids = [VDI << 32 | index for index in range(20)]
         for oid in oids:

@@ -132,6 +132,19 @@ class ClusterTest(DogCase):
         for words in ('', '0', 'x', '1 2', '99999'):
             self.dog('node vnodes set ' + words, code=64)
 
+    def test_evict(self):
+        for name in ('node.evict', 'node.readmit'):
+            self.cluster.answers[name] = {}
+        self.assertEqual('', self.dog('node evict 3'))
+        self.assertEqual({'id': 3, 'force': False}, self.asked('node.evict'))
+        self.cluster.asked.clear()
+        self.assertEqual('', self.dog('node evict -f 3'))
+        self.assertEqual({'id': 3, 'force': True}, self.asked('node.evict'))
+        self.assertEqual('', self.dog('node readmit 3'))
+        self.assertEqual({'id': 3}, self.asked('node.readmit'))
+        for words in ('evict', 'evict x', 'readmit', 'readmit 1 2'):
+            self.dog('node ' + words, code=64)
+
     def test_recover_enable(self):
         self.assertEqual('Cluster recovery: disable\n',
                          self.dog('cluster recover disable'))
@@ -447,7 +460,7 @@ class MainTest(DogCase):
         for words in ('cluster info format shutdown reweight check recover '
                       'snapshot alter-copy',
                       'node list info stat kill recovery md log vnodes '
-                      'format',
+                      'format evict readmit',
                       'vdi create snapshot clone delete rollback list tree '
                       'graph object track setattr getattr resize read write '
                       'backup restore check alter-copy lock'):
