@@ -20,6 +20,7 @@ from crc32c import crc32c
 
 from sheepdog.store import applier as store_applier
 from sheepdog.store import checksums
+from sheepdog.store import mending
 from sheepdog.store import objects as store_objects
 from sheepdog.store import state as store_state
 from sheepdog.store import syncing
@@ -29,7 +30,6 @@ from sheepdog.store import writer as store_writer
 LOG = logging.getLogger(__name__)
 
 BLOCK_BYTES = checksums.BLOCK_BYTES
-VERIFY_CHUNK_BYTES = 256 << 10
 _OF_OTHERS = (errno.ENOENT, errno.EACCES, errno.EMFILE, errno.ENFILE,
               errno.ENOMEM)
 """For these a file cannot be opened though its device is well."""
@@ -110,7 +110,7 @@ class Opener:
             if crc32c(table) != head[3]:
                 LOG.error('object %016x: its checksum table is damaged',
                           obj.oid)
-                await self._verify(obj)
+                await self._verify(obj, head[3])
         except OSError as error:
             self._damaged(obj, error)
         self._turns.release(obj)
@@ -129,16 +129,17 @@ class Opener:
             obj.armed = journal.generation
         self._objects.versions[obj.oid] = version
 
-    async def _verify(self, obj) -> None:
-        """Find the blocks that are not what the table says."""
-        for offset in range(0, obj.capacity, VERIFY_CHUNK_BYTES):
-            size = min(VERIFY_CHUNK_BYTES, obj.capacity - offset)
-            data = await obj.file.pread_cold(size, offset)
-            wrong = checksums.mismatches(data, obj.table,
-                                         offset // BLOCK_BYTES)
-            if wrong:
-                self._bad.add(obj.oid, wrong)
-                self._bad.report(obj.oid)
+    async def _verify(self, obj, crc: int) -> None:
+        """The table is not the one that had this checksum."""
+        table, wrong = await mending.mend(
+            obj.file, obj.table, crc, range(obj.capacity // BLOCK_BYTES))
+        if table is not None:
+            LOG.warning('object %016x: its checksum table is mended: the '
+                        'blocks %s are right', obj.oid, wrong[:20])
+            obj.table[:] = table
+        elif wrong:
+            self._bad.add(obj.oid, wrong)
+            self._bad.report(obj.oid)
 
     def _damaged(self, obj, error) -> None:
         LOG.error('object %016x cannot be used: %s', obj.oid, error)

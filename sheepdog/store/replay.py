@@ -31,6 +31,7 @@ from crc32c import crc32c
 
 from sheepdog.store import adopting
 from sheepdog.store import checksums
+from sheepdog.store import mending
 from sheepdog.store import objects as store_objects
 from sheepdog.store import records
 from sheepdog.store import scan
@@ -254,6 +255,12 @@ class Replay:
         data = await file.pread_cold(size, capacity)
         is_suspect = crc32c(data) != crc
         table = checksums.table_of(data)
+        if is_suspect and not self._is_power_lost:
+            mended, _ = await mending.mend(
+                file, table, crc, [block for block in range(len(table))
+                                   if block not in plan.blocks])
+            if mended is not None:
+                table, is_suspect = mended, False
         to_punch = []
         to_check = []
         for block in sorted(plan.blocks):

@@ -359,19 +359,55 @@ class DamageTest(case.StoreCase):
             self.close()
             self.inode(1).rot(block, bit)
 
-    def test_a_flipped_bit_in_the_checksum_table_is_found(self):
+    def test_a_flipped_bit_in_the_checksum_table_is_mended(self):
+        """The blocks fit the checksum of the table; it does not."""
         self.close()
+        source = random.Random(4)
+        for _ in range(20):
+            self.inode(1).rot(64, source.randrange(8 * 4 * 64))
+            self.open()
+            self.assertEqual([(0, CAPACITY)],
+                             self.wait(self.store.extents(1)))
+            self.assertEqual(self.data, self.read(1, 0, CAPACITY))
+            self.assertEqual({}, self.store.bad_blocks())
+            self.assertTrue(self.wait(self.store.describe(1)).whole)
+            if source.random() < 0.5:
+                # This brings the table to disk.
+                block = source.randrange(64) * BLOCK
+                self.write(1, block, self.data[block:block + BLOCK])
+            self.close()
+
+    def test_a_flipped_bit_in_the_table_and_a_replay(self):
+        """What is replayed must not make the wrong checksum the right one.
+        """
+        self.reopen()
+        self.write(1, 3 * BLOCK, noise(BLOCK, 2))
+        self.crash()
+        self.inode(1).rot(64, 32 * 9)
+        self.open()
+        self.assertEqual({}, self.store.bad_blocks())
+        self.assertEqual(
+            self.data[:3 * BLOCK] + noise(BLOCK, 2) + self.data[4 * BLOCK:],
+            self.read(1, 0, CAPACITY))
+
+    def test_a_flipped_bit_in_the_table_and_one_in_a_block(self):
+        """Nobody knows of either block whether it is right."""
+        self.close()
+        self.inode(1).rot(20, 7)
         source = random.Random(4)
         for _ in range(20):
             bit = source.randrange(8 * 4 * 64)
             self.inode(1).rot(64, bit)
             self.open()
-            block = bit // 32
-            # Not a hole, whatever the table says now.
+            self.wait(self.store.describe(1))
+            # (Not a hole, whatever the table says now.)
             self.assertEqual([(0, CAPACITY)],
                              self.wait(self.store.extents(1)))
-            with self.assertRaises(errors.ChecksumError):
-                self.read(1, block * BLOCK, BLOCK)
+            bad = {20, bit // 32}
+            self.assertEqual({1: sorted(bad)}, self.store.bad_blocks())
+            for block in bad:
+                with self.assertRaises(errors.ChecksumError):
+                    self.read(1, block * BLOCK, BLOCK)
             self.close()
             self.inode(1).rot(64, bit)
 
@@ -380,6 +416,7 @@ class DamageTest(case.StoreCase):
         reported = []
         self.close()
         self.inode(1).rot(64, 32 * 9)
+        self.inode(1).rot(9, 5)
         self.open()
         self.store.when_damaged(reported.append)
         self.read(1, 0, BLOCK)
