@@ -19,7 +19,7 @@ import asyncio
 
 from sheepdog.world import futures
 
-AT_ONCE = 8
+AT_ONCE = 2
 """Objects, where nobody has said how many."""
 
 AT_ONCE_MAX = 1024
