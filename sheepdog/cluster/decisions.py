@@ -23,9 +23,9 @@ from sheepdog.model import limits
 from sheepdog.model import view as view_model
 
 KINDS = ('lock', 'unlock', 'settings', 'recovered', 'reweight', 'vnodes',
-         'disks', 'evict', 'readmit', 'shutdown')
+         'disks', 'forgo', 'evict', 'readmit', 'shutdown')
 
-UNORDERED = ('recovered', 'disks', 'evict', 'readmit')
+UNORDERED = ('recovered', 'disks', 'forgo', 'evict', 'readmit')
 """May be decided while another operation runs."""
 
 FOUNDING = ('format', 'recover-force')
@@ -143,14 +143,51 @@ def _address(state: state_module.State, node: str) -> str:
     return node
 
 
+def _forgo(arguments: dict, state: state_module.State) -> tuple:
+    """A disk of a member fails: it asks whether it may do without it. The
+    first of several is told yes; by that it counts as one that has not
+    recovered, so that nobody who has copies of the same goes, too.
+
+    ``lost``: one of its disks; else it leaves with the only one. ``space``:
+    bytes that are left then."""
+    incarnation = _text(arguments, 'incarnation')
+    if not (has_redundancy(state) and is_spare(state, incarnation)):
+        return None, {'granted': False}
+    return {'kind': 'forgo', 'incarnation': incarnation,
+            'space': _number(arguments, 'space'),
+            'lost': bool(arguments.get('lost'))}, {'granted': True}
+
+
+def has_redundancy(state: state_module.State) -> bool:
+    """Whatever is written is kept by more than one member."""
+    view = state.view
+    if view is None:
+        return False
+    copies = [entry.copies for entry in state.vdis.values()
+              if not entry.deleted]
+    zones = {member.zone for member in view.members if member.vnodes}
+    return len(zones) > 1 and min(copies, default=2) > 1
+
+
+def is_spare(state: state_module.State, incarnation: str) -> bool:
+    """All the others have recovered theirs: where there is redundancy, no
+    copy that this member has is the only good one."""
+    view = state.view
+    return view is not None and all(
+        state.recovered.get(member.incarnation) == view.epoch
+        for member in view.members
+        if member.vnodes and member.incarnation != incarnation)
+
+
 def _shutdown(arguments: dict, state: state_module.State) -> tuple:
     return {'kind': 'shutdown'}, None
 
 
 _DECISIONS = {'lock': _lock, 'unlock': _unlock, 'settings': _settings,
               'recovered': _recovered, 'reweight': _reweight,
-              'vnodes': _vnodes, 'disks': _disks, 'evict': _evict,
-              'readmit': _readmit, 'shutdown': _shutdown}
+              'vnodes': _vnodes, 'disks': _disks, 'forgo': _forgo,
+              'evict': _evict, 'readmit': _readmit,
+              'shutdown': _shutdown}
 
 
 def format_settings(arguments: dict, infos: Iterable[api.MemberInfo],

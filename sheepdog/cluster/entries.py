@@ -40,6 +40,7 @@ _EVENTS = {
     'recovered': {'incarnation': str, 'epoch': int},
     'weights': {'spaces': dict, 'vnodes': dict},
     'disks': {'node': str, 'space': int, 'lost': bool},
+    'forgo': {'incarnation': str, 'space': int, 'lost': bool},
     'evict': {'node': str},
     'readmit': {'node': str},
     'shutdown': {},

@@ -45,7 +45,7 @@ BATCH_RECORDS_MAX = 256
 PAUSE_SECONDS = 0.5
 POLL_SECONDS = 0.02
 
-WEIGHING = ('weights', 'disks', 'evict', 'readmit')
+WEIGHING = ('weights', 'disks', 'forgo', 'evict', 'readmit')
 """Events after which members may weigh something else."""
 
 

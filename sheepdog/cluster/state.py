@@ -37,6 +37,10 @@ OPERATION_SECONDS: longer than anybody retries."""
 FORGET_SECONDS = 6 * 3600.0
 """After so long in its place an eviction of a node is forgotten."""
 
+LEAVES = -1
+"""In place of the epoch that a member has recovered: its disk fails, and
+what it has does not count any more."""
+
 _SCALARS = {'shutdown': bool, 'term': int, 'sequence': int}
 
 
@@ -350,7 +354,8 @@ class State:
         if member is None:
             raise errors.NotServing('%s is not a member' % incarnation)
         epoch = record.event['epoch']
-        if epoch <= self.lost.get(member.node, 0):
+        if (epoch <= self.lost.get(member.node, 0)
+                or self.recovered.get(incarnation) == LEAVES):
             # Said before it lost a disk; now the next epoch counts.
             return
         self.recovered[incarnation] = max(
@@ -373,6 +378,19 @@ class State:
         if record.event['lost']:
             self.lost[node] = self.epoch
             self.recovered.pop(member.incarnation, None)
+
+    def _forgo(self, record: entries.Record) -> None:
+        """A member does without a disk that fails, or leaves with it."""
+        incarnation = record.event['incarnation']
+        member = self._members.get(incarnation)
+        if member is None:
+            raise errors.NotServing('%s is not a member' % incarnation)
+        if record.event['lost']:
+            self.spaces[member.node] = record.event['space']
+            self.lost[member.node] = self.epoch
+            self.recovered.pop(incarnation, None)
+        else:
+            self.recovered[incarnation] = LEAVES
 
     def wants_epoch(self) -> bool:
         """An epoch is due though the members are the same: somebody has
@@ -482,6 +500,7 @@ _APPLIERS: dict[str, Callable[[State, entries.Record], None]] = {
     'recovered': State._recovered,
     'weights': State._weights,
     'disks': State._disks,
+    'forgo': State._forgo,
     'evict': State._evict,
     'readmit': State._readmit,
     'shutdown': State._shutdown,

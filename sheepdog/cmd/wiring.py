@@ -23,6 +23,7 @@ import logging
 
 from sheepdog.cluster import api
 from sheepdog.cluster import cluster as cluster_module
+from sheepdog.cmd import disk_care
 from sheepdog.cmd import exits
 from sheepdog.cmd import monitoring
 from sheepdog.cmd import tracing
@@ -53,7 +54,6 @@ from sheepdog.wire import peer as wire
 LOG = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 5.0
-TELL_SECONDS = 0.5
 LATE_SECONDS = 0.25
 """A read that is older is asked of another copy at the next look."""
 KEYS_SECONDS = 2.0
@@ -100,7 +100,7 @@ class Sheep:
         self.exit_code = 0
         self.exposed = []
         """See ``cmd.exposure``."""
-        self._telling = None
+        self.disk_care = None
         self._stopped = asyncio.Event()
         self._is_stopping = False
 
@@ -164,7 +164,9 @@ class Sheep:
             throttle.Throttle(settings.recovery_max,
                               settings.recovery_interval_ms / 1000))
         self.replica.guard = self.recovery
-        self.store.when_failing(self._disk_fails)
+        self.disk_care = disk_care.DiskCare(
+            world, self.cluster, self.store, self.replica, self.recovery,
+            self._leave_with_disk)
         self.gateway = gateway.Gateway(world, self.cluster, self.replica,
                                        self.links, self.order)
         self.health = self.cluster.health = health.Health(
@@ -254,25 +256,10 @@ class Sheep:
 
     # -- disks ----------------------------------------------------------
 
-    def _disk_fails(self):
-        """A disk answers with errors: leave what is on it to the other
-        sheep, once they have copies of all that is here; with the last disk
-        leave the cluster. (Alone it is better than nothing.)
-        """
-        if self.replica.is_leaving:
-            return
-        if not _has_copies_elsewhere(self.cluster):
-            LOG.error('the disk fails: %s; it stays in use until the '
-                      'others have copies of all', self.store.device_error)
-            return
-        if self.store.can_do_without():
-            self.recovery.lose(self.store.give_up())
-            self._tell_disks()
-            return
+    def _leave_with_disk(self):
         LOG.critical('the disk fails: %s; this sheep leaves the cluster. '
                      'Replace the disk, and start it again',
                      self.store.device_error)
-        self.replica.is_leaving = True
         self.exit_code = exits.SYSTEM
         self.world.spawn(self.stop(), 'leave for a failing disk')
 
@@ -282,7 +269,7 @@ class Sheep:
         :raises StoreRefused: it cannot be used
         """
         await self.store.plug(path)
-        self._tell_disks()
+        self.disk_care.tell()
 
     async def unplug(self, path):
         """Stop using a disk, behind the answer.
@@ -290,29 +277,7 @@ class Sheep:
         :raises StoreRefused: it is none of ours, or the last
         """
         await self.store.unplug(path)
-        self._tell_disks()
-
-    def _tell_disks(self):
-        if self.store.news is not None and (
-                self._telling is None or self._telling.done()):
-            self._telling = self.world.spawn(self._tell(),
-                                             'tell of the disks')
-
-    async def _tell(self):
-        """The cluster must know how much space there is here, and that a
-        disk was lost."""
-        store = self.store
-        while store.news is not None and not self._is_stopping:
-            news = store.news
-            try:
-                await store.noted()
-                await self.cluster.execute('disks', {
-                    'node': store.node_id, 'space': news.weight,
-                    'lost': news.has_untold_loss})
-                await store.told(news)
-            except (errors.SheepdogError, OSError) as exc:
-                LOG.debug('the cluster was not told of the disks: %s', exc)
-                await asyncio.sleep(TELL_SECONDS)
+        self.disk_care.tell()
 
     # -- the end --------------------------------------------------------
 
@@ -331,6 +296,8 @@ class Sheep:
             await self._stopped.wait()
             return
         self._is_stopping = True
+        if self.disk_care is not None:
+            self.disk_care.stop()
         try:
             if self.monitoring is not None:
                 await self.monitoring.stop()
@@ -399,33 +366,17 @@ class Sheep:
         pass
 
     def on_view(self, old, new, cold):
-        self._tell_disks()
+        self.disk_care.tell()
 
     def on_event(self, event):
-        if (event['kind'] == 'recovered'
-                and self.store.device_error is not None):
-            self._disk_fails()
+        if event['kind'] == 'forgo':
+            self.disk_care.granted(event)
 
     def on_lapse(self):
         self.server.drop_peers()
 
     def on_shutdown(self):
         self.stop_soon()
-
-
-def _has_copies_elsewhere(cluster):
-    """Every object has a copy that is not here: all the others have
-    recovered theirs, and each has more than one."""
-    state, view = cluster.state, cluster.view
-    if not cluster.serving() or not all(
-            state.recovered.get(member.incarnation) == view.epoch
-            for member in view.members
-            if member.vnodes and member.incarnation != cluster.incarnation):
-        return False
-    copies = [entry.copies for entry in state.vdis.values()
-              if not entry.deleted]
-    zones = {member.zone for member in view.members if member.vnodes}
-    return len(zones) > 1 and min(copies, default=2) > 1
 
 
 def build_sheep(world, membership, settings, version='',

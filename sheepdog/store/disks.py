@@ -350,14 +350,22 @@ class Disks:
                 and not any(self._rack.has_meta(shelf)
                             for shelf in failing))
 
-    def give_up(self) -> set:
+    def weight_left(self) -> int:
+        """``weight`` when the disks that fail are given up."""
+        left = [shelf.entry for shelf in self._rack.shelves
+                if not shelf.is_failing]
+        return sum(one.weight for one in left
+                   if not one.is_leaving
+                   or all(other.is_leaving for other in left))
+
+    def give_up(self, is_known: bool = False) -> set:
         """Give up the disks that fail. Returns the ids of the objects that
-        are unknown here now."""
+        are unknown here now. ``is_known``: to the cluster, already."""
         lost: set = set()
         for shelf in list(self._rack.shelves):
             if shelf.is_failing:
                 self.losses += 1
-                lost |= self._rack.take_out(shelf)
+                lost |= self._rack.take_out(shelf, is_known)
         self._shifter.start()
         return lost
 

@@ -302,9 +302,11 @@ class Rack:
             shelf.store.unlock()
         LOG.info('disk %s was unplugged', shelf.entry.path)
 
-    def take_out(self, shelf: shelf_module.Shelf) -> set:
+    def take_out(self, shelf: shelf_module.Shelf,
+                 is_known: bool = False) -> set:
         """Give up a disk that fails, at once. Returns the ids of the
-        objects whose content is unknown now."""
+        objects whose content is unknown now. ``is_known``: the cluster need
+        not be told."""
         assert self.record is not None and len(self.shelves) > 1
         LOG.critical('the disk %s fails: %s; it is given up, and its objects '
                      'are recovered from the other sheep. Replace it',
@@ -317,7 +319,8 @@ class Rack:
                 one.entry = dataclasses.replace(one.entry, is_leaving=False)
         self.record = dataclasses.replace(
             self.record.minus(shelf.entry.id, is_lost=True),
-            disks=tuple(one.entry for one in self.shelves))
+            disks=tuple(one.entry for one in self.shelves),
+            has_untold_loss=self.record.has_untold_loss or not is_known)
         self._changed()
         if self._noting is None or self._noting.done():
             self._noting = self._world.spawn(self._note(),

@@ -12,11 +12,15 @@
 
 """Disks that come, go and fail, far more often than in other seeds."""
 
+import itertools
 import unittest
 
 from sheepdog.cmd import wiring
+from sheepdog.model import errors
 from sheepdog.recovery import standing
+from sheepdog.testing import cluster as cluster_module
 from sheepdog.testing import scenario
+from sheepdog.tests.sim import test_pains
 
 SEEDS = range(1, 5)
 FAULTS = {'pull_disk': 8, 'fail_reads': 3, 'fail_writes': 3,
@@ -54,6 +58,54 @@ class DisksTest(unittest.TestCase):
         self.addCleanup(setattr, standing.Standing, 'lose', known)
         standing.Standing.lose = lose
         self.assertTrue(any(run(seed).failures for seed in SEEDS))
+
+
+class AtOnceTest(test_pains.PainCase):
+    """One disk each of two sheep fails at the same moment, and some objects
+    have both of their copies there."""
+
+    UNITS = tuple(256 * number for number in range(16))
+    """One in each of so many objects."""
+
+    def make_cluster(self):
+        return cluster_module.SimCluster(
+            self.simulation, cluster_module.ClusterSettings(
+                wiring.build_sheep, copies=2, disks=(2,)))
+
+    async def write_all(self):
+        volume = await self.nodes[2].sheep.volumes.open('v')
+        for unit in self.UNITS:
+            await self.write(volume, unit)
+        await volume.close()
+
+    def two_shelves(self):
+        """One of each of two sheep, and what only they have."""
+        found = []
+        for one, other in itertools.combinations(self.nodes, 2):
+            for pair in itertools.product(*(
+                    node.sheep.store._rack.shelves for node in (one, other))):
+                both = set.intersection(*(
+                    set(shelf.store.oids()) for shelf in pair))
+                found.append((len(both), (one, other), pair))
+        return max(found, key=lambda item: item[0])
+
+    def test_nothing_is_lost(self):
+        self.nodes[2].run(self.write_all())
+        self.wait_for(self.cluster.is_well, 30, 'not well')
+        count, nodes, shelves = self.two_shelves()
+        self.assertGreater(count, 2)
+        for shelf in shelves:
+            shelf.store._device_failed(errors.StorageError('EIO'))
+
+        def are_given_up():
+            return (all(len(node.plugged()) == 1 for node in nodes)
+                    and self.cluster.is_well())
+
+        self.wait_for(are_given_up, 60, 'not given up one after the other')
+        for node in self.nodes:
+            for unit in self.UNITS:
+                node.run(self.read(node, unit))
+        self.assert_in_order()
 
 
 if __name__ == '__main__':

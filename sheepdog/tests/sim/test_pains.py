@@ -62,14 +62,17 @@ class PainCase(unittest.TestCase):
                 notices_kills=True))
         self.addCleanup(self.simulation.close)
         self.random = random.Random(self.id())
-        self.cluster = cluster_module.SimCluster(
-            self.simulation, cluster_module.ClusterSettings(
-                wiring.build_sheep, nodes=self.count))
+        self.cluster = self.make_cluster()
         self.cluster.format()
         self.nodes = list(self.cluster.nodes.values())
         self.history = history_module.History()
         node = self.nodes[0]
         node.run(node.sheep.catalogue.create('v', VOLUME_BYTES))
+
+    def make_cluster(self):
+        return cluster_module.SimCluster(
+            self.simulation, cluster_module.ClusterSettings(
+                wiring.build_sheep, nodes=self.count))
 
     def wait_for(self, condition, seconds, what):
         self.assertTrue(self.simulation.run_until(condition, seconds),

@@ -87,6 +87,61 @@ class DecisionsTest(unittest.TestCase):
         state, _ = self.decide('shutdown')
         self.assertTrue(state.shutdown)
 
+    def test_one_disk_at_a_time_is_done_without(self):
+        state = test_state.formatted()
+        test_state.put(state, test_state.create(1, 'a'))
+        members = [one.incarnation for one in state.view.members]
+
+        def ask(incarnation, lost=True):
+            event, result = decisions.decide('forgo', {
+                'incarnation': incarnation, 'lost': lost, 'space': 5}, state)
+            self.assertEqual(result['granted'], event is not None)
+            if event is not None:
+                test_state.put(state, event)
+            return result['granted']
+
+        def recovered(epoch, *incarnations):
+            for one in incarnations:
+                test_state.put(state, {'kind': 'recovered', 'epoch': epoch,
+                                       'incarnation': one})
+
+        first, second = members[:2]
+        recovered(1, *members[2:])
+        self.assertFalse(ask(first))
+        recovered(1, second)
+        for lost in (True, False):
+            self.assertTrue(ask(first, lost))
+            # What it may have said before does not count.
+            recovered(state.epoch, first)
+            self.assertFalse(ask(second))
+            test_state.put(state, {
+                'kind': 'epoch',
+                'view': test_state.view(state.epoch + 1, members)})
+            recovered(state.epoch, *members)
+            # Who leaves does not count as long as it is there.
+            self.assertEqual(lost, state.has_recovered())
+        self.assertFalse(ask(second))
+        test_state.put(state, {
+            'kind': 'epoch',
+            'view': test_state.view(state.epoch + 1, members[1:])})
+        recovered(state.epoch, *members[2:])
+        self.assertTrue(ask(second))
+        self.assertEqual({first[0]: 5, second[0]: 5}, state.spaces)
+        with self.assertRaises(errors.NotServing):
+            test_state.put(state, {'kind': 'forgo', 'incarnation': first,
+                                   'lost': True, 'space': 5})
+
+    def test_who_has_the_only_copies_keeps_its_disk(self):
+        state = test_state.formatted()
+        for one in state.view.members:
+            test_state.put(state, {'kind': 'recovered', 'epoch': 1,
+                                   'incarnation': one.incarnation})
+        self.assertTrue(decisions.has_redundancy(state))
+        test_state.put(state, test_state.create(1, 'a', copies=1))
+        self.assertEqual((None, {'granted': False}), decisions.decide(
+            'forgo', {'incarnation': state.view.members[0].incarnation,
+                      'lost': True, 'space': 5}, state))
+
     def test_weights(self):
         state, _ = self.decide('reweight', spaces={'a': 5})
         self.assertEqual({'a': 5}, state.spaces)
