@@ -39,11 +39,28 @@ class _Chain:
     def __init__(self):
         self.noted = {}
         self._running = {}
+        self._carried = []
+        """What the flushes under way are for."""
 
     def note(self, vdi_id, groups):
         noted = self.noted.setdefault(vdi_id, {})
         for group in groups:
             noted[group] = None
+
+    def drop(self, incarnation, view):
+        """It holds nothing any more of what was noted. Returns the VDIs
+        that this is of interest to."""
+        touched = [vdi_id for vdi_id, groups in self.noted.items()
+                   if any(incarnation in group for group in groups)]
+        for groups in (*self.noted.values(), *self._carried):
+            for group in [one for one in groups if incarnation in one]:
+                del groups[group]
+                left = tuple(one for one in group if one != incarnation)
+                # Where nobody else of them is in the view, all had been
+                # recovered, and made durable, before it was granted.
+                if any(map(view.member, left)):
+                    groups[left] = None
+        return touched
 
     async def run(self, vdi_id, flush):
         """``flush(groups)`` for what was noted, behind the others."""
@@ -54,6 +71,7 @@ class _Chain:
         future = asyncio.get_running_loop().create_future()
         self._running[vdi_id] = future
         flushed = False
+        self._carried.append(noted)
         try:
             if noted:
                 await flush(noted)
@@ -62,6 +80,9 @@ class _Chain:
                 raise errors.NotServing('an earlier flush failed')
             flushed = True
         finally:
+            # (By what it is: another may be equal.)
+            self._carried = [one for one in self._carried
+                             if one is not noted]
             if not flushed:
                 # Still to be flushed, by whoever asks next.
                 self.note(vdi_id, noted)
@@ -94,6 +115,8 @@ class Unflushed:
         self.losses = {}
         self._replicas = _Chain()
         self._orderers = _Chain()
+        self._lost = {}
+        """Incarnation → the last epoch in which it gave up a disk."""
 
     def note(self, route):
         """A write-back change that went along ``route`` is about to be
@@ -102,8 +125,14 @@ class Unflushed:
         route.flush_round = self.round
         if route.orderer is not None:
             self._orderers.note(route.vdi_id, ((route.ordered_by,),))
-        else:
-            self._replicas.note(route.vdi_id, (route.members,))
+            return
+        members = route.members
+        if self._lost:
+            # It may have taken the change on the disk that is gone.
+            members = tuple(one for one in members
+                            if route.epoch > self._lost.get(one, 0))
+        if members:
+            self._replicas.note(route.vdi_id, (members,))
 
     def note_everyone(self, vdi_id):
         """A volume was taken over: its client may have writes behind it
@@ -121,6 +150,14 @@ class Unflushed:
         for vdi_id, groups in self._replicas.noted.items():
             if not all(map(present.issuperset, groups)):
                 self.world.spawn(self._flush_ahead(vdi_id), 'flush ahead')
+
+    def on_lost_disk(self, incarnation):
+        """A replica has given up a disk: it goes on, and answers, but what
+        it had is durable only where the other copies are made so."""
+        view = self.cluster.view
+        self._lost[incarnation] = view.epoch
+        for vdi_id in self._replicas.drop(incarnation, view):
+            self.world.spawn(self._flush_ahead(vdi_id), 'flush ahead')
 
     async def _flush_ahead(self, vdi_id):
         try:
@@ -140,6 +177,7 @@ class Unflushed:
     def forget(self):
         self._replicas.noted.clear()
         self._orderers.noted.clear()
+        self._lost.clear()
 
     async def flush(self, vdi_id):
         """Returns once all changes of the VDI that were acknowledged to our

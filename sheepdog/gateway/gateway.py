@@ -215,6 +215,8 @@ class Gateway:
             # again, it would get into new ones of the same names.
             self.abandon(errors.NotServing('the cluster was formatted'))
             self.unflushed.losses.clear()
+        elif event['kind'] == 'forgo' and event['lost']:
+            self.unflushed.on_lost_disk(event['incarnation'])
         # Locks decide who orders, VDI entries how many copies there are.
         if event['kind'] in ('lock', 'unlock'):
             self.changes.review()

@@ -216,7 +216,7 @@ class TestFlush(case.FlockCase):
         """A write is acknowledged, and all that hold it go away."""
         sheep.gateway.unflushed.note(types.SimpleNamespace(
             vdi_id=VDI, orderer=None, flush_round=-1,
-            members=('gone.1', 'gone.2')))
+            epoch=self.a.replica.epoch, members=('gone.1', 'gone.2')))
 
     async def test_nobody_is_left_that_holds_a_write(self):
         await self.must_write(self.a, b'new', durable=False)
@@ -256,3 +256,68 @@ class TestFlush(case.FlockCase):
         async with asyncio.timeout(5):
             while self.durable(self.b) != b'new':
                 await asyncio.sleep(0.01)
+
+    def lose_disk(self, sheep):
+        """…as all hear it; what is written from now on goes elsewhere."""
+        for other in self.flock.alive():
+            other.gateway.on_event({
+                'kind': 'forgo', 'lost': True, 'space': 1,
+                'incarnation': sheep.cluster.incarnation})
+
+    def note(self, *sheep, epoch=0):
+        self.a.gateway.unflushed.note(types.SimpleNamespace(
+            vdi_id=VDI, orderer=None, flush_round=-1,
+            epoch=epoch or self.a.replica.epoch,
+            members=tuple(one.cluster.incarnation for one in sheep)))
+
+    async def test_a_disk_is_lost_and_the_others_do_not_wait_for_a_flush(
+            self):
+        await self.must_write(self.a, b'new', durable=False)
+        self.lose_disk(self.c)
+        async with asyncio.timeout(5):
+            while self.durable(self.b) != b'new':
+                await asyncio.sleep(0.01)
+        await self.flush(self.a)
+
+    async def lose_both(self):
+        """One loses a disk, then the other one goes away."""
+        self.hold(self.a, self.c)
+        self.lose_disk(self.b)
+        await flock.turns()
+        self.flock.kill(3)
+        self.flock.change_view()
+
+    async def test_a_lost_disk_does_not_count(self):
+        self.note(self.b, self.c)
+        await self.lose_both()
+        with self.assertRaises(flush.LostWrites):
+            await self.flush(self.a)
+        await self.flush(self.a)
+
+    async def test_a_lost_disk_does_not_count_in_a_flush_under_way(self):
+        self.note(self.b, self.c)
+        self.hold(self.a, self.c)
+        running = asyncio.ensure_future(self.flush(self.a))
+        await asyncio.sleep(0.01)
+        await self.lose_both()
+        with self.assertRaises(flush.LostWrites):
+            await running
+
+    async def test_a_write_that_a_lost_disk_had_taken(self):
+        """It is acknowledged when the loss is known already."""
+        epoch = self.a.replica.epoch
+        await self.lose_both()
+        self.note(self.b, self.c, epoch=epoch)
+        with self.assertRaises(flush.LostWrites):
+            await self.flush(self.a)
+        # What the sheep has taken since is on another disk.
+        self.note(self.b, self.c)
+        await self.flush(self.a)
+
+    async def test_what_all_others_had_recovered_is_not_missed(self):
+        self.note_gone(self.a)
+        noted = self.a.gateway.unflushed._replicas.noted[VDI]
+        noted.clear()
+        noted[self.b.cluster.incarnation, 'gone.1'] = None
+        self.lose_disk(self.b)
+        await self.flush(self.a)
