@@ -92,7 +92,8 @@ class Planner:
         cluster = types.SimpleNamespace(
             incarnation=situation.before.members[OURS].incarnation,
             state=types.SimpleNamespace(vdis={}))
-        order = types.SimpleNamespace(copies=lambda oid: COPIES)
+        order = types.SimpleNamespace(
+            copies_at=lambda oid, epoch: COPIES)
         self._standing = standing_module.Standing(
             None, lambda *args: self._wanted.are_targets(*args))
         self._wanted = wanted_module.Wanted(

@@ -95,6 +95,16 @@ class ClusterCalls:
         """
         return self._client.change('cluster.reweight')['silent']
 
+    def alter_copies(self, copies, copy_policy=0, force=False) -> dict:
+        """The number that VDIs get which are made from now on: ``before``
+        and ``copies``.
+
+        :param force: also where there are fewer zones
+        :raises InvalidParameters: there are, or it is out of range
+        """
+        return self._client.change('cluster.alter-copy', {
+            'copies': copies, 'copy_policy': copy_policy, 'force': force})
+
     def _is_anyone_there(self):
         try:
             return self.info()['status'] != 'shutdown'
@@ -305,6 +315,18 @@ class VdiCalls:
     def resize(self, name, size) -> None:
         """:raises NoVdi, InvalidParameters: the latter for shrinking"""
         self._client.change('vdi.resize', {'name': name, 'size': size})
+
+    def alter_copies(self, name, copies, copy_policy=0, force=False) -> dict:
+        """Give a VDI another number of copies, in the background; returns
+        ``before``, ``copies``, and ``vdis``, the ids of all it concerns.
+
+        :param force: also where there are fewer zones
+        :raises NoVdi: there is none
+        :raises InvalidParameters: there are, or it is out of range
+        """
+        return self._client.change('vdi.alter-copy', {
+            'name': name, 'copies': copies, 'copy_policy': copy_policy,
+            'force': force})
 
     def delete(self, name, tag='', snap_id=0) -> None:
         """:raises NoVdi, VdiLocked:"""

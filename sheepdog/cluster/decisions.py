@@ -14,6 +14,7 @@
 
 from typing import Any, Iterable, Optional
 
+from sheepdog.cluster import alteration
 from sheepdog.cluster import api
 from sheepdog.cluster import eviction
 from sheepdog.cluster import roster
@@ -23,7 +24,8 @@ from sheepdog.model import limits
 from sheepdog.model import view as view_model
 
 KINDS = ('lock', 'unlock', 'settings', 'recovered', 'reweight', 'vnodes',
-         'disks', 'forgo', 'evict', 'readmit', 'shutdown')
+         'disks', 'forgo', 'evict', 'readmit', 'alter-default', 'alter-vdi',
+         'shutdown')
 
 UNORDERED = ('recovered', 'disks', 'forgo', 'evict', 'readmit')
 """May be decided while another operation runs."""
@@ -179,6 +181,35 @@ def is_spare(state: state_module.State, incarnation: str) -> bool:
         if member.vnodes and member.incarnation != incarnation)
 
 
+def _alter_default(arguments: dict, state: state_module.State) -> tuple:
+    """Of VDIs that are made from now on."""
+    copies, before = _number(arguments, 'copies'), state.settings.copies
+    alteration.check_number(copies)
+    if copies > before:
+        alteration.check_zones(state.view, copies, state.settings.strict,
+                               bool(arguments.get('force')))
+    return ({'kind': 'settings', 'changes': {'copies': copies,
+                                             'copy_policy': 0}},
+            {'before': before, 'copies': copies})
+
+
+def _alter_vdi(arguments: dict, state: state_module.State) -> tuple:
+    """``vdis`` of the result: ids of all that it concerns."""
+    name, copies = _text(arguments, 'name'), _number(arguments, 'copies')
+    entry = state.lookup(name)
+    if entry is None:
+        raise errors.NoVdi('there is no VDI %s' % name)
+    alteration.check(entry, copies, state.settled)
+    before = entry.wanted or entry.copies
+    if copies > before:
+        alteration.check_zones(state.view, copies, state.settings.strict,
+                               bool(arguments.get('force')))
+    changes = alteration.plan(state.vdis, name, copies)
+    return ({'kind': 'vdi-alter',
+             'changes': [list(item) for item in changes.items()]},
+            {'before': before, 'copies': copies, 'vdis': list(changes)})
+
+
 def _shutdown(arguments: dict, state: state_module.State) -> tuple:
     return {'kind': 'shutdown'}, None
 
@@ -187,6 +218,7 @@ _DECISIONS = {'lock': _lock, 'unlock': _unlock, 'settings': _settings,
               'recovered': _recovered, 'reweight': _reweight,
               'vnodes': _vnodes, 'disks': _disks, 'forgo': _forgo,
               'evict': _evict, 'readmit': _readmit,
+              'alter-default': _alter_default, 'alter-vdi': _alter_vdi,
               'shutdown': _shutdown}
 
 

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from sheepdog.model import errors
 from sheepdog.model import ids
+from sheepdog.model import limits
 from sheepdog.model import shapes
 
 POSITION_MAX = (1 << 62) - 1
@@ -34,6 +35,7 @@ _EVENTS = {
     'vdi-create': {'entry': dict},
     'vdi-delete': {'vdi_id': int},
     'vdi-resize': {'vdi_id': int},
+    'vdi-alter': {'changes': list},
     'lock': {'vdi_id': int, 'mode': str, 'owner': str},
     'unlock': {'vdi_id': int, 'owner': str},
     'settings': {'changes': dict},
@@ -87,7 +89,9 @@ class VdiEntry:
     """What the cluster knows of a VDI without reading its inode.
 
     ``created`` is seconds << 32 | nanoseconds. The id of a deleted VDI
-    stays taken, so its entry stays.
+    stays taken, so its entry stays. ``wanted``: the number of copies from
+    the next epoch on (0: no other); ``earlier``: what it was before, as
+    (last epoch, copies), oldest first.
     """
 
     vdi_id: int
@@ -101,17 +105,38 @@ class VdiEntry:
     block_size_shift: int = 22
     deleted: bool = False
     snapshot: bool = False
+    wanted: int = 0
+    earlier: tuple = ()
 
-    RANGES = {'vdi_id': (0, ids.VDI_ID_MASK)}
+    RANGES = {'vdi_id': (0, ids.VDI_ID_MASK),
+              'wanted': (0, limits.COPIES_MAX)}
+
+    def copies_at(self, epoch: int) -> int:
+        """How many copies were wanted in that epoch."""
+        for until, copies in self.earlier:
+            if epoch <= until:
+                return copies
+        return self.copies
 
     def to_dict(self) -> dict:
-        # There may be very many, and none has anything nested.
-        return dict(vars(self))
+        # There may be very many, and hardly one has anything nested.
+        return dict(vars(self), earlier=[list(one) for one in self.earlier])
 
     @classmethod
     def from_dict(cls, fields: dict) -> 'VdiEntry':
         """:raises InvalidParameters:"""
-        return shapes.build(cls, fields)
+        return shapes.build(cls, dict(
+            fields, earlier=_earlier(fields.get('earlier', ()))))
+
+
+@shapes.decoder('earlier copies')
+def _earlier(pairs) -> tuple:
+    """:raises InvalidParameters:"""
+    for until, copies in pairs:
+        if type(until) is not int or type(copies) is not int or not (
+                1 <= copies <= limits.COPIES_MAX):
+            raise ValueError('%.40r' % ((until, copies),))
+    return tuple((until, copies) for until, copies in pairs)
 
 
 class Lock(NamedTuple):

@@ -71,9 +71,10 @@ def is_missed(state: state_module.State, member) -> bool:
 
 
 def _copies(state: state_module.State) -> int:
-    """The most that any VDI has."""
+    """The most that any VDI has, or is to have."""
     return max([state.settings.copies] + [
-        entry.copies for entry in state.vdis.values() if not entry.deleted])
+        max(entry.copies, entry.wanted) for entry in state.vdis.values()
+        if not entry.deleted])
 
 
 def back_at(eviction: entries.Eviction) -> float:

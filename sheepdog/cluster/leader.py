@@ -45,8 +45,8 @@ BATCH_RECORDS_MAX = 256
 PAUSE_SECONDS = 0.5
 POLL_SECONDS = 0.02
 
-WEIGHING = ('weights', 'disks', 'forgo', 'evict', 'readmit')
-"""Events after which members may weigh something else."""
+PLACING = ('weights', 'disks', 'forgo', 'evict', 'readmit', 'vdi-alter')
+"""Events after which objects may have other places."""
 
 
 class Leader:
@@ -300,7 +300,7 @@ class Leader:
                     if event is not None:
                         records.append(self._sequencer.add(
                             event, announcement.operation, result))
-                        if event['kind'] in WEIGHING:
+                        if event['kind'] in PLACING:
                             self._epochs.is_due = True
                     announced.append((announcement, result))
                 except errors.SheepdogError as error:

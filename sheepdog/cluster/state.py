@@ -21,6 +21,7 @@ no trace.
 import dataclasses
 from typing import Any, Callable, Optional
 
+from sheepdog.cluster import alteration
 from sheepdog.cluster import entries
 from sheepdog.model import errors
 from sheepdog.model import limits
@@ -75,6 +76,12 @@ class State:
         self.time = 0.0
         self._names: dict = {}
         self._members: dict = {}
+        self._altering: tuple = ()
+
+    @property
+    def is_altering(self) -> bool:
+        """The next epoch changes numbers of copies, so it must come."""
+        return bool(self._altering)
 
     @property
     def position(self) -> tuple:
@@ -243,6 +250,7 @@ class State:
         self.settings = settings
         self.vdis, self.locks, self.fences = {}, {}, {}
         self.recovered, self._names = {}, {}
+        self._altering = ()
         self.spaces, self.vnodes, self.lost = {}, {}, {}
         self.evicted = {}
         self.shutdown = False
@@ -258,7 +266,17 @@ class State:
             # By force: an operator gave up who is missing.
             self._settle(view.epoch)
         self.shutdown = False
+        if view.epoch > self.epoch:
+            self._alter()
         self._set_view(view, record.sequence)
+
+    def _alter(self) -> None:
+        altering, self._altering = self._altering, ()
+        for vdi_id in altering:
+            entry = self.vdis.get(vdi_id)
+            if entry is not None and entry.wanted:
+                self.vdis[vdi_id] = alteration.in_force(entry, self.epoch,
+                                                        self.settled)
 
     def _set_view(self, view: view_model.View, sequence: int) -> None:
         self._seat(view)
@@ -302,6 +320,17 @@ class State:
     def _vdi_resize(self, record: entries.Record) -> None:
         """The size stands in the inode; the event tells who has it open."""
         self._living_vdi(record.event['vdi_id'])
+
+    def _vdi_alter(self, record: entries.Record) -> None:
+        """From the next epoch on these VDIs have other numbers of copies.
+        """
+        changes = _changes(record.event)
+        for vdi_id, copies in changes.items():
+            alteration.check(self._living_vdi(vdi_id), copies, self.settled)
+        for vdi_id, copies in changes.items():
+            self.vdis[vdi_id] = alteration.noted(self.vdis[vdi_id], copies)
+        self._altering = tuple(vdi_id for vdi_id, entry in self.vdis.items()
+                               if entry.wanted)
 
     def _lock(self, record: entries.Record) -> None:
         vdi_id, mode, owner = (record.event['vdi_id'], record.event['mode'],
@@ -394,8 +423,9 @@ class State:
 
     def wants_epoch(self) -> bool:
         """An epoch is due though the members are the same: somebody has
-        lost a disk in this one."""
-        return any(when >= self.epoch for when in self.lost.values())
+        lost a disk in this one, or numbers of copies are to change."""
+        return self.is_altering or any(when >= self.epoch
+                                       for when in self.lost.values())
 
     def _weights(self, record: entries.Record) -> None:
         """What some members weigh from the next epoch on."""
@@ -434,6 +464,8 @@ class State:
 
     def _put_vdi(self, entry: entries.VdiEntry) -> None:
         self.vdis[entry.vdi_id] = entry
+        if entry.wanted:
+            self._altering += entry.vdi_id,
         # Not a list: copies share it.
         self._names[entry.name] = (self._names.get(entry.name, ())
                                    + (entry.vdi_id,))
@@ -479,6 +511,12 @@ def _weights(event: dict) -> tuple:
              for node, (started, number) in event['vnodes'].items()})
 
 
+@shapes.decoder('alteration')
+def _changes(event: dict) -> dict:
+    """:raises InvalidParameters:"""
+    return _pairs(int, int, event['changes'])
+
+
 def _all(kind, values) -> list:
     return [_the(kind, value) for value in values]
 
@@ -494,6 +532,7 @@ _APPLIERS: dict[str, Callable[[State, entries.Record], None]] = {
     'vdi-create': State._vdi_create,
     'vdi-delete': State._vdi_delete,
     'vdi-resize': State._vdi_resize,
+    'vdi-alter': State._vdi_alter,
     'lock': State._lock,
     'unlock': State._unlock,
     'settings': State._settings,

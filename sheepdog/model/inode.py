@@ -32,6 +32,7 @@ CLIENT_BYTES = MAP_OFFSET + MAP_ENTRY_BYTES * limits.VDI_OBJECTS_MAX
 """What clients read: 4,198,968 bytes."""
 
 SIZE_OFFSET = 536
+COPIES_OFFSET = 554
 
 
 @dataclasses.dataclass

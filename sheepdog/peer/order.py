@@ -37,6 +37,13 @@ class Order:
         """Take the ring of a new view."""
         self.ring = ring_module.Ring(view)
 
+    def copies_at(self, oid, epoch):
+        """As ``copies``, in an earlier epoch perhaps."""
+        entry = self.cluster.state.vdis.get(ids.vdi_of(oid))
+        if entry is not None and entry.earlier:
+            return entry.copies_at(epoch)
+        return self.copies(oid)
+
     def copies(self, oid):
         """Wanted copies of an object: its VDI's, else the cluster's."""
         state = self.cluster.state

@@ -441,6 +441,7 @@ class Replica:
         owner = self._owners.get(ids.vdi_of(oid))
         if owner is not None:
             return owner
+        # (The first one is the same for any number of copies.)
         targets = ring.targets(oid, self.order.copies(oid))
         return view.members[targets[0]].incarnation if targets else None
 

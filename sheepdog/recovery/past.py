@@ -49,9 +49,9 @@ def untold(views, current, first, holders, behind=NOTHING, lost=NOTHING):
 
 
 def hidden(views, current, first, copies, lost=NOTHING):
-    """The newest view from epoch ``first`` on in which an object of so many
-    copies may have been held only by sheep that are not here now (and so is
-    in nobody's list); or None.
+    """The newest view from epoch ``first`` on in which an object of as few
+    copies as there were then (``copies(view)``) may have been held only by
+    sheep that are not here now (and so is in nobody's list); or None.
 
     Copies lie in different zones, so that needs missing sheep in as many
     zones as there were copies.
@@ -61,7 +61,7 @@ def hidden(views, current, first, copies, lost=NOTHING):
         zones = {m.zone for m in view.members if m.vnodes}
         gone = {m.zone for m in view.members
                 if m.vnodes and m.node not in present}
-        if zones and len(gone) >= min(copies, len(zones)):
+        if gone and len(gone) >= min(copies(view), len(zones)):
             return view
     return None
 

@@ -219,14 +219,16 @@ class Recovery:
     def _is_target(self, view, oid):
         ours = self.cluster.incarnation
         members = view.members
-        for index in self._ring(view).targets(oid, self.order.copies(oid)):
+        copies = self.order.copies_at(oid, view.epoch)
+        for index in self._ring(view).targets(oid, copies):
             if members[index].incarnation == ours:
                 return True
         return False
 
     def _holders(self, view, oid):
+        copies = self.order.copies_at(oid, view.epoch)
         return [view.members[index] for index
-                in self._ring(view).targets(oid, self.order.copies(oid))]
+                in self._ring(view).targets(oid, copies)]
 
     def _untold(self, oid, reach, behind, without):
         """Who must be waited for (text), when the best copy here has every
@@ -255,11 +257,13 @@ class Recovery:
     def _check_hidden(self, view):
         """:raises NotRecovered: there may be objects that nobody lists"""
         state = self.cluster.state
-        copies = [entry.copies for entry in state.vdis.values()
+        living = [entry for entry in state.vdis.values()
                   if not entry.deleted]
-        if copies:
-            before = past.hidden(self.cluster.views, view, state.settled,
-                                 min(copies), state.lost)
+        if living:
+            before = past.hidden(
+                self.cluster.views, view, state.settled,
+                lambda view: min(entry.copies_at(view.epoch)
+                                 for entry in living), state.lost)
             if before is not None:
                 raise errors.NotRecovered(self._wanting(before))
 

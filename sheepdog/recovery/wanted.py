@@ -55,7 +55,8 @@ class Wanted:
         else:
             return found
         ring = self._ring(view)
-        copies = self._by_vdi(oids, self._order.copies)
+        copies = self._by_vdi(
+            oids, lambda oid: self._order.copies_at(oid, view.epoch))
         for count in numpy.unique(copies).tolist():
             chosen = copies == count
             found[chosen] = moves.held(ring, oids[chosen], count, index)

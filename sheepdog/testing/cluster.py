@@ -304,6 +304,8 @@ class SimCluster:
         self.gone = []
         """Nodes that were taken out, with what is on their disks."""
         self.copies = settings.copies
+        self.fewest = settings.copies
+        """No VDI has ever fewer."""
         self._count = 0
         for _ in range(settings.nodes):
             self.add_node()

@@ -152,7 +152,7 @@ class Nemesis(steps.Steps):
         of them was a power cut, and as many in all, may have cost it."""
         self._crashed.add(node.name)
         if self._has_lost_power and len(self._crashed) >= min(
-                self.cluster.copies, len(self.cluster.nodes)):
+                self.cluster.fewest, len(self.cluster.nodes)):
             self._history.power_cut(is_total=False)
 
     def _end(self, node, source) -> None:
@@ -216,7 +216,7 @@ class Nemesis(steps.Steps):
         self._cut_power(list(self.cluster.nodes.values()), source)
 
     def _cut_power(self, nodes: list, source) -> None:
-        copies = min(self.cluster.copies, len(self.cluster.nodes))
+        copies = min(self.cluster.fewest, len(self.cluster.nodes))
         if not self._is_whole or len(nodes) >= copies:
             if self._decay.is_there:
                 # The good copies might go.

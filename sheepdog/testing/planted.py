@@ -18,10 +18,13 @@ context manager; while it is entered, every sheep that runs has the bug.
 """
 
 import contextlib
+import dataclasses
 from unittest import mock
 
+from sheepdog.cluster import alteration
 from sheepdog.cluster import cluster
 from sheepdog.cluster import delivery
+from sheepdog.cluster import entries
 from sheepdog.cluster import follower
 from sheepdog.cluster import leader
 from sheepdog.cluster import ledger
@@ -268,6 +271,22 @@ def drop_stray_copies_too_early():
         self.world.spawn(drop(self, new), 'drop stray copies')
 
     return mock.patch.object(recovery.Recovery, 'on_view', on_view_and_drop)
+
+
+def take_new_copies_for_whole():
+    """Who held an object in earlier epochs is found out with the number of
+    copies of now: who has just been given one takes it for whole."""
+    return mock.patch.object(entries.VdiEntry, 'copies_at',
+                             lambda self, epoch: self.copies)
+
+
+def alter_without_an_epoch():
+    """Each sheep goes on with another number of copies when it hears of it,
+    while others, and what is under way, go on with the one before."""
+    def noted(entry, copies):
+        return dataclasses.replace(entry, copies=copies)
+
+    return mock.patch.object(alteration, 'noted', noted)
 
 
 def let_clients_wait_for_the_throttle():

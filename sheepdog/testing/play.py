@@ -368,6 +368,8 @@ _OBSERVERS = _table(
     (r'leader .+', lambda self, stage: stage.leader),
     (r'well: .+', lambda self, stage: lambda: 'well: ' + stage.well()),
     (r'volumes: .+', lambda self, stage: stage.volumes),
+    (r'copies of (\w+): .+',
+     lambda self, stage, name: lambda: stage.copies_of(name)),
     (r'copies are equal', lambda self, stage: stage.copies),
     (r'recovery on (\w+): .+',
      lambda self, stage, name: lambda: stage.recovery_on(name)),

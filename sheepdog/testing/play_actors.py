@@ -130,6 +130,10 @@ class Actors:
         await sheep.catalogue.resize(name, int(size) << 20,
                                      operation_id=request.operation)
 
+    async def _alter(self, sheep, request, name, copies):
+        await sheep.catalogue.alter_copies(name, int(copies),
+                                           operation_id=request.operation)
+
     async def _break_lock(self, sheep, request, name):
         await sheep.cluster.execute('unlock', {
             'vdi_id': sheep.catalogue.find(name).vdi_id, 'force': True},
@@ -208,6 +212,7 @@ _REQUESTS = [(re.compile(pattern), function) for pattern, function in (
     (r'create (\w+)', Actors._create),
     (r'delete (\w+)', Actors._delete),
     (r'resize (\w+) to (\d+) MiB', Actors._resize),
+    (r'alter (\w+) to (\d+) copies', Actors._alter),
     (r'break the lock of (\w+)', Actors._break_lock),
     (r'open (\w+)( shared)?', Actors._open),
     (r'close (\w+)', Actors._close),

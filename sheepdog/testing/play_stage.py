@@ -17,6 +17,7 @@ Everything that can be seen is a line of text, so that what was expected and
 what was there can be compared as texts.
 """
 
+import collections
 import dataclasses
 import functools
 import logging
@@ -24,6 +25,7 @@ from typing import Callable, Iterable
 
 from sheepdog.cluster import api
 from sheepdog.model import errors
+from sheepdog.model import ids
 from sheepdog.testing import checkers
 from sheepdog.testing import cluster as cluster_module
 from sheepdog.testing import history as history_module
@@ -371,6 +373,15 @@ class Stage:
     def copies(self) -> str:
         """At rest only."""
         return '; '.join(self._copies_differ()) or 'copies are equal'
+
+    def copies_of(self, name: str) -> str:
+        """How many sheep hold each of its objects, wanted or not."""
+        counts = collections.Counter(
+            oid for node in self.cluster.running()
+            for oid in node.sheep.store.oids()
+            if ids.vdi_of(oid) == ids.first_vdi_id(name))
+        return 'copies of %s: %s' % (name, ' or '.join(
+            map(str, sorted(set(counts.values())))))
 
     def _copies_differ(self) -> list:
         try:

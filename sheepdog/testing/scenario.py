@@ -28,6 +28,7 @@ from typing import Callable, Collection, Optional
 
 from sheepdog.model import errors
 from sheepdog.recovery import pace
+from sheepdog.testing import alterations
 from sheepdog.testing import checkers
 from sheepdog.testing import chores as chores_module
 from sheepdog.testing import cluster as cluster_module
@@ -45,6 +46,8 @@ from sheepdog.testing import workload as workload_module
 from sheepdog.testing import world as world_module
 
 TROUBLE_SECONDS = 20.0
+ALTERING_SHARE = 0.35
+"""Of all seeds: operators alter numbers of copies."""
 SETTLE_LEASES = 2
 WELL_SECONDS = 120.0
 """After all faults have ended, all must be well again within this."""
@@ -136,6 +139,10 @@ class Scenario:
             source.choice((1.0, 5.0)))
         self.cluster.disks = source.choice(((0,), (0, 1, 2, 3), (1, 2, 3)))
 
+        source = random.Random('%s/alterations' % seed)
+        self.alterations = alterations.AlterationSettings(
+            source.choice((1.0, 3.0, 8.0))
+            if source.random() < ALTERING_SHARE else 0.0)
         self.cluster.is_strict = random.Random(
             '%s/strict' % seed).random() < 0.15
         self.cluster.avoids_full = random.Random(
@@ -158,6 +165,7 @@ class Scenario:
         self.cluster.nodes = min(self.cluster.nodes, 4)
         self.chores.pause_seconds = 1e9
         self.has_slow = False
+        self.alterations.pause_seconds = 0.0
         self.workload.volumes = self.workload.volumes[:2]
         self.workload.grown_bytes = self.workload.volume_bytes = 6 << 20
         self.workload.clients_per_volume = 3
@@ -215,6 +223,9 @@ class _Run:
         self.sloth = sloth.Sloth(
             self.cluster, self.nemesis.unsettled, '%s/sloth' % seed,
             without) if scenario.has_slow else None
+        self.alterations = alterations.Alterations(
+            self.cluster, self.workload, scenario.alterations,
+            self.nemesis.unsettled, '%s/alterations' % seed, without)
 
     def run(self) -> None:
         self.cluster.format()
@@ -225,10 +236,13 @@ class _Run:
                     loop.create_task(self.chores.run())]
         if self.sloth is not None:
             troubles.append(loop.create_task(self.sloth.run()))
+        if self._scenario.alterations.pause_seconds:
+            troubles.append(loop.create_task(self.alterations.run()))
         self.simulation.run_for(self._scenario.trouble_seconds)
         if self.sloth is not None:
             self.sloth.heal()
         self.chores.heal()
+        self.alterations.is_over = True
         self.nemesis.heal()
         loop.create_task(self.cluster.keep_running())
         self._settle(troubles)
@@ -280,6 +294,7 @@ class _Run:
             for when in node.lapses if when > self._calm_since]
         state = next(iter(cluster.nodes.values())).sheep.cluster.state
         self.result.failures += self.chores.judge(state)
+        self.result.failures += self.alterations.judge(state)
         if self._scenario.cluster.scrub.enabled and not self.result.failures:
             self.result.failures += lies.check(
                 cluster, '%s/lies' % self._scenario.seed)
@@ -296,8 +311,10 @@ class _Run:
         self.result.parts = {
             **self.nemesis.done, **self.chores.done,
             **(self.sloth.done if self.sloth else {}),
+            **self.alterations.done,
             **{name: 'client' for name in self.workload.names}}
-        self.result.outcomes = dict(self.chores.outcomes)
+        self.result.outcomes = {**self.chores.outcomes,
+                                **self.alterations.outcomes}
         self.result.counts.update(
             nodes=len(self.cluster.nodes), copies=self.cluster.copies,
             epochs=len(self.cluster.epochs), cuts=len(self.history.cuts),

@@ -116,6 +116,41 @@ class Catalogue:
                                    {'name': name, 'size': size},
                                    operation_id)
 
+    async def alter_copies(self, name, copies, force=False,
+                           operation_id=''):
+        """Another number of copies for a VDI and its snapshots, in the
+        background. ``force``: also where zones for so many are missing.
+        Returns a dict: ``before``, ``copies``, ``vdis`` (ids).
+
+        :raises NoVdi: there is none
+        :raises InvalidParameters: out of range, or of the cluster's zones
+        """
+        result = await self.cluster.execute(
+            'alter-vdi', {'name': name, 'copies': copies, 'force': force},
+            operation_id)
+        for vdi_id in result['vdis']:
+            self.world.spawn(self._note_copies(vdi_id), 'note copies')
+        return result
+
+    async def _note_copies(self, vdi_id):
+        """In the inode, for clients to look at: what counts is the
+        catalogue. So it may be late, or fail."""
+        noted = None
+        try:
+            while True:
+                entry = self.cluster.state.vdis.get(vdi_id)
+                if entry is None or entry.deleted:
+                    return
+                copies = entry.wanted or entry.copies
+                if copies == noted:
+                    return
+                await self.gateway.write_wait(
+                    ids.vdi_oid(vdi_id), inode.COPIES_OFFSET,
+                    bytes([copies]))
+                noted = copies
+        except errors.SheepdogError as exc:
+            LOG.info('the copies of VDI %06x in its inode: %s', vdi_id, exc)
+
     def find(self, name, tag='', snap_id=0):
         """The catalogue's entry.
 
@@ -200,11 +235,23 @@ class Catalogue:
             'shared': shared * head.object_bytes,
             'created': (entry.created >> 32)
             + (entry.created & 0xFFFFFFFF) / 1e9,
-            'copies': entry.copies, 'copy_policy': entry.copy_policy,
+            'copies': entry.wanted or entry.copies,
+            'copies_before': self._copies_before(entry),
+            'copy_policy': entry.copy_policy,
             'block_size_shift': entry.block_size_shift,
             'snapshot': entry.snapshot, 'clone': bool(entry.parent),
             'parent': entry.parent,
         }
+
+    def _copies_before(self, entry):
+        """The number that was altered, until all copies are as many as now;
+        0: none."""
+        if entry.wanted:
+            return entry.copies
+        settled = self.cluster.state.settled
+        under_way = [copies for until, copies in entry.earlier
+                     if until >= settled and copies != entry.copies]
+        return under_way[0] if under_way else 0
 
     # -- on the leader --------------------------------------------------
 

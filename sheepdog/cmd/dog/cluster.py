@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""dog cluster: info, format, shutdown, recover."""
+"""dog cluster: info, format, shutdown, alter-copy, recover."""
 
 from sheepdog.cmd.dog import command
 from sheepdog.cmd.dog import tables
@@ -68,6 +68,36 @@ def reweight(session):
     for address in silent:
         session.warn('%s does not answer, and keeps its weight' % address)
     return exits.SYSTEM if silent else exits.OK
+
+
+def alter_copy(session):
+    copies = wanted_copies(session)
+    before = (session.client.cluster.info()['settings'] or {}).get('copies')
+    warn_of_fewer(session, 'VDIs made from now on', copies, before or 1)
+    done = session.client.cluster.alter_copies(copies,
+                                               force=session.is_forced)
+    session.show(done, [
+        'VDIs made from now on have %d copies; those that there are keep '
+        'theirs (dog vdi alter-copy)' % copies])
+
+
+def wanted_copies(session):
+    """:raises UsageError: -c is missing, or no number of copies"""
+    if 'copies' not in session.values:
+        raise exits.UsageError('say how many copies: -c COPIES')
+    return redundancy_option(session.values, '')[0]
+
+
+def warn_of_fewer(session, which, copies, before):
+    """:raises Stop: that is not what is wanted"""
+    if copies < before:
+        session.confirm('%s will survive the loss of %s, instead of %s.' % (
+            which, _losses(copies), _losses(before)))
+
+
+def _losses(copies):
+    return ('no zone' if copies == 1 else '1 zone' if copies == 2
+            else '%d zones' % (copies - 1))
 
 
 def recover_force(session):
@@ -138,6 +168,9 @@ COMMANDS = (
                     'stop all sheep in order'),
     command.Command(('cluster', 'reweight'), reweight,
                     'weigh the nodes by the disks that they have now'),
+    command.Command(('cluster', 'alter-copy'), alter_copy,
+                    'change how many copies new VDIs have',
+                    options=(COPIES, FORCE)),
     command.Command(('cluster', 'recover', 'force'), recover_force,
                     'go on without the nodes that are missing',
                     options=(FORCE,)),

@@ -17,7 +17,6 @@ from sheepdog.cmd import exits
 
 WORDS = tuple(tuple(line.split()) for line in """\
 cluster snapshot
-cluster alter-copy
 node format
 vdi snapshot
 vdi clone
@@ -30,7 +29,6 @@ vdi setattr
 vdi getattr
 vdi backup
 vdi restore
-vdi alter-copy
 benchmark
 upgrade
 """.splitlines())

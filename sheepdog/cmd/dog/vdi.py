@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""dog vdi: list, create, resize, delete, read, write, lock."""
+"""dog vdi: list, create, resize, alter-copy, delete, read, write, lock."""
 
 from sheepdog.client import volume as volume_module
 from sheepdog.cmd.dog import cluster
@@ -48,6 +48,19 @@ def create(session):
 def resize(session):
     session.client.vdis.resize(session.arguments[0], positive_size(session))
     session.show({})
+
+
+def alter_copy(session):
+    name, copies = session.arguments[0], cluster.wanted_copies(session)
+    before = [vdi['copies'] for vdi in session.client.vdis.list(name)
+              if not vdi['snapshot']]
+    cluster.warn_of_fewer(session, 'VDI %s' % name, copies,
+                          before[0] if before else 1)
+    done = session.client.vdis.alter_copies(name, copies,
+                                            force=session.is_forced)
+    session.show(done, ['VDI %s: %d copies instead of %d; they are made and '
+                        'dropped in the background (dog node recovery)'
+                        % (name, done['copies'], done['before'])])
 
 
 def delete(session):
@@ -156,6 +169,9 @@ COMMANDS = (
          cluster.COPIES, cluster.SHIFT)),
     command.Command(('vdi', 'resize'), resize, 'make a VDI larger',
                     'NAME SIZE', (2, 2)),
+    command.Command(('vdi', 'alter-copy'), alter_copy,
+                    'change how many copies of a VDI there are', 'NAME',
+                    (1, 1), (cluster.COPIES, cluster.FORCE)),
     command.Command(('vdi', 'delete'), delete, 'delete a VDI', 'NAME',
                     (1, 1), (SNAPSHOT,)),
     command.Command(('vdi', 'read'), read, 'write a VDI to standard output',

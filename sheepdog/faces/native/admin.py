@@ -65,6 +65,7 @@ class Admin:
             'cluster.shutdown': self._cluster_shutdown,
             'cluster.recover': self._cluster_recover,
             'cluster.reweight': self._cluster_reweight,
+            'cluster.alter-copy': self._cluster_alter_copy,
             'cluster.check': self.checks.cluster,
             'cluster.quarantine': self.quarantine.cluster,
             'cluster.quarantine-add': self.quarantine.add,
@@ -99,6 +100,7 @@ class Admin:
             'vdi.list': self._vdi_list,
             'vdi.resize': self._vdi_resize,
             'vdi.delete': self._vdi_delete,
+            'vdi.alter-copy': self._vdi_alter_copy,
             'vdi.missing': self.checks.missing,
             'vdi.locks': self._vdi_locks,
             'vdi.unlock': self._vdi_unlock,
@@ -200,10 +202,7 @@ class Admin:
         if unknown:
             raise errors.InvalidParameters('unknown settings: %s'
                                            % ', '.join(unknown))
-        if settings.get('copy_policy'):
-            raise errors.InvalidParameters(
-                'erasure coding is not built yet in this version: give a '
-                'number of copies')
+        _refuse_strips(settings.get('copy_policy'))
         if settings.get('recycle_ids'):
             raise errors.InvalidParameters(
                 'the option -R is not built yet in this version')
@@ -239,6 +238,13 @@ class Admin:
         await self.sheep.cluster.execute('reweight', {'spaces': spaces},
                                          operation_id)
         return {'silent': silent}
+
+    async def _cluster_alter_copy(self, copies, copy_policy=0, force=False,
+                                  operation_id=''):
+        _refuse_strips(copy_policy)
+        return await self.sheep.cluster.execute(
+            'alter-default', {'copies': copies, 'force': force},
+            operation_id)
 
     # -- nodes ----------------------------------------------------------
 
@@ -523,6 +529,12 @@ class Admin:
     async def _vdi_delete(self, name, tag='', snap_id=0, operation_id=''):
         await self.sheep.catalogue.delete(name, tag, snap_id, operation_id)
 
+    async def _vdi_alter_copy(self, name, copies, copy_policy=0, force=False,
+                              operation_id=''):
+        _refuse_strips(copy_policy)
+        return await self.sheep.catalogue.alter_copies(name, copies, force,
+                                                       operation_id)
+
     async def _vdi_locks(self):
         cluster = self.sheep.cluster
         view = cluster.view
@@ -555,3 +567,10 @@ class Admin:
 
     async def _volume_close(self, session, handle, operation_id=''):
         await self.handles.close(session, handle)
+
+
+def _refuse_strips(copy_policy):
+    if copy_policy:
+        raise errors.InvalidParameters(
+            'erasure coding is not built yet in this version: give a number '
+            'of copies')

@@ -17,7 +17,8 @@ import inspect
 
 from sheepdog.model import errors
 
-TYPES = {'action': str, 'handle': int, 'id': int, 'name': str, 'size': int,
+TYPES = {'action': str, 'copies': int, 'handle': int, 'id': int,
+         'name': str, 'size': int,
          'vdi': str, 'vnodes': int,
          'node': str, 'object': str, 'path': str}
 """Of parameters without a default that tells."""

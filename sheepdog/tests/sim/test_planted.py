@@ -182,6 +182,31 @@ class SeedsTest(unittest.TestCase):
         self.assert_found(planted.drop_stray_copies_too_early, change,
                           GONE)
 
+    def test_new_copies_taken_for_whole(self):
+        def change(changed):
+            _alter(changed)
+            changed.nemesis.weights = {'reset': 1}
+
+        self.assert_found(planted.take_new_copies_for_whole, change, GONE)
+
+    def test_alterations_without_an_epoch(self):
+        def change(changed):
+            _alter(changed)
+            changed.nemesis.weights = {'reset': 1}
+
+        self.assert_found(planted.alter_without_an_epoch, change, GONE)
+
+
+def _alter(changed):
+    """Numbers of copies, all the time."""
+    changed.trouble_seconds = 12.0
+    changed.cluster.nodes = 5
+    changed.cluster.copies = 2
+    changed.cluster.is_strict = False
+    changed.alterations.pause_seconds = 0.7
+    changed.alterations.weights = {'alter': 1}
+    changed.nemesis.pause_seconds = 1.0
+
 
 def _contend(changed):
     """Many requests for few places, on slow links."""
@@ -267,6 +292,11 @@ class PlaysTest(unittest.TestCase):
             planted.let_clients_wait_for_the_throttle,
             'clients_go_before_the_throttle',
             '-expect within 2 s c: open v shared: done')
+
+    def test_superfluous_copies_dropped_too_early(self):
+        self.assert_found(
+            planted.drop_stray_copies_too_early, 'alter_before_whole',
+            '-expect c: read v: 5')
 
     def test_promise_from_memory(self):
         self.assert_found(

@@ -124,11 +124,14 @@ class TestLostDisk(unittest.TestCase):
             self.assertEqual(found and found.epoch, epoch, lost)
 
     def test_of_objects_that_nobody_lists(self):
+        def two(view):
+            return 2
+
         views = [view(1, 'abc')]
-        self.assertIsNone(past.hidden(views, view(2, 'ac'), 1, 2))
-        found = past.hidden(views, view(2, 'ac'), 1, 2, {'a': 1})
+        self.assertIsNone(past.hidden(views, view(2, 'ac'), 1, two))
+        found = past.hidden(views, view(2, 'ac'), 1, two, {'a': 1})
         self.assertEqual(found.epoch, 1)
-        self.assertIsNone(past.hidden(views, view(2, 'abc'), 1, 2,
+        self.assertIsNone(past.hidden(views, view(2, 'abc'), 1, two,
                                       {'a': 1}))
 
     def test_who_is_waited_for(self):
@@ -140,8 +143,16 @@ class TestLostDisk(unittest.TestCase):
 
 class TestHidden(unittest.TestCase):
 
+    def test_with_the_copies_of_each_epoch(self):
+        views = [view(1, 'abc'), view(2, 'abc')]
+        for copies, epoch in (({1: 1, 2: 2}, 1), ({1: 2, 2: 1}, 2),
+                              ({1: 2, 2: 2}, None)):
+            found = past.hidden(views, view(3, 'ab'), 1,
+                                lambda view: copies[view.epoch])
+            self.assertEqual(epoch, found and found.epoch)
+
     def hidden(self, views, current, copies, first=1):
-        found = past.hidden(views, current, first, copies)
+        found = past.hidden(views, current, first, lambda view: copies)
         return found and found.epoch
 
     def test_fewer_gone_than_copies(self):

@@ -68,6 +68,21 @@ class ClusterTest(DogCase):
         self.assertEqual(samples.INFO,
                          json.loads(self.dog('cluster info --json')))
 
+    def test_alter_copy(self):
+        copies = samples.INFO['settings']['copies']
+        self.cluster.answers['cluster.alter-copy'] = {
+            'before': copies, 'copies': copies + 1}
+        self.assertIn('VDIs made from now on have %d copies' % (copies + 1),
+                      self.dog('cluster alter-copy -c %d' % (copies + 1)))
+        self.assertEqual(copies + 1,
+                         self.asked('cluster.alter-copy')['copies'])
+        self.dog('cluster alter-copy -c 1', code=1)
+        self.assertIn('VDIs made from now on will survive the loss of no '
+                      'zone', self.streams.complaint)
+        self.dog('cluster alter-copy -c 1 -f')
+        self.dog('cluster alter-copy', code=64)
+        self.dog('cluster alter-copy -c 4:2', code=64)
+
     def format_new(self, words, **keywords):
         self.cluster.answers['cluster.info'] = dict(
             samples.INFO, status='wait-format', settings=None, epochs=[])
@@ -325,6 +340,46 @@ class VdiTest(DogCase):
         self.dog('vdi resize v 1M', code=64)
         self.dog('vdi resize v 0', code=64)
         self.dog('vdi resize w 2M', code=5)
+
+    def test_alter_copy(self):
+        self.dog('vdi create v 1M -c 2')
+        self.cluster.answers['vdi.alter-copy'] = {
+            'before': 2, 'copies': 3, 'vdis': [7]}
+        self.assertEqual(
+            'VDI v: 3 copies instead of 2; they are made and dropped in the '
+            'background (dog node recovery)\n',
+            self.dog('vdi alter-copy v -c 3'))
+        self.assertEqual({'name': 'v', 'copies': 3, 'copy_policy': 0,
+                          'force': False}, self.asked('vdi.alter-copy'))
+        self.assertEqual(3, json.loads(self.dog(
+            'vdi alter-copy v -c 3 --json'))['copies'])
+        self.dog('vdi alter-copy v', code=64)
+        self.dog('vdi alter-copy v -c 4:2', code=64)
+
+    def test_alter_copy_asks_before_there_are_fewer(self):
+        self.dog('vdi create v 1M -c 3')
+        self.cluster.answers['vdi.alter-copy'] = {
+            'before': 3, 'copies': 2, 'vdis': [7]}
+        self.dog('vdi alter-copy v -c 2', code=1)
+        self.assertIn('VDI v will survive the loss of 1 zone, instead of 2 '
+                      'zones. Nothing was done: -f', self.streams.complaint)
+        self.dog('vdi alter-copy v -c 2', stdin=b'no\n', terminal=True,
+                 code=1)
+        self.assertNotIn('vdi.alter-copy',
+                         [name for name, _ in self.cluster.asked])
+        self.dog('vdi alter-copy v -c 2', stdin=b'yes\n', terminal=True)
+        self.assertFalse(self.asked('vdi.alter-copy')['force'])
+        self.cluster.asked.clear()
+        self.dog('vdi alter-copy v -c 2 -f')
+        self.assertTrue(self.asked('vdi.alter-copy')['force'])
+
+    def test_alteration_under_way(self):
+        self.dog('vdi create v 1M -c 3')
+        self.cluster.vdis['v']['copies_before'] = 2
+        self.assertRegex(self.dog('vdi list'), r' 2>3 ')
+        self.assertNotIn('>', self.dog('vdi list -r'))
+        self.assertEqual(2, json.loads(
+            self.dog('vdi list --json'))[0]['copies_before'])
 
     def test_delete(self):
         self.dog('vdi create v 1M')

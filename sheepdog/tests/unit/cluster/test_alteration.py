@@ -1,0 +1,232 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import json
+import unittest
+
+from sheepdog.cluster import alteration
+from sheepdog.cluster import decisions
+from sheepdog.cluster import entries
+from sheepdog.cluster import state as state_module
+from sheepdog.model import errors
+from sheepdog.model import view as view_model
+from sheepdog.tests.unit.cluster import test_state
+
+
+def entry(vdi_id, name, copies=2, **fields):
+    return entries.VdiEntry(vdi_id, name, copies=copies, **fields)
+
+
+def table(*found):
+    return {one.vdi_id: one for one in found}
+
+
+class PlanTest(unittest.TestCase):
+    """Who shares objects has no more copies than those."""
+
+    def test_alone(self):
+        vdis = table(entry(1, 'a'), entry(2, 'b'))
+        self.assertEqual({1: 3}, alteration.plan(vdis, 'a', 3))
+
+    def test_snapshots_of_the_same_name(self):
+        vdis = table(entry(1, 'a', snapshot=True, tag='s'),
+                     entry(2, 'a', parent=1),
+                     entry(3, 'a', snapshot=True, deleted=True))
+        self.assertEqual({1: 4, 2: 4}, alteration.plan(vdis, 'a', 4))
+        self.assertEqual({1: 1, 2: 1}, alteration.plan(vdis, 'a', 1))
+
+    def test_what_it_was_cloned_from_gets_as_many(self):
+        vdis = table(entry(1, 'a', snapshot=True), entry(2, 'a', parent=1),
+                     entry(3, 'b', parent=1))
+        self.assertEqual({1: 3, 3: 3}, alteration.plan(vdis, 'b', 3))
+        self.assertEqual({3: 1}, alteration.plan(vdis, 'b', 1))
+
+    def test_what_others_were_cloned_from_keeps_what_they_need(self):
+        vdis = table(entry(1, 'a', 3, snapshot=True),
+                     entry(2, 'a', 3, parent=1), entry(3, 'b', 3, parent=1))
+        self.assertEqual({1: 3, 2: 1}, alteration.plan(vdis, 'a', 1))
+
+    def test_what_is_under_way_counts(self):
+        vdis = table(entry(1, 'a', 2, snapshot=True, wanted=3),
+                     entry(3, 'b', 2, parent=1))
+        self.assertEqual({3: 3}, alteration.plan(vdis, 'b', 3))
+
+    def test_a_ring_of_parents_ends(self):
+        vdis = table(entry(1, 'a', parent=2), entry(2, 'b', parent=1))
+        alteration.plan(vdis, 'a', 3)
+
+
+class EntryTest(unittest.TestCase):
+
+    def test_copies_of_earlier_epochs(self):
+        one = entry(1, 'a', 3)
+        for epoch, copies in ((5, 1), (6, 4)):
+            one = alteration.in_force(alteration.noted(one, copies), epoch,
+                                      0)
+        self.assertEqual([3, 3, 1, 4, 4],
+                         [one.copies_at(epoch) for epoch in (1, 5, 6, 7, 9)])
+        self.assertEqual(one, entries.VdiEntry.from_dict(
+            json.loads(json.dumps(one.to_dict()))))
+
+    def test_what_nobody_asks_for_is_forgotten(self):
+        one = entry(1, 'a', 2)
+        for epoch in range(100):
+            one = alteration.in_force(
+                alteration.noted(one, 2 + epoch % 2 * 2 - 1), epoch, 50)
+        self.assertEqual([*range(50, 100)],
+                         [until for until, _ in one.earlier])
+        for epoch in range(100, 120):
+            one = alteration.in_force(
+                alteration.noted(one, 2 + epoch % 2 * 2 - 1), epoch, 119)
+        self.assertEqual(alteration.EARLIER_MIN, len(one.earlier))
+
+    def test_nonsense(self):
+        for earlier in ([[1]], [[1, 0]], [[1, 2, 3]], ['ab'], [[1, 99]]):
+            with self.assertRaises(errors.InvalidParameters):
+                entries.VdiEntry.from_dict(
+                    {'vdi_id': 1, 'name': 'a', 'earlier': earlier})
+
+    def test_the_same_number_again_takes_it_back(self):
+        one = alteration.noted(entry(1, 'a', 2), 3)
+        self.assertEqual(3, one.wanted)
+        self.assertEqual(0, alteration.noted(one, 2).wanted)
+
+
+class ZonesTest(unittest.TestCase):
+    view = view_model.View.from_dict(test_state.view(1, test_state.NODES[:3]))
+
+    def test_enough(self):
+        alteration.check_zones(self.view, 3, True, False)
+
+    def test_too_few(self):
+        with self.assertRaisesRegex(
+                errors.InvalidParameters,
+                r'4 copies need as many zones, and there are 3 \(0, 1, 2\): '
+                r'start sheep in other zones first, or ask for 3 at most. '
+                r'Option -f'):
+            alteration.check_zones(self.view, 4, False, False)
+        alteration.check_zones(self.view, 4, False, True)
+
+    def test_a_strict_cluster_takes_no_force(self):
+        with self.assertRaisesRegex(errors.InvalidParameters, 'strict'):
+            alteration.check_zones(self.view, 4, True, True)
+
+
+class StateTest(unittest.TestCase):
+
+    def setUp(self):
+        self.state = test_state.formatted()
+        test_state.put(self.state, test_state.create(5, 'v', copies=2))
+
+    def decide(self, name='v', copies=3, force=False, kind='alter-vdi'):
+        event, result = decisions.decide(
+            kind, {'name': name, 'copies': copies, 'force': force},
+            self.state)
+        test_state.put(self.state, json.loads(json.dumps(event)))
+        return result
+
+    def next_epoch(self, epoch=None):
+        test_state.put(self.state, {
+            'kind': 'epoch', 'view': test_state.view(
+                epoch or self.state.epoch + 1, test_state.NODES[:3])})
+
+    def test_in_force_from_the_next_epoch_on(self):
+        self.assertEqual({'before': 2, 'copies': 3, 'vdis': [5]},
+                         self.decide())
+        self.assertEqual(2, self.state.vdis[5].copies)
+        self.assertTrue(self.state.is_altering)
+        # A cold start keeps the epoch, and what was true in it.
+        self.next_epoch(1)
+        self.assertEqual(2, self.state.vdis[5].copies)
+        self.assertTrue(self.state.is_altering)
+        self.next_epoch()
+        self.assertFalse(self.state.is_altering)
+        found = self.state.vdis[5]
+        self.assertEqual((3, 0), (found.copies, found.wanted))
+        self.assertEqual([2, 3], [found.copies_at(1), found.copies_at(2)])
+
+    def test_it_is_not_lost_on_the_way(self):
+        self.decide()
+        other = state_module.State.from_dict(
+            json.loads(json.dumps(self.state.to_dict())))
+        self.assertTrue(other.is_altering)
+        self.assertTrue(self.state.copy().is_altering)
+        self.state = other
+        self.next_epoch()
+        self.assertEqual(3, self.state.vdis[5].copies)
+
+    def test_changed_while_under_way(self):
+        self.decide()
+        self.assertEqual({'before': 3, 'copies': 1, 'vdis': [5]},
+                         self.decide(copies=1))
+        self.next_epoch()
+        self.assertEqual(1, self.state.vdis[5].copies)
+        self.decide()
+        self.decide(copies=1)
+        self.assertFalse(self.state.is_altering)
+
+    def test_deleted_meanwhile(self):
+        self.decide()
+        test_state.put(self.state, {'kind': 'vdi-delete', 'vdi_id': 5})
+        self.next_epoch()
+        self.assertFalse(self.state.is_altering)
+        with self.assertRaises(errors.NoVdi):
+            self.decide()
+
+    def test_refusals(self):
+        with self.assertRaises(errors.NoVdi):
+            self.decide('w')
+        for copies in (0, 32):
+            with self.assertRaisesRegex(errors.InvalidParameters, '1 to 31'):
+                self.decide(copies=copies)
+            with self.assertRaisesRegex(errors.InvalidParameters, '1 to 31'):
+                self.decide(copies=copies, kind='alter-default')
+        for kind in ('alter-vdi', 'alter-default'):
+            with self.assertRaisesRegex(errors.InvalidParameters,
+                                        '4 copies need as many zones'):
+                self.decide(copies=4, kind=kind)
+        self.decide(copies=4, force=True)
+        # Fewer are welcome though they are still too many.
+        self.decide(copies=5, force=True)
+        self.decide(copies=4)
+        test_state.put(self.state, test_state.create(6, 'c', copies=6,
+                                                     copy_policy=0x12))
+        with self.assertRaisesRegex(errors.InvalidParameters, 'erasure'):
+            self.decide('c')
+
+    def test_events_without_sense(self):
+        for changes in ([5], [[5]], [['5', 3]], [[5, 'x']], [[5, 0]]):
+            with self.assertRaises(errors.InvalidParameters):
+                test_state.put(self.state, {'kind': 'vdi-alter',
+                                            'changes': changes})
+        with self.assertRaises(errors.NoVdi):
+            test_state.put(self.state, {'kind': 'vdi-alter',
+                                        'changes': [[5, 3], [9, 3]]})
+        self.assertFalse(self.state.is_altering)
+
+    def test_again_and_again_without_recovery(self):
+        for number in range(alteration.EARLIER_MAX):
+            self.decide(copies=1 + number % 2 * 2)
+            self.next_epoch()
+        with self.assertRaisesRegex(errors.InvalidParameters, 'dog node rec'):
+            self.decide(copies=1)
+        for incarnation in test_state.NODES[:3]:
+            test_state.put(self.state, {
+                'kind': 'recovered', 'incarnation': incarnation,
+                'epoch': self.state.epoch})
+        self.decide(copies=1)
+
+    def test_default(self):
+        self.assertEqual({'before': 3, 'copies': 2},
+                         self.decide(copies=2, kind='alter-default'))
+        self.assertEqual(2, self.state.settings.copies)
+        self.assertFalse(self.state.is_altering)
