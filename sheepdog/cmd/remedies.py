@@ -184,6 +184,18 @@ REMEDIES = {
         'is lost, and it takes room.',
         'sheepdog-manage quarantine list says what and why. Delete what '
         'nobody needs.'),
+    'node-slow': Remedy(
+        DEGRADED, 'slow-requests',
+        'Every write with a copy there waits for it. It is read last, and '
+        'evicted if it stays so and the others are zones enough.',
+        'Look after its disks, its machine and its network. dog node evict '
+        'goes on without its copies.'),
+    'node-evicted': Remedy(
+        NOTE, 'slow-requests',
+        'The others keep copies of all, and nobody waits for this node. What '
+        'it had is still there.',
+        'Mend it: it comes back by itself when it is quick. Who was evicted '
+        'by hand comes back by hand: dog node readmit.'),
     'slow-requests': Remedy(
         DEGRADED, 'slow-requests',
         'Clients wait for these requests. They are tried until they are '

@@ -377,6 +377,23 @@ def _slow(facts):
                 one['now'] - first['seconds'], (one['address'],))
 
 
+def _laggards(facts):
+    evicted = {node for node, _, _ in facts.newest['evicted']}
+    for address, member in sorted(facts.members.items()):
+        if (member['incarnation'] in facts.newest['laggards']
+                and member['node'] not in evicted):
+            yield Finding(
+                'node-slow', '%s is slow: its disk, or what is asked of it'
+                % address, None, (address,))
+    for node, since, by_hand in facts.newest['evicted']:
+        addresses = [address for address, member in facts.members.items()
+                     if member['node'] == node] or [node]
+        yield Finding(
+            'node-evicted', '%s keeps no objects, %s' % (
+                addresses[0], 'as an operator wanted' if by_hand
+                else 'since it was slow'), since, tuple(addresses))
+
+
 def _contended(facts):
     holders = {lock['vdi_id']: (one, lock) for one in facts.answers
                for lock in one['locks']}
@@ -434,4 +451,4 @@ def _exposed(facts):
 RULES = (_shutting_down, _formatted, _cold_start, _coordination, _leader,
          _prepared, _joining, _lapsed, _refused, _unreachable, _zones,
          _recovering, _postponed, _waiting_objects, _no_room, _disks,
-         _zone_room, _slow, _contended, _locks, _exposed)
+         _zone_room, _laggards, _slow, _contended, _locks, _exposed)

@@ -73,6 +73,10 @@ class Facts:
             locks=self._locks(), refused_locks=self._refused_locks(),
             clients=self._clients(), slow=self._slow(),
             exposed=list(sheep.exposed),
+            laggards=sorted(sheep.health.slow),
+            evicted=[[node, eviction.time, eviction.by_hand]
+                     for node, eviction in sorted(state.evicted.items())
+                     if eviction.is_out],
             peers=await self._ping_all() if ping else {})
         return facts
 

@@ -54,6 +54,7 @@ def answer(number, **changes):
                   'free': 90, 'bad_objects': 0, 'irreparable': [],
                   'differing': [], 'quarantined': 0, 'lost_disks': []},
         'locks': [], 'refused_locks': [], 'clients': [], 'exposed': [],
+        'laggards': [], 'evicted': [],
         'slow': {'count': 0, 'requests': [], 'seconds': 5.0}, 'peers': {}}
     for name, value in changes.items():
         assert name in fields, name
@@ -214,6 +215,17 @@ CASES = (
     ('slow requests', found({'slow': {'count': 2, 'requests': [SLOW]}}), 1,
      {'slow-requests': ('2 requests of clients wait through %s for more '
                         'than 5 s; the oldest: write' % A, NOW - 12)}),
+    ('a slow node', found(*3 * [{'laggards': [
+        THREE[1]['incarnation']]}]), 1,
+     {'node-slow': (B + ' is slow', None)}),
+    ('an evicted node', found(*3 * [
+        {'laggards': [THREE[1]['incarnation']],
+         'evicted': [['n2', NOW - 9, False]]}]), 0,
+     {'node-evicted': (B + ' keeps no objects, since it was slow',
+                       NOW - 9)}),
+    ('one that was evicted by hand', found(*3 * [
+        {'evicted': [['n2', NOW - 9, True]]}]), 0,
+     {'node-evicted': ('as an operator wanted', NOW - 9)}),
     ('a lock that somebody wants', found(
         {'refused_locks': [REFUSED]},
         {'locks': [HELD], 'clients': [['nbd', '10.1.1.1:99', 'vm'],
