@@ -70,6 +70,12 @@ class Standing:
             else:
                 self._reached[oid] = self._epoch
         self._recovered = recovered
+        # Nobody asks for what we are no target of. Nor may it be made whole
+        # here: what is written later in this epoch would not come, and the
+        # copy would have the version of those that it came to.
+        doubtful = _array(self._doubtful)
+        for oid in doubtful[~self._are_targets(view, doubtful)].tolist():
+            del self._doubtful[oid]
         self._view = view
         self._epoch = view.epoch
         self._update()
