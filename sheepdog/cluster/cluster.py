@@ -42,6 +42,10 @@ CALL_SECONDS = 30.0
 the next try finds it."""
 
 
+class _NoLeader(errors.NotServing):
+    """Nobody was asked."""
+
+
 class Cluster:
     """
     :param meta: the META directory
@@ -243,16 +247,22 @@ class Cluster:
         clock = self._world.clock
         deadline = clock.monotonic() + timeout
         pause = RETRY_SECONDS
+        is_open = False
         while True:
             left = deadline - clock.monotonic()
             try:
                 return await self._try(operation_id, kind, arguments,
                                        min(left, CALL_SECONDS))
-            except errors.Transient as error:
+            except (errors.Transient, errors.WaitForJoin) as error:
+                # A leader that waits for others does not know yet whether
+                # the one before has done it.
+                if not is_open and isinstance(error, errors.WaitForJoin):
+                    raise
                 if clock.monotonic() + pause >= deadline:
                     raise errors.NotServing(
                         'no answer from the leader in %g s: %s'
                         % (timeout, error)) from error
+                is_open = is_open or not isinstance(error, _NoLeader)
             await asyncio.sleep(pause)
             pause = min(2 * pause, RETRY_MAX_SECONDS)
 
@@ -262,7 +272,7 @@ class Cluster:
         info = self._roll.leader
         if self._leader is None and (
                 info is None or info.incarnation == self.incarnation):
-            raise errors.NotServing('there is no leader')
+            raise _NoLeader('there is no leader')
         task = asyncio.ensure_future(
             self._ask(info, operation, kind, arguments, timeout))
         key = object()

@@ -38,12 +38,11 @@ def untold(views, current, first, holders, behind=NOTHING, lost=NOTHING):
     whose holders of an object (``holders(view)``: members) none is here; or
     None. ``lost``: of those who do not have the object now."""
     for view in _between(views, current, first):
-        members = holders(view)
+        # (Where all were behind, nobody wrote.)
+        witnesses = [m for m in holders(view)
+                     if behind.get(m.node, view.epoch + 1) > view.epoch]
         present = _present(view, current, lost)
-        if members and not any(
-                m.node in present
-                and behind.get(m.node, view.epoch + 1) > view.epoch
-                for m in members):
+        if witnesses and not any(m.node in present for m in witnesses):
             return view
     return None
 

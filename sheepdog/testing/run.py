@@ -43,12 +43,14 @@ def seeds_of(text: str) -> list:
 
 def run_one(seed: int, build: str = BUILD, without=(),
             seconds: Optional[float] = None,
-            remote: bool = False) -> scenario.Result:
+            remote: bool = False, slow: bool = False) -> scenario.Result:
     """``seconds`` of trouble instead of the usual. ``remote``: see
-    ``Scenario.send_clients_away``."""
+    ``Scenario.send_clients_away``; ``slow``: ``Scenario.slow_down``."""
     def change(changed):
         if remote:
             changed.send_clients_away()
+        if slow:
+            changed.slow_down()
         if seconds is not None:
             changed.trouble_seconds = seconds
 
@@ -68,6 +70,8 @@ def main(arguments=None) -> int:
                         help='of trouble')
     parser.add_argument('--remote', action='store_true',
                         help='some clients on hosts of their own')
+    parser.add_argument('--slow', action='store_true',
+                        help='slow disks and links, and evictions')
     parser.add_argument('--shrink', action='store_true',
                         help='make a failing seed as small as it goes')
     parser.add_argument('--trace', action='store_true',
@@ -79,7 +83,7 @@ def main(arguments=None) -> int:
                         format='%(levelname)s %(name)s %(message)s')
     run = functools.partial(
         run_one, build=options.build, seconds=options.seconds,
-        remote=options.remote,
+        remote=options.remote, slow=options.slow,
         without=tuple(filter(None, options.without.split(','))))
     failed = []
     for result in _results(run, options.seeds, options.jobs):
@@ -89,18 +93,18 @@ def main(arguments=None) -> int:
             if options.trace:
                 print(result.trace)
             if options.shrink:
-                print(shrunk(result, options.build, options.remote),
-                      flush=True)
+                print(shrunk(result, options.build, options.remote,
+                             options.slow), flush=True)
     if failed:
         print('failed: %s' % ','.join(map(str, failed)))
     return 1 if failed else 0
 
 
 def shrunk(result: scenario.Result, build: str = BUILD,
-           remote: bool = False) -> str:
+           remote: bool = False, slow: bool = False) -> str:
     """The story of a failing seed, as short as it gets."""
     def run(without, seconds):
-        return run_one(result.seed, build, without, seconds, remote)
+        return run_one(result.seed, build, without, seconds, remote, slow)
 
     return shrink.describe(shrink.shrink(run, result,
                                          scenario.TROUBLE_SECONDS))

@@ -147,9 +147,12 @@ class Scenario:
             '%s/strict' % seed).random() < 0.15
         self.cluster.avoids_full = random.Random(
             '%s/full' % seed).random() < 0.3
-        self.has_slow = sloth.is_in(seed)
-        if self.has_slow:
-            self.cluster.slow = sloth.LIMITS
+        self.has_slow = False
+
+    def slow_down(self) -> None:
+        """Disks and links that are slow for long, and evictions."""
+        self.has_slow = True
+        self.cluster.slow = sloth.LIMITS
 
     def send_clients_away(self) -> None:
         """Some of them, by lot, to hosts of their own; see ``remote``. A

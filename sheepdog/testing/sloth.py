@@ -12,28 +12,18 @@
 
 """A disk or a link that is slow for long, and operators who evict nodes.
 
-In some seeds, with a stream of chance of its own: all others keep their
-stories. The limits are low there, so that the cluster evicts by itself, too.
+See ``Scenario.slow_down``. The limits are low there, so that the cluster
+evicts by itself, too.
 """
-
-import random
 
 from sheepdog.cluster import patrol
 from sheepdog.model import errors
 from sheepdog.testing import steps
 
-SHARE = 0.4
-"""Of the seeds."""
-
 WEIGHTS = {'slow_disk': 2, 'slow_network': 1, 'quick': 1, 'evict': 3,
            'readmit': 2}
 PAUSE_SECONDS = 2.5
 LIMITS = patrol.SlowSettings(demote_ms=30, evict_ms=60)
-
-
-def is_in(seed) -> bool:
-    """Is it one of those seeds?"""
-    return random.Random('%s/slow' % seed).random() < SHARE
 
 
 class Sloth(steps.Steps):

@@ -13,10 +13,11 @@
 """Five hundred seeds: clients, operators and a nemesis in a whole cluster.
 
 SHEEPDOG_SIM_SEEDS says how many, SHEEPDOG_SIM_FIRST_SEED from where on.
-SHEEPDOG_SIM_REMOTE how many of them are played again (so there are 500) with
-some clients on hosts of their own. A failing one is replayed with
-``python -m sheepdog.testing.run --trace --seeds SEED`` (``--remote``), and
-made smaller with ``--shrink``.
+SHEEPDOG_SIM_REMOTE how many of them are played again with some clients on
+hosts of their own, SHEEPDOG_SIM_SLOW with disks and links that are slow for
+long (so there are 500). A failing one is replayed with
+``python -m sheepdog.testing.run --trace --seeds SEED`` (``--remote``,
+``--slow``), and made smaller with ``--shrink``.
 """
 
 import logging
@@ -29,8 +30,9 @@ from sheepdog.cmd import wiring
 from sheepdog.testing import scenario
 
 FIRST = int(os.environ.get('SHEEPDOG_SIM_FIRST_SEED', 1))
-COUNT = int(os.environ.get('SHEEPDOG_SIM_SEEDS', 440))
+COUNT = int(os.environ.get('SHEEPDOG_SIM_SEEDS', 420))
 REMOTE = int(os.environ.get('SHEEPDOG_SIM_REMOTE', 60))
+SLOW = int(os.environ.get('SHEEPDOG_SIM_SLOW', 20))
 CLASS_SEEDS = 10
 """The tests of a class stay in one worker, so there are many classes."""
 REPLAYED = 2
@@ -65,7 +67,8 @@ def _class_of(name, seeds, change):
 
 for _name, _count, _change in (
         ('Seeds', COUNT, None),
-        ('Remote', min(COUNT, REMOTE), scenario.Scenario.send_clients_away)):
+        ('Remote', min(COUNT, REMOTE), scenario.Scenario.send_clients_away),
+        ('Slow', min(COUNT, SLOW), scenario.Scenario.slow_down)):
     globals().update(
         _class_of(_name, range(_first, min(_first + CLASS_SEEDS,
                                            FIRST + _count)), _change)

@@ -14,6 +14,7 @@
 thing goes wrong. ``test_chaos`` has everything at once."""
 
 import unittest
+from unittest import mock
 
 from sheepdog.cluster import api
 from sheepdog.cluster import incarnations
@@ -536,6 +537,29 @@ class StartTest(ProtocolTest):
         net.nodes['n1'].start()
         net.run_until(net.is_settled, what='a cold start')
         self.assertEqual(1, net.nodes['n0'].cluster.view.epoch)
+
+    def test_what_may_be_done_is_not_refused(self):
+        """A new leader that waits for others cannot say yet whether the one
+        before has carried it out."""
+        net = self.formed()
+        cluster = net.nodes['n0'].cluster
+        wait = errors.WaitForJoin('waiting for n1')
+        for answers, expected in (
+                ([errors.NotServing('the leader has changed'), wait, wait, 5],
+                 5),
+                ([wait], wait)):
+            left = list(answers)
+
+            async def ask(*_arguments, left=left):
+                answer = left.pop(0)
+                if isinstance(answer, Exception):
+                    raise answer
+                return answer
+
+            with mock.patch.object(cluster, '_try', ask):
+                self.assertIs(expected, net.result(net.nodes['n0'], 'create',
+                                                   {'name': 'a'}))
+            self.assertEqual([], left)
 
     def test_who_left_before_is_not_waited_for(self):
         net = self.formed()

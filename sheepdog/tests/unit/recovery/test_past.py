@@ -62,6 +62,16 @@ class TestUntold(unittest.TestCase):
         self.assertIsNone(past.untold(views, view(3, 'bd'), 1,
                                       lambda v: v.members, {'d': 2}))
 
+    def test_where_all_were_behind_nobody_wrote(self):
+        views = [view(1, 'abc'), view(2, 'd')]
+        for current, behind, epoch in (
+                ('ad', {'d': 2}, None), ('ad', {'d': 1}, None),
+                ('d', {'d': 2}, 1), ('a', {}, 2)):
+            found = past.untold(views, view(3, current), 1,
+                                lambda v: v.members, behind)
+            self.assertEqual(epoch, found and found.epoch,
+                             (current, behind))
+
     def test_what_is_settled_is_not_asked_for(self):
         views = [view(1, 'abc'), view(2, 'ab'), view(3, 'bc')]
         self.assertIsNone(self.untold(views, view(4, 'c'), 3))

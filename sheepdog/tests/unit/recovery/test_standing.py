@@ -166,6 +166,18 @@ class TestStanding(unittest.TestCase):
         self.standing.trust(1, self.standing.doubt_number(1))
         self.assertTrue(self.standing.is_clean(1))
 
+    def test_no_doubts_where_it_is_out_of_place(self):
+        """To make it whole in the middle of an epoch would give it a
+        version that it does not deserve."""
+        self.targets = {1: {5}, 2: {5, 6}}
+        self.standing.begin(view(5), is_trusted=True)
+        self.standing.doubt(1)
+        self.standing.doubt(2)
+        self.standing.begin(view(6))
+        self.assertEqual([2], self.standing.doubtful())
+        self.assertFalse(self.standing.is_clean(1))
+        self.assertEqual(5, self.standing.through(1, 6))
+
     def test_a_doubt_that_comes_up_meanwhile_stays(self):
         self.standing.begin(view(5), is_trusted=True)
         self.targets = {1: {5}}
