@@ -38,8 +38,8 @@ def tearDownModule():
 
 
 class Sweep(unittest.TestCase):
-    """A class for each file, a test for each victim: see below. (Classes
-    share the workers.)"""
+    """A class for each file and victim: see below. (Classes share the
+    workers.)"""
 
     def sweep(self, path: pathlib.Path, how: str, name: str):
         step, failure = play_sweep.first_failure(
@@ -73,19 +73,13 @@ class SweepsTest(unittest.TestCase):
                 play_sweep.victims(text)
 
 
-def _test_of(*arguments):
-    return lambda self: self.sweep(*arguments)
-
-
-def _class_of(path: pathlib.Path, how: str) -> type:
-    tests = {'test_' + name: _test_of(path, how, name)
-             for one, name in play_sweep.victims(path.read_text())
-             if one == how}
-    return type('%s_%s' % (path.stem, how.replace(' ', '_')), (Sweep,),
-                {'__module__': __name__, **tests})
+def _class_of(path: pathlib.Path, how: str, name: str) -> type:
+    return type('%s_%s_%s' % (path.stem, how.replace(' ', '_'), name),
+                (Sweep,), {'__module__': __name__, 'test': lambda self:
+                           self.sweep(path, how, name)})
 
 
 for _path in SWEEPS:
-    for _how in play_sweep.ENDS:
-        _class = _class_of(_path, _how)
+    for _how, _name in play_sweep.victims(_path.read_text()):
+        _class = _class_of(_path, _how, _name)
         globals()[_class.__name__] = _class
