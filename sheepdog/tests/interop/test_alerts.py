@@ -131,8 +131,8 @@ CASES = {
                 LABELS + ',outcome="sent"')]),
 }
 
-OF_THE_JOB = ('NoLeader', 'EpochsDiffer', 'RedundancyReduced', 'TooFewZones',
-              'ZoneRoomGone')
+OF_THE_JOB = ('NoLeader', 'EpochsDiffer', 'MemberSlow', 'MemberEvicted',
+              'RedundancyReduced', 'TooFewZones', 'ZoneRoomGone')
 
 
 def sample(name):
