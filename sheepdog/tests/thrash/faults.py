@@ -242,7 +242,8 @@ class Troubles:
         one.kill()
         shutil.rmtree(one.meta)
         one.start()
-        one.wait_answering()
+        # After a full stop all would wait for the one that is no more.
+        self._wait_whole()
 
     def pull(self):
         if self.disks:
