@@ -155,9 +155,9 @@ class Mover:
             clean.sort(key=lambda source: (
                 source[1]['bad'], source[0].incarnation in self.slow))
             known = [m for m, _ in clean]
-            return await self._follow(oid, view, clean, [
+            return await self._follow(oid, view, clean, (
                 m for m in view.members
-                if m not in known and m.incarnation != ours])
+                if m not in known and m.incarnation != ours))
         states = _checked(answers)
         is_target = len(others) < len(targets)
         if is_target and await self._is_settled(oid, view, targets):
@@ -512,7 +512,10 @@ def _checked(answers):
 
 class _Fetch:
     """Blocks of one object: ``pieces`` are ``(offset, data)``, ``lost`` the
-    numbers of blocks that nobody can read."""
+    numbers of blocks that nobody can read.
+
+    :param helpers: an iterable, which is not begun before one is needed
+    """
 
     def __init__(self, mover, oid, epoch, sources, helpers, table):
         self.mover = mover
@@ -520,6 +523,7 @@ class _Fetch:
         self.epoch = epoch
         self.sources = sources
         self.helpers = helpers
+        self._asked = None
         self.table = table
         self.pieces = []
         self.lost = []
@@ -546,11 +550,13 @@ class _Fetch:
                             ids.hex_oid(self.oid), offset, *member.address,
                             exc)
         first = offset // limits.BLOCK_BYTES
-        for member in list(self.helpers):
+        if self._asked is None:
+            self._asked = list(self.helpers)
+        for member in list(self._asked):
             try:
                 data = await self._ask(member, offset, size)
             except errors.NoObject:
-                self.helpers.remove(member)
+                self._asked.remove(member)
                 continue
             except (errors.StorageError, errors.InvalidParameters,
                     errors.Unreachable):

@@ -24,6 +24,7 @@ from typing import Optional
 
 from sheepdog.model import errors
 from sheepdog.model import shapes
+from sheepdog.store import layout as store_layout
 from sheepdog.store import settings as store_settings
 
 FORMAT = 1
@@ -141,12 +142,9 @@ async def read(disk, meta: str) -> Optional[DiskSet]:
     :raises StoreRefused: it is damaged, or of another version
     """
     path = path_of(meta)
-    try:
-        data = await disk.read_file(path)
-    except FileNotFoundError:
+    data = await store_layout.read_file(disk, path)
+    if data is None:
         return None
-    except OSError as error:
-        raise _REFUSED('%s cannot be read: %s' % (path, error))
     try:
         fields = json.loads(data)
         found = fields['format']

@@ -206,6 +206,19 @@ def _check_directory(disk, meta: str) -> bool:
     return False
 
 
+async def read_file(disk, path: str) -> Optional[bytes]:
+    """None where there is none.
+
+    :raises StoreRefused: it cannot be read
+    """
+    try:
+        return await disk.read_file(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _REFUSED('%s cannot be read: %s' % (path, error))
+
+
 async def read_identity(disk, meta: str) -> Optional[Identity]:
     """Of the store in that directory; None where there is none.
 
@@ -213,16 +226,13 @@ async def read_identity(disk, meta: str) -> Optional[Identity]:
     """
     layout = Layout(meta, None, None, '')
     path = layout.identity_path
-    try:
-        data = await disk.read_file(path)
-    except FileNotFoundError:
+    data = await read_file(disk, path)
+    if data is None:
         if disk.exists(layout.objects_dir) and disk.list(layout.objects_dir):
             raise _REFUSED('%s has objects but %s is missing: put it back, '
                            'or name an empty directory'
                            % (layout.objects_dir, path))
         return None
-    except OSError as error:
-        raise _REFUSED('%s cannot be read: %s' % (path, error))
     try:
         fields = json.loads(data)
         found = fields['format']

@@ -10,30 +10,18 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A sheep on a disk that refuses to sync once a file exists: the first
-argument names it, the others are the sheep's."""
+"""A sheep on a disk that refuses to sync; see ``sick_disk``."""
 
 import errno
 import os
 import sys
 
-from sheepdog.cmd import sheep
+from sheepdog.tests.functional import sick_disk
 
 
-def main():
-    sign = sys.argv[1]
-
-    def failing(function):
-        def sync(descriptor):
-            if os.path.exists(sign):
-                raise OSError(errno.EIO, os.strerror(errno.EIO))
-            return function(descriptor)
-        return sync
-
-    os.fsync = failing(os.fsync)
-    os.fdatasync = failing(os.fdatasync)
-    return sheep.main(sys.argv[2:])
+def refuse():
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(sick_disk.main(refuse))

@@ -10,32 +10,16 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""A sheep on a disk that takes two seconds for each sync as long as a file
-exists: the first argument names it, the others are the sheep's."""
+"""A sheep on a disk that takes two seconds for each sync; see ``sick_disk``.
+"""
 
-import os
 import sys
 import time
 
-from sheepdog.cmd import sheep
+from sheepdog.tests.functional import sick_disk
 
 SECONDS = 2.0
 
 
-def main():
-    sign = sys.argv[1]
-
-    def slow(function):
-        def sync(descriptor):
-            if os.path.exists(sign):
-                time.sleep(SECONDS)
-            return function(descriptor)
-        return sync
-
-    os.fsync = slow(os.fsync)
-    os.fdatasync = slow(os.fdatasync)
-    return sheep.main(sys.argv[2:])
-
-
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(sick_disk.main(lambda: time.sleep(SECONDS)))
