@@ -1,0 +1,130 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What the strips of a coded object amount to, when they are not known to be
+at one state. Pure; ``doc/source/design-erasure.rst`` has the argument.
+
+A strip's generation belongs to one list of targets: all of them had reached
+it (in its ``nexts``) before anything was written under it. So a strip of the
+greatest generation that lacks an update proves that nobody was told it was
+done; and what all of them have may have been acknowledged.
+"""
+
+from typing import Callable, NamedTuple, Optional
+
+
+class Generation(NamedTuple):
+    """Settlement ``count`` of that epoch. ``is_birth``: the object did not
+    exist then (count 0: nor was that asked); its strips are made one by one
+    by its first write, so not all targets have reached it beforehand."""
+
+    epoch: int
+    count: int
+    is_birth: bool = False
+
+
+NONE = Generation(0, 0)
+
+
+class Strip(NamedTuple):
+    """What a sheep tells of one strip. ``holder`` is its stable id;
+    ``nexts`` are the generations that were prepared since ``generation``,
+    oldest first: the strip is as all of them begin; ``numbers`` the open
+    updates, all of them at or above ``floor``. ``forgotten`` is the greatest
+    generation that this strip, or one in its place before, had reached and
+    is not like any more: it is no proof that nobody got there."""
+
+    holder: str
+    index: int
+    generation: Generation
+    nexts: tuple
+    floor: int
+    numbers: frozenset
+    forgotten: Generation = NONE
+
+    def has_reached(self, generation) -> bool:
+        return generation == self.generation or generation in self.nexts
+
+
+class Verdict(NamedTuple):
+    """``generation`` counts: its strips ``usable`` are equal once they have
+    rolled back what is not in ``kept`` (of their open updates at or above
+    ``floor``). With ``wait`` nothing can be said, and that is why; with
+    ``is_gone`` there is no object."""
+
+    generation: Generation = NONE
+    floor: int = 0
+    kept: frozenset = frozenset()
+    usable: tuple = ()
+    is_gone: bool = False
+    wait: str = ''
+
+
+def decide(strips, data: int, present,
+           targets_of: Callable[[int], Optional[frozenset]]) -> Verdict:
+    """The verdict on all strips of one object that were found.
+
+    :param data: d: so many strips are needed
+    :param present: stable ids of all who were asked, and have answered
+    :param targets_of: epoch → stable ids of the object's targets in it;
+        None where that is not known any more
+    """
+    found = {generation for strip in strips
+             for generation in (strip.generation,) + strip.nexts}
+    for generation in sorted(found - {NONE}, reverse=True):
+        of_it = [strip for strip in strips
+                 if strip.has_reached(generation)]
+        targets = targets_of(generation.epoch)
+        is_lacking = targets is not None and bool(targets & present - {
+            strip.holder for strip in strips
+            if strip.has_reached(generation)
+            or strip.forgotten >= generation})
+        if generation.is_birth:
+            return _of_birth(generation, of_it, data, is_lacking)
+        if len({strip.index for strip in of_it}) >= data:
+            return _of(generation, of_it)
+        if not is_lacking or any(strip.generation == generation
+                                 for strip in of_it):
+            return Verdict(wait=_too_few(of_it, data))
+        # Nobody can have gone on to it: one of its targets had not reached
+        # it, and is here to say so.
+    return Verdict(is_gone=True)
+
+
+def _of_birth(generation, strips, data, is_lacking):
+    verdict = _of(generation, strips)
+    if is_lacking and not verdict.floor:
+        # Its first write was not on all targets.
+        return Verdict(is_gone=True)
+    if len({strip.index for strip in strips}) >= data:
+        return verdict
+    return Verdict(wait=_too_few(strips, data))
+
+
+def _of(generation, strips):
+    """All ``strips`` have it as their generation, or prepared."""
+    begun = [strip for strip in strips if strip.generation == generation]
+    floor = max((strip.floor for strip in begun), default=0)
+    kept = frozenset()
+    if len(begun) == len(strips):
+        # (Else somebody had not begun, so nothing was acknowledged.)
+        kept = frozenset(
+            number for strip in begun for number in strip.numbers
+            if number >= floor
+            and all(number in other.numbers for other in begun))
+    return Verdict(generation, floor, kept, tuple(strips))
+
+
+def _too_few(strips, data):
+    indexes = sorted({strip.index for strip in strips})
+    return 'only the strips %s are here, it takes %d' % (
+        ', '.join(map(str, indexes)), data)

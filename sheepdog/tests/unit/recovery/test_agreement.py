@@ -1,0 +1,136 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import unittest
+
+from sheepdog.recovery import agreement
+from sheepdog.tests.unit.recovery import coded_model
+
+SEEDS = 400
+STEPS = 400
+BORN = agreement.Generation(3, 0, True)
+OLD = agreement.Generation(4, 1)
+NEW = agreement.Generation(6, 2)
+
+
+def strip(index, generation, nexts=(), floor=0, numbers=(),
+          forgotten=agreement.NONE):
+    return agreement.Strip(str(index), index, generation, tuple(nexts),
+                           floor, frozenset(numbers), forgotten)
+
+
+def decide(strips, present='012345', targets='012345'):
+    return agreement.decide(strips, 4, frozenset(present),
+                            lambda epoch: frozenset(targets))
+
+
+class DecideTest(unittest.TestCase):
+
+    def test_what_all_have_is_kept(self):
+        verdict = decide([strip(0, OLD, numbers=(5, 7)),
+                          strip(1, OLD, numbers=(5, 7, 9)),
+                          strip(2, OLD, numbers=(5, 7)),
+                          strip(5, OLD, numbers=(5, 7, 8))], '0125')
+        self.assertEqual({5, 7}, verdict.kept)
+        self.assertEqual(OLD, verdict.generation)
+        self.assertEqual(4, len(verdict.usable))
+
+    def test_what_is_below_a_floor_is_complete(self):
+        verdict = decide([strip(i, OLD, floor=6, numbers=(8,))
+                          for i in range(3)]
+                         + [strip(3, OLD, numbers=(5, 8))])
+        self.assertEqual((6, {8}), (verdict.floor, verdict.kept))
+
+    def test_what_has_gone_on_counts(self):
+        verdict = decide([strip(i, NEW) for i in (0, 1, 2)]
+                         + [strip(3, OLD, [NEW], numbers=(5,))]
+                         + [strip(4, OLD, numbers=(5,))])
+        self.assertEqual((NEW, set(), [0, 1, 2, 3]), (
+            verdict.generation, verdict.kept,
+            [s.index for s in verdict.usable]))
+
+    def test_a_settlement_that_not_all_reached_is_left_out(self):
+        verdict = decide([strip(i, OLD, [NEW], numbers=(5,))
+                          for i in (0, 1)]
+                         + [strip(i, OLD, numbers=(5,)) for i in (2, 3)])
+        self.assertEqual((OLD, {5}), (verdict.generation, verdict.kept))
+
+    def test_one_that_all_may_have_reached_is_waited_for(self):
+        found = [strip(i, OLD, [NEW]) for i in (0, 1, 2)]
+        self.assertEqual('only the strips 0, 1, 2 are here, it takes 4',
+                         decide(found, '012').wait)
+
+    def test_who_forgot_proves_nothing(self):
+        found = [strip(0, NEW), strip(1, OLD, forgotten=NEW),
+                 strip(2, OLD), strip(3, OLD), strip(4, OLD)]
+        self.assertTrue(decide(found).wait)
+
+    def test_a_birth_that_one_target_missed_was_none(self):
+        found = [strip(i, BORN, numbers=(5,)) for i in range(5)]
+        self.assertTrue(decide(found).is_gone)
+        self.assertEqual({5}, decide(found, '01234').kept)
+        found[0] = strip(0, BORN, floor=6)
+        self.assertEqual(6, decide(found).floor)
+
+    def test_nothing_is_nothing(self):
+        self.assertTrue(decide([]).is_gone)
+
+
+class ModelTest(unittest.TestCase):
+    """Strips among sheep that die at any step of updates and settlements."""
+
+    def runs(self, rule=agreement.decide, parity=2, seeds=SEEDS, data=4):
+        settlements = acknowledged = 0
+        for seed in range(seeds):
+            model = coded_model.Model(seed, data, parity, data + parity + 2,
+                                      rule)
+            try:
+                model.run(STEPS)
+            except AssertionError as error:
+                error.args = ('seed %d: %s' % (seed, error),)
+                raise
+            settlements += model.settlements
+            acknowledged += len(model.acknowledged)
+        return settlements, acknowledged
+
+    def test_nothing_acknowledged_is_lost(self):
+        settlements, acknowledged = self.runs()
+        self.assertGreater(settlements, SEEDS)
+        self.assertGreater(acknowledged, SEEDS // 2)
+
+    def test_other_policies(self):
+        self.runs(data=2, parity=1, seeds=SEEDS // 4)
+        self.runs(data=8, parity=3, seeds=SEEDS // 4)
+
+    def fails(self, change, error):
+        def rule(strips, data, present, targets_of):
+            return change(agreement.decide(strips, data, present, targets_of),
+                          strips)
+        self.assertRaises(error, self.runs, rule)
+
+    def test_keeping_too_little_is_found(self):
+        self.fails(lambda verdict, strips: verdict._replace(
+            kept=frozenset()), coded_model.Lost)
+
+    def test_keeping_too_much_is_found(self):
+        self.fails(lambda verdict, strips: verdict._replace(
+            kept=frozenset().union(*(s.numbers for s in strips))),
+            coded_model.Mixed)
+
+    def test_taking_stale_strips_is_found(self):
+        self.fails(lambda verdict, strips: verdict._replace(
+            usable=tuple(strips)) if verdict.usable else verdict,
+            coded_model.Mixed)
+
+    def test_taking_the_unwritten_for_gone_is_found(self):
+        self.fails(lambda verdict, strips: agreement.Verdict(is_gone=True)
+                   if verdict.wait else verdict, coded_model.Lost)
