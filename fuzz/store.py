@@ -23,6 +23,7 @@ from sheepdog.placement import disks as placement
 from sheepdog.store import adopting
 from sheepdog.store import checksums
 from sheepdog.store import diskset
+from sheepdog.store import history
 from sheepdog.store import layout
 from sheepdog.store import objects
 from sheepdog.store import records
@@ -50,6 +51,41 @@ def journal_records() -> list:
         records.pack(records.ADOPT, 0, 15, 13, OID, 6, 4, 0, 0, CAPACITY),
         records.pack(records.REMOVE, 0, 16, 15, OID, 6, 4, 0, 0, CAPACITY),
     ]
+
+
+def history_seeds():
+    update = history.Update(7, (3, 0, True), 1024, 4, b'abcd')
+    for event in (update, update._replace(old=None), history.Repeat(update),
+                  history.Align((4, 1, False), frozenset({7, 9})),
+                  history.Settle((4, 1, False))):
+        yield history.pack_event(event)
+
+
+@registry.target('strip-event', (), ('sheepdog.store.history',),
+                 history_seeds)
+def run_event(data):
+    event = history.unpack_event(data)
+    if event is not None:
+        packed = history.pack_event(event)
+        assert history.unpack_event(packed) == event
+
+
+def strip_seeds():
+    known = history.History()
+    known.nexts = ((4, 1, False),)
+    yield history.pack_attribute(known)
+    known.open[7] = history.Update(7, (3, 0, True), 0, 4, b'abcd')
+    yield history.pack_open({1 << 64 | 5: known})
+
+
+@registry.target('strip-attribute', (), ('sheepdog.store.history',),
+                 strip_seeds)
+def run_strip(data):
+    found = history.unpack_attribute(data)
+    if found is not None:
+        assert history.unpack_attribute(
+            history.pack_attribute(found)) is not None
+    history.unpack_open(data)
 
 
 def _header(state=records.LIVE, generation=3):

@@ -91,3 +91,19 @@ def first_vdi_id(name: str) -> int:
 
 def hex_oid(oid: int) -> str:
     return '%016x' % oid
+
+
+def strip_key(oid: int, index: int) -> int:
+    """What a store calls strip ``index`` of an erasure-coded object; no
+    object id is as large."""
+    return (index + 1) << 64 | oid
+
+
+def strip_of(key: int) -> int:
+    """The index of a strip by its key; -1 for an object kept whole."""
+    return (key >> 64) - 1
+
+
+def object_of(key: int) -> int:
+    """The id of the object that a store's key is about."""
+    return key & MASK64

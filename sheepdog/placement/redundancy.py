@@ -93,6 +93,17 @@ def losses_of(copies: int, copy_policy: int = 0) -> int:
     return strips_of(copy_policy)[1] if copy_policy else copies - 1
 
 
+def whole_copies(copies: int, copy_policy: int = 0) -> int:
+    """Of how many whole copies the VDI's inode and attributes are kept:
+    with erasure coding as many as survive the same losses."""
+    return strips_of(copy_policy)[1] + 1 if copy_policy else copies
+
+
+def zones_needed(copies: int, copy_policy: int = 0) -> int:
+    """With storage in fewer zones nothing can be kept at all."""
+    return strips_of(copy_policy)[0] if copy_policy else 1
+
+
 def _number(text):
     if not (text.isascii() and text.isdigit() and len(text) < 9):
         raise ValueError

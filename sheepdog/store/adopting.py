@@ -53,7 +53,7 @@ def oid_of_new(name: str):
     """(object id, birth) of such a name, or None."""
     stem, _, suffix = name.partition('.')
     oid = store_objects.oid_of(stem)
-    birth = store_objects.oid_of(suffix)
+    birth = store_objects.oid_of(suffix) if '_' not in suffix else None
     return None if oid is None or birth is None else (oid, birth)
 
 
@@ -86,7 +86,7 @@ class Adopter:
 
     async def adopt(self, oid: int, version: int, capacity: int,
                     pieces: list, keep: bool, zeros: list,
-                    lost: list) -> None:
+                    lost: list, history=None) -> None:
         """See ``Store.adopt``."""
         _check(capacity, pieces, zeros, lost)
         self.check_room(oid, capacity)
@@ -106,6 +106,10 @@ class Adopter:
                 file, table = await self._build(
                     path, obj, version, capacity, birth, pieces, keep, zeros,
                     lost)
+                if history is not None:
+                    history.sequence = birth
+                    store_objects.save_history(file, history)
+                    await file.sync()
             except OSError as error:
                 self._discard(path)
                 typed = store_state.typed(error, path)
@@ -132,7 +136,8 @@ class Adopter:
                 done.set_result(error)
 
         op = operations.Operation(records.ADOPT, obj, version, 0, 0,
-                                  (path, file, table, still_bad), finish, True,
+                                  (path, file, table, still_bad, history),
+                                  finish, True,
                                   capacity)
         op.birth = birth
         self._turns.park_first(obj, self._writer.start, [op])

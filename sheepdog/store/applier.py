@@ -127,6 +127,10 @@ class Applier:
             elif kind == records.REMOVE:
                 self._remove(obj)
                 return None
+            elif kind == records.HISTORY:
+                if not op.is_applied:
+                    self._change(obj, op)
+                return None
             else:
                 self._adopt(obj, op)
                 return None
@@ -161,16 +165,39 @@ class Applier:
         self.bad.forget(obj.oid)
         self._forget(obj)
 
+    def _change(self, obj, op: operations.Operation) -> None:
+        """``op.data`` is a ``strips.Change``."""
+        change = op.data
+        if op.flags & records.CREATE:
+            self._objects.create(obj, op.capacity, op.version, op.birth)
+        for part in change.parts:
+            first = part.offset // BLOCK_BYTES
+            end = first + part.size // BLOCK_BYTES
+            if part.data is None:
+                obj.file.punch(part.offset, part.size)
+                obj.table[first:end] = checksums.new_table(end - first)
+            else:
+                store_objects.write_content(obj.file, part.data, part.offset)
+                obj.table[first:end] = memoryview(part.entries)
+            obj.mark(first, end)
+            if obj.oid in self.bad:
+                self.bad.mend(obj.oid, first, end)
+        obj.history.apply(change.event, change.sequence)
+        if op.version > obj.version:
+            obj.version = op.version
+        obj.is_dirty = True
+
     def _adopt(self, obj, op: operations.Operation) -> None:
-        """``op.data`` is (path, file, table, numbers of its bad blocks) of
-        the new content, all of it on disk."""
-        path, file, table, bad = op.data
+        """``op.data`` is (path, file, table, numbers of its bad blocks,
+        history) of the new content, all of it on disk."""
+        path, file, table, bad, history = op.data
         self._disk.rename(path, self._objects.path(obj.oid))
         obj.drop_file()
         self.bad.replace(obj.oid, bad)
         self._forget(obj)
         obj.take_file(file, op.capacity, table, op.version, op.birth, False)
         obj.is_named = False
+        obj.history = history
         self._objects.versions[obj.oid] = op.version
 
     def _forget(self, obj) -> None:

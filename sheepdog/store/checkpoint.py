@@ -25,6 +25,7 @@ from sheepdog.model import errors
 from sheepdog.store import journal as store_journal
 from sheepdog.store import objects as store_objects
 from sheepdog.store import state as store_state
+from sheepdog.store import strips as store_strips
 from sheepdog.store import syncing
 from sheepdog.store import writer as store_writer
 
@@ -32,13 +33,15 @@ LOG = logging.getLogger(__name__)
 
 SYNCS_AT_ONCE = 4
 RETRY_SECONDS = 5.0
+OPEN_SECONDS = 0.1
 
 
 class Checkpoint:
     def __init__(self, world, disk, objects: store_objects.Objects,
                  journal: store_journal.Journal,
                  writer: store_writer.Writer, syncs: syncing.Syncs,
-                 counters: store_state.Counters):
+                 counters: store_state.Counters,
+                 strips: store_strips.Strips):
         self._world = world
         self._disk = disk
         self._objects = objects
@@ -46,6 +49,7 @@ class Checkpoint:
         self._writer = writer
         self._syncs = syncs
         self._counters = counters
+        self._strips = strips
         self._task = None
         self._is_full = False
         self._is_last = False
@@ -105,6 +109,12 @@ class Checkpoint:
             try:
                 await self.free(segment)
                 break
+            except errors.SheepdogError as error:
+                # (Where there is no room for them, some will be closed.)
+                if self._writer.failed is not None or self._is_last:
+                    return
+                LOG.info('%s; again in %g s', error, OPEN_SECONDS)
+                await asyncio.sleep(OPEN_SECONDS)
             except OSError as error:
                 typed = store_state.typed(error, 'checkpoint')
                 self._counters.errors += 1
@@ -123,11 +133,23 @@ class Checkpoint:
         self._counters.checkpoints += 1
         self._writer.resume()
 
+    async def _keep_open(self, segment: store_journal.Segment) -> None:
+        """What is open of strips must outlive the segment.
+
+        :raises SheepdogError: it does not
+        """
+        keys = [key for key in self._strips.with_open()
+                if key in segment.named]
+        if keys:
+            await self._strips.repeat(keys)
+
     async def free(self, segment: store_journal.Segment) -> None:
-        """:raises OSError: the segment is still in force"""
+        """:raises OSError, SheepdogError: the segment is still in force"""
         if segment.pending:
             segment.on_idle = asyncio.get_running_loop().create_future()
             await segment.on_idle
+        if not self._is_last:
+            await self._keep_open(segment)
         running = collections.deque()
         try:
             for oid in list(segment.named):

@@ -15,6 +15,7 @@
     META/store      who this is, and how the last run ended (JSON)
     META/lock       locked while a sheep runs
     META/obj/       the objects
+    META/open       open updates of strips, between two runs
     META/journal/   the journal's segments, where no other place is named
     META/quarantine/  what cannot be explained, where there is any
 
@@ -108,6 +109,10 @@ class Layout:
     @property
     def quarantine_dir(self) -> str:
         return self.meta + '/quarantine'
+
+    @property
+    def open_path(self) -> str:
+        return self.meta + '/open'
 
     @property
     def identity_path(self) -> str:

@@ -29,7 +29,9 @@ from typing import Optional
 
 from crc32c import crc32c
 
+from sheepdog.model import ids
 from sheepdog.store import checksums
+from sheepdog.store import history as store_history
 from sheepdog.store import state as store_state
 
 LOG = logging.getLogger(__name__)
@@ -38,7 +40,7 @@ ATTRIBUTE = 'sheepdog.version'
 BLOCK_BYTES = checksums.BLOCK_BYTES
 _FILE_BLOCK_BYTES = BLOCK_BYTES + checksums.ENTRY_BYTES
 _ATTRIBUTE = re.compile(rb'[0-9a-f]{8}\.[0-9a-f]{16}\.[0-9a-f]{8}')
-_NAME = re.compile(r'[0-9a-f]{16}')
+_NAME = re.compile(r'([0-9a-f]{16})(?:_([0-9]|[12][0-9]|30))?')
 
 UNKNOWN_VERSION = -1
 
@@ -75,12 +77,22 @@ def unpack_attribute(value: Optional[bytes]):
 
 
 def name_of(oid: int) -> str:
+    """``oid`` may be the key of a strip (``ids.strip_key``), as everywhere
+    in the store."""
+    if oid > ids.MASK64:
+        return '%016x_%d' % (ids.object_of(oid), ids.strip_of(oid))
     return '%016x' % oid
 
 
 def oid_of(name: str) -> Optional[int]:
     """The object of that file name, or None where it is no object's."""
-    return int(name, 16) if _NAME.fullmatch(name) else None
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return None
+    oid, strip = match.groups()
+    if strip is None:
+        return int(oid, 16)
+    return ids.strip_key(int(oid, 16), int(strip))
 
 
 class Object:
@@ -95,14 +107,14 @@ class Object:
     covers. ``is_unsynced``: the file has content that the journal has not.
     ``is_named``: its directory entry is durable. ``damage``: why the file
     cannot be used. ``low``, ``high``: the bytes that the operations under
-    way and parked are about.
+    way and parked are about. ``history``: of a strip, else None.
     """
 
     __slots__ = (
         'oid', 'file', 'capacity', 'table', 'version', 'birth', 'ready',
         'armed', 'batch', 'is_busy', 'parked', 'is_dirty', 'is_touched',
         'fresh', 'settling', 'is_unsynced', 'is_named', 'is_syncing',
-        'sync_waiters', 'damage', 'exists', 'low', 'high')
+        'sync_waiters', 'damage', 'exists', 'low', 'high', 'history')
 
     def __init__(self, oid: int):
         self.oid = oid
@@ -127,6 +139,7 @@ class Object:
         self.damage = ''
         self.exists = False
         self.low = self.high = 0
+        self.history = None
 
     def take_file(self, file, capacity: int, table, version: int,
                   birth: int, is_fresh: bool) -> None:
@@ -153,6 +166,7 @@ class Object:
         self.table = None
         self.version = 0
         self.fresh = self.settling = None
+        self.history = None
         self.is_dirty = self.is_unsynced = False
         self.damage = ''
         if file is not None:
@@ -177,6 +191,8 @@ class Object:
             self.file.pwrite(self.table.cast('B'), self.capacity)
             self.file.set_attribute(ATTRIBUTE, pack_attribute(
                 self.version, self.birth, self.table))
+            if self.history is not None:
+                save_history(self.file, self.history)
         except OSError:
             self.is_dirty = True
             raise
@@ -212,12 +228,17 @@ class Objects:
         try:
             table = checksums.new_table(capacity // BLOCK_BYTES)
             prepare(file, capacity, table, version, birth)
+            history = None
+            if obj.oid > ids.MASK64:
+                history = store_history.History()
+                save_history(file, history)
         except OSError:
             file.close()
             self._disk.unlink(self.path(obj.oid))
             raise
         obj.take_file(file, capacity, table, version, birth, False)
         obj.is_named = False
+        obj.history = history
         self.versions[obj.oid] = version
 
     def remove(self, obj: Object) -> None:
@@ -269,7 +290,8 @@ class Objects:
             obj = self.open.pop(oid)
             if obj.is_touched or obj.is_busy or obj.parked \
                     or obj.is_syncing or obj.is_unsynced \
-                    or obj.batch == batch or obj is newest:
+                    or obj.batch == batch or obj is newest \
+                    or obj.history is not None and obj.history.open:
                 # A second chance, at the end of the queue.
                 obj.is_touched = False
                 self.open[oid] = obj
@@ -339,6 +361,12 @@ def write_content(file, data, offset: int) -> None:
     view = memoryview(data)
     for start in range(0, size, PIECE_BYTES):
         file.pwrite(view[start:start + PIECE_BYTES], offset + start)
+
+
+def save_history(file, history: store_history.History) -> None:
+    """:raises OSError:"""
+    file.set_attribute(store_history.ATTRIBUTE,
+                       store_history.pack_attribute(history))
 
 
 def prepare(file, capacity: int, table, version: int, birth: int) -> None:

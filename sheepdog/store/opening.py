@@ -18,8 +18,10 @@ from typing import Optional
 
 from crc32c import crc32c
 
+from sheepdog.model import ids
 from sheepdog.store import applier as store_applier
 from sheepdog.store import checksums
+from sheepdog.store import history as store_history
 from sheepdog.store import mending
 from sheepdog.store import objects as store_objects
 from sheepdog.store import state as store_state
@@ -96,7 +98,11 @@ class Opener:
             self._damaged(obj, error)
             return
         if table is not None and crc32c(table) == head[3]:
-            self._take(obj, head, table)
+            try:
+                self._take(obj, head, table)
+            except OSError as error:
+                self._damaged(obj, error)
+                return
             obj.ready = obj.armed
         else:
             self._turns.occupy(obj)
@@ -116,7 +122,13 @@ class Opener:
         self._turns.release(obj)
 
     def _take(self, obj, head, table: bytes) -> None:
+        """:raises OSError: what it knows as a strip is not to be had"""
         capacity, version, birth, _ = head
+        if obj.oid > ids.MASK64:
+            obj.history = store_history.unpack_attribute(
+                obj.file.get_attribute(store_history.ATTRIBUTE))
+            if obj.history is None:
+                raise OSError('the history of the strip is damaged')
         journal = self._journal
         is_fresh = journal is not None and (
             obj.oid in journal.current.named

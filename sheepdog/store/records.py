@@ -37,11 +37,12 @@ records one behind the other. Numbers are little-endian.
               52 u32 capacity of the object
               56 u8  kind
               57 u8  flags
-              58 u16 0
+              58 u16 0, or of a strip its index + 1
               60 u32 lag: the records up to this one's number less the lag
                      were applied before this one was written
               64     WRITE, INTENT: a checksum table entry for each block
                      WRITE: the data (what the entries are of)
+                     HISTORY: a checksum of the event, and the event
 
 Offsets and lengths of WRITE, INTENT and ZERO are whole blocks: a record
 never needs the old content of a block, and replaying it twice is the same
@@ -53,6 +54,9 @@ as once.
     ZERO     this range reads zero
     REMOVE   the object is gone
     ADOPT    the object's content is the file made for ``birth``
+    HISTORY  something happened to a strip (see ``store.history``); the
+             records with the flag PART before it are part of that: they
+             count if it does
 
 CREATE (a flag of WRITE and INTENT), REMOVE and ADOPT make records of the
 same object before them void.
@@ -63,6 +67,7 @@ import typing
 
 from crc32c import crc32c
 
+from sheepdog.model import ids
 from sheepdog.store import checksums
 
 FORMAT = 1
@@ -79,11 +84,13 @@ INTENT = 2
 ZERO = 3
 REMOVE = 4
 ADOPT = 5
+HISTORY = 6
 
 KIND_NAMES = {WRITE: 'write', INTENT: 'intent', ZERO: 'zero',
-              REMOVE: 'remove', ADOPT: 'adopt'}
+              REMOVE: 'remove', ADOPT: 'adopt', HISTORY: 'history'}
 
 CREATE = 0x01
+PART = 0x02
 
 MAGIC = 0x524A4853
 MAGIC_BYTES = struct.pack('<I', MAGIC)
@@ -163,20 +170,21 @@ def unpack_header(page) -> typing.Optional[Header]:
 def entry_bytes(kind: int, length: int) -> int:
     if kind == WRITE or kind == INTENT:
         return length // BLOCK_BYTES * checksums.ENTRY_BYTES
-    return 0
+    return _CRC.size if kind == HISTORY else 0
 
 
 def size_of(kind: int, length: int) -> int:
     """Bytes of a whole record."""
     size = HEAD_BYTES + entry_bytes(kind, length)
-    return size + length if kind == WRITE else size
+    return size + length if kind == WRITE or kind == HISTORY else size
 
 
 def pack(kind, flags, sequence, synced, oid, birth, version, offset, length,
          capacity, entries=b'', lag=0) -> bytes:
     """A record up to its data; ``entries`` as table bytes."""
-    body = BODY.pack(sequence, synced, oid, birth, version, offset, length,
-                     capacity, kind, flags, 0, lag) + entries
+    body = BODY.pack(sequence, synced, oid & ids.MASK64, birth, version,
+                     offset, length, capacity, kind, flags, oid >> 64,
+                     lag) + entries
     return PREFIX.pack(MAGIC, crc32c(body)) + body
 
 
@@ -194,6 +202,8 @@ def plausible_size(buffer, start: int) -> int:
         fields[8]
     if kind not in KIND_NAMES or length > LENGTH_MAX_BYTES:
         return 0
+    if kind == HISTORY:
+        return size_of(kind, length) if length and not offset else 0
     if length % BLOCK_BYTES or offset % BLOCK_BYTES:
         return 0
     if kind in (WRITE, INTENT, ZERO):
@@ -211,7 +221,7 @@ def unpack(buffer, start: int = 0) -> typing.Optional[Record]:
         return None
     crc, = _CRC.unpack_from(buffer, start + _CRC.size)
     (sequence, synced, oid, birth, version, offset, length, capacity, kind,
-     flags, _pad, lag) = BODY.unpack_from(buffer, start + PREFIX.size)
+     flags, strip, lag) = BODY.unpack_from(buffer, start + PREFIX.size)
     data_start = HEAD_BYTES + entry_bytes(kind, length)
     view = memoryview(buffer)
     if crc32c(view[start + PREFIX.size:start + data_start]) != crc:
@@ -221,5 +231,10 @@ def unpack(buffer, start: int = 0) -> typing.Optional[Record]:
         data = view[start + data_start:start + size]
         if checksums.entries(data).tobytes() != entries:
             return None
-    return Record(kind, flags, sequence, synced, oid, birth, version, offset,
-                  length, capacity, entries, data_start, size, lag)
+    elif kind == HISTORY:
+        if entries != _CRC.pack(crc32c(view[start + data_start:
+                                            start + size])):
+            return None
+    return Record(kind, flags, sequence, synced, strip << 64 | oid, birth,
+                  version, offset, length, capacity, entries, data_start,
+                  size, lag)

@@ -29,8 +29,10 @@ import typing
 
 from crc32c import crc32c
 
+from sheepdog.model import ids
 from sheepdog.store import adopting
 from sheepdog.store import checksums
+from sheepdog.store import history as store_history
 from sheepdog.store import mending
 from sheepdog.store import objects as store_objects
 from sheepdog.store import records
@@ -66,13 +68,31 @@ class Plan(typing.NamedTuple):
     """What the records of one object amount to.
 
     ``reset``: the record that made all before it void, or None. ``blocks``:
-    the last word on each block that has one.
+    the last word on each block that has one. ``events``: of a strip, as
+    entries.
     """
 
     reset: typing.Optional[records.Record]
     is_removed: bool
     version: int
     blocks: dict
+    events: tuple = ()
+
+
+def closed(entries: list) -> list:
+    """Without the parts of changes whose end is missing."""
+    kept = []
+    parts = []
+    for entry in entries:
+        record = entry.record
+        if record.flags & records.PART:
+            parts.append(entry)
+            continue
+        if record.kind == records.HISTORY:
+            kept += parts
+        parts = []
+        kept.append(entry)
+    return kept
 
 
 def plan(entries: list, applied: int = 0) -> Plan:
@@ -81,16 +101,23 @@ def plan(entries: list, applied: int = 0) -> Plan:
     ``applied``: up to this record the object files were changed for sure
     before the process died.
     """
+    entries = closed(entries)
     start = 0
     for index, entry in enumerate(entries):
         if entry.record.is_reset:
             start = index
     last = entries[start:]
+    if not last:
+        return Plan(None, False, 0, {})
     reset = last[0].record if last[0].record.is_reset else None
     if reset is not None and reset.kind == records.REMOVE:
         return Plan(reset, True, 0, {})
     blocks = {}
+    events = []
     for record, segment, position in last:
+        if record.kind == records.HISTORY:
+            events.append(scan.Entry(record, segment, position))
+            continue
         first = record.offset // _BLOCK
         count = record.length // _BLOCK
         if record.kind == records.ZERO:
@@ -108,28 +135,32 @@ def plan(entries: list, applied: int = 0) -> Plan:
                 # Zeroes take no room, also where there is none.
                 source = _ZERO
             blocks[first + index] = source
-    return Plan(reset, False, max(entry.record.version for entry in last),
-                blocks)
+    return Plan(reset, False, max((entry.record.version for entry in last),
+                                  default=0), blocks, tuple(events))
 
 
 class Outcome:
     """``uncertain``: object → blocks accepted as found. ``bad``: object →
-    damaged blocks found. ``lost``: objects whose files are missing."""
+    damaged blocks found. ``lost``: objects whose files are missing.
+    ``histories``: strip → History, of those with open updates."""
 
     def __init__(self):
         self.uncertain = {}
         self.bad = {}
         self.lost = []
+        self.histories = {}
 
 
 class Replay:
     """``names``: what is in the objects' directory. ``is_rewritten``: what
-    the page cache shows may be on no disk, so write it once more."""
+    the page cache shows may be on no disk, so write it once more. ``open``:
+    strip → open updates that were kept apart from the journal."""
 
     def __init__(self, world, directory: str, names: list, files: list,
                  found: scan.Found, is_power_lost: bool,
                  is_rewritten: bool, counters: store_state.Counters,
-                 quarantine):
+                 quarantine,
+                 kept_open: typing.Optional[dict] = None):
         self.outcome = Outcome()
         self._world = world
         self._disk = world.disk
@@ -141,6 +172,7 @@ class Replay:
         self._is_rewritten = is_rewritten
         self._counters = counters
         self._quarantine = quarantine
+        self._kept_open = kept_open or {}
         self._syncs = []
 
     async def run(self) -> Outcome:
@@ -157,8 +189,12 @@ class Replay:
                  ', after a power cut' if self._is_power_lost else '')
         applied = max((entry.record.applied for entry in
                        self._found.entries), default=0)
-        plans = {oid: plan(by_object[oid], applied)
-                 for oid in sorted(by_object)}
+        plans = {oid: plan(by_object.get(oid, []), applied)
+                 for oid in sorted({*by_object, *self._kept_open})}
+        # (Of an object's first change perhaps only a part was durable.)
+        plans = {oid: plan for oid, plan in plans.items()
+                 if plan.reset or plan.blocks or plan.events
+                 or oid in self._kept_open}
         self._make_room(plans)
         reported = self._world.clock.monotonic()
         for count, oid in enumerate(plans):
@@ -201,6 +237,8 @@ class Replay:
             return
         try:
             await self._bring_up(oid, file, plan)
+            if oid > ids.MASK64:
+                await self._remember(oid, file, plan)
             await self._sync(file)
         finally:
             # (The sync goes on.)
@@ -245,7 +283,40 @@ class Replay:
             file, reset.capacity,
             checksums.new_table(reset.capacity // _BLOCK), reset.version,
             reset.birth)
+        if ids.strip_of(reset.oid) >= 0:
+            store_objects.save_history(file, store_history.History())
         return file
+
+    async def _remember(self, key: int, file, plan: Plan) -> None:
+        """What the strip knows besides its bytes."""
+        history = store_history.unpack_attribute(
+            file.get_attribute(store_history.ATTRIBUTE))
+        if history is None and plan.reset is not None \
+                and plan.reset.kind != records.ADOPT:
+            # It was made by what the journal has, and nothing synced it.
+            history = store_history.History()
+        if history is None:
+            LOG.error('strip %s: its history is damaged',
+                      store_objects.name_of(key))
+            self.outcome.lost.append(key)
+            self._counters.lost_objects += 1
+            return
+        if plan.reset is None:
+            for update in self._kept_open.get(key, ()):
+                history.apply(update, 0)
+        for record, segment, position in plan.events:
+            event = store_history.unpack_event(
+                await self._files[segment].pread_cold(record.length,
+                                                      position))
+            if event is None:
+                LOG.error('strip %s: record %d is no event',
+                          store_objects.name_of(key), record.sequence)
+                continue
+            history.apply(event, record.sequence)
+        history.trim()
+        store_objects.save_history(file, history)
+        if history.open:
+            self.outcome.histories[key] = history
 
     async def _bring_up(self, oid: int, file, plan: Plan) -> None:
         capacity = store_objects.capacity_of(file.size())
@@ -289,7 +360,8 @@ class Replay:
             to_check = [block for block in range(capacity // _BLOCK)
                         if block not in plan.blocks
                         or plan.blocks[block].position == -1]
-            if self._is_power_lost:
+            if self._is_power_lost and oid <= ids.MASK64:
+                # (A strip has nothing that is not in the durable journal.)
                 acceptable = set(to_check)
         await self._check(oid, file, table, to_check, acceptable)
         file.pwrite(table.cast('B'), capacity)

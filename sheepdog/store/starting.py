@@ -18,6 +18,7 @@ import logging
 from typing import Any, Callable, NamedTuple, Optional
 
 from sheepdog.store import adopting
+from sheepdog.store import history
 from sheepdog.store import journal as store_journal
 from sheepdog.store import layout as store_layout
 from sheepdog.store import objects as store_objects
@@ -47,6 +48,7 @@ class Started:
     uncertain: dict
     bad: dict
     quarantine: store_quarantine.Quarantine
+    histories: dict
 
 
 class Owner(NamedTuple):
@@ -93,6 +95,8 @@ async def _start(world, settings, layout, owner, counters) -> Started:
         not identity.clean and identity.boot_id != disk.boot_id)
     sequence, generation = identity.sequence, identity.generation
     outcome = replay.Outcome()
+    kept_open = await _kept_open(disk, layout)
+    found = None
     if not identity.clean and old:
         # Records that only the page cache has count too: durable first,
         # here as everywhere.
@@ -101,17 +105,24 @@ async def _start(world, settings, layout, owner, counters) -> Started:
         found = await scan.scan(old, [identity.segment_bytes] * 2)
         if found.is_damaged:
             power_lost = True
+    elif not identity.clean:
+        await _sync_all(disk, layout.objects_dir)
+    if found is None and kept_open:
+        found = scan.Found([], False, sequence, generation, [])
+    if found is not None:
         names = disk.list(layout.objects_dir)
         outcome = await replay.Replay(
             world, layout.objects_dir, names, old, found,
-            identity.boot_id != disk.boot_id, identity.sync_failed,
-            counters, quarantine).run()
+            not identity.clean and identity.boot_id != disk.boot_id,
+            identity.sync_failed, counters, quarantine,
+            kept_open).run()
         sequence = max(sequence, found.sequence)
         generation = max(generation, found.generation)
+        if outcome.histories:
+            await disk.replace_file(
+                layout.open_path, history.pack_open(outcome.histories))
         for number in found.live:
             await _free(old[number], generation, sequence)
-    elif not identity.clean:
-        await _sync_all(disk, layout.objects_dir)
     names = disk.list(layout.objects_dir)
     await _drop_leftovers(disk, layout.objects_dir, names)
     await _set_strangers_aside(disk, layout.objects_dir, names, quarantine)
@@ -141,7 +152,16 @@ async def _start(world, settings, layout, owner, counters) -> Started:
             settings.nosync, counters)
         take_number = journal.take_number
     return Started(layout, identity, objects, journal, take_number, counters,
-                   outcome.uncertain, outcome.bad, quarantine)
+                   outcome.uncertain, outcome.bad, quarantine,
+                   outcome.histories)
+
+
+async def _kept_open(disk, layout) -> dict:
+    """Open updates of strips that the last run left in a file."""
+    try:
+        return history.unpack_open(await disk.read_file(layout.open_path))
+    except FileNotFoundError:
+        return {}
 
 
 def _old_segments(disk, layout, identity) -> list:

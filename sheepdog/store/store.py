@@ -28,6 +28,7 @@ from sheepdog.store import adopting
 from sheepdog.store import applier as store_applier
 from sheepdog.store import checkpoint as store_checkpoint
 from sheepdog.store import checksums
+from sheepdog.store import history as store_history
 from sheepdog.store import intake as store_intake
 from sheepdog.store import layout as store_layout
 from sheepdog.store import opening
@@ -39,6 +40,7 @@ from sheepdog.store import settling
 from sheepdog.store import space
 from sheepdog.store import starting
 from sheepdog.store import state as store_state
+from sheepdog.store import strips as store_strips
 from sheepdog.store import syncing
 from sheepdog.store import turns as store_turns
 from sheepdog.store import writer as store_writer
@@ -121,11 +123,14 @@ class Store:
             objects, opener, turns, writer, started.quarantine)
         self.quarantine = started.quarantine
         """What could not be explained; see ``quarantine``."""
+        self._strips = store_strips.Strips(
+            world, objects, opener, turns, writer, reader, reserve)
         self._checkpoint = None
         self._regular = None
         if journal is not None:
             self._checkpoint = store_checkpoint.Checkpoint(
-                world, world.disk, objects, journal, writer, syncs, counters)
+                world, world.disk, objects, journal, writer, syncs, counters,
+                self._strips)
             writer.on_full = self._checkpoint.start
             self._regular = world.spawn(
                 self._checkpoint.run_regularly(settings.checkpoint_seconds),
@@ -142,18 +147,36 @@ class Store:
             also count together
         :raises StoreRefused: it cannot be used as things stand
         """
-        store = cls(world, await starting.start(world, settings, owner,
-                                                counters), settings)
+        started = await starting.start(world, settings, owner, counters)
+        store = cls(world, started, settings)
+        await store._take_up(started.histories)
         await store._look_at_bad()
         return store
 
+    async def _take_up(self, histories: dict) -> None:
+        """Open updates of strips are in the journal of this run, before
+        the file with them goes.
+
+        :raises StoreRefused: they are not
+        """
+        disk, path = self._world.disk, self._layout.open_path
+        try:
+            await self._strips.resume(histories)
+            if disk.exists(path):
+                disk.unlink(path)
+                await disk.sync_directory(self._layout.meta)
+        except (OSError, errors.SheepdogError) as error:
+            raise StoreRefused('open updates of strips cannot be kept: %s'
+                               % error)
+
     async def close(self) -> None:
         """Bring everything to disk and leave a mark that it is."""
-        self._is_closing = True
+        self._is_closing = self._strips.is_closing = True
         if self._regular is not None:
             self._regular.cancel()
         await self._synced()
         try:
+            await self._keep_open()
             if self._checkpoint is not None and self._writer.failed is None:
                 await self._checkpoint.free_all()
             if self._writer.failed is not None:
@@ -217,6 +240,14 @@ class Store:
         """
         await self._write_identity(owner=node, run=run)
 
+    async def _keep_open(self) -> None:
+        """In a file: the journal is about to become void."""
+        histories = {key: self._open[key].history
+                     for key in self._strips.with_open()}
+        if histories:
+            await self._world.disk.replace_file(
+                self._layout.open_path, store_history.pack_open(histories))
+
     # The hot path.
 
     def write(self, oid: int, version: int, offset: int, data: bytes,
@@ -273,6 +304,69 @@ class Store:
     def sync(self, done: WriteDone) -> None:
         """Everything accepted so far is durable."""
         self._writer.sync(done)
+
+    # Strips of coded objects; ``key`` is ``ids.strip_key``.
+
+    def update(self, key: int, version: int, number: int, birth: tuple,
+               offset: int, size: int, data, done: WriteDone,
+               capacity: int = 0) -> None:
+        """Write ``data`` (None: zeroes), keeping what was there until the
+        update of that ``number`` is closed. Acknowledged means durable.
+        Where it is open already, nothing is done. With ``capacity`` (of the
+        strip) one that does not exist is made; it is of the generation
+        ``birth`` then."""
+        self.counters.writes += 1
+        self.counters.written_bytes += size
+        if self._is_closing:
+            done(errors.ShuttingDown('the store is closing'))
+            return
+        self._strips.update(key, version, number, birth, offset, size, data,
+                            done, capacity)
+
+    def close_updates(self, key: int, below: int) -> None:
+        """All targets have the updates below: forget what they replaced."""
+        obj = self._open.get(key)
+        if obj is not None and obj.history is not None \
+                and obj.history.close(below):
+            obj.is_dirty = True
+
+    def generation(self, key: int) -> tuple:
+        """Of a strip that is open; of none where there is none."""
+        obj = self._open.get(key)
+        if obj is None or obj.history is None:
+            return store_history.NONE
+        return obj.history.generation
+
+    def with_open(self) -> list:
+        """Keys of the strips that have open updates."""
+        return self._strips.with_open()
+
+    async def history(self, key: int) -> Optional[store_history.History]:
+        """What a strip knows besides its bytes, when all that was accepted
+        before is done; None where there is none (or it is damaged). Not to
+        be changed."""
+        obj = await self._take(key)
+        if obj is None:
+            return None
+        try:
+            return None if obj.damage else obj.history
+        finally:
+            self._turns.give_back(obj)
+
+    async def align(self, key: int, generation: tuple, kept) -> None:
+        """Roll back the open updates but those of ``kept``; the strip is
+        then as that generation begins (NONE: it is not said to be).
+
+        :raises NoObject, StorageError:
+        """
+        await self._strips.align(key, generation, kept)
+
+    async def settle(self, key: int, generation: tuple) -> None:
+        """That generation begins; nothing is open.
+
+        :raises NoObject, StorageError:
+        """
+        await self._strips.settle(key, generation)
 
     # Not hot.
 
@@ -341,10 +435,12 @@ class Store:
             self._turns.give_back(obj)
 
     async def adopt(self, oid: int, version: int, capacity: int,
-                    pieces: list, keep: bool, zeros=(), lost=()) -> None:
+                    pieces: list, keep: bool, zeros=(), lost=(),
+                    history=None) -> None:
         """Replace the content: ``pieces`` (offset, data) and ``zeros``
         (offset, size) over the present content (``keep``), or over zeroes.
         Atomic and durable; makes the object where there is none.
+        ``history``: of a strip, with nothing open.
 
         :param lost: (block, its checksum) of what nobody can read: these
             blocks are bad then, until somebody comes who has them
@@ -354,7 +450,7 @@ class Store:
             raise errors.ShuttingDown('the store is closing')
         self.counters.adopts += 1
         await self._adopter.adopt(oid, version, capacity, pieces, keep,
-                                  list(zeros), list(lost))
+                                  list(zeros), list(lost), history)
 
     def check_room(self, oid: int, capacity: int,
                    keeps_all: bool = False) -> None:

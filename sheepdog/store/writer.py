@@ -27,6 +27,7 @@ then the object is occupied (see ``turns``).
 
 import collections
 import logging
+import struct
 from typing import Callable, Optional
 
 from crc32c import crc32c
@@ -58,6 +59,7 @@ _ONE_BLOCK_BYTES = records.ONE_BLOCK_BYTES
 _MAGIC = records.MAGIC
 _pack_body = records.BODY_OF_ONE.pack
 _pack_prefix = records.PREFIX.pack
+_CRC = struct.Struct('<I')
 _Operation = operations.Operation
 _WRITE = records.WRITE
 _INTENT = records.INTENT
@@ -316,6 +318,9 @@ class Writer:
         if self.failed is not None:
             op.done(self.failed)
             return
+        if op.kind == records.HISTORY:
+            self._start_change(obj, op)
+            return
         if op.entries is None and op.data is not None \
                 and op.kind != records.ADOPT:
             op.entries = checksums.entries(op.data)
@@ -353,6 +358,78 @@ class Writer:
             self._world.call_batched(self.flush)
         self._batch.append(op)
 
+    def _start_change(self, obj, op: operations.Operation) -> None:
+        """``op.data`` is a ``strips.Change``: its parts, then what makes
+        them count."""
+        change = op.data
+        journal = self._journal
+        if journal is not None and not self._make_room(obj, op,
+                                                       change.size()):
+            return
+        if not obj.exists:
+            op.flags = records.CREATE
+        if journal is None:
+            change.sequence = 0
+            self._do_directly(obj, op)
+            return
+        flags = records.PART | op.flags
+        for part in change.parts:
+            self._append(obj, op, part.kind, flags, part.offset, part.size,
+                         b'' if part.entries is None
+                         else part.entries.tobytes(),
+                         part.data if part.kind == _WRITE else None)
+            flags = records.PART
+        crc = _CRC.pack(crc32c(change.packed))
+        change.sequence = self._append(
+            obj, op, records.HISTORY, 0, 0, len(change.packed), crc,
+            change.packed)
+        segment = op.segment = journal.current
+        segment.pending += 1
+        segment.named.setdefault(obj.oid, False)
+        self._turns.occupy(obj)
+        obj.batch = self.batch_number
+        if not self._batch:
+            self._world.call_batched(self.flush)
+        self._batch.append(op)
+
+    def repeat(self, obj: store_objects.Object, change,
+               done: Done) -> None:
+        """Journal an event once more, whoever has the object's turn; room
+        that is kept for removals will do."""
+        journal = self._journal
+        if journal is None or self.failed is not None:
+            done(self.failed)
+            return
+        size = change.size()
+        if not journal.has_room(size, True):
+            done(errors.NoSpace('the journal is full'))
+            return
+        op = _Operation(records.HISTORY, obj, obj.version, 0, 0, change,
+                        done, True, obj.capacity)
+        op.is_applied = True
+        self._append(obj, op, records.HISTORY, 0, 0, len(change.packed),
+                     _CRC.pack(crc32c(change.packed)), change.packed)
+        journal.current.named.setdefault(obj.oid, False)
+        if not self._batch:
+            self._world.call_batched(self.flush)
+        self._batch.append(op)
+
+    def _append(self, obj, op, kind, flags, offset, size, entries, data):
+        """One record of a change; its number."""
+        journal = self._journal
+        sequence = journal.take_number()
+        if obj.exists:
+            op.capacity, op.birth = obj.capacity, obj.birth
+        elif flags & records.CREATE:
+            op.birth = sequence
+        head = records.pack(
+            kind, flags, sequence, journal.synced_sequence, obj.oid,
+            op.birth, op.version, offset, size, op.capacity, entries,
+            sequence - journal.applied_sequence)
+        journal.append(sequence, (head,) if data is None else (head, data),
+                       records.size_of(kind, size))
+        return sequence
+
     def _make_room(self, obj, op, size: int) -> bool:
         """Room for the operation's record in the current segment; False:
         the operation is taken care of otherwise."""
@@ -379,7 +456,7 @@ class Writer:
         """Without a journal: the object's file, at once."""
         if not obj.exists and op.kind in (_WRITE, _INTENT):
             op.flags = records.CREATE
-        is_named = op.kind >= records.REMOVE
+        is_named = records.REMOVE <= op.kind <= records.ADOPT
         error = self._applier.apply(op)
         if error is None and not is_named:
             try:

@@ -12,6 +12,7 @@
 
 import unittest
 
+import crc32c
 import hypothesis
 from hypothesis import strategies as st
 
@@ -39,11 +40,17 @@ def packed(draw):
         data = (seed * (length // len(seed) + 1))[:length]
     entries = b'' if kind == records.ZERO or not length \
         else checksums.entries(data).tobytes()
-    flags = records.CREATE if draw(st.booleans()) else 0
-    fields = (kind, flags, draw(U64), draw(U64), draw(U64), draw(U64),
+    if kind == records.HISTORY:
+        data = draw(st.binary(min_size=1, max_size=100))
+        length = len(data)
+        entries = crc32c.crc32c(data).to_bytes(4, 'little')
+    flags = draw(st.sampled_from((0, records.CREATE, records.PART)))
+    key = draw(U64) | draw(st.integers(0, 31)) << 64
+    fields = (kind, flags, draw(U64), draw(U64), key, draw(U64),
               draw(U32), offset, length, capacity, entries)
     record = records.pack(*fields)
-    return fields, record + data if kind == records.WRITE else record
+    return fields, record + data if kind in (
+        records.WRITE, records.HISTORY) else record
 
 
 class RecordTest(unittest.TestCase):
@@ -55,7 +62,7 @@ class RecordTest(unittest.TestCase):
         self.assertEqual(fields, tuple(found)[:11])
         self.assertEqual(len(data), found.size)
         self.assertEqual(len(data), records.size_of(fields[0], fields[8]))
-        if found.kind == records.WRITE:
+        if found.kind in (records.WRITE, records.HISTORY):
             self.assertEqual(fields[8], found.size - found.data_start)
 
     @SETTINGS

@@ -1,0 +1,299 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What a strip of a coded object knows besides its bytes. Pure.
+
+A strip belongs to a *generation*: (epoch, count, is_birth), the settlement in
+which all targets were equal last. Updates have numbers; those applied since
+that are not known to be complete everywhere are *open*, with the old bytes
+they replaced. ``doc/source/design-erasure.rst`` says what it is for.
+
+Each change is an event in the journal (a HISTORY record). The events that
+the journal still has, done in order over what the file's attribute says,
+give the state; events that the attribute knows of change nothing but what is
+open.
+"""
+
+import struct
+from typing import NamedTuple, Optional
+
+from crc32c import crc32c
+
+ATTRIBUTE = 'sheepdog.history'
+NEXTS_MAX = 8
+
+UPDATE = 1
+ALIGN = 2
+SETTLE = 3
+REPEAT = 4
+
+_NUMBER_BYTES = 16
+_BIRTH = 1 << 31
+_GENERATION = struct.Struct('<II')
+_UPDATE = struct.Struct('<B8s16sII?')
+_ALIGN = struct.Struct('<B8sI')
+_ATTRIBUTE = struct.Struct('<Q8s8s16sB')
+_CRC = struct.Struct('<I')
+_KEPT = struct.Struct('<16sII')
+_ATTRIBUTE_BYTES = (_ATTRIBUTE.size + NEXTS_MAX * _GENERATION.size
+                    + _CRC.size)
+
+NONE = (0, 0, False)
+
+
+class Update(NamedTuple):
+    """``old`` are the bytes that were at [offset, offset + size); None: all
+    zero."""
+
+    number: int
+    generation: tuple
+    offset: int
+    size: int
+    old: Optional[bytes]
+
+
+class Repeat(NamedTuple):
+    """An update that was open when this was written, its own record being
+    about to go; but for what the records before this one say."""
+
+    update: Update
+
+
+class Align(NamedTuple):
+    """The updates ``undone`` were rolled back; ``generation`` is prepared
+    (NONE: nothing is)."""
+
+    generation: tuple
+    undone: frozenset
+
+
+class Settle(NamedTuple):
+    generation: tuple
+
+
+class History:
+    """``open``: number → Update; the others as in ``recovery.agreement``.
+    ``sequence``: the last event in it, by its number in the journal.
+    ``_undone``: updates whose rolling back is among the events; ``_since``:
+    those applied behind the last settlement that is. (Only a replay needs
+    them.)"""
+
+    __slots__ = ('generation', 'nexts', 'forgotten', 'floor', 'open',
+                 'sequence', '_undone', '_since')
+
+    def __init__(self):
+        self.generation = NONE
+        self.nexts = ()
+        self.forgotten = NONE
+        self.floor = 0
+        self.open = {}
+        self.sequence = 0
+        self._undone = set()
+        self._since = None
+
+    def has(self, number: int) -> bool:
+        """That update was applied, and may be rolled back."""
+        return number in self.open
+
+    def close(self, below: int) -> bool:
+        """Updates below are complete everywhere; True where that was
+        news."""
+        closed = [number for number in self.open if number < below]
+        for number in closed:
+            del self.open[number]
+            self.floor = max(self.floor, number + 1)
+        return bool(closed)
+
+    def excess(self, kept) -> list:
+        """The open updates that are not to be kept, in the order in which
+        they are to be undone."""
+        return [self.open[number] for number in sorted(self.open,
+                                                       reverse=True)
+                if number not in kept]
+
+    def apply(self, event, sequence: int) -> None:
+        """It happened (again, for what the journal repeats)."""
+        is_news = sequence > self.sequence
+        if is_news:
+            self.sequence = sequence
+        if isinstance(event, Update):
+            if is_news and self.generation == NONE and not self.nexts:
+                self.generation = event.generation
+            self._open(event)
+            self._undone.discard(event.number)
+            if self._since is not None:
+                self._since.add(event.number)
+        elif isinstance(event, Repeat):
+            number = event.update.number
+            if number not in self._undone and (
+                    self._since is None or number in self._since):
+                self._open(event.update)
+        elif isinstance(event, Align):
+            for number in event.undone:
+                self.open.pop(number, None)
+            self._undone.update(event.undone)
+            if is_news:
+                if event.undone:
+                    self._forget(self.nexts)
+                    self.nexts = ()
+                if event.generation != NONE:
+                    self._prepare(event.generation)
+        else:
+            self.open.clear()
+            self._undone.clear()
+            self._since = set()
+            if is_news:
+                self.generation = event.generation
+                self.nexts = ()
+                self.floor = 0
+
+    def _open(self, update) -> None:
+        if update.number >= self.floor \
+                or update.generation != self.generation:
+            self.open.setdefault(update.number, update)
+
+    def _prepare(self, generation) -> None:
+        nexts = self.nexts + (generation,)
+        self._forget(nexts[:-NEXTS_MAX])
+        self.nexts = nexts[-NEXTS_MAX:]
+
+    def _forget(self, generations) -> None:
+        self.forgotten = max((self.forgotten,) + tuple(generations))
+
+    def trim(self) -> None:
+        """At the end of a replay: without what is known to be closed, or of
+        before the last settlement."""
+        self.open = {number: update for number, update in self.open.items()
+                     if number >= self.floor
+                     and update.generation == self.generation}
+
+
+def _pack_number(number: int) -> bytes:
+    return number.to_bytes(_NUMBER_BYTES, 'little')
+
+
+def _number_of(data) -> int:
+    return int.from_bytes(data, 'little')
+
+
+def _pack_generation(generation) -> bytes:
+    epoch, count, is_birth = generation
+    assert count < _BIRTH
+    return _GENERATION.pack(epoch, count | (_BIRTH if is_birth else 0))
+
+
+def _generation_of(data) -> tuple:
+    epoch, count = _GENERATION.unpack(data)
+    return epoch, count & ~_BIRTH, bool(count & _BIRTH)
+
+
+def pack_event(event) -> bytes:
+    kind = UPDATE
+    if isinstance(event, Repeat):
+        kind, event = REPEAT, event.update
+    if isinstance(event, Update):
+        return _UPDATE.pack(
+            kind, _pack_generation(event.generation),
+            _pack_number(event.number), event.offset, event.size,
+            event.old is None) + (event.old or b'')
+    if isinstance(event, Align):
+        numbers = sorted(event.undone)
+        return _ALIGN.pack(ALIGN, _pack_generation(event.generation),
+                           len(numbers)) + b''.join(
+            map(_pack_number, numbers))
+    return struct.pack('<B8s', SETTLE, _pack_generation(event.generation))
+
+
+def unpack_event(data):
+    """The event, or None where it is none."""
+    data = bytes(data)
+    kind = data[0] if data else 0
+    if kind in (UPDATE, REPEAT) and len(data) >= _UPDATE.size:
+        _, generation, number, offset, size, is_hole = \
+            _UPDATE.unpack_from(data)
+        old = None if is_hole else data[_UPDATE.size:]
+        if len(data) == _UPDATE.size + (0 if is_hole else size):
+            update = Update(_number_of(number), _generation_of(generation),
+                            offset, size, old)
+            return update if kind == UPDATE else Repeat(update)
+    elif kind == ALIGN and len(data) >= _ALIGN.size:
+        _, generation, count = _ALIGN.unpack_from(data)
+        rest = data[_ALIGN.size:]
+        if len(rest) == count * _NUMBER_BYTES:
+            return Align(_generation_of(generation), frozenset(
+                _number_of(rest[start:start + _NUMBER_BYTES])
+                for start in range(0, len(rest), _NUMBER_BYTES)))
+    elif kind == SETTLE and len(data) == 1 + _GENERATION.size:
+        return Settle(_generation_of(data[1:]))
+    return None
+
+
+def pack_open(histories: dict) -> bytes:
+    """The open updates of strips (key → History), to be kept in a file."""
+    pieces = []
+    for key, history in sorted(histories.items()):
+        for number in sorted(history.open):
+            event = pack_event(history.open[number])
+            pieces.append(_KEPT.pack(key.to_bytes(_NUMBER_BYTES, 'little'),
+                                     len(event), crc32c(event)) + event)
+    return b''.join(pieces)
+
+
+def unpack_open(data) -> dict:
+    """Key → list of updates. What is damaged is left out."""
+    found = {}
+    start = 0
+    while start + _KEPT.size <= len(data):
+        key, size, crc = _KEPT.unpack_from(data, start)
+        start += _KEPT.size
+        packed = data[start:start + size]
+        start += size
+        event = unpack_event(packed)
+        if crc32c(packed) == crc and isinstance(event, Update):
+            found.setdefault(_number_of(key), []).append(event)
+    return found
+
+
+def pack_attribute(history: History) -> bytes:
+    """All but what is open; always of one length, so that it needs no more
+    space later, on a full disk."""
+    nexts = b''.join(map(_pack_generation, history.nexts))
+    data = _ATTRIBUTE.pack(
+        history.sequence, _pack_generation(history.generation),
+        _pack_generation(history.forgotten), _pack_number(history.floor),
+        len(history.nexts)) + nexts.ljust(
+            NEXTS_MAX * _GENERATION.size, b'\0')
+    return data + _CRC.pack(crc32c(data))
+
+
+def unpack_attribute(value) -> Optional[History]:
+    """What the attribute says, or None where it is damaged."""
+    if value is None or len(value) != _ATTRIBUTE_BYTES:
+        return None
+    data = value[:-_CRC.size]
+    if _CRC.pack(crc32c(data)) != value[-_CRC.size:]:
+        return None
+    sequence, generation, forgotten, floor, count = \
+        _ATTRIBUTE.unpack_from(data)
+    if count > NEXTS_MAX:
+        return None
+    history = History()
+    history.sequence = sequence
+    history.generation = _generation_of(generation)
+    history.forgotten = _generation_of(forgotten)
+    history.floor = _number_of(floor)
+    start = _ATTRIBUTE.size
+    width = _GENERATION.size
+    history.nexts = tuple(
+        _generation_of(data[start + i * width:start + (i + 1) * width])
+        for i in range(count))
+    return history

@@ -1,0 +1,358 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Changes of strips: their bytes and their history in one step.
+
+A change is journalled as several records, of which the last (HISTORY) makes
+the others count, and is applied when all of them are durable; then it is
+acknowledged. An update keeps the bytes that it replaces until it is closed.
+"""
+
+import asyncio
+import logging
+from typing import Callable, Optional
+
+from sheepdog.model import errors
+from sheepdog.store import checksums
+from sheepdog.store import history as store_history
+from sheepdog.store import objects as store_objects
+from sheepdog.store import opening
+from sheepdog.store import operations
+from sheepdog.store import reader as store_reader
+from sheepdog.store import records
+from sheepdog.store import space
+from sheepdog.store import turns as store_turns
+from sheepdog.store import writer as store_writer
+
+LOG = logging.getLogger(__name__)
+
+_BLOCK = checksums.BLOCK_BYTES
+UPDATE_MAX_BYTES = 1 << 20
+"""The longest update: old and new bytes must fit the journal."""
+
+
+class Part:
+    """Whole blocks of the new content; ``data`` None: zeroes."""
+
+    __slots__ = ('kind', 'offset', 'size', 'data', 'entries')
+
+    def __init__(self, offset: int, size: int, data):
+        self.kind = records.ZERO if data is None else records.WRITE
+        self.offset = offset
+        self.size = size
+        self.data = data
+        self.entries = None if data is None else checksums.entries(data)
+
+
+class Change:
+    """What the ``data`` of a HISTORY operation is, once it is its turn."""
+
+    __slots__ = ('parts', 'event', 'packed', 'sequence')
+
+    def __init__(self, parts: list, event):
+        self.parts = parts
+        self.event = event
+        self.packed = store_history.pack_event(event)
+        self.sequence = 0
+
+    def size(self) -> int:
+        """Of all its records."""
+        return records.size_of(records.HISTORY, len(self.packed)) + sum(
+            records.size_of(part.kind, part.size) for part in self.parts)
+
+
+class Strips:
+    def __init__(self, world, objects: store_objects.Objects,
+                 opener: opening.Opener, turns: store_turns.Turns,
+                 writer: store_writer.Writer, reader: store_reader.Reader,
+                 reserve: space.Reserve):
+        self._world = world
+        self._objects = objects
+        self._opener = opener
+        self._turns = turns
+        self._writer = writer
+        self._reader = reader
+        self._reserve = reserve
+        self.is_closing = False
+        """Nothing is begun any more."""
+
+    # -- updates --------------------------------------------------------
+
+    def update(self, key: int, version: int, number: int, birth: tuple,
+               offset: int, size: int, data, done: Callable,
+               capacity: int) -> None:
+        """See ``Store.update``."""
+        if capacity:
+            obj = self._opener.get_or_new(key)
+        else:
+            obj = self._opener.get(key)
+            if obj is None:
+                done(_no_strip(key))
+                return
+        op = operations.Operation(records.HISTORY, obj, version, offset,
+                                  size, (number, birth, data), done, True,
+                                  capacity)
+        if obj.is_busy or obj.parked:
+            self._turns.park(obj, self._begin, op)
+            return
+        self._begin(obj, op)
+        if not obj.is_busy:
+            self._turns.go_on(obj)
+
+    def _begin(self, obj, op: operations.Operation) -> None:
+        """It is its turn."""
+        error = self._fault(obj, op)
+        if error is not None:
+            op.done(error)
+            return
+        number, birth, data = op.data
+        if obj.exists and obj.history.has(number):
+            # Sent again; what is open is durable.
+            op.done(None)
+            return
+        low, high = _blocks_of(op.offset, op.size)
+        if not obj.exists or not any(
+                obj.table[low // _BLOCK:high // _BLOCK]):
+            self._go(obj, op, None)
+            return
+        try:
+            old = obj.file.pread_warm(high - low, low)
+        except OSError as error:
+            op.done(self._reader.failed(obj, error, 'what it replaces'))
+            return
+        if old is None:
+            self._turns.occupy(obj)
+            self._world.spawn(self._begin_cold(obj, op, low, high),
+                              'store: cold strip')
+            return
+        self._go(obj, op, old)
+
+    async def _begin_cold(self, obj, op, low: int, high: int) -> None:
+        try:
+            old = await obj.file.pread_cold(high - low, low)
+        except OSError as error:
+            failure = self._reader.failed(obj, error, 'what it replaces')
+            self._turns.release(obj)
+            op.done(failure)
+            return
+        self._turns.park_first(
+            obj, lambda obj, op: self._go(obj, op, old), [op])
+        self._turns.release(obj)
+
+    def _fault(self, obj, op):
+        number, birth, data = op.data
+        capacity = obj.capacity
+        if not obj.exists:
+            capacity = op.capacity
+            if not capacity:
+                return _no_strip(obj.oid)
+        elif obj.damage:
+            return errors.StorageError(obj.damage)
+        if op.offset < 0 or not 0 < op.size <= UPDATE_MAX_BYTES \
+                or op.offset + op.size > capacity or capacity % _BLOCK:
+            return errors.InvalidParameters(
+                '%d bytes from %d of a strip of %d bytes'
+                % (op.size, op.offset, capacity))
+        if data is not None and self._reserve.is_low \
+                and self._reserve.refuses():
+            return errors.NoSpace('%s: only the reserve is left'
+                                  % self._objects.directory)
+        return None
+
+    def _go(self, obj, op: operations.Operation, old: Optional[bytes]):
+        """Journal it, given what is there now (None: zeroes)."""
+        number, birth, data = op.data
+        low, high = _blocks_of(op.offset, op.size)
+        if old is not None:
+            wrong = checksums.mismatches(old, obj.table, low // _BLOCK) \
+                if len(old) == high - low \
+                else range(low // _BLOCK, high // _BLOCK)
+            if wrong:
+                self._reader.note_bad(obj, wrong)
+                op.done(store_reader.checksum_error(obj, wrong))
+                return
+        start = op.offset - low
+        replaced = None
+        if old is not None:
+            replaced = old[start:start + op.size]
+            if not any(replaced):
+                replaced = None
+        event = store_history.Update(
+            number, obj.history.generation if obj.exists else birth,
+            op.offset, op.size, replaced)
+        op.data = Change(_parts(op.offset, op.size, data, old), event)
+        op.offset, op.size = low, high - low
+        self._writer.start(obj, op)
+
+    # -- settling -------------------------------------------------------
+
+    async def change(self, key: int, make: Callable) -> None:
+        """Do to a strip what ``make(obj)`` (a coroutine: its event, or
+        None) says, with the object for us alone.
+
+        :raises SheepdogError: NoObject, or it was not done
+        """
+        self._writer.flush()
+        obj = self._opener.get(key)
+        if obj is None:
+            raise _no_strip(key)
+        await self._turns.take(obj)
+        try:
+            if not obj.exists:
+                raise _no_strip(key)
+            if obj.damage:
+                raise errors.StorageError(obj.damage)
+            change = await make(obj)
+            if self.is_closing:
+                raise errors.ShuttingDown('the store is closing')
+        except BaseException:
+            self._turns.give_back(obj)
+            raise
+        if change is None:
+            self._turns.give_back(obj)
+            return
+        done = asyncio.get_running_loop().create_future()
+
+        def finish(error):
+            if not done.done():
+                done.set_result(error)
+
+        op = operations.Operation(records.HISTORY, obj, obj.version, 0, 0,
+                                  change, finish, True, 0)
+        self._turns.park_first(obj, self._writer.start, [op])
+        self._turns.give_back(obj)
+        error = await done
+        if error is not None:
+            raise error
+
+    async def align(self, key: int, generation: tuple, kept) -> None:
+        """See ``Store.align``."""
+        async def make(obj):
+            excess = obj.history.excess(kept)
+            return Change(await self._restored(obj, excess),
+                          store_history.Align(generation, frozenset(
+                              update.number for update in excess)))
+
+        await self.change(key, make)
+
+    async def settle(self, key: int, generation: tuple) -> None:
+        """See ``Store.settle``."""
+        async def make(obj):
+            return Change([], store_history.Settle(generation))
+
+        await self.change(key, make)
+
+    async def _restored(self, obj, updates: list) -> list:
+        """The parts that undo the updates, in that order."""
+        blocks = {}
+        for update in updates:
+            low, high = _blocks_of(update.offset, update.size)
+            for start in range(low, high, _BLOCK):
+                if start not in blocks:
+                    blocks[start] = bytearray(await self._block(obj, start))
+                first = max(update.offset, start)
+                end = min(update.offset + update.size, start + _BLOCK)
+                blocks[start][first - start:end - start] = \
+                    bytes(end - first) if update.old is None else \
+                    update.old[first - update.offset:end - update.offset]
+        return [Part(start, _BLOCK,
+                     bytes(block) if any(block) else None)
+                for start, block in sorted(blocks.items())]
+
+    async def _block(self, obj, start: int) -> bytes:
+        if not obj.table[start // _BLOCK]:
+            return checksums.ZERO_BLOCK
+        try:
+            data = await obj.file.pread_cold(_BLOCK, start)
+        except OSError as error:
+            raise self._reader.failed(obj, error, 'what is to be undone')
+        if len(data) != _BLOCK or checksums.entry(data) != \
+                obj.table[start // _BLOCK]:
+            self._reader.note_bad(obj, [start // _BLOCK])
+            raise store_reader.checksum_error(obj, [start // _BLOCK])
+        return data
+
+    # -- what is open, over changes of the journal -----------------------
+
+    def with_open(self) -> list:
+        """Keys of the strips that have open updates. (They stay in
+        memory.)"""
+        return [oid for oid, obj in self._objects.open.items()
+                if obj.history is not None and obj.history.open]
+
+    async def repeat(self, keys) -> None:
+        """Journal the open updates of these strips once more. (Their turns
+        are not waited for: who has one may wait for room in the journal.)
+
+        :raises SheepdogError: it is not done
+        """
+        waiting = []
+        for key in keys:
+            obj = self._objects.open.get(key)
+            if obj is None or obj.history is None:
+                continue
+            for number in sorted(obj.history.open):
+                done = asyncio.get_running_loop().create_future()
+                waiting.append(done)
+                self._writer.repeat(obj, Change([], store_history.Repeat(
+                    obj.history.open[number])), done.set_result)
+        for error in [await done for done in waiting]:
+            if error is not None:
+                raise error
+
+    async def resume(self, histories: dict) -> None:
+        """Take up what a replay has found open: key → History.
+
+        :raises SheepdogError: it is not in the journal
+        """
+        for key in sorted(histories):
+            obj = self._opener.get(key)
+            if obj is None:
+                continue
+            await self._turns.take(obj)
+            if obj.history is not None:
+                obj.history.open = histories[key].open
+            self._turns.give_back(obj)
+        await self.repeat(sorted(histories))
+
+
+def _blocks_of(offset: int, size: int) -> tuple:
+    return (offset // _BLOCK * _BLOCK,
+            -(-(offset + size) // _BLOCK) * _BLOCK)
+
+
+def _parts(offset: int, size: int, data, old: Optional[bytes]) -> list:
+    """The new content as whole blocks.
+
+    :param data: None: zeroes
+    :param old: the present content of the blocks, None: zeroes
+    """
+    low, high = _blocks_of(offset, size)
+    if data is None:
+        if old is None or not any(old[:offset - low]) \
+                and not any(old[offset - low + size:]):
+            return [Part(low, high - low, None)]
+        data = bytes(size)
+    head = offset - low
+    tail = high - offset - size
+    if head or tail:
+        data = b''.join((old[:head] if old else bytes(head), data,
+                         old[-tail:] if old and tail else bytes(tail)))
+    view = memoryview(data)
+    chunk = store_writer.WRITE_CHUNK_BYTES
+    return [Part(low + start, min(chunk, high - low - start),
+                 data if high - low <= chunk else view[start:start + chunk])
+            for start in range(0, high - low, chunk)]
+
+
+def _no_strip(key: int) -> errors.NoObject:
+    return errors.NoObject('strip %s' % store_objects.name_of(key))

@@ -1,0 +1,251 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+import asyncio
+import unittest
+
+from sheepdog.model import errors
+from sheepdog.model import ids
+from sheepdog.store import history as store_history
+from sheepdog.store import records
+from sheepdog.store import replay
+from sheepdog.store import scan
+from sheepdog.store import strips
+from sheepdog.tests.unit.store import case
+
+KEY = ids.strip_key(0x7C2B2500000001, 5)
+BIRTH = (3, 0, True)
+NEXT = (4, 1, False)
+BLOCK = case.BLOCK
+CAPACITY = 64 * BLOCK
+
+
+class StripsTest(case.StoreCase):
+
+    def setUp(self):
+        super().setUp()
+        self.open()
+
+    def update(self, number, offset, data, size=0, capacity=CAPACITY):
+        self.call(self.store.update, KEY, 3, number, BIRTH, offset,
+                  size or len(data), data, capacity=capacity)
+
+    def history(self):
+        return self.wait(self.store.history(KEY))
+
+    def content(self):
+        return self.read(KEY, 0, CAPACITY)
+
+    def expect(self, *pieces):
+        content = bytearray(CAPACITY)
+        for offset, data in pieces:
+            content[offset:offset + len(data)] = data
+        self.assertEqual(content, self.content())
+
+    def test_the_first_update_makes_it(self):
+        with self.assertRaises(errors.NoObject):
+            self.update(1, 0, b'x' * 1024, capacity=0)
+        self.update(1, 1024, b'a' * 1024)
+        self.expect((1024, b'a' * 1024))
+        history = self.history()
+        self.assertEqual((BIRTH, (), 0, [1]), (
+            history.generation, history.nexts, history.floor,
+            list(history.open)))
+        self.assertEqual((1024, 1024, None), history.open[1][2:])
+        self.assertIn('007c2b2500000001_5',
+                      self.host.world.disk.list(case.META + '/obj'))
+        self.assertEqual([KEY], self.store.oids())
+
+    def test_it_keeps_just_what_it_replaces(self):
+        self.update(1, 0, b'a' * 2048)
+        self.update(2, 1024, b'b' * 1024)
+        self.update(3, 2048, b'c' * 1024)
+        self.assertEqual(b'a' * 1024, self.history().open[2].old)
+        self.assertIsNone(self.history().open[3].old)
+        self.wait(self.store.align(KEY, NEXT, {1, 3}))
+        self.expect((0, b'a' * 2048), (2048, b'c' * 1024))
+        self.assertEqual({1, 3}, set(self.history().open))
+
+    def test_what_is_sent_again_is_done_once(self):
+        self.update(1, 0, b'a' * 1024)
+        self.update(1, 0, b'b' * 1024)
+        self.expect((0, b'a' * 1024))
+
+    def test_what_is_closed_stays(self):
+        for number in (5, 7, 9):
+            self.update(number, number * 1024, b'a' * 1024)
+        self.store.close_updates(KEY, 9)
+        self.assertEqual(([9], 8), (list(self.history().open),
+                                    self.history().floor))
+        self.wait(self.store.align(KEY, NEXT, set()))
+        self.expect((5120, b'a' * 1024), (7168, b'a' * 1024))
+        self.assertEqual((NEXT,), self.history().nexts)
+
+    def test_settling(self):
+        self.update(1, 0, b'a' * 1024)
+        self.wait(self.store.align(KEY, NEXT, {1}))
+        self.wait(self.store.settle(KEY, NEXT))
+        history = self.history()
+        self.assertEqual((NEXT, (), 0, {}), (
+            history.generation, history.nexts, history.floor, history.open))
+        self.expect((0, b'a' * 1024))
+
+    def test_zeroes_give_room_back_and_can_be_undone(self):
+        data = bytes(range(256)) * 64
+        self.update(1, 0, data)
+        self.update(2, 4096, None, 8192)
+        self.assertEqual([(0, 4096), (12288, 4096)],
+                         self.wait(self.store.extents(KEY)))
+        self.update(3, 512, None, 1024)
+        self.expect((0, data[:512] + bytes(1024) + data[1536:4096]),
+                    (12288, data[12288:]))
+        self.wait(self.store.align(KEY, NEXT, {1}))
+        self.expect((0, data))
+
+    def test_all_of_it_outlives_kill_power_cut_and_close(self):
+        self.update(1, 0, b'a' * 4096)
+        self.update(2, 1024, b'b' * 1024)
+        self.wait(self.store.align(KEY, NEXT, {1, 2}))
+        for end in (lambda: self.crash(), lambda: self.crash(power=True),
+                    self.close, lambda: self.crash(), self.close):
+            end()
+            self.open()
+            history = self.history()
+            self.assertEqual((BIRTH, (NEXT,), {1, 2}, b'a' * 1024), (
+                history.generation, history.nexts, set(history.open),
+                history.open[2].old))
+        self.wait(self.store.align(KEY, (5, 1, False), {1}))
+        self.expect((0, b'a' * 4096))
+        self.assertEqual((NEXT, ((5, 1, False),)), (
+            self.history().forgotten, self.history().nexts))
+
+    def test_what_is_open_outlives_its_segments_of_the_journal(self):
+        self.update(1, 0, b'a' * 4096)
+        self.update(2, 0, b'b' * 4096)
+        for _ in range(60):
+            self.write(9, 0, bytes(range(256)) * 128, capacity=1 << 20)
+        self.assertGreater(self.store.counters.checkpoints, 1)
+        self.crash(power=True)
+        self.open()
+        self.wait(self.store.align(KEY, NEXT, {1}))
+        self.expect((0, b'a' * 4096))
+
+    def test_many_at_once(self):
+        async def run():
+            done = [asyncio.get_running_loop().create_future()
+                    for _ in range(32)]
+            for number, future in enumerate(done):
+                self.store.update(KEY, 3, number + 1, BIRTH, number * 1024,
+                                  1024, bytes([number + 1]) * 1024,
+                                  future.set_result, CAPACITY)
+            return [await future for future in done]
+
+        self.assertEqual([None] * 32, self.wait(run()))
+        self.expect(*((number * 1024, bytes([number + 1]) * 1024)
+                      for number in range(32)))
+
+    def test_an_adopted_strip(self):
+        self.update(1, 0, b'a' * 4096)
+        history = store_history.History()
+        history.nexts = (NEXT,)
+        history.forgotten = BIRTH
+        self.wait(self.store.adopt(KEY, 4, CAPACITY, [(4096, b'z' * 4096)],
+                                   False, history=history))
+        for _ in range(2):
+            self.expect((4096, b'z' * 4096))
+            found = self.history()
+            self.assertEqual((store_history.NONE, (NEXT,), BIRTH, {}), (
+                found.generation, found.nexts, found.forgotten, found.open))
+            self.crash(power=True)
+            self.open()
+
+    def test_bounds(self):
+        self.update(1, 0, b'a' * 4096)
+        for offset, size in ((-1, 10), (CAPACITY - 10, 20), (0, 0),
+                             (0, strips.UPDATE_MAX_BYTES + 1)):
+            with self.assertRaises(errors.InvalidParameters):
+                self.update(2, offset, bytes(size))
+        with self.assertRaises(errors.NoObject):
+            self.wait(self.store.align(ids.strip_key(1, 1), NEXT, set()))
+
+    def test_the_floor_stays(self):
+        self.update(1, 0, b'a' * 4096)
+        self.store.close_updates(KEY, 2)
+        self.reopen()
+        self.assertEqual(({}, 2), (self.history().open,
+                                   self.history().floor))
+
+
+class PlanTest(unittest.TestCase):
+    """What counts of the records of a change that was torn."""
+
+    def entries(self, *kinds):
+        found = []
+        for sequence, (kind, flags) in enumerate(kinds, 1):
+            size = 0 if kind == records.HISTORY else BLOCK
+            found.append(scan.Entry(records.Record(
+                kind, flags, sequence, 0, KEY, 1, 3, 0, size, CAPACITY,
+                b'\1\0\0\0', 0, 0, 0), 0, 1000 * sequence))
+        return found
+
+    def test_parts_count_if_their_end_is_there(self):
+        part = records.WRITE, records.PART
+        first = records.WRITE, records.PART | records.CREATE
+        end = records.HISTORY, 0
+        self.assertEqual({}, replay.plan(self.entries(part)).blocks)
+        self.assertIsNone(replay.plan(self.entries(first, part)).reset)
+        plan = replay.plan(self.entries(first, part, end))
+        self.assertEqual((1, 2000, [3]), (
+            plan.reset.sequence, plan.blocks[0].position,
+            [entry.record.sequence for entry in plan.events]))
+        plan = replay.plan(self.entries(first, end, part))
+        self.assertEqual(1000, plan.blocks[0].position)
+        removed = replay.plan(self.entries(first, end, (records.REMOVE, 0)))
+        self.assertTrue(removed.is_removed)
+
+
+class HistoryTest(unittest.TestCase):
+
+    def test_nexts_are_bounded(self):
+        history = store_history.History()
+        for count in range(1, 12):
+            history.apply(store_history.Align((5, count, False),
+                                              frozenset()), count)
+        self.assertEqual(store_history.NEXTS_MAX, len(history.nexts))
+        self.assertEqual((5, 3, False), history.forgotten)
+        self.assertEqual(len(store_history.pack_attribute(history)),
+                         len(store_history.pack_attribute(
+                             store_history.History())))
+
+    def test_a_repetition_does_not_undo_what_came_before_it(self):
+        update = store_history.Update(7, BIRTH, 0, 4, b'abcd')
+        history = store_history.History()
+        for sequence, event in enumerate((
+                update, store_history.Align(NEXT, frozenset({7})),
+                store_history.Repeat(update)), 1):
+            history.apply(event, sequence)
+        self.assertEqual({}, history.open)
+
+    def test_attribute_round_trip_and_damage(self):
+        history = store_history.History()
+        history.sequence = 99
+        history.generation, history.nexts = NEXT, (BIRTH, (9, 9, False))
+        history.floor, history.forgotten = 1 << 80, BIRTH
+        value = store_history.pack_attribute(history)
+        found = store_history.unpack_attribute(value)
+        for name in ('sequence', 'generation', 'nexts', 'forgotten',
+                     'floor'):
+            self.assertEqual(getattr(history, name), getattr(found, name))
+        for bit in range(8 * len(value)):
+            broken = bytearray(value)
+            broken[bit // 8] ^= 1 << bit % 8
+            self.assertIsNone(store_history.unpack_attribute(bytes(broken)))
