@@ -204,6 +204,9 @@ class Sheep:
         # ADMIN is for both: sheep pass on what a tool has asked.
         self.server.register(self.replica.handlers(), roles=('peer',))
         self.server.register(self.scrub.handlers(), roles=('peer',))
+        self.server.register(self.gateway.coded.strips.handlers(),
+                             roles=('peer',))
+        self.server.register(self.recovery.handlers(), roles=('peer',))
         self.server.register(orders.Orders(self.world,
                                            self.gateway).handlers(),
                              roles=('peer',))

@@ -50,6 +50,8 @@ class Changes:
         self.counters = counters
         self.failures = failures
         self.mine = {}
+        self.coded = None
+        """A ``coded.Coded``: for what is kept in strips."""
         self._count = 0
         self._index = 0
         self._places = {}
@@ -77,20 +79,22 @@ class Changes:
             route = routes.find(oid, change.copies)
         if route is None or not self.cluster.serving():
             if change.origin is None:
-                self._later(change)
+                self.later(change)
             else:
-                self._finish(change, errors.NotServing('the view changes'))
+                self.end(change, errors.NotServing('the view changes'))
             return
         if route.lacks and self._is_new(change):
-            self._finish(change, route.halted())
+            self.end(change, route.halted())
             return
         if route.orderer is not None:
             if change.origin is None:
                 self._send_on(change, route)
             else:
                 # Who asked us asks the right one itself.
-                self._finish(change, errors.StaleOrder('ordered elsewhere'))
+                self.end(change, errors.StaleOrder('ordered elsewhere'))
             return
+        if route.code is not None and change.coded is None:
+            self.coded.widen(change)
         table = self.turns.table
         if oid not in table:
             # As ``Turns.take`` does it.
@@ -109,7 +113,7 @@ class Changes:
             return
         route = self.routes.find(change.oid, change.copies)
         if route is None or not self.cluster.serving():
-            self._later(change)
+            self.later(change)
         else:
             self._go(change, route)
 
@@ -117,9 +121,9 @@ class Changes:
         """It has a place among the turns, and nothing is in its way."""
         if not change.is_begun and self._is_orphan(change):
             # Who asked for it is dead, and no copy has it from us.
-            self._finish(change, errors.NotServing('its gateway is gone'))
+            self.end(change, errors.NotServing('its gateway is gone'))
         elif route.lacks and self._is_new(change):
-            self._finish(change, route.halted())
+            self.end(change, route.halted())
         elif route.orderer is None and not change.has_lost:
             if change.elsewhere:
                 change.route = route
@@ -130,11 +134,13 @@ class Changes:
         elif change.origin is not None:
             # Who asked us asks the new orderer itself; or is dead, and
             # then the copies were made equal when the orderer changed.
-            self._finish(change, errors.StaleOrder('ordered elsewhere now'))
+            self.end(change, errors.StaleOrder('ordered elsewhere now'))
         else:
             # It may have been applied, and other changes behind it since.
             change.elsewhere = change.elsewhere or change.is_begun
             change.is_begun = change.has_lost = False
+            if change.coded is not None:
+                self.coded.lose(change)
             self.turns.leave(change)
             self.submit(change)
 
@@ -152,6 +158,9 @@ class Changes:
 
     def _start(self, change, route):
         """To all copies at once."""
+        if route.code is not None:
+            self.coded.start(change, route)
+            return
         change.route = route
         change.is_begun = True
         change.failures = None
@@ -159,7 +168,7 @@ class Changes:
         # the attempt before all of it is sent.
         change.pending = route.size + 1
         durable = change.durable
-        token = self._token(change)
+        token = self.token(change)
         oid = change.oid
         kind = change.kind
         flags = change.flags()
@@ -180,7 +189,7 @@ class Changes:
                                     durable, change)
         change(None)
 
-    def _token(self, change):
+    def token(self, change):
         if change.origin is None:
             return self._index << marks.COUNT_BITS | change.count
         place = self._places.get(change.origin)
@@ -203,8 +212,8 @@ class Changes:
         change.elsewhere = True
         route.orderer.request(
             ORDER_OF[change.kind], flags, route.epoch, change.oid,
-            self._token(change), change.offset, change.copies, change.data,
-            change)
+            self.token(change), change.offset if change.coded is None
+            else change.coded.offset, change.copies, change.data, change)
 
     def attempted(self, change):
         """All copies (or who orders it) have answered."""
@@ -214,11 +223,16 @@ class Changes:
         if failures is not None and change.kind == wire.REMOVE:
             failures = self._unremoved(change, failures)
         if not failures:
-            self._finish(change, None)
+            if change.coded is not None and change.route.orderer is None \
+                    and not self.coded.is_complete(change):
+                self.coded.settle(change)
+                self.later(change)
+                return
+            self.end(change, None)
             return
         for error in failures:
             if error.retry:
-                self._later(change)
+                self.later(change)
                 return
         error = failures[0]
         if isinstance(error, errors.NoRoom):
@@ -228,12 +242,12 @@ class Changes:
                 len(failures) == change.route.size
                 and len({type(e) for e in failures}) == 1):
             # Refused by all of them alike: nothing was changed.
-            self._finish(change, error)
+            self.end(change, error)
         elif all(isinstance(e, errors.NoRoom) for e in failures):
             # Who has refused is not whole, and follows the others, who
             # are equal. (Were they to take it back, they would have nobody
             # to follow.)
-            self._finish(change, error)
+            self.end(change, error)
         else:
             self.world.spawn(self._take_back(change, error),
                              'take back a refused write')
@@ -246,13 +260,15 @@ class Changes:
                     if not isinstance(error, errors.NoObject)]
         return failures
 
-    def _finish(self, change, error):
+    def end(self, change, error):
         if change.origin is None:
             self.mine.pop(change.count, None)
         if error is None and change.route.lacks:
             # A zone went while it was under way: it is on all copies that
             # there are, and on fewer than may be called success.
             error = change.route.halted()
+        if change.coded is not None:
+            self.coded.ended(change)
         if error is None:
             if not change.durable:
                 route = change.route
@@ -267,7 +283,7 @@ class Changes:
 
     # -- the long ways --------------------------------------------------
 
-    def _later(self, change):
+    def later(self, change):
         """Try again; what has a place among the turns keeps it."""
         self.counters['retries'] += 1
         self.routes.forget(change.oid)
@@ -302,9 +318,9 @@ class Changes:
         if change.done is None:
             return
         if applied is None or not self.routes.is_current(route):
-            self._later(change)
+            self.later(change)
         elif applied:
-            self._finish(change, None)
+            self.end(change, None)
         else:
             # From here on we are the only way it takes.
             change.elsewhere = False
@@ -319,7 +335,7 @@ class Changes:
                 if guard.needs(change.oid):
                     return None
             return self.routes.is_current(route) and self.replica.marks.has(
-                change.oid, self._token(change))
+                change.oid, self.token(change))
         link = route.links[0]
         await link.call(wire.RECOVER, epoch=route.epoch, oid=change.oid)
         _, _, payload = await link.call(wire.STATE, epoch=route.epoch,
@@ -328,13 +344,13 @@ class Changes:
         if not state['clean'] or state['serial'] != route.serial or (
                 not self.routes.is_current(route)):
             return None
-        return self._token(change) in state['marks']
+        return self.token(change) in state['marks']
 
     async def _take_back(self, change, error):
         """Some copies took what others refused (no space, say): those that
         took it make themselves like the others, before anyone reads."""
         route = change.route
-        token = self._token(change)
+        token = self.token(change)
         left = list(route.links)
         if route.is_local and self.replica.epoch == route.epoch:
             self.replica.doubt_if_applied(change.oid, token)
@@ -354,9 +370,9 @@ class Changes:
         if left and change.done is not None:
             # The view changed first: some copies may still differ. Have it
             # tried on all of them once more.
-            self._later(change)
+            self.later(change)
         else:
-            self._finish(change, error)
+            self.end(change, error)
 
     # -- changes of the cluster -----------------------------------------
 
@@ -412,5 +428,6 @@ class Changes:
         """End everything under way; outcomes are unknown."""
         under_way = list(self.mine.values())
         self.mine = {}
+        self.coded.forget()
         for entry in under_way + self.turns.clear():
             entry.abandon(error)

@@ -23,6 +23,7 @@ import asyncio
 from typing import Callable, Coroutine, Optional, Protocol
 
 from sheepdog.gateway import changes
+from sheepdog.gateway import coded
 from sheepdog.gateway import failures
 from sheepdog.gateway import flush
 from sheepdog.gateway import hedging
@@ -33,6 +34,7 @@ from sheepdog.gateway import turns
 from sheepdog.model import errors
 from sheepdog.peer import answers
 from sheepdog.peer import marks
+from sheepdog.peer import strips
 from sheepdog.wire import peer as wire
 
 STABLE_SECONDS = 0.1
@@ -77,6 +79,9 @@ class Gateway:
                                  self.turns, self.counters, told)
         self.hedging = hedging.Hedging(self.reads, self.turns, replica,
                                        self.counters)
+        self.coded = coded.Coded(world, self.routes, self.changes,
+                                 self.reads, strips.Strips(replica))
+        self.changes.coded = self.reads.coded = self.coded
         self.timing: Optional[Timing] = None
         self._declared = None
 
@@ -156,6 +161,8 @@ class Gateway:
         route = self.routes.find(oid)
         if route is None:
             raise errors.NotServing('there is no view')
+        if route.code is not None:
+            return await self.coded.extents(oid, route)
         guard = self.replica.guard
         if route.is_local and not (guard.active and guard.needs(oid)):
             extents = await self.replica.store.extents(oid)
@@ -252,6 +259,8 @@ class Gateway:
     def _declare(self):
         epoch = self.replica.epoch
         index, below = self.changes.complete_below()
+        if epoch >= 0:
+            self.coded.declare(epoch, self.links.ready())
         if epoch < 0 or (epoch, below) == self._declared:
             return
         self._declared = epoch, below

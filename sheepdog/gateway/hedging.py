@@ -78,7 +78,8 @@ class Hedging:
         """Ask the copy that would be next."""
         route = read.route
         copies = route.copies
-        if (route.orderer is not None or read.tried + 1 >= len(copies)
+        if (route.orderer is not None or route.code is not None
+                or read.tried + 1 >= len(copies)
                 or not self.reads.routes.is_current(route)):
             return
         hedge = self._under_way[read] = Hedge(self, read)
@@ -101,4 +102,4 @@ class Hedging:
             # The first request, or the next attempt, will have to do.
             return
         self.counters['hedge_wins'] += 1
-        self.reads.end(read, data)
+        self.reads.end(read, None, data)

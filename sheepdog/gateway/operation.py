@@ -33,13 +33,14 @@ class Change:
     for our own; ``count`` is the origin's. ``elsewhere``: it may have been
     applied by another way before. ``is_begun``: sent to the copies, by us;
     ``has_lost``: meanwhile another sheep ordered the object. ``waiters``
-    and ``blockers``: see ``turns``.
+    and ``blockers``: see ``turns``. ``coded``: a ``coded.Update`` where the
+    object is kept in strips.
     """
 
     __slots__ = ('changes', 'kind', 'oid', 'offset', 'end', 'data',
                  'durable', 'create', 'copies', 'done', 'count', 'origin',
                  'route', 'pending', 'failures', 'attempts', 'elsewhere',
-                 'is_begun', 'has_lost', 'waiters', 'blockers')
+                 'is_begun', 'has_lost', 'waiters', 'blockers', 'coded')
 
     is_change = True
     is_void = False
@@ -67,6 +68,7 @@ class Change:
         self.elsewhere = False
         self.is_begun = False
         self.has_lost = False
+        self.coded = None
         self.waiters = None
         self.blockers = 0
 

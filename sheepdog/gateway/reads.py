@@ -30,6 +30,7 @@ class Reads:
         self.counters = counters
         self.failures = failures
         self.under_way = {}
+        self.coded = None
 
     def enter(self, read):
         """A client of ours wants this."""
@@ -41,12 +42,12 @@ class Reads:
         routes = self.routes
         route = routes.known.get(oid) or routes.find(oid)
         if route is None or not self.cluster.serving():
-            self._later(read)
+            self.later(read)
             return
         read.route = route
         if route.orderer is not None:
             if read.origin is not None:
-                self._end(read, errors.StaleOrder('ordered elsewhere'), b'')
+                self.end(read, errors.StaleOrder('ordered elsewhere'), b'')
                 return
             route.orderer.request(wire.ORDER_READ, 0, route.epoch, oid, 0,
                                   read.offset, read.size, b'', read.answered)
@@ -66,7 +67,7 @@ class Reads:
         if read.done is None:
             return
         if not self.routes.is_current(read.route):
-            self._later(read)
+            self.later(read)
             return
         read.tried = 0
         read.bad = None
@@ -75,6 +76,9 @@ class Reads:
     def _next(self, read):
         """Ask the copy whose turn it is."""
         route = read.route
+        if route.code is not None:
+            self.coded.read(read)
+            return
         link = route.copies[read.tried]
         if link is None:
             self.replica.read(route.epoch, read.oid, route.serial,
@@ -90,21 +94,21 @@ class Reads:
             return
         route = read.route
         if not self.routes.is_current(route):
-            self._later(read)
+            self.later(read)
         elif error is None:
             if len(data) == read.size:
-                self._end(read, None, data)
+                self.end(read, None, data)
             else:
-                self._later(read)
+                self.later(read)
         elif route.orderer is not None:
             if error.retry:
-                self._later(read)
+                self.later(read)
             else:
-                self._end(read, error, b'')
+                self.end(read, error, b'')
         elif error.retry or isinstance(error, errors.StorageError):
             self._elsewhere(read, error)
         else:
-            self._end(read, error, b'')
+            self.end(read, error, b'')
 
     def _elsewhere(self, read, error):
         """This copy is bad, not whole, or out of reach: ask the next one."""
@@ -117,11 +121,11 @@ class Reads:
             self._next(read)
         elif read.bad is not None and not read.unsure:
             # Every copy has answered, and none is good.
-            self._end(read, read.bad, b'')
+            self.end(read, read.bad, b'')
         else:
-            self._later(read)
+            self.later(read)
 
-    def _later(self, read):
+    def later(self, read):
         self.turns.leave(read)
         self.routes.forget(read.oid)
         read.attempts += 1
@@ -134,11 +138,7 @@ class Reads:
         if read.done is not None:
             self.submit(read)
 
-    def end(self, read, data):
-        """Another copy than the one that was asked has answered."""
-        self._end(read, None, data)
-
-    def _end(self, read, error, data):
+    def end(self, read, error, data=b''):
         self.under_way.pop(read, None)
         if error is not None and read.origin is None:
             self.failures.note(read, error)

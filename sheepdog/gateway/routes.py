@@ -34,11 +34,13 @@ class Route:
     incarnations. ``aux`` is
     as on the wire: log2 of the capacity | lock serial << 8. ``lacks`` zones
     for all its copies, in a strict cluster: nothing may be written (0: it
-    may, or the cluster is not strict)."""
+    may, or the cluster is not strict). Of an object that is kept in strips,
+    ``code`` is (d, p), and ``strips`` the links by index (None: this
+    sheep)."""
 
     __slots__ = ('epoch', 'serial', 'vdi_id', 'orderer', 'is_local', 'links',
                  'copies', 'size', 'aux', 'members', 'ordered_by',
-                 'flush_round', 'lacks')
+                 'flush_round', 'lacks', 'code', 'strips')
 
     def __init__(self, epoch, serial, vdi_id, orderer, is_local, links,
                  members, ordered_by, capacity_shift, lacks=0, copies=()):
@@ -55,6 +57,8 @@ class Route:
         self.ordered_by = ordered_by
         self.flush_round = -1
         self.lacks = lacks
+        self.code = None
+        self.strips = None
 
     def halted(self):
         """The error that says so."""
@@ -112,6 +116,13 @@ class Routes:
             tuple(m.incarnation for m in members), ordered_by,
             self._capacity_shift(oid), self._lacks(oid, copies, targets),
             self._reading_order(links, is_local))
+        code = None if copies else order.code(oid)
+        if code is not None:
+            route.code = code
+            route.strips = {
+                index: None if member.incarnation == ours
+                else self.links.data(member) for index, member
+                in zip(order.strips(oid, targets), members)}
         if not copies:
             if len(self.known) >= ROUTES_MAX:
                 self.known.clear()

@@ -104,6 +104,13 @@ def strip_of(key: int) -> int:
     return (key >> 64) - 1
 
 
+def objects_of(keys: list) -> list:
+    """The ids of the objects that sorted keys are about, sorted."""
+    if not keys or keys[-1] <= MASK64:
+        return keys
+    return sorted(set(map(object_of, keys)))
+
+
 def object_of(key: int) -> int:
     """The id of the object that a store's key is about."""
     return key & MASK64

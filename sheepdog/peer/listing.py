@@ -21,6 +21,7 @@ itself. They are told apart for all that will ask, at once.
 import numpy
 
 from sheepdog.model import errors
+from sheepdog.model import ids
 from sheepdog.model import limits
 from sheepdog.peer import answers
 from sheepdog.placement import moves
@@ -52,7 +53,8 @@ class Listing:
         :raises InvalidParameters: there are never so many
         """
         if not copies:
-            return answers.pack_list(self._store.oids())
+            return answers.pack_list(
+                ids.objects_of(self._store.oids()))
         if copies > COPIES_MAX:
             raise errors.InvalidParameters('LIST for %d copies' % copies)
         ring = self._order.ring
@@ -66,7 +68,8 @@ class Listing:
         shares = self._shares.get(copies)
         if shares is None:
             shares = self._shares[copies] = moves.Shares(
-                ring, numpy.array(self._store.oids(), dtype=numpy.uint64),
+                ring, numpy.array(ids.objects_of(self._store.oids()),
+                                  dtype=numpy.uint64),
                 copies)
         index = self._indexes.get(incarnation)
         return b'' if index is None else answers.pack_list(shares.of(index))

@@ -21,9 +21,13 @@ that nobody acts on an older answer.
 """
 
 from sheepdog.model import ids
+from sheepdog.placement import redundancy
 from sheepdog.placement import ring as ring_module
+from sheepdog.placement import slots
 
 SERIAL_MASK = 0xFFFFFF
+WHOLE_BITS = ids.VDI_BIT | ids.ATTRIBUTE_BIT
+"""Objects with one of these are kept whole, whatever the VDI's policy."""
 
 
 class Order:
@@ -45,12 +49,25 @@ class Order:
         return self.copies(oid)
 
     def copies(self, oid):
-        """Wanted copies of an object: its VDI's, else the cluster's."""
+        """How many sheep keep (a part of) an object: as its VDI has it,
+        else as the cluster has it."""
         state = self.cluster.state
-        entry = state.vdis.get(ids.vdi_of(oid))
-        if entry is not None:
-            return entry.copies
-        return state.settings.copies if state.settings else 1
+        policy = state.vdis.get(ids.vdi_of(oid)) or state.settings
+        if policy is None:
+            return 1
+        if policy.copy_policy and oid & WHOLE_BITS:
+            return redundancy.whole_copies(policy.copies, policy.copy_policy)
+        return policy.copies
+
+    def code(self, oid):
+        """(d, p) of an object that is kept in strips, else None."""
+        if oid & WHOLE_BITS:
+            return None
+        state = self.cluster.state
+        policy = state.vdis.get(ids.vdi_of(oid)) or state.settings
+        if policy is None or not policy.copy_policy:
+            return None
+        return redundancy.strips_of(policy.copy_policy)
 
     def copies_max(self):
         """No object has more copies than that."""
@@ -61,6 +78,12 @@ class Order:
     def targets(self, oid, copies=0):
         """Indexes into the view's members; the first one is the primary."""
         return self.ring.targets(oid, copies or self.copies(oid))
+
+    def strips(self, oid, targets):
+        """The strip of each target of a coded object, in their order."""
+        members = self.cluster.view.members
+        return slots.strips_of([members[i].node for i in targets], oid,
+                               sum(self.code(oid)))
 
     def serial(self, vdi_id):
         return self.cluster.state.fences.get(vdi_id, 0) & SERIAL_MASK

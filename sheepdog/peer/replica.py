@@ -86,7 +86,7 @@ class Guard(Protocol):
         """What STATE answers."""
 
 
-class _Noted:
+class Noted:
     """Takes a write's mark back when the store refuses the write: a token
     in the marks must mean that its write is in the content.
 
@@ -136,6 +136,9 @@ class Replica:
         self.epoch = NEVER
         self.is_leaving = False
         """The device has failed, and the others have copies of all."""
+        self.births = {}
+        """Coded objects that are known not to exist: the generation of
+        whatever makes them."""
         self._owners = {}
         self._view = None
         self.counters = {'write': 0, 'read': 0, 'remove': 0, 'flush': 0,
@@ -167,14 +170,14 @@ class Replica:
             return
         guard = self.guard
         if guard.active and guard.needs(oid):
-            self._when_whole(oid, done, self.write, epoch, oid, token, aux,
-                             offset, data, durable, create, done)
+            self.when_whole(oid, done, self.write, epoch, oid, token, aux,
+                            offset, data, durable, create, done)
             return
         counters = self.counters
         counters['write'] += 1
         counters['bytes_written'] += len(data)
         self.store.write(oid, epoch, offset, data,
-                         _Noted(self, oid, token, done), durable,
+                         Noted(self, oid, token, done), durable,
                          1 << (aux & 0xFF) if create else 0)
 
     def read(self, epoch, oid, serial, offset, size, done, raw=False):
@@ -204,12 +207,12 @@ class Replica:
             return
         guard = self.guard
         if guard.active and guard.needs(oid):
-            self._when_whole(oid, done, self.zero, epoch, oid, token, aux,
-                             offset, size, durable, done)
+            self.when_whole(oid, done, self.zero, epoch, oid, token, aux,
+                            offset, size, durable, done)
             return
         self.counters['write'] += 1
         self.store.zero(oid, epoch, offset, size,
-                        _Noted(self, oid, token, done), durable)
+                        Noted(self, oid, token, done), durable)
 
     def remove(self, epoch, oid, token, aux, durable, done):
         error = self.check(epoch, oid, aux >> 8)
@@ -218,11 +221,11 @@ class Replica:
             return
         guard = self.guard
         if guard.active and guard.needs(oid):
-            self._when_whole(oid, done, self.remove, epoch, oid, token, aux,
-                             durable, done)
+            self.when_whole(oid, done, self.remove, epoch, oid, token, aux,
+                            durable, done)
             return
         self.counters['remove'] += 1
-        self.store.remove(oid, _Noted(self, oid, token, done), durable)
+        self.store.remove(oid, Noted(self, oid, token, done), durable)
 
     def flush(self, done):
         """``done(error)`` when all that was acknowledged here is durable.
@@ -264,7 +267,7 @@ class Replica:
             return errors.NotServing('the lease is gone')
         return None
 
-    def _when_whole(self, oid, done, function, *arguments):
+    def when_whole(self, oid, done, function, *arguments):
         self.world.spawn(self._after_recovery(oid, done, function, arguments),
                          'write to an object under recovery')
 
@@ -294,12 +297,12 @@ class Replica:
             wire.REMOVE: self._on_remove,
             wire.FLUSH: lambda request: self.flush(request),
             wire.STABLE: self._on_stable,
-            wire.STATE: self._slow(self._on_state),
-            wire.TABLE: self._slow(self._on_table),
+            wire.STATE: self.slow(self._on_state),
+            wire.TABLE: self.slow(self._on_table),
             wire.LIST: self._on_list,
-            wire.RECOVER: self._slow(self._on_recover),
-            wire.ALIGN: self._slow(self._on_align),
-            wire.EXTENTS: self._slow(self._on_extents),
+            wire.RECOVER: self.slow(self._on_recover),
+            wire.ALIGN: self.slow(self._on_align),
+            wire.EXTENTS: self.slow(self._on_extents),
             wire.DOUBT: self._on_doubt,
         }
 
@@ -358,7 +361,7 @@ class Replica:
             self.doubt_if_applied(request.oid, request.token)
         request(error)
 
-    def _slow(self, function):
+    def slow(self, function):
         def handler(request):
             self.world.spawn(self._answer(function, request),
                              function.__name__)
@@ -418,6 +421,7 @@ class Replica:
         those with writes of a gateway that has gone: whoever orders may
         bring these to their end, or die before it does."""
         previous, self._view = self._view, new
+        self.births.clear()
         before = self.order.ring
         self.order.begin(new)
         self.epoch = new.epoch

@@ -69,6 +69,8 @@ class Mover:
         self.behind = {}
         """Objects whose copy here is not whole, and cannot be for want of
         room → since which epoch: the others go on without it."""
+        self.settlement = None
+        """A ``settlement.Settlement``: for what is kept in strips."""
 
     async def describe(self, oid):
         """What STATE answers about our copy."""
@@ -95,6 +97,9 @@ class Mover:
         :raises SheepdogError: NotRecovered or another transient one when it
             is not possible just now; NoSpace when it does not fit
         """
+        if self.order.code(oid) is not None:
+            await self._make_settled(oid)
+            return
         for _ in range(ROUNDS):
             view = self.cluster.view
             doubt = self.standing.doubt_number(oid)
@@ -126,6 +131,34 @@ class Mover:
                 raise
             self.behind.setdefault(oid, view.epoch)
             raise errors.NoRoom(str(exc)) from exc
+
+    async def _make_settled(self, oid):
+        """The same for a coded object: its first target settles it."""
+        view = self.cluster.view
+        self._check(view)
+        entry = self.cluster.state.vdis.get(ids.vdi_of(oid))
+        if entry is not None and entry.deleted:
+            for key in self.store.oids():
+                if ids.object_of(key) == oid:
+                    await wait_for(self.store.remove, key)
+            self.standing.trust(oid, self.standing.doubt_number(oid))
+            return
+        targets = [view.members[i] for i in self.order.targets(oid)]
+        ours = self.cluster.incarnation
+        if all(member.incarnation != ours for member in targets):
+            # It is not for us any more.
+            self.standing.trust(oid, self.standing.doubt_number(oid))
+            return
+        first = targets[0]
+        if first.incarnation == ours:
+            await self.settlement.settle(oid)
+        else:
+            await self.links.data(first).call(
+                wire.STRIP_RECOVER, epoch=view.epoch, oid=oid,
+                timeout=ALIGN_SECONDS)
+        if not self.standing.is_clean(oid):
+            raise errors.NotRecovered('object %s: not settled yet'
+                                      % ids.hex_oid(oid))
 
     def _check(self, view):
         """Nothing found out in another view may be acted on (a cold start

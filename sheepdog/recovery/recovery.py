@@ -30,6 +30,7 @@ from sheepdog.recovery import past
 from sheepdog.recovery import plan
 from sheepdog.recovery import proof
 from sheepdog.recovery import room
+from sheepdog.recovery import settlement
 from sheepdog.recovery import space
 from sheepdog.recovery import standing
 from sheepdog.recovery import throttle as throttle_module
@@ -70,7 +71,8 @@ class Recovery:
             self._is_target,
             lambda view, oids: self.wanted.are_targets(view, oids))
         self.wanted = wanted_module.Wanted(
-            cluster, replica.store, links, order, self.standing, self._ring)
+            cluster, replica.store, links, order, self.standing, self._ring,
+            self._is_target)
         self.mover = mover.Mover(cluster, replica, links, order,
                                  self.standing, self._untold, self._stayed)
         self.wiping = wiping.Wiping(world, cluster, replica.store,
@@ -82,6 +84,9 @@ class Recovery:
                                              replica.store))
         self.room = room.Room(world, cluster, replica.store, links,
                               self._holders)
+        self.mover.settlement = self.settlement = settlement.Settlement(
+            cluster, replica, links, order, self.standing, self._untold,
+            self._nodes_in)
         self.done = 0
         self.total = 0
         self.waiting = {}
@@ -171,7 +176,8 @@ class Recovery:
             self._start(self.cluster.view)
 
     def damaged(self, oid):
-        """The store has found wrong bytes in our copy."""
+        """The store has found wrong bytes in our copy, or strip."""
+        oid = ids.object_of(oid)
         if self.is_repairable(oid):
             self.doubt(oid)
 
@@ -201,6 +207,20 @@ class Recovery:
         if self._pass is None or self._pass.done():
             self._start(self.cluster.view)
 
+    def handlers(self):
+        """For ``Server.register``."""
+        slow = self.replica.slow
+        return {**self.settlement.handlers(slow),
+                wire.STRIP_RECOVER: slow(self._on_settle)}
+
+    async def _on_settle(self, request):
+        """Another target knows a reason; one that is under way will do."""
+        oid = request.oid
+        if oid not in self._running:
+            self.standing.doubt(oid)
+        await self.ensure(oid)
+        return b''
+
     # -- placement ------------------------------------------------------
 
     def _ring(self, view):
@@ -217,15 +237,39 @@ class Recovery:
         return ring
 
     def _is_target(self, view, oid):
+        """Of a coded object it takes the same targets as now: else the
+        strips are others, or another's."""
         ours = self.cluster.incarnation
         members = view.members
+        if self.order.code(oid) is not None:
+            targets = self._names(view, oid)
+            return ours in targets and (
+                view is self.cluster.view
+                or targets == self._names(self.cluster.view, oid))
         copies = self.order.copies_at(oid, view.epoch)
         for index in self._ring(view).targets(oid, copies):
             if members[index].incarnation == ours:
                 return True
         return False
 
+    def _names(self, view, oid):
+        return [member.incarnation for member in self._members(view, oid)]
+
+    def _nodes_in(self, epoch, oid):
+        """Stable ids of an object's targets in a past epoch, or None."""
+        for view in self.cluster.views:
+            if view.epoch == epoch:
+                return frozenset(member.node for member
+                                 in self._members(view, oid))
+        return None
+
     def _holders(self, view, oid):
+        """Who may have changed the object in that view."""
+        members = self._members(view, oid)
+        code = self.order.code(oid)
+        return [] if code is not None and len(members) < code[0] else members
+
+    def _members(self, view, oid):
         copies = self.order.copies_at(oid, view.epoch)
         return [view.members[index] for index
                 in self._ring(view).targets(oid, copies)]
@@ -262,8 +306,9 @@ class Recovery:
         if living:
             before = past.hidden(
                 self.cluster.views, view, state.settled,
-                lambda view: min(entry.copies_at(view.epoch)
-                                 for entry in living), state.lost)
+                lambda view: min(redundancy.whole_copies(
+                    entry.copies_at(view.epoch), entry.copy_policy)
+                    for entry in living), state.lost)
             if before is not None:
                 raise errors.NotRecovered(self._wanting(before))
 
@@ -288,6 +333,10 @@ class Recovery:
         # Whoever has come may have good copies.
         self.mover.irreparable.clear()
         self.replica.taken_back.clear()
+        if old is not None:
+            self.standing.drop_recovered(
+                lambda oid: self.order.code(oid) is not None
+                and self._names(old, oid) != self._names(new, oid))
         self.standing.begin(new, is_trusted)
         self.done = self.total = 0
         self._start(new)

@@ -283,7 +283,9 @@ class Scrub:
                                              needs_all=False):
                 found.update(oid for oid in oids.tolist()
                              if check.wants(oid) and self._place(oid) == 0)
-        return sorted(oid for oid in found if not self._is_deleted(oid))
+        # (Strips are not compared yet.)
+        return sorted(oid for oid in found if not self._is_deleted(oid)
+                      and oid <= ids.MASK64 and self.order.code(oid) is None)
 
     def _place(self, oid):
         """Ours among the object's targets, from 0; None: we are none."""

@@ -114,7 +114,8 @@ class Space:
             if self._is_over(view):
                 break
             batch = oids[start:start + LOOK_BATCH]
-            must = self._are_targets(view, batch).tolist()
+            must = self._are_targets(view, [
+                ids.object_of(oid) for oid in batch]).tolist()
             found += [oid for oid, is_held in zip(batch, must)
                       if not is_held
                       and ids.vdi_of(oid) in self.cluster.state.vdis]

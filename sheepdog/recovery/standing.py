@@ -115,6 +115,12 @@ class Standing:
         """There is no copy here any more, nor need there be one."""
         self._reached.pop(oid, None)
 
+    def drop_recovered(self, is_other):
+        """Those that ``is_other(oid)`` are not clean for having been
+        recovered."""
+        for oid in [oid for oid in self._recovered if is_other(oid)]:
+            del self._recovered[oid]
+
     def doubt(self, oid):
         self._doubts += 1
         self._doubtful[oid] = self._doubts

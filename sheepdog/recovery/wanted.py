@@ -33,15 +33,19 @@ class Wanted:
     """
     :param standing: ``standing.Standing`` of our copies
     :param ring: called with a view, its ring
+    :param is_target: called with a view and the id of a coded object, for
+        which it takes more in views of before
     """
 
-    def __init__(self, cluster, store, links, order, standing, ring):
+    def __init__(self, cluster, store, links, order, standing, ring,
+                 is_target):
         self._cluster = cluster
         self._store = store
         self._links = links
         self._order = order
         self._standing = standing
         self._ring = ring
+        self._is_target = is_target
 
     def are_targets(self, view, oids) -> numpy.ndarray:
         """Of which of many objects this sheep is a target in that view: an
@@ -60,7 +64,14 @@ class Wanted:
         for count in numpy.unique(copies).tolist():
             chosen = copies == count
             found[chosen] = moves.held(ring, oids[chosen], count, index)
+        if view is not self._cluster.view:
+            for place in numpy.flatnonzero(
+                    found & (self._by_vdi(oids, self._is_coded) != 0)):
+                found[place] = self._is_target(view, int(oids[place]))
         return found
+
+    def _is_coded(self, oid):
+        return self._order.code(oid) is not None
 
     def _by_vdi(self, oids, function) -> numpy.ndarray:
         """What a function that looks at an id's VDI only says of each."""
@@ -80,7 +91,7 @@ class Wanted:
             copies=self._order.copies_max(),
             is_now=self._standing.has_lost)
         found = []
-        for batch in batches(self._store.oids(), lists):
+        for batch in batches(ids.objects_of(self._store.oids()), lists):
             await asyncio.sleep(0)
             if is_over():
                 return None

@@ -314,7 +314,7 @@ class Chores(disk_chores.DiskChores, steps.Steps):
     def _leave(self, source) -> None:
         """For good: only when all is well before, and without it."""
         nodes = list(self.cluster.nodes.values())
-        if (len(nodes) > max(3, self.cluster.copies) and
+        if (len(nodes) > max(3, self.cluster.settings.copies) and
                 self.cluster.is_well()):
             self._move(self._take_out, nodes[source.randrange(len(nodes))])
 
@@ -419,8 +419,7 @@ class Chores(disk_chores.DiskChores, steps.Steps):
 
     async def _format_all(self, node) -> None:
         await node.sheep.cluster.execute('format', {
-            'force': True, 'copies': self.cluster.copies,
-            'block_size_shift': self.cluster.settings.block_size_shift})
+            'force': True, **self.cluster.format_settings})
         self.formats = self.formats_begun
 
     # The end.

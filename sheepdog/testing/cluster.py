@@ -26,12 +26,15 @@ from typing import Any, Callable, Optional
 from sheepdog.cluster import api
 from sheepdog.cluster import patrol
 from sheepdog.conf import settings as settings_module
+from sheepdog.erasure import codec
 from sheepdog.faces.nbd import settings as nbd_settings
 from sheepdog.model import ids
 from sheepdog.model import keys
 from sheepdog.model import networks
 from sheepdog.peer import access
+from sheepdog.placement import redundancy
 from sheepdog.placement import ring as ring_module
+from sheepdog.recovery import calls
 from sheepdog.recovery import pace
 from sheepdog.store import settings as store_settings
 from sheepdog.testing import checkers
@@ -75,6 +78,7 @@ class ClusterSettings:
     build: Callable
     nodes: int = 3
     copies: int = 3
+    copy_policy: int = 0
     block_size_shift: int = 20
     journal_bytes: int = 4 << 20
     checkpoint_seconds: float = 20.0
@@ -303,8 +307,10 @@ class SimCluster:
         """Of clients that are not in a sheep's process."""
         self.gone = []
         """Nodes that were taken out, with what is on their disks."""
-        self.copies = settings.copies
-        self.fewest = settings.copies
+        self.copies = redundancy.whole_copies(settings.copies,
+                                              settings.copy_policy)
+        """Of whole objects; one less may be lost of any."""
+        self.fewest = self.copies
         """No VDI has ever fewer."""
         self._count = 0
         for _ in range(settings.nodes):
@@ -415,12 +421,17 @@ class SimCluster:
                 lambda: self.has_status(api.Status.WAIT_FOR_FORMAT), 30):
             raise NotWell('not ready to be formatted:\n' + self.explain())
         node = next(iter(self.nodes.values()))
-        node.run(node.sheep.cluster.execute('format', {
-            'copies': self.copies, 'strict': self.settings.is_strict,
-            'avoid_full': self.settings.avoids_full,
-            'block_size_shift': self.settings.block_size_shift}))
+        node.run(node.sheep.cluster.execute('format', self.format_settings))
         if not self.wait_well(30):
             raise NotWell('not well after format:\n' + self.explain())
+
+    @property
+    def format_settings(self) -> dict:
+        return {'copies': self.settings.copies,
+                'copy_policy': self.settings.copy_policy,
+                'strict': self.settings.is_strict,
+                'avoid_full': self.settings.avoids_full,
+                'block_size_shift': self.settings.block_size_shift}
 
     # At rest.
 
@@ -431,22 +442,53 @@ class SimCluster:
         state = next(iter(self.nodes.values())).sheep.cluster.state
         ring = ring_module.Ring(view)
         by_member = [self._node_of(member) for member in view.members]
-        oids = sorted({oid for node in self.nodes.values()
+        order = next(iter(self.nodes.values())).sheep.order
+        oids = sorted({ids.object_of(oid) for node in self.nodes.values()
                        for oid in node.sheep.store.oids()})
         wrong = []
         for oid in oids:
             entry = state.vdis.get(ids.vdi_of(oid))
             if entry is None or entry.deleted:
                 continue
+            if order.code(oid) is not None:
+                wrong += self._strips_differ(oid, order, by_member)
+                continue
             copies = [(node.name, node.run(node.sheep.store.describe(oid)))
                       for node in (by_member[i] for i in
-                                   ring.targets(oid, entry.copies))]
+                                   ring.targets(oid, order.copies(oid)))]
             contents = {(copy.digest, copy.capacity) if copy else None
                         for _, copy in copies}
             if len(contents) > 1 or not all(
                     copy and copy.whole for _, copy in copies):
                 wrong.append('object %s: %s' % (ids.hex_oid(oid), copies))
         return wrong
+
+    def _strips_differ(self, oid, order, by_member) -> list:
+        """As ``copies_differ``: what strips there are decode to one
+        content, of which all of them are."""
+        places = order.targets(oid)
+        generations = set()
+        strips = {}
+        for place, index in zip(places, order.strips(oid, places)):
+            store = by_member[place].sheep.store
+            node = by_member[place]
+            key = ids.strip_key(oid, index)
+            state = node.run(store.describe(key))
+            if state is None or not state.whole:
+                return ['strip %d of object %s on %s: %s' % (
+                    index, ids.hex_oid(oid), node.name, state)]
+            generations.add(node.run(store.history(key)).generation)
+            strips[index] = node.run(calls.read(store, key, 0,
+                                                state.capacity))
+        code = codec.codec_of(*order.code(oid))
+        wanted = code.restore(dict(list(strips.items())[:code.data]),
+                              list(strips))
+        differing = [index for index in strips
+                     if strips[index] != wanted[index]]
+        if len(generations) > 1 or differing:
+            return ['object %s: strips %s are not of the others; %s' % (
+                ids.hex_oid(oid), differing, sorted(generations))]
+        return []
 
     def _node_of(self, member) -> Node:
         for node in self.nodes.values():

@@ -95,7 +95,7 @@ def _objects(node) -> list:
     # One that was evicted keeps what it has until it is back.
     is_away = node.sheep.store.node_id in state.evicted_nodes()
     found = []
-    for oid in node.sheep.store.oids():
+    for oid in map(ids.object_of, node.sheep.store.oids()):
         entry = state.vdis.get(ids.vdi_of(oid))
         if entry is None:
             # The inode of a creation that was cut short; the next one of
@@ -107,7 +107,7 @@ def _objects(node) -> list:
             found.append('object %s of a deleted VDI' % ids.hex_oid(oid))
         elif not is_away and not any(
                 view.members[index].host == node.address for index
-                in ring.targets(oid, entry.copies)):
+                in ring.targets(oid, node.sheep.order.copies(oid))):
             found.append('object %s that belongs elsewhere' %
                          ids.hex_oid(oid))
     return found

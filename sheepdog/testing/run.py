@@ -25,6 +25,7 @@ import pkgutil
 import sys
 from typing import Optional
 
+from sheepdog.placement import redundancy
 from sheepdog.testing import scenario
 from sheepdog.testing import shrink
 
@@ -43,14 +44,21 @@ def seeds_of(text: str) -> list:
 
 def run_one(seed: int, build: str = BUILD, without=(),
             seconds: Optional[float] = None,
-            remote: bool = False, slow: bool = False) -> scenario.Result:
+            remote: bool = False, slow: bool = False,
+            policy: str = '') -> scenario.Result:
     """``seconds`` of trouble instead of the usual. ``remote``: see
-    ``Scenario.send_clients_away``; ``slow``: ``Scenario.slow_down``."""
+    ``Scenario.send_clients_away``; ``slow``: ``Scenario.slow_down``;
+    ``policy``: erasure coded, in a cluster large enough."""
     def change(changed):
         if remote:
             changed.send_clients_away()
         if slow:
             changed.slow_down()
+        if policy:
+            copies, copy_policy = redundancy.parse(policy)
+            changed.cluster.copies = copies
+            changed.cluster.copy_policy = copy_policy
+            changed.cluster.nodes = max(changed.cluster.nodes, copies)
         if seconds is not None:
             changed.trouble_seconds = seconds
 
@@ -72,6 +80,8 @@ def main(arguments=None) -> int:
                         help='some clients on hosts of their own')
     parser.add_argument('--slow', action='store_true',
                         help='slow disks and links, and evictions')
+    parser.add_argument('--policy', default='',
+                        help='D:P: erasure coded volumes')
     parser.add_argument('--shrink', action='store_true',
                         help='make a failing seed as small as it goes')
     parser.add_argument('--trace', action='store_true',
@@ -83,7 +93,7 @@ def main(arguments=None) -> int:
                         format='%(levelname)s %(name)s %(message)s')
     run = functools.partial(
         run_one, build=options.build, seconds=options.seconds,
-        remote=options.remote, slow=options.slow,
+        remote=options.remote, slow=options.slow, policy=options.policy,
         without=tuple(filter(None, options.without.split(','))))
     failed = []
     for result in _results(run, options.seeds, options.jobs):

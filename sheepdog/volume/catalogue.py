@@ -31,6 +31,7 @@ from sheepdog.model import ids
 from sheepdog.model import inode
 from sheepdog.model import limits
 from sheepdog.model import shapes
+from sheepdog.placement import redundancy
 from sheepdog.volume import pieces
 
 LOG = logging.getLogger(__name__)
@@ -271,9 +272,11 @@ class Catalogue:
     async def _create(self, name, size, copies, copy_policy,
                       block_size_shift):
         settings = self.cluster.state.settings
-        copies = copies or settings.copies
+        if not copies and not copy_policy:
+            copies, copy_policy = settings.copies, settings.copy_policy
         shift = block_size_shift or settings.block_size_shift
-        _check_new(name, size, copies, copy_policy, shift)
+        _check_new(name, size, shift)
+        copies, copy_policy = self._policy(copies, copy_policy)
         if self.cluster.state.lookup(name) is not None:
             raise errors.VdiExists('a VDI %s exists already' % name)
         vdi_id = self._free_id(name)
@@ -286,12 +289,30 @@ class Catalogue:
         await self.gateway.write_wait(
             ids.vdi_oid(vdi_id), 0, head.pack().ljust(inode.HEAD_BYTES,
                                                       b'\0'),
-            durable=True, create=True, copies=copies)
+            durable=True, create=True,
+            copies=redundancy.whole_copies(copies, copy_policy))
         entry = {'vdi_id': vdi_id, 'name': name, 'tag': '', 'snap_id': 0,
                  'parent': 0, 'created': created, 'copies': copies,
                  'copy_policy': copy_policy, 'block_size_shift': shift,
                  'deleted': False, 'snapshot': False}
         return {'kind': 'vdi-create', 'entry': entry, 'size': size}, entry
+
+    def _policy(self, copies, copy_policy):
+        """:raises InvalidParameters: there is none such, or not here"""
+        for what, number in (('copies', copies),
+                             ('copy_policy', copy_policy)):
+            if not isinstance(number, int):
+                raise errors.InvalidParameters(
+                    '%s of a VDI is a whole number, not %r' % (what, number))
+        policy = redundancy.checked(copies, copy_policy)
+        needed = redundancy.zones_needed(*policy)
+        zones = len({member.zone for member in self.cluster.view.members
+                     if member.vnodes})
+        if policy.copy_policy and zones < needed:
+            raise errors.InvalidParameters(
+                '%s needs storage in at least %d zones, there are %d'
+                % (redundancy.text_of(*policy), needed, zones))
+        return policy
 
     def _free_id(self, name):
         first = ids.first_vdi_id(name)
@@ -336,25 +357,17 @@ def _count(owners, vdi_id):
     return owned, len(found) - owned - found.count(0)
 
 
-def _check_new(name, size, copies, copy_policy, shift):
+def _check_new(name, size, shift):
     if not isinstance(name, str) or not name:
         raise errors.InvalidParameters('a VDI needs a name')
     inode.encode_name(name)
-    for what, number in (('copies', copies), ('copy_policy', copy_policy),
-                         ('block_size_shift', shift)):
-        if not isinstance(number, int):
-            raise errors.InvalidParameters('%s of a VDI is a whole number, '
-                                           'not %r' % (what, number))
+    if not isinstance(shift, int):
+        raise errors.InvalidParameters('block_size_shift of a VDI is a whole '
+                                       'number, not %r' % (shift,))
     if not limits.OBJECT_SHIFT_MIN <= shift <= limits.OBJECT_SHIFT_MAX:
         raise errors.InvalidParameters(
             'the object size is 2^%s bytes: the shift must be %d to %d'
             % (shift, limits.OBJECT_SHIFT_MIN, limits.OBJECT_SHIFT_MAX))
-    if copy_policy:
-        raise errors.InvalidParameters(
-            'erasure coded VDIs are not built yet: use copies')
-    if not 1 <= copies <= limits.COPIES_MAX:
-        raise errors.InvalidParameters(
-            'a VDI has 1 to %d copies, not %s' % (limits.COPIES_MAX, copies))
     _check_size(size, shift)
 
 

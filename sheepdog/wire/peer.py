@@ -109,6 +109,23 @@ SUSPECT = 0x9D
 """JSON {"why": text}: this copy was compared with the others, and is the
 wrong one. Set it aside and make it anew; answered when it is read no more."""
 
+# Strips of coded objects (see ``wire.strips``).
+STRIP_WRITE = 0xB0
+STRIP_READ = 0xB1
+STRIP_REMOVE = 0xB2
+STRIP_EXTENTS = 0xB3
+STRIP_STABLE = 0xB4
+"""oid = the VDI's object, token = all updates of the VDI with smaller numbers
+are on all targets."""
+STRIP_STATE = 0xB5
+"""Settling an object (see ``recovery.settlement``); JSON both ways, as the
+three that follow."""
+STRIP_ALIGN = 0xB6
+STRIP_BUILD = 0xB7
+STRIP_SETTLE = 0xB8
+STRIP_RECOVER = 0xB9
+"""To an object's first target: settle it, then answer."""
+
 # Between gateways: the same operations, to the one who orders them.
 ORDER_WRITE = 0xA0
 ORDER_READ = 0xA1

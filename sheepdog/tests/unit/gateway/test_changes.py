@@ -442,7 +442,7 @@ class TestForOthers(case.FlockCase):
         self.flock.freeze()
         # In A, what waited begins and finds no view.
         change = self.a.gateway.turns.table[self.oid][0]
-        self.a.gateway.changes._finish(change, None)
+        self.a.gateway.changes.end(change, None)
         self.flock.lapse(self.a)
         self.release(self.a, self.c)
         self.assertIsNone(await self.done(late))

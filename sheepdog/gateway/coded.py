@@ -1,0 +1,409 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Coded objects: updates of all strips, reads of any d.
+
+An update has the stripes that it touches for itself (see ``turns``), is
+encoded once, and is complete when all targets have answered one attempt with
+one generation. ``doc/source/design-erasure.rst`` says why.
+"""
+
+import logging
+
+from sheepdog.erasure import codec as codecs
+from sheepdog.erasure import stripes
+from sheepdog.gateway import operation
+from sheepdog.model import errors
+from sheepdog.model import ids
+from sheepdog.peer import answers
+from sheepdog.wire import peer as wire
+from sheepdog.wire import strips as strips_wire
+
+LOG = logging.getLogger(__name__)
+
+
+class Update:
+    """What a Change of a coded object has besides; the Change's own range
+    is made whole stripes. ``strips``: the encoded bytes; ``is_zero``:
+    zeroes, which need none."""
+
+    __slots__ = ('change', 'offset', 'size', 'strips', 'is_zero', 'number',
+                 'generations')
+
+    def __init__(self, change):
+        self.change = change
+        self.offset = change.offset
+        self.size = change.end - change.offset
+        self.strips = None
+        self.is_zero = False
+        self.number = 0
+        self.generations = set()
+
+    def answered(self, error, value=0, aux=0, payload=b''):
+        """A strip elsewhere has answered."""
+        if error is None:
+            self.generations.add(value)
+        self.change(error)
+
+    def answered_here(self, error, payload=b'', value=0):
+        if error is None:
+            self.generations.add(value)
+        self.change(error)
+
+
+class SpanRead:
+    """Whole stripes, from the first d strips that can be read.
+
+    ``done(error, data)``. An error is NoObject if all say so.
+    """
+
+    def __init__(self, strips, route, oid, span, done):
+        self._strips = strips
+        self._route = route
+        self._oid = oid
+        self._codec = codecs.codec_of(*route.code)
+        self._span = span
+        self._done = done
+        self._left = sorted(route.strips)
+        self._asked = 0
+        self._found = {}
+        self._errors = []
+
+    def start(self):
+        # One more: no answer that comes at once may end it before all are
+        # asked.
+        self._asked = 1
+        for _ in range(self._codec.data):
+            self._ask()
+        self._asked -= 1
+        if not self._asked:
+            self._end()
+
+    def _ask(self):
+        if not self._left:
+            return
+        self._asked += 1
+        index = self._left.pop(0)
+        route = self._route
+        offset, size = stripes.in_strip(self._span, self._codec.data)
+        link = route.strips[index]
+
+        def answered(error, value=0, aux=0, payload=b''):
+            self._answered(index, size, error, payload)
+
+        if link is None:
+            self._strips.read(
+                route.epoch, self._oid, index, route.serial, offset, size,
+                lambda error, data=b'': self._answered(index, size, error,
+                                                       data))
+        else:
+            link.request(wire.STRIP_READ, strips_wire.flags_of(index, 0),
+                         route.epoch, self._oid, route.serial, offset, size,
+                         b'', answered)
+
+    def _answered(self, index, size, error, data):
+        if error is None and len(data) != size:
+            error = errors.NotRecovered('%d bytes instead of %d'
+                                        % (len(data), size))
+        if error is None:
+            self._found[index] = bytes(data)
+        else:
+            self._errors.append(error)
+            if error.retry or isinstance(error, (errors.StorageError,
+                                                 errors.NoObject)):
+                # (It may be answered at once.)
+                self._ask()
+        self._asked -= 1
+        if not self._asked:
+            self._end()
+
+    def _end(self):
+        codec = self._codec
+        if len(self._found) >= codec.data:
+            self._done(None, codec.decode(self._found))
+            return
+        found = self._errors
+        if not found:
+            self._done(errors.NotRecovered(
+                'object %s: it takes %d strips, there are %d' % (
+                    ids.hex_oid(self._oid), codec.data,
+                    len(self._route.strips))), b'')
+            return
+        for error in found:
+            if error.retry:
+                self._done(error, b'')
+                return
+        if not self._found or all(not isinstance(error, errors.NoObject)
+                                  for error in found):
+            self._done(found[0], b'')
+            return
+        self._done(errors.NotRecovered(
+            'object %s: some of its strips are missing'
+            % ids.hex_oid(self._oid)), b'')
+
+
+class Coded:
+    """``changes`` and ``reads`` are those whose coded objects it serves."""
+
+    def __init__(self, world, routes, changes, reads, strips):
+        """:param strips: ``peer.strips.Strips``, this sheep's own"""
+        self.world = world
+        self.routes = routes
+        self.changes = changes
+        self.reads = reads
+        self.strips = strips
+        self._count = 0
+        self._flight = {}
+        self._declared = {}
+
+    # -- updates --------------------------------------------------------
+
+    def widen(self, change):
+        """Before it is queued: its range becomes whole stripes."""
+        change.coded = Update(change)
+        if change.kind != wire.REMOVE:
+            change.offset, change.end = stripes.cover(
+                change.offset, change.end - change.offset)
+
+    @staticmethod
+    def lose(change):
+        """Another sheep orders the object for a while: what the ends of its
+        stripes were may be so no more."""
+        change.coded.strips = None
+        change.coded.is_zero = False
+
+    def start(self, change, route):
+        """It has its turn: to all strips at once."""
+        change.route = route
+        change.is_begun = True
+        change.failures = None
+        update = change.coded
+        if change.kind == wire.REMOVE:
+            self._remove(change, route)
+        elif update.strips is not None or update.is_zero:
+            self._send(change, route)
+        else:
+            edges = stripes.ragged(update.offset, update.size)
+            if edges:
+                self.world.spawn(self._complete(change, route, edges),
+                                 'ends of stripes')
+            else:
+                self._encode(change, route, {})
+                self._send(change, route)
+
+    async def _complete(self, change, route, edges):
+        found = {}
+        for span in edges:
+            try:
+                found[span] = await self.read_span(change.oid, route, span)
+            except errors.NoObject as error:
+                if not change.create:
+                    self.changes.end(change, error)
+                    return
+                found[span] = bytes(span.size)
+            except errors.SheepdogError as error:
+                if change.done is None:
+                    return
+                if error.retry:
+                    self.changes.later(change)
+                else:
+                    self.changes.end(change, error)
+                return
+        if change.done is None:
+            return
+        if not self.routes.is_current(route):
+            self.changes.later(change)
+            return
+        self._encode(change, route, found)
+        self._send(change, route)
+
+    async def read_span(self, oid, route, span):
+        """:raises SheepdogError:"""
+        future, done = operation.future()
+        SpanRead(self.strips, route, oid, span, done).start()
+        return await future
+
+    def _encode(self, change, route, edges):
+        update = change.coded
+        data = change.data
+        if change.kind == wire.ZERO:
+            if not edges:
+                update.is_zero = True
+                return
+            data = bytes(update.size)
+        update.strips = codecs.codec_of(*route.code).encode(
+            stripes.completed(update.offset, data, edges))
+
+    def _send(self, change, route):
+        update = change.coded
+        update.generations.clear()
+        number = self._number(change, route)
+        below = next(iter(self._flight[route.vdi_id]))
+        data = route.code[0]
+        offset, size = stripes.in_strip(
+            stripes.Span(change.offset, change.end), data)
+        token = self.changes.token(change)
+        create = change.create and not update.is_zero
+        flags = wire.FLAG_CREATE if create else 0
+        change.pending = len(route.strips) + 1
+        for index, link in route.strips.items():
+            payload = strips_wire.pack_write(
+                number, below, data, size,
+                None if update.is_zero else update.strips[index])
+            if link is None:
+                self.strips.update(route.epoch, change.oid, index, token,
+                                   route.aux, offset, payload, create,
+                                   update.answered_here)
+            else:
+                link.request(wire.STRIP_WRITE,
+                             strips_wire.flags_of(index, flags), route.epoch,
+                             change.oid, token, offset, route.aux, payload,
+                             update.answered)
+        change(None)
+
+    def _remove(self, change, route):
+        update = change.coded
+        update.generations.clear()
+        token = self.changes.token(change)
+        change.pending = len(route.strips) + 1
+        for index, link in route.strips.items():
+            if link is None:
+                self.strips.remove(route.epoch, change.oid, index, token,
+                                   route.aux, change)
+            else:
+                link.request(wire.STRIP_REMOVE,
+                             strips_wire.flags_of(index, 0), route.epoch,
+                             change.oid, token, 0, route.aux, b'', change)
+        change(None)
+
+    def _number(self, change, route):
+        """It keeps its number as long as the lock does."""
+        update = change.coded
+        if update.number >> strips_wire.COUNT_BITS != route.serial \
+                or not update.number:
+            self.ended(change)
+            self._count += 1
+            update.number = (route.serial << strips_wire.COUNT_BITS
+                             | self._count)
+            self._flight.setdefault(route.vdi_id, {})[update.number] = None
+        return update.number
+
+    def is_complete(self, change):
+        """All strips have answered: with one generation?"""
+        return change.kind == wire.REMOVE or len(
+            change.coded.generations) == 1
+
+    def settle(self, change):
+        """The strips are not of one generation: some were settled between
+        their answers, or made in another epoch. The first target looks."""
+        route = change.route
+        link = next((link for link in route.links
+                     if link.meant == route.members[0]), None)
+        if link is not None:
+            link.request(wire.STRIP_RECOVER, 0, route.epoch, change.oid, 0,
+                         0, 0, b'', _ignore)
+        else:
+            self.strips.doubt(change.oid)
+
+    def ended(self, change):
+        """It is under way no more."""
+        vdi_id = ids.vdi_of(change.oid)
+        numbers = self._flight.get(vdi_id)
+        if numbers is not None and change.coded.number:
+            numbers.pop(change.coded.number, None)
+
+    def below(self):
+        """VDI → number below which our updates are complete."""
+        found = {}
+        for vdi_id, numbers in self._flight.items():
+            serial = self.routes.order.serial(vdi_id)
+            found[vdi_id] = next(iter(numbers), (
+                serial << strips_wire.COUNT_BITS | self._count + 1))
+        return found
+
+    def declare(self, epoch, links):
+        """Let the strips forget what complete updates replaced."""
+        below = self.below()
+        for vdi_id, number in below.items():
+            if self._declared.get(vdi_id) == (epoch, number):
+                continue
+            self._declared[vdi_id] = epoch, number
+            self.strips.close_below(vdi_id, number,
+                                    self.changes.cluster.incarnation)
+            for link in links:
+                link.request(wire.STRIP_STABLE, 0, epoch,
+                             ids.vdi_oid(vdi_id), number, 0, 0, b'', _ignore)
+
+    def forget(self):
+        """Our identity died, or the cluster is another."""
+        self._flight.clear()
+        self._declared.clear()
+
+    # -- reads ----------------------------------------------------------
+
+    def read(self, read):
+        span = stripes.cover(read.offset, read.size)
+        start = read.offset - span.low
+
+        def done(error, data):
+            if read.done is None:
+                return
+            if error is None:
+                self.reads.attempted(read, None,
+                                     data[start:start + read.size])
+            elif error.retry:
+                self.reads.later(read)
+            else:
+                self.reads.end(read, error)
+
+        SpanRead(self.strips, read.route, read.oid, span, done).start()
+
+    async def extents(self, oid, route):
+        """What is not zero, by whole stripes: where one of d strips is.
+
+        :raises SheepdogError:
+        """
+        data = route.code[0]
+        blocks = set()
+        asked = 0
+        for index, link in sorted(route.strips.items()):
+            if asked == data:
+                break
+            if link is None:
+                extents = await self.strips.extents(oid, index)
+            else:
+                _, _, payload = await link.call(
+                    wire.STRIP_EXTENTS, epoch=route.epoch, oid=oid,
+                    flags=strips_wire.flags_of(index, 0))
+                extents = answers.unpack_extents(payload)
+            asked += 1
+            for offset, size in extents:
+                span = stripes.in_object(offset, size, data)
+                blocks.update(range(span.low, span.high,
+                                    stripes.STRIPE_BYTES))
+        if not self.routes.is_current(route):
+            raise errors.StaleEpoch('the view changed meanwhile')
+        return _merged(sorted(blocks))
+
+
+def _merged(blocks):
+    found = []
+    for offset in blocks:
+        if found and sum(found[-1]) == offset:
+            found[-1] = (found[-1][0], found[-1][1] + stripes.STRIPE_BYTES)
+        else:
+            found.append((offset, stripes.STRIPE_BYTES))
+    return found
+
+
+def _ignore(error, value=0, aux=0, payload=b''):
+    """It is said again with the next change."""

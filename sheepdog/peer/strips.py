@@ -1,0 +1,162 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""One sheep's strips of coded objects: between requests and the store.
+
+As ``replica`` for whole copies; who settles them is ``recovery``'s affair.
+"""
+
+from sheepdog.model import errors
+from sheepdog.model import ids
+from sheepdog.peer import answers
+from sheepdog.peer import replica as replica_module
+from sheepdog.wire import peer as wire
+from sheepdog.wire import strips as strips_wire
+
+
+class Strips:
+    def __init__(self, replica):
+        self._replica = replica
+        self._store = replica.store
+
+    def update(self, epoch, oid, index, token, aux, offset, payload, create,
+               done):
+        """Apply one update; ``done(error, b'', generation)`` when it is
+        durable. ``payload`` as on the wire, ``aux`` as of WRITE."""
+        replica = self._replica
+        error = replica.check(epoch, oid, aux >> 8)
+        if error is not None:
+            done(error)
+            return
+        guard = replica.guard
+        if guard.active and guard.needs(oid):
+            replica.when_whole(oid, done, self.update, epoch, oid, index,
+                               token, aux, offset, payload, create, done)
+            return
+        try:
+            number, below, data, size, content = strips_wire.unpack_write(
+                payload)
+        except errors.InvalidParameters as exc:
+            done(exc)
+            return
+        counters = replica.counters
+        counters['write'] += 1
+        counters['bytes_written'] += size
+        store = self._store
+        key = ids.strip_key(oid, index)
+        store.close_updates(key, below)
+
+        def applied(error):
+            done(error, b'', 0 if error is not None else
+                 strips_wire.pack_generation(store.generation(key)))
+
+        store.update(key, epoch, number,
+                     replica.births.get(oid, (epoch, 0, True)), offset, size,
+                     content, replica_module.Noted(replica, oid, token,
+                                                   applied),
+                     (1 << (aux & 0xFF)) // data if create else 0)
+
+    def read(self, epoch, oid, index, serial, offset, size, done,
+             raw=False):
+        """``done(error, data)``. ``raw`` is for recovery: settled or not.
+        """
+        replica = self._replica
+        error = replica.check_epoch(epoch) if raw else replica.check(
+            epoch, oid, serial)
+        if error is not None:
+            done(error)
+            return
+        guard = replica.guard
+        if guard.active and not raw and guard.needs(oid):
+            guard.hasten(oid)
+            done(errors.NotRecovered('object %s is not settled here yet'
+                                     % ids.hex_oid(oid)))
+            return
+        replica.counters['read'] += 1
+        replica.counters['bytes_read'] += size
+        self._store.read(ids.strip_key(oid, index), offset, size, done)
+
+    def remove(self, epoch, oid, index, token, aux, done):
+        replica = self._replica
+        error = replica.check(epoch, oid, aux >> 8)
+        if error is not None:
+            done(error)
+            return
+        guard = replica.guard
+        if guard.active and guard.needs(oid):
+            replica.when_whole(oid, done, self.remove, epoch, oid, index,
+                               token, aux, done)
+            return
+        replica.counters['remove'] += 1
+        self._store.remove(ids.strip_key(oid, index), replica_module.Noted(
+            replica, oid, token, done))
+
+    def doubt(self, oid):
+        """Have it settled, by us."""
+        self._replica.guard.doubt(oid)
+
+    async def extents(self, oid, index):
+        """:raises SheepdogError:"""
+        guard = self._replica.guard
+        if guard.active and guard.needs(oid):
+            await guard.ensure(oid)
+        return await self._store.extents(ids.strip_key(oid, index))
+
+    def close_below(self, vdi_id, below, orderer):
+        """Updates with smaller numbers are complete, of what that sheep
+        orders of the VDI. (Where there is no exclusive lock, each object's
+        first target does, and counts for itself.)"""
+        order = self._replica.order
+        for key in self._store.with_open():
+            if ids.vdi_of(key) == vdi_id and order.orderer(
+                    ids.object_of(key)) == orderer:
+                self._store.close_updates(key, below)
+
+    # -- from the wire --------------------------------------------------
+
+    def handlers(self):
+        """For ``Server.register``."""
+        return {
+            wire.STRIP_WRITE: self._on_write,
+            wire.STRIP_READ: self._on_read,
+            wire.STRIP_REMOVE: self._on_remove,
+            wire.STRIP_EXTENTS: self._replica.slow(self._on_extents),
+            wire.STRIP_STABLE: self._on_stable,
+        }
+
+    def _on_write(self, request):
+        self.update(request.epoch, request.oid,
+                    strips_wire.index_of(request.flags), request.token,
+                    request.aux, request.offset, request.payload,
+                    request.flags & wire.FLAG_CREATE, request)
+
+    def _on_read(self, request):
+        self.read(request.epoch, request.oid,
+                  strips_wire.index_of(request.flags), request.token,
+                  request.offset, request.aux, request,
+                  raw=request.flags & wire.FLAG_RECOVERY)
+
+    def _on_remove(self, request):
+        self.remove(request.epoch, request.oid,
+                    strips_wire.index_of(request.flags), request.token,
+                    request.aux, request)
+
+    def _on_stable(self, request):
+        error = self._replica.check_epoch(request.epoch)
+        if error is None:
+            self.close_below(ids.vdi_of(request.oid), request.token,
+                             request.session.incarnation)
+        request(error)
+
+    async def _on_extents(self, request):
+        return answers.pack_extents(await self.extents(
+            request.oid, strips_wire.index_of(request.flags)))

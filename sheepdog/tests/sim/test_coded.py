@@ -1,0 +1,351 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Coded VDIs on whole clusters in one process."""
+
+import random
+import unittest
+
+from sheepdog.cmd import wiring
+from sheepdog.erasure import codec
+from sheepdog.model import errors
+from sheepdog.model import ids
+from sheepdog.placement import redundancy
+from sheepdog.testing import cluster as cluster_module
+from sheepdog.testing import world as world_module
+
+SIZE = 3 << 20
+OBJECT_BYTES = 1 << 20
+
+
+class CodedCase(unittest.TestCase):
+    """``nodes`` sheep, and a volume ``v`` of ``policy``."""
+
+    nodes = 6
+    policy = '4:2'
+
+    def setUp(self):
+        self.simulation = world_module.Simulation(self.id())
+        self.addCleanup(self.simulation.close)
+        self.cluster = cluster_module.SimCluster(
+            self.simulation, cluster_module.ClusterSettings(
+                wiring.build_sheep, nodes=self.nodes, copies=3))
+        self.cluster.format()
+        self.node = self.cluster.nodes['n0']
+        self.content = bytearray(SIZE)
+        self.chance = random.Random(self.id())
+
+    def create(self, policy=None, node=None):
+        policy = redundancy.parse(policy or self.policy)
+        node = node or self.node
+        node.run(node.sheep.catalogue.create('v', SIZE, *policy))
+
+    def open(self, node=None, **how):
+        node = node or self.node
+        return node.run(node.sheep.volumes.open('v', **how))
+
+    def write(self, volume, offset, data, fua=False, node=None):
+        (node or self.node).run(volume.write(offset, data, fua))
+        self.content[offset:offset + len(data)] = data
+
+    def zero(self, volume, offset, size):
+        self.node.run(volume.zero(offset, size))
+        self.content[offset:offset + size] = bytes(size)
+
+    def check(self, volume, node=None):
+        data = (node or self.node).run(volume.read(0, SIZE))
+        self.assertEqual(self.content, data)
+
+    def strips(self, oid):
+        """Index → (node, bytes, history) of all strips that there are."""
+        found = {}
+        for node in self.cluster.serving():
+            for key in node.sheep.store.oids():
+                if ids.object_of(key) == oid and ids.strip_of(key) >= 0:
+                    self.assertNotIn(ids.strip_of(key), found)
+                    size = node.run(node.sheep.store.describe(key)).capacity
+                    found[ids.strip_of(key)] = (
+                        node, node.run(read_of(node.sheep.store, key, size)),
+                        node.run(node.sheep.store.history(key)))
+        return found
+
+    def check_strips(self, index, policy=None):
+        """They are what the content encodes to, at one generation."""
+        data, parity = redundancy.strips_of(redundancy.parse(
+            policy or self.policy).copy_policy)
+        vdi_id = self.node.sheep.catalogue.find('v').vdi_id
+        found = self.strips(ids.data_oid(vdi_id, index))
+        content = bytes(self.content[index * OBJECT_BYTES:
+                                     (index + 1) * OBJECT_BYTES])
+        wanted = codec.codec_of(data, parity).encode(content)
+        self.assertEqual(data + parity, len(found))
+        for number, (node, strip, _) in found.items():
+            self.assertEqual(wanted[number], strip, (number, node.name))
+        self.assertEqual(1, len({h.generation for _, _, h in
+                                 found.values()}))
+        return found
+
+
+async def read_of(store, key, size):
+    import asyncio
+    future = asyncio.get_running_loop().create_future()
+    store.read(key, 0, size, lambda *answer: future.set_result(answer))
+    error, data = await future
+    if error is not None:
+        raise error
+    return data
+
+
+class HealthyTest(CodedCase):
+
+    def test_any_alignment(self):
+        self.create()
+        volume = self.open()
+        self.write(volume, 0, b'a' * 4096)
+        self.check(volume)
+        for _ in range(60):
+            size = self.chance.choice((1, 511, 512, 4096, 5000, 20000,
+                                       300000))
+            offset = self.chance.randrange(SIZE - size)
+            if self.chance.random() < 0.2:
+                self.zero(volume, offset, size)
+            else:
+                self.write(volume, offset, self.chance.randbytes(size),
+                           self.chance.random() < 0.5)
+        self.check(volume)
+        self.node.run(volume.flush())
+        for index in range(3):
+            self.check_strips(index)
+        self.node.run(volume.close())
+
+    def test_what_is_complete_is_forgotten(self):
+        self.create()
+        volume = self.open()
+        self.write(volume, 0, b'a' * 8192)
+        self.simulation.run_for(1.0)
+        for node, _, history in self.check_strips(0).values():
+            self.assertEqual({}, history.open)
+
+    def test_another_sheep_goes_on(self):
+        self.create()
+        volume = self.open()
+        self.write(volume, 5000, b'a' * 9000)
+        self.node.run(volume.close())
+        other = self.cluster.nodes['n3']
+        volume = self.open(other)
+        self.check(volume, other)
+        self.write(volume, 7000, b'b' * 9000, node=other)
+        self.check(volume, other)
+        self.check_strips(0)
+
+    def test_readers_elsewhere(self):
+        self.create()
+        volume = self.open()
+        self.write(volume, 5000, b'a' * 9000)
+        other = self.cluster.nodes['n5']
+        self.check(self.open(other, read_only=True), other)
+
+    def test_many_at_once(self):
+        self.create()
+        volume = self.open()
+        self.write(volume, 0, bytes(OBJECT_BYTES))
+
+        async def run():
+            import asyncio
+            pieces = [(n * 4096, bytes([n % 255 + 1]) * 4096)
+                      for n in range(128)]
+            await asyncio.gather(*(volume.write(offset, data)
+                                   for offset, data in pieces))
+            return pieces
+
+        for offset, data in self.node.run(run()):
+            self.content[offset:offset + 4096] = data
+        self.check(volume)
+        self.check_strips(0)
+
+    def test_what_is_not_zero(self):
+        self.create()
+        volume = self.open()
+        self.write(volume, 70000, b'a' * 5000)
+        covering = self.node.run(volume.extents(0, SIZE))
+        self.assertEqual(SIZE, sum(length for length, _ in covering))
+        self.assertLessEqual(sum(length for length, data in covering
+                                 if data), 32768)
+
+    def test_too_few_zones(self):
+        with self.assertRaises(errors.InvalidParameters) as caught:
+            self.create('8:2')
+        self.assertEqual(
+            '8:2 needs storage in at least 8 zones, there are 6',
+            str(caught.exception))
+
+    def test_all_policies_that_fit(self):
+        for policy in ('2:1', '2:4', '4:1'):
+            self.create(policy)
+            volume = self.open()
+            self.content = bytearray(SIZE)
+            self.write(volume, 1000, self.chance.randbytes(50000))
+            self.check(volume)
+            self.check_strips(0, policy)
+            self.node.run(volume.close())
+            self.node.run(self.node.sheep.catalogue.delete('v'))
+
+
+class FewZonesTest(CodedCase):
+    """Fewer zones than strips: as many strips as there are."""
+
+    nodes = 5
+
+    def test_written_and_read_without_one_strip(self):
+        self.create()
+        volume = self.open()
+        for _ in range(20):
+            size = self.chance.choice((512, 4096, 9000, 100000))
+            self.write(volume, self.chance.randrange(SIZE - size),
+                       self.chance.randbytes(size))
+        self.check(volume)
+        vdi_id = self.node.sheep.catalogue.find('v').vdi_id
+        self.assertEqual(5, len(self.strips(ids.data_oid(vdi_id, 0))))
+
+
+class RecoveryTest(CodedCase):
+    """Sheep go and come; the volume is open on one that stays."""
+
+    nodes = 8
+
+    def kill(self, *names, power=False):
+        for name in names:
+            host = self.cluster.nodes[name].host
+            if power:
+                host.power_cut()
+            else:
+                host.kill()
+
+    def lose(self, *names):
+        """For good."""
+        self.kill(*names)
+        for name in names:
+            self.cluster.take_out(self.cluster.nodes[name])
+
+    def start(self, *names):
+        for name in names:
+            node = self.cluster.nodes[name]
+            if not node.host.is_on:
+                node.host.power_on()
+            node.start()
+
+    def wait_well(self):
+        self.assertTrue(self.cluster.wait_well(120), self.cluster.explain())
+
+    def fill(self, volume, count=30):
+        for _ in range(count):
+            size = self.chance.choice((512, 4096, 9000, 100000))
+            self.write(volume, self.chance.randrange(SIZE - size),
+                       self.chance.randbytes(size))
+
+    def test_any_two_are_lost_for_good(self):
+        self.create()
+        volume = self.open()
+        self.fill(volume)
+        self.lose('n3', 'n6')
+        self.fill(volume)
+        self.check(volume)
+        self.wait_well()
+        self.lose('n1', 'n2')
+        self.check(volume)
+        self.fill(volume)
+        self.wait_well()
+        self.check(volume)
+
+    def test_strips_are_recovered(self):
+        self.create()
+        volume = self.open()
+        self.fill(volume)
+        self.lose('n3', 'n6')
+        self.wait_well()
+        for index in range(3):
+            self.check_strips(index)
+
+    def test_away_for_a_while(self):
+        self.create()
+        volume = self.open()
+        self.fill(volume)
+        self.kill('n3', 'n6')
+        self.fill(volume)
+        self.wait_for_view(6)
+        self.start('n3', 'n6')
+        self.wait_well()
+        self.check(volume)
+        self.fill(volume)
+        self.check(volume)
+        for index in range(3):
+            self.check_strips(index)
+
+    def wait_for_view(self, members):
+        self.assertTrue(self.simulation.run_until(
+            lambda: len(self.node.sheep.cluster.view.members) == members,
+            60))
+
+    def test_power_cut_of_all(self):
+        self.create()
+        volume = self.open()
+        self.fill(volume)
+        self.kill(*self.cluster.nodes, power=True)
+        self.start(*self.cluster.nodes)
+        self.wait_well()
+        volume = self.open()
+        self.check(volume)
+        self.fill(volume)
+        self.check(volume)
+        for index in range(3):
+            self.check_strips(index)
+
+    def test_a_gateway_dies_while_it_writes(self):
+        self.create()
+        volume = self.open()
+        self.fill(volume)
+        for round in range(4):
+            offset = 4096 * self.chance.randrange(SIZE // 4096 - 8)
+            size = 8192
+            data = self.chance.randbytes(size)
+            answers = []
+
+            async def write(volume=volume, offset=offset, data=data):
+                await volume.write(offset, data)
+                answers.append(True)
+
+            self.node.host.process.run(
+                lambda: self.node.host.world.spawn(write()))
+            self.simulation.run_for(self.chance.uniform(0, 0.006))
+            was_done = bool(answers)
+            self.kill('n0')
+            self.wait_for_other()
+            self.start('n0')
+            self.wait_well()
+            volume = self.open()
+            found = self.node.run(volume.read(offset, size))
+            old = bytes(self.content[offset:offset + size])
+            for start in range(0, size, 4096):
+                block = found[start:start + 4096]
+                self.assertIn(block, (data[start:start + 4096],) if was_done
+                              else (data[start:start + 4096],
+                                    old[start:start + 4096]))
+            self.content[offset:offset + size] = found
+            self.check(volume)
+            for index in range(3):
+                self.check_strips(index)
+
+    def wait_for_other(self):
+        other = self.cluster.nodes['n1']
+        self.assertTrue(self.simulation.run_until(
+            lambda: other.sheep.cluster.view is not None and
+            len(other.sheep.cluster.view.members) == 7, 60))
