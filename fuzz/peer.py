@@ -30,6 +30,7 @@ from sheepdog.peer import server
 from sheepdog.wire import hello
 from sheepdog.wire import peer as wire
 from sheepdog.wire import seal
+from sheepdog.wire import strips
 
 OID = ids.data_oid(0xABCDEF, 7)
 TAG = 0x00050007
@@ -269,3 +270,21 @@ def run_answers(data):
         answers.unpack_list(payload)
     else:
         raise link.wire_error(data[0] if data else 1, payload)
+
+
+def strip_seeds():
+    yield strips.pack_write(1 << 40 | 7, 1 << 40 | 5, 4, 8, b'abcdefgh')
+    yield strips.pack_write(7, 5, 2, 4096, None)
+
+
+@registry.target('strip-writes', (errors.InvalidParameters,),
+                 ('sheepdog.wire.strips',), strip_seeds)
+def run_strip(data):
+    number, below, width, size, content = strips.unpack_write(data)
+    assert content is None or len(content) == size
+    again = strips.unpack_write(strips.pack_write(number, below, width, size,
+                                                  content))
+    assert again == (number, below, width, size, content)
+    generation = strips.unpack_generation(number)
+    assert strips.unpack_generation(
+        strips.pack_generation(generation)) == generation

@@ -59,6 +59,8 @@ class Update:
             self.generations.add(value)
         self.change(error)
 
+    answered_here.is_void = False
+
 
 class SpanRead:
     """Whole stripes, from the first d strips that can be read.
