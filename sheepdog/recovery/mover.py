@@ -73,8 +73,8 @@ class Mover:
         """A ``settlement.Settlement``: for what is kept in strips."""
 
     async def describe(self, oid):
-        """What STATE answers about our copy."""
-        state = await self.store.describe(oid)
+        """What STATE answers about our copy, or strip."""
+        state = await self._state(oid)
         standing = self.standing
         return {
             'exists': state is not None,
@@ -90,6 +90,19 @@ class Mover:
             'behind': self.behind.get(oid, 0),
             'serial': self.order.serial(ids.vdi_of(oid)),
         }
+
+    async def _state(self, oid):
+        if self.order.code(oid) is None:
+            return await self.store.describe(oid)
+        if not self.cluster.serving():
+            # (Its view may not be that of its ring. Nobody will hear this.)
+            return None
+        members = self.cluster.view.members
+        places = self.order.targets(oid)
+        for place, index in zip(places, self.order.strips(oid, places)):
+            if members[place].incarnation == self.cluster.incarnation:
+                return await self.store.describe(ids.strip_key(oid, index))
+        return None
 
     async def make_whole(self, oid):
         """One attempt.

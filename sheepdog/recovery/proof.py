@@ -16,6 +16,7 @@ proved to have all of it, whole and on disk."""
 import asyncio
 
 from sheepdog.model import errors
+from sheepdog.model import ids
 from sheepdog.peer import answers as answers_module
 from sheepdog.wire import peer as wire
 
@@ -49,11 +50,16 @@ class Proof:
         self.links = links
         self.store = store
 
-    async def judge(self, view, oid):
-        """See ``verdict``."""
-        version = self.store.version(oid)
+    async def judge(self, view, key):
+        """See ``verdict``; of an object, or a strip."""
+        version = self.store.version(key)
         if version is None or self.cluster.view is not view:
             return KEEP
+        oid = ids.object_of(key)
+        if self.order.code(oid) is not None:
+            # Who has settled it has all that counts, whatever was rolled
+            # back for that.
+            version = 0
         members = [view.members[i] for i in self.order.targets(oid)]
         try:
             answers = await asyncio.gather(
@@ -66,13 +72,13 @@ class Proof:
             return KEEP
         return verdict(version, states)
 
-    async def bring_to_disk(self, view, oids):
+    async def bring_to_disk(self, view, keys):
         """True when all that the targets of these objects have accepted is
         on their disks."""
         if self.cluster.view is not view:
             return False
-        indexes = {index for oid in oids
-                   for index in self.order.targets(oid)}
+        indexes = {index for key in keys
+                   for index in self.order.targets(ids.object_of(key))}
         try:
             await asyncio.gather(
                 *(self.links.data(view.members[index]).call(

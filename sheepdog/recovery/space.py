@@ -136,13 +136,13 @@ class Space:
                     return left
                 if self.replica.store.version(oid) is None:
                     continue
-                if self._is_deleted(oid):
+                if self._is_deleted(ids.object_of(oid)):
                     verdict = proof_module.DROP
                 elif not proved:
                     verdict = proof_module.KEEP
                 if (verdict != proof_module.KEEP
                         and await self._let_go(oid, verdict)):
-                    self.standing.forget(oid)
+                    self.standing.forget(ids.object_of(oid))
                 else:
                     left.append(oid)
         return left
