@@ -27,6 +27,8 @@ from sheepdog.model import limits
 from sheepdog.peer import answers
 from sheepdog.peer import link
 from sheepdog.peer import server
+from sheepdog.recovery import agreement
+from sheepdog.recovery import told
 from sheepdog.wire import hello
 from sheepdog.wire import peer as wire
 from sheepdog.wire import seal
@@ -288,3 +290,35 @@ def run_strip(data):
     generation = strips.unpack_generation(number)
     assert strips.unpack_generation(
         strips.pack_generation(generation)) == generation
+
+
+def told_seeds():
+    one = told.Told(3, agreement.Generation(7, 2), (
+        agreement.Generation(8, 1), agreement.Generation(8, 2)),
+        agreement.Generation(0, 0, True), 1 << 40 | 5,
+        {1 << 40 | 6: 1 << 80 | 9, 1 << 40 | 7: 0}, 7, 1 << 20, False)
+    yield told.pack_state(told.State((one, one._replace(index=4)),
+                                     [1 << 48 | 5], 3, 2))
+    yield told.pack_state(told.State((), [], 0, 1))
+
+
+@registry.target('strip-states', (errors.CorruptFrame,),
+                 ('sheepdog.recovery.told',), told_seeds)
+def run_told(data):
+    state = told.unpack_state(data)
+    assert told.unpack_state(told.pack_state(state)) == state
+
+
+def order_seeds():
+    order = told.Order(3, agreement.Generation(7, 2), 5, [1 << 48 | 5])
+    yield told.pack_order(order)
+    yield told.pack_order(order._replace(kept=[1 << 40 | 6]))
+    yield told.pack_order(order._replace(
+        sources=[('aa', 1), ('bb', 2)], capacity=1 << 20, version=7))
+
+
+@registry.target('strip-orders', (errors.InvalidParameters,),
+                 ('sheepdog.recovery.told',), order_seeds)
+def run_order(data):
+    order = told.unpack_order(data)
+    assert told.unpack_order(told.pack_order(order)) == order

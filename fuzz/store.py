@@ -54,7 +54,7 @@ def journal_records() -> list:
 
 
 def history_seeds():
-    update = history.Update(7, (3, 0, True), 1024, 4, b'abcd')
+    update = history.Update(7, (3, 0, True), 1024, 4, b'abcd', 1 << 80 | 5)
     for event in (update, update._replace(old=None), history.Repeat(update),
                   history.Align((4, 1, False), frozenset({7, 9})),
                   history.Settle((4, 1, False))):

@@ -39,6 +39,7 @@ class Marks:
 
     def __init__(self):
         self._tokens = {}
+        self._kept = {}
         self._stable = {}
         self._unswept = []
 
@@ -84,6 +85,7 @@ class Marks:
             tokens = self._tokens.get(oid)
             if tokens is not None and not self._live(tokens):
                 del self._tokens[oid]
+                self._kept.pop(oid, None)
 
     def unstable(self, oid):
         """Tokens of writes that may not be everywhere, oldest first."""
@@ -99,9 +101,12 @@ class Marks:
         return sorted(oid for oid, tokens in self._tokens.items()
                       if self._live(tokens))
 
-    def replace(self, oid, tokens):
+    def replace(self, oid, tokens, is_settled=False):
         """The object's content, and so its history, comes from another
-        replica now."""
+        replica now. ``is_settled``: it is the same everywhere."""
+        self._kept.pop(oid, None)
+        if tokens and is_settled:
+            self._kept[oid] = frozenset(tokens)
         if tokens:
             self._tokens[oid] = list(tokens)
         else:
@@ -115,23 +120,29 @@ class Marks:
             if not tokens:
                 del self._tokens[oid]
 
+    def was_kept(self, oid, token):
+        """That write is in all strips since they were settled."""
+        return token in self._kept.get(oid, ())
+
     def has(self, oid, token):
         return token in self._tokens.get(oid, ())
 
     def renumber(self, numbers):
         """Origins have new indexes: ``numbers`` maps old to new; those not
         in it are gone, and their tokens with them."""
-        moved = {}
-        for oid, tokens in self._tokens.items():
-            kept = [(numbers[t >> COUNT_BITS] << COUNT_BITS)
+        def moved(tokens):
+            return [(numbers[t >> COUNT_BITS] << COUNT_BITS)
                     | (t & COUNT_MASK)
                     for t in self._live(tokens) if t >> COUNT_BITS in numbers]
-            if kept:
-                moved[oid] = kept
-        self._tokens = moved
+
+        pairs = [(oid, moved(tokens)) for oid, tokens in self._tokens.items()]
+        self._tokens = {oid: tokens for oid, tokens in pairs if tokens}
+        self._kept = {oid: frozenset(moved(tokens)) for oid, tokens
+                      in self._kept.items() if oid in self._tokens}
         self._stable = {numbers[o]: c for o, c in self._stable.items()
                         if o in numbers}
 
     def clear(self):
         self._tokens.clear()
+        self._kept.clear()
         self._stable.clear()

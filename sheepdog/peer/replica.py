@@ -30,6 +30,7 @@ from sheepdog.model import ids
 from sheepdog.peer import answers
 from sheepdog.peer import listing
 from sheepdog.peer import marks as marks_module
+from sheepdog.peer import tokens as tokens_module
 from sheepdog.wire import peer as wire
 
 LOG = logging.getLogger(__name__)
@@ -130,6 +131,7 @@ class Replica:
         self.guard = None
         self._listing = listing.Listing(world.clock, store, order)
         self.marks = marks_module.Marks()
+        self.tokens = tokens_module.Tokens(cluster)
         self.taken_back = {}
         """Object → tokens of its writes that others refused, and that may
         still be in other copies, too."""
@@ -430,7 +432,7 @@ class Replica:
             numbers = {i: place[m.incarnation]
                        for i, m in enumerate(previous.members)
                        if m.incarnation in place}
-            for oid in self.marks.unstable_objects():
+            for oid in self._open_objects():
                 if (self._orderer_before(oid, previous, before)
                         != self.order.orderer(oid)
                         or self.marks.origins(oid) - numbers.keys()):
@@ -440,6 +442,13 @@ class Replica:
             self.marks.clear()
         self._owners = {vdi_id: self.order.exclusive_owner(vdi_id)
                         for vdi_id in self.cluster.state.locks}
+
+    def _open_objects(self):
+        """Sorted ids of those that a change of their orderer may leave
+        different: with writes, or updates of a strip, that may not be
+        everywhere."""
+        return sorted({*self.marks.unstable_objects(),
+                       *map(ids.object_of, self.store.with_open())})
 
     def _orderer_before(self, oid, view, ring):
         owner = self._owners.get(ids.vdi_of(oid))
@@ -465,7 +474,7 @@ class Replica:
             return
         self._owners[vdi_id] = owner
         members = self._view.members
-        for oid in self.marks.unstable_objects():
+        for oid in self._open_objects():
             if ids.vdi_of(oid) != vdi_id:
                 continue
             targets = self.order.targets(oid)

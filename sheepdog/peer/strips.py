@@ -63,7 +63,9 @@ class Strips:
                      replica.births.get(oid, (epoch, 0, True)), offset, size,
                      content, replica_module.Noted(replica, oid, token,
                                                    applied),
-                     (1 << (aux & 0xFF)) // data if create else 0)
+                     (1 << (aux & 0xFF)) // data if create else 0,
+                     replica.tokens.lasting(token),
+                     replica.marks.was_kept(oid, token))
 
     def read(self, epoch, oid, index, serial, offset, size, done,
              raw=False):

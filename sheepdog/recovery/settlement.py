@@ -21,6 +21,7 @@ is lost by that.
 """
 
 import asyncio
+import contextlib
 import logging
 
 from sheepdog.erasure import codec as codecs
@@ -28,6 +29,7 @@ from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.recovery import agreement
 from sheepdog.recovery import calls
+from sheepdog.recovery import told
 from sheepdog.store import history as store_history
 from sheepdog.wire import peer as wire
 from sheepdog.wire import strips as strips_wire
@@ -56,7 +58,10 @@ class Settlement:
         self.holders = holders
         self.moved_bytes = 0
         self._count = 0
+        self._halts = 0
         self._halted = {}
+        self._halted_view = None
+        self._turns = {}
 
     # -- as the first target --------------------------------------------
 
@@ -73,31 +78,30 @@ class Settlement:
             raise errors.NotRecovered(
                 'object %s: %d:%d needs storage in %d zones, there are %d'
                 % (ids.hex_oid(oid), data, parity, data, len(targets)))
-        told = await self._ask_all(oid, view)
+        states = await self._ask_all(oid, view)
         self.check(view)
-        found = {}
-        for member, answer in told:
-            for strip in answer['strips']:
-                found[member.incarnation, strip['index']] = strip
         verdict = agreement.decide(
-            [_strip_of(view.member(incarnation), strip)
-             for (incarnation, _), strip in found.items()
-             if not strip['bad']], data,
-            frozenset(m.node for m, _ in told),
+            [strip.seen_by(view.member(incarnation).node)
+             for incarnation, state in states.items()
+             for strip in state.strips if not strip.is_bad], data,
+            frozenset(view.member(incarnation).node
+                      for incarnation in states),
             lambda epoch: self.holders(epoch, oid))
         wanting = verdict.wait or self.untold(oid, verdict.generation.epoch)
         if wanting:
             raise errors.NotRecovered('object %s: %s'
                                       % (ids.hex_oid(oid), wanting))
-        self._count += 1
-        generation = [view.epoch, self._count, verdict.is_gone]
-        marks = _common([answer['marks'] for m, answer in told
-                         if m.incarnation in targets])
-        if not verdict.is_gone:
-            await self._align(oid, view, targets, verdict, found, generation)
-        await self._each(view, [(incarnation, wire.STRIP_SETTLE, {
-            'index': index, 'generation': generation, 'marks': marks})
-            for incarnation, index in targets.items()], oid)
+        await _Orders(self, oid, view, targets, states, verdict,
+                      self._next(view, states, verdict)).run()
+
+    def _next(self, view, states, verdict):
+        """A generation that nobody has heard of. (Who settled before us in
+        this epoch may have been another process of ours.)"""
+        self._count = 1 + max([self._count] + [
+            generation.count for state in states.values()
+            for strip in state.strips for generation in strip.generations()
+            if generation.epoch == view.epoch])
+        return agreement.Generation(view.epoch, self._count, verdict.is_gone)
 
     def _targets(self, oid, view):
         """Incarnation → index."""
@@ -113,62 +117,33 @@ class Settlement:
             raise error
 
     async def _ask_all(self, oid, view):
-        answers = await asyncio.gather(
-            *(self._call(view, m.incarnation, wire.STRIP_STATE, oid, {})
-              for m in view.members), return_exceptions=True)
+        """Incarnation → told.State."""
+        states = await _all(self._ask(view, m.incarnation, oid)
+                            for m in view.members)
         serial = self.order.serial(ids.vdi_of(oid))
-        for answer in answers:
-            if isinstance(answer, BaseException):
-                raise answer
-            if answer['serial'] != serial:
-                raise errors.NotRecovered('object %s: a lock changes'
-                                          % ids.hex_oid(oid))
-        return list(zip(view.members, answers))
+        if any(state.serial != serial for state in states):
+            raise errors.NotRecovered('object %s: a lock changes'
+                                      % ids.hex_oid(oid))
+        return {m.incarnation: state
+                for m, state in zip(view.members, states)}
 
-    async def _align(self, oid, view, targets, verdict, found, generation):
-        usable = {}
-        orders = []
-        by_holder = {m.node: m.incarnation for m in view.members}
-        for strip in verdict.usable:
-            incarnation = by_holder[strip.holder]
-            usable[incarnation, strip.index] = found[incarnation,
-                                                     strip.index]
-            kept = [number for number in strip.numbers
-                    if number in verdict.kept or number < verdict.floor
-                    or strip.generation != verdict.generation]
-            orders.append((incarnation, wire.STRIP_ALIGN, {
-                'index': strip.index, 'kept': kept,
-                'generation': generation if targets.get(incarnation)
-                == strip.index else list(store_history.NONE)}))
-        await self._each(view, orders, oid)
-        self.check(view)
-        sources = [[incarnation, index] for incarnation, index in usable]
-        some = next(iter(usable.values()))
-        version = max(strip['version'] for strip in usable.values())
-        await self._each(view, [(incarnation, wire.STRIP_BUILD, {
-            'index': index, 'generation': generation, 'sources': sources,
-            'capacity': some['capacity'], 'version': version})
-            for incarnation, index in targets.items()
-            if (incarnation, index) not in usable], oid, BUILD_SECONDS)
-        self.check(view)
-
-    async def _each(self, view, orders, oid, seconds=CALL_SECONDS):
-        answers = await asyncio.gather(
-            *(self._call(view, incarnation, opcode, oid, message, seconds)
-              for incarnation, opcode, message in orders),
-            return_exceptions=True)
-        for answer in answers:
-            if isinstance(answer, BaseException):
-                raise answer
-
-    async def _call(self, view, incarnation, opcode, oid, message,
-                    seconds=CALL_SECONDS):
+    async def _ask(self, view, incarnation, oid):
         if incarnation == self.cluster.incarnation:
-            return await self._here(opcode, oid, message)
+            return await self._tell(oid)
         _, _, payload = await self.links.data(view.member(incarnation)).call(
+            wire.STRIP_STATE, epoch=view.epoch, oid=oid,
+            timeout=CALL_SECONDS)
+        return told.unpack_state(payload)
+
+    async def give(self, view, incarnation, oid, opcode, order):
+        if incarnation == self.cluster.incarnation:
+            await self._obey(opcode, oid, order)
+            return
+        await self.links.data(view.member(incarnation)).call(
             opcode, epoch=view.epoch, oid=oid,
-            payload=wire.pack_json(message), timeout=seconds)
-        return wire.unpack_json(payload) if payload else {}
+            payload=told.pack_order(order),
+            timeout=BUILD_SECONDS if opcode == wire.STRIP_BUILD
+            else CALL_SECONDS)
 
     # -- as any member ---------------------------------------------------
 
@@ -176,29 +151,60 @@ class Settlement:
         """For ``Server.register``."""
         def of(opcode):
             async def handler(request):
-                message = wire.unpack_json(request.payload)
-                try:
-                    answer = await self._here(opcode, request.oid, message)
-                except (KeyError, TypeError, ValueError) as exc:
-                    raise errors.InvalidParameters(repr(exc)) from exc
-                return wire.pack_json(answer) if answer else b''
+                await self._obey(opcode, request.oid,
+                                 told.unpack_order(request.payload))
+                return b''
             return slow(handler)
 
-        return {opcode: of(opcode) for opcode in (
-            wire.STRIP_STATE, wire.STRIP_ALIGN, wire.STRIP_BUILD,
-            wire.STRIP_SETTLE)}
+        async def state(request):
+            return told.pack_state(await self._tell(request.oid))
 
-    async def _here(self, opcode, oid, message):
-        if opcode == wire.STRIP_STATE:
-            return await self._tell(oid)
-        key = ids.strip_key(oid, message['index'])
-        generation = tuple(message['generation'])
-        if opcode == wire.STRIP_ALIGN:
-            await self.store.align(key, generation, set(message['kept']))
-        elif opcode == wire.STRIP_BUILD:
-            await self._build(oid, key, generation, message)
-        else:
-            await self._begin(oid, key, generation, message['marks'])
+        return {wire.STRIP_STATE: slow(state),
+                **{opcode: of(opcode) for opcode in (
+                    wire.STRIP_ALIGN, wire.STRIP_BUILD, wire.STRIP_SETTLE)}}
+
+    @contextlib.asynccontextmanager
+    async def _turn(self, oid):
+        """One after the other, of each object."""
+        turn = self._turns.setdefault(oid, [asyncio.Lock(), 0])
+        turn[1] += 1
+        try:
+            async with turn[0]:
+                yield
+        finally:
+            turn[1] -= 1
+            if not turn[1]:
+                del self._turns[oid]
+
+    async def _obey(self, opcode, oid, order):
+        """:raises SheepdogError: it is not done (to the end)"""
+        key = ids.strip_key(oid, order.index)
+        async with self._turn(oid):
+            self._check_halt(oid, order)
+            if opcode == wire.STRIP_BUILD:
+                await self._build(oid, key, order)
+            elif opcode == wire.STRIP_ALIGN:
+                await self.store.align(key, order.generation,
+                                       set(order.kept))
+            else:
+                await self._begin(oid, key, order)
+            self.replica.marks.replace(oid, order.marks,
+                                       opcode == wire.STRIP_SETTLE)
+            if opcode == wire.STRIP_SETTLE:
+                _, doubt = self._halted.get(oid, (0, None))
+                if self._is_halted(oid, order):
+                    del self._halted[oid]
+                    self.standing.trust(oid, doubt)
+
+    def _is_halted(self, oid, order):
+        return self._halted_view is self.cluster.view \
+            and self._halted.get(oid, (0,))[0] == order.halt
+
+    def _check_halt(self, oid, order):
+        if not self._is_halted(oid, order):
+            raise errors.NotRecovered(
+                'object %s: another settlement has begun, or none'
+                % ids.hex_oid(oid))
 
     def _keys(self, oid):
         return [key for key in (ids.strip_key(oid, index)
@@ -208,36 +214,44 @@ class Settlement:
 
     async def _tell(self, oid):
         """Halt, and say what we have."""
-        if self.cluster.incarnation in self._targets(oid, self.cluster.view):
+        view = self.cluster.view
+        is_target = self.cluster.incarnation in self._targets(oid, view)
+        if is_target:
             self.standing.doubt(oid)
-        self._halted[oid] = self.standing.doubt_number(oid)
+        if self._halted_view is not view:
+            self._halted_view = view
+            self._halted.clear()
+        self._halts = halt = self._halts + 1
+        # What is under way for another settlement ends where it is.
+        self._halted[oid] = halt, self.standing.doubt_number(oid)
+        async with self._turn(oid):
+            strips = await self._strips(oid)
+        if not strips and not is_target:
+            # No order will come.
+            self._halted.pop(oid, None)
+        return told.State(strips, self.replica.marks.unstable(oid),
+                          self.order.serial(ids.vdi_of(oid)), halt)
+
+    async def _strips(self, oid):
         strips = []
         bad = self.store.bad_blocks()
         for key in self._keys(oid):
             history = await self.store.history(key)
             state = await self.store.describe(key)
-            if state is None:
-                continue
-            known = history or store_history.History()
-            strips.append({
-                'index': ids.strip_of(key), 'generation': known.generation,
-                'nexts': known.nexts, 'forgotten': known.forgotten,
-                'floor': known.floor, 'numbers': sorted(known.open),
-                'version': state.version, 'capacity': state.capacity,
-                'bad': history is None or key in bad})
-        return {'strips': strips,
-                'marks': self.replica.marks.unstable(oid),
-                'serial': self.order.serial(ids.vdi_of(oid))}
+            if state is not None:
+                strips.append(told.strip(
+                    ids.strip_of(key), history or store_history.History(),
+                    state, history is None or key in bad))
+        return tuple(strips)
 
-    async def _build(self, oid, key, generation, message):
+    async def _build(self, oid, key, order):
         """Our strip, of the sources' strips."""
         view = self.cluster.view
         self.check(view)
         code = codecs.codec_of(*self.order.code(oid))
-        index = ids.strip_of(key)
-        capacity = message['capacity']
+        index = order.index
         sources = {}
-        for incarnation, number in message['sources']:
+        for incarnation, number in order.sources:
             if view.member(incarnation) is not None:
                 sources.setdefault(number, incarnation)
         if index in sources:
@@ -245,8 +259,8 @@ class Settlement:
         else:
             sources = dict(sorted(sources.items())[:code.data])
         pieces = []
-        for start in range(0, capacity, PIECE_BYTES):
-            size = min(PIECE_BYTES, capacity - start)
+        for start in range(0, order.capacity, PIECE_BYTES):
+            size = min(PIECE_BYTES, order.capacity - start)
             parts = dict(zip(sources, await asyncio.gather(*(
                 self._fetch(oid, view, incarnation, number, start, size)
                 for number, incarnation in sources.items()))))
@@ -254,13 +268,14 @@ class Settlement:
             if any(piece):
                 pieces.append((start, piece))
             self.check(view)
+            self._check_halt(oid, order)
         before = await self.store.history(key)
         history = store_history.History()
-        history.nexts = (generation,)
+        history.nexts = (order.generation,)
         if before is not None:
             history.forgotten = max((before.forgotten, before.generation)
                                     + before.nexts)
-        await self.store.adopt(key, message['version'], capacity, pieces,
+        await self.store.adopt(key, order.version, order.capacity, pieces,
                                keep=False, history=history)
         self.check(view)
 
@@ -278,12 +293,9 @@ class Settlement:
         self.moved_bytes += size
         return bytes(data)
 
-    async def _begin(self, oid, key, generation, marks):
+    async def _begin(self, oid, key, order):
         """A new generation; what is out of place goes."""
-        if oid not in self._halted:
-            raise errors.NotRecovered('object %s: it was not halted'
-                                      % ids.hex_oid(oid))
-        halted = self._halted[oid]
+        generation = order.generation
         is_gone = generation[2]
         for other in self._keys(oid):
             if other != key or is_gone:
@@ -292,24 +304,103 @@ class Settlement:
             self.replica.births[oid] = generation
         else:
             await self.store.settle(key, generation)
-        self.replica.marks.replace(oid, marks)
-        self.standing.trust(oid, halted)
-        self._halted.pop(oid, None)
 
 
-def _strip_of(member, strip):
-    return agreement.Strip(
-        member.node, strip['index'], agreement.Generation(
-            *strip['generation']),
-        tuple(agreement.Generation(*g) for g in strip['nexts']),
-        strip['floor'], frozenset(strip['numbers']),
-        agreement.Generation(*strip['forgotten']))
+class _Orders:
+    """What is to be done once it is decided.
+
+    :param states: incarnation → told.State
+    """
+
+    def __init__(self, settlement, oid, view, targets, states, verdict,
+                 generation):
+        self._settlement = settlement
+        self._oid = oid
+        self._view = view
+        self._targets = targets
+        self._states = states
+        self._verdict = verdict
+        self._generation = generation
+        by_holder = {m.node: m.incarnation for m in view.members}
+        found = {(incarnation, strip.index): strip
+                 for incarnation, state in states.items()
+                 for strip in state.strips}
+        self._usable = {
+            (by_holder[strip.holder], strip.index):
+            found[by_holder[strip.holder], strip.index]
+            for strip in verdict.usable}
+        self._marks = self._applied()
+
+    def _kept(self, strip):
+        """Numbers, of its open updates."""
+        verdict = self._verdict
+        if strip.generation != verdict.generation:
+            # It has been aligned: what is open there is kept.
+            return set(strip.open)
+        return {number for number in strip.open
+                if number in verdict.kept or number < verdict.floor}
+
+    def _applied(self):
+        """Tokens of the writes that the usable strips have when they are
+        aligned, of those that may be asked for."""
+        here = self._settlement.replica.tokens.here
+        marks = {}
+        undone = set()
+        for (incarnation, _), strip in self._usable.items():
+            marks.update(dict.fromkeys(self._states[incarnation].marks))
+            kept = self._kept(strip)
+            for number, lasting in strip.open.items():
+                token = here(lasting)
+                if token is None:
+                    continue
+                if number in kept:
+                    marks[token] = None
+                else:
+                    undone.add(token)
+        return [token for token in marks if token not in undone]
+
+    async def run(self):
+        """:raises SheepdogError: not all of it was done"""
+        if not self._verdict.is_gone:
+            await self._align()
+            await self._build()
+        await self._give(wire.STRIP_SETTLE, [
+            (incarnation, index, {})
+            for incarnation, index in self._targets.items()])
+
+    async def _give(self, opcode, orders):
+        settlement = self._settlement
+        settlement.check(self._view)
+        await _all(settlement.give(
+            self._view, incarnation, self._oid, opcode, told.Order(
+                index, tuple(fields.pop('generation', self._generation)),
+                self._states[incarnation].halt, self._marks, **fields))
+            for incarnation, index, fields in orders)
+
+    async def _align(self):
+        await self._give(wire.STRIP_ALIGN, [
+            (incarnation, index, {
+                'kept': sorted(self._kept(strip)),
+                'generation': self._generation
+                if self._targets.get(incarnation) == index
+                else store_history.NONE})
+            for (incarnation, index), strip in self._usable.items()])
+
+    async def _build(self):
+        usable = self._usable
+        some = next(iter(usable.values()))
+        await self._give(wire.STRIP_BUILD, [
+            (incarnation, index, {
+                'sources': list(usable), 'capacity': some.capacity,
+                'version': max(strip.version for strip in usable.values())})
+            for incarnation, index in self._targets.items()
+            if (incarnation, index) not in usable])
 
 
-def _common(lists):
-    """What is in all of them, in the order of the first."""
-    if not lists:
-        return []
-    others = [set(one) for one in lists[1:]]
-    return [token for token in lists[0]
-            if all(token in other for other in others)]
+async def _all(coroutines):
+    """All of them end before the first error is raised."""
+    answers = await asyncio.gather(*coroutines, return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            raise answer
+    return answers

@@ -39,7 +39,7 @@ REPEAT = 4
 _NUMBER_BYTES = 16
 _BIRTH = 1 << 31
 _GENERATION = struct.Struct('<II')
-_UPDATE = struct.Struct('<B8s16sII?')
+_UPDATE = struct.Struct('<B8s16s16sII?')
 _ALIGN = struct.Struct('<B8sI')
 _ATTRIBUTE = struct.Struct('<Q8s8s16sB')
 _CRC = struct.Struct('<I')
@@ -52,13 +52,15 @@ NONE = (0, 0, False)
 
 class Update(NamedTuple):
     """``old`` are the bytes that were at [offset, offset + size); None: all
-    zero."""
+    zero. ``token`` names the write for good (see ``peer.tokens``), whoever
+    orders it; 0: nobody asks for it."""
 
     number: int
     generation: tuple
     offset: int
     size: int
     old: Optional[bytes]
+    token: int = 0
 
 
 class Repeat(NamedTuple):
@@ -203,8 +205,8 @@ def pack_event(event) -> bytes:
     if isinstance(event, Update):
         return _UPDATE.pack(
             kind, _pack_generation(event.generation),
-            _pack_number(event.number), event.offset, event.size,
-            event.old is None) + (event.old or b'')
+            _pack_number(event.number), _pack_number(event.token),
+            event.offset, event.size, event.old is None) + (event.old or b'')
     if isinstance(event, Align):
         numbers = sorted(event.undone)
         return _ALIGN.pack(ALIGN, _pack_generation(event.generation),
@@ -218,12 +220,12 @@ def unpack_event(data):
     data = bytes(data)
     kind = data[0] if data else 0
     if kind in (UPDATE, REPEAT) and len(data) >= _UPDATE.size:
-        _, generation, number, offset, size, is_hole = \
+        _, generation, number, token, offset, size, is_hole = \
             _UPDATE.unpack_from(data)
         old = None if is_hole else data[_UPDATE.size:]
         if len(data) == _UPDATE.size + (0 if is_hole else size):
             update = Update(_number_of(number), _generation_of(generation),
-                            offset, size, old)
+                            offset, size, old, _number_of(token))
             return update if kind == UPDATE else Repeat(update)
     elif kind == ALIGN and len(data) >= _ALIGN.size:
         _, generation, count = _ALIGN.unpack_from(data)

@@ -309,19 +309,21 @@ class Store:
 
     def update(self, key: int, version: int, number: int, birth: tuple,
                offset: int, size: int, data, done: WriteDone,
-               capacity: int = 0) -> None:
+               capacity: int = 0, token: int = 0,
+               is_known: bool = False) -> None:
         """Write ``data`` (None: zeroes), keeping what was there until the
-        update of that ``number`` is closed. Acknowledged means durable.
-        Where it is open already, nothing is done. With ``capacity`` (of the
-        strip) one that does not exist is made; it is of the generation
-        ``birth`` then."""
+        update of that ``number`` is closed, and with it ``token``.
+        Acknowledged means durable. Where it is open already, or
+        ``is_known`` to be in the strip, nothing is done. With ``capacity``
+        (of the strip) one that does not exist is made; it is of the
+        generation ``birth`` then."""
         self.counters.writes += 1
         self.counters.written_bytes += size
         if self._is_closing:
             done(errors.ShuttingDown('the store is closing'))
             return
         self._strips.update(key, version, number, birth, offset, size, data,
-                            done, capacity)
+                            done, capacity, token, is_known)
 
     def close_updates(self, key: int, below: int) -> None:
         """All targets have the updates below: forget what they replaced."""

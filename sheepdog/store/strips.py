@@ -89,7 +89,7 @@ class Strips:
 
     def update(self, key: int, version: int, number: int, birth: tuple,
                offset: int, size: int, data, done: Callable,
-               capacity: int) -> None:
+               capacity: int, token: int, is_known: bool) -> None:
         """See ``Store.update``."""
         if capacity:
             obj = self._opener.get_or_new(key)
@@ -99,8 +99,8 @@ class Strips:
                 done(_no_strip(key))
                 return
         op = operations.Operation(records.HISTORY, obj, version, offset,
-                                  size, (number, birth, data), done, True,
-                                  capacity)
+                                  size, (number, birth, data, token,
+                                         is_known), done, True, capacity)
         if obj.is_busy or obj.parked:
             self._turns.park(obj, self._begin, op)
             return
@@ -114,8 +114,8 @@ class Strips:
         if error is not None:
             op.done(error)
             return
-        number, birth, data = op.data
-        if obj.exists and obj.history.has(number):
+        number, _, _, _, is_known = op.data
+        if obj.exists and (is_known or obj.history.has(number)):
             # Sent again; what is open is durable.
             op.done(None)
             return
@@ -149,7 +149,7 @@ class Strips:
         self._turns.release(obj)
 
     def _fault(self, obj, op):
-        number, birth, data = op.data
+        data = op.data[2]
         capacity = obj.capacity
         if not obj.exists:
             capacity = op.capacity
@@ -170,7 +170,7 @@ class Strips:
 
     def _go(self, obj, op: operations.Operation, old: Optional[bytes]):
         """Journal it, given what is there now (None: zeroes)."""
-        number, birth, data = op.data
+        number, birth, data, token, _ = op.data
         low, high = _blocks_of(op.offset, op.size)
         if old is not None:
             wrong = checksums.mismatches(old, obj.table, low // _BLOCK) \
@@ -188,7 +188,7 @@ class Strips:
                 replaced = None
         event = store_history.Update(
             number, obj.history.generation if obj.exists else birth,
-            op.offset, op.size, replaced)
+            op.offset, op.size, replaced, token)
         op.data = Change(_parts(op.offset, op.size, data, old), event)
         op.offset, op.size = low, high - low
         self._writer.start(obj, op)

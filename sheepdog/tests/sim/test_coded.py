@@ -20,8 +20,10 @@ from sheepdog.erasure import codec
 from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.placement import redundancy
+from sheepdog.recovery import told
 from sheepdog.testing import cluster as cluster_module
 from sheepdog.testing import world as world_module
+from sheepdog.wire import peer as wire
 
 SIZE = 3 << 20
 OBJECT_BYTES = 1 << 20
@@ -308,6 +310,64 @@ class RecoveryTest(CodedCase):
         self.check(volume)
         for index in range(3):
             self.check_strips(index)
+
+    def generation(self, index):
+        found = self.check_strips(index)
+        return found[0][2].generation
+
+    def test_who_settles_goes_on_counting_after_a_restart(self):
+        """A cold start has the epoch of before."""
+        self.create()
+        self.fill(self.open())
+        generations = []
+        for _ in range(4):
+            self.kill(*self.cluster.nodes, power=True)
+            self.start(*self.cluster.nodes)
+            self.wait_well()
+            generations.append(self.generation(0))
+        self.assertEqual(sorted(set(generations)), generations)
+        self.assertLess(len({epoch for epoch, _, _ in generations}), 4)
+
+    def test_orders_that_come_late_are_refused(self):
+        self.create()
+        volume = self.open()
+        self.fill(volume)
+        vdi_id = self.node.sheep.catalogue.find('v').vdi_id
+        oid = ids.data_oid(vdi_id, 0)
+        index, (node, _, _) = sorted(self.strips(oid).items())[0]
+        settlement = node.sheep.recovery.settlement
+        first = node.run(settlement._tell(oid))
+        node.run(settlement._tell(oid))
+        for opcode in (wire.STRIP_ALIGN, wire.STRIP_BUILD,
+                       wire.STRIP_SETTLE):
+            with self.assertRaises(errors.NotRecovered) as caught:
+                node.run(settlement._obey(opcode, oid, told.Order(
+                    index, (99, 1, False), first.halt, [])))
+            self.assertIn('another settlement', str(caught.exception))
+        self.check(volume)
+        self.wait_well()
+        self.check_strips(0)
+
+    def test_what_is_open_when_the_lock_is_taken_by_force(self):
+        """…is settled before anybody goes on."""
+        self.create()
+        volume = self.open()
+        self.fill(volume)
+        for node in self.cluster.nodes.values():
+            # Nothing is closed, and nobody remembers what it took.
+            node.sheep.gateway.coded.declare = lambda *_: None
+        self.write(volume, 4096, self.chance.randbytes(8192))
+        before = self.generation(0)
+        for node in self.cluster.nodes.values():
+            node.sheep.replica.marks.clear()
+        other = self.cluster.nodes['n4']
+        other.run(other.sheep.cluster.execute('unlock', {
+            'vdi_id': other.sheep.catalogue.find('v').vdi_id,
+            'force': True}))
+        volume = self.open(other)
+        self.check(volume, other)
+        self.wait_well()
+        self.assertLess(before, self.generation(0))
 
     def test_a_gateway_dies_while_it_writes(self):
         self.create()

@@ -284,6 +284,9 @@ class MemoryStore:
             self.durable.pop(oid, None)
         return True
 
+    def with_open(self):
+        return []
+
     def bad_blocks(self):
         return {oid: sorted(obj.rotten)
                 for oid, obj in sorted(self.objects.items()) if obj.rotten}

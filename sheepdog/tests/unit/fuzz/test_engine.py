@@ -47,7 +47,6 @@ EXCUSED = {
     'sheepdog/cluster/opening.py': 'by messages and state',
     'sheepdog/gateway/changes.py': 'STATE, by unpack_json',
     'sheepdog/recovery/compare.py': 'STATE and TABLE, by peer.answers',
-    'sheepdog/recovery/settlement.py': 'of other sheep, by unpack_json',
     'sheepdog/recovery/mover.py': 'STATE and TABLE, by unpack_json',
     'sheepdog/recovery/room.py': 'TABLE, by peer.answers',
     'sheepdog/recovery/scrub.py': 'LIST and SUSPECT, by unpack_json',

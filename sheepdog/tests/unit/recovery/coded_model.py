@@ -17,6 +17,7 @@ something if the sets are equal. Runs until an acknowledged update is missing,
 or strips are mixed that are not equal.
 """
 
+import functools
 import random
 
 from sheepdog.recovery import agreement
@@ -30,13 +31,26 @@ class Lost(AssertionError):
     """An acknowledged update is not in what counts."""
 
 
+class Misled(AssertionError):
+    """A gateway was told that its update was applied, and it was not, or the
+    other way round: it would do it again over what was written since."""
+
+
 class Sheep:
-    """One sheep, and its strips: index → Strip."""
+    """One sheep, and its strips: index → Strip. ``marks``: numbers that it
+    took, as long as it lives; ``kept``: those of them that the last
+    settlement has kept."""
 
     def __init__(self, name):
         self.name = name
         self.strips = {}
         self.is_lost = False
+        self.forget()
+
+    def forget(self):
+        """It is started anew."""
+        self.marks = set()
+        self.kept = set()
 
 
 class Strip:
@@ -73,14 +87,25 @@ class Strip:
 
 class Model:
     """:param decide: in the place of ``agreement.decide``, for a test of
-        the test"""
+        the test
+    :param forgets_halts: orders of a settlement that was given up are
+        obeyed, however late they come
+    :param forgets_counts: who settles counts from the beginning when it was
+        started anew, whatever counts there are
+    """
 
     def __init__(self, seed, data=4, parity=2, sheep=8,
-                 decide=agreement.decide):
+                 decide=agreement.decide, forgets_halts=False,
+                 forgets_counts=False):
         self.chance = random.Random(seed)
         self.data = data
         self.parity = parity
         self.decide = decide
+        self.forgets_halts = forgets_halts
+        self.forgets_counts = forgets_counts
+        self.halts = {}
+        self.late = []
+        self.late_share = 0.03
         self.sheep = {str(n): Sheep(str(n)) for n in range(sheep)}
         self.ring = list(self.sheep)
         self.chance.shuffle(self.ring)
@@ -88,6 +113,8 @@ class Model:
         self.epoch = 0
         self.acknowledged = set()
         self.flight = {}
+        self.asking = set()
+        """Updates of gateways that live, by orderers that do not."""
         self.number = 0
         self.settled = set()
         self.births = {}
@@ -121,7 +148,10 @@ class Model:
 
     def change_view(self, up, returned=()):
         before = self.targets
+        for name in self.up - set(up):
+            self.sheep[name].forget()
         self.up = set(up)
+        self.forget_asked()
         self.epoch += 1
         self.views[self.epoch] = frozenset(self.targets)
         self.steps = None
@@ -131,8 +161,17 @@ class Model:
             self.settled = set()
             self.births = {}
 
-    def present(self, name):
-        return name in self.up
+    def forget_asked(self):
+        """Where all who knew of an update since the settlement that kept it
+        were started anew, nobody can tell (as with copies)."""
+        known = set()
+        for told in self.verdict().usable:
+            known |= self.sheep[told.holder].marks | told.numbers
+        self.asking = {
+            number for number in self.asking if number in known
+            or not any(number in strip.content
+                       for sheep in self.sheep.values()
+                       for strip in sheep.strips.values())}
 
     # -- updates --------------------------------------------------------
 
@@ -163,7 +202,9 @@ class Model:
         if strip is None:
             strip = strips[targets[name]] = Strip(self.births.get(
                 name, agreement.Generation(self.epoch_of_birth(), 0, True)))
-        strip.apply(number)
+        if number not in self.sheep[name].kept:
+            strip.apply(number)
+            self.sheep[name].marks.add(number)
         self.flight[number][name] = strip.generation
 
     def epoch_of_birth(self):
@@ -197,6 +238,7 @@ class Model:
     def step_orderer_dies(self):
         """Nobody tries its updates again."""
         self.dead_orderers += 1
+        self.asking |= set(self.flight)
         self.flight = {}
         if any(strip.open for name, index in self.targets.items()
                for strip in [self.sheep[name].strips.get(index)] if strip):
@@ -224,15 +266,28 @@ class Model:
             return
         coming = set(self.chance.sample(down,
                                         self.chance.randint(1, len(down))))
+        for name in coming:
+            self.sheep[name].forget()
         self.change_view(self.up | coming, coming)
 
     def step_power(self):
         """All go down; those of the last view come back, or as many of them
         as may be missing for good."""
+        self.asking |= set(self.flight)
         self.flight = {}
+        for name in self.up:
+            self.sheep[name].forget()
         back = set(self.up)
-        self.change_view(back, back)
+        if self.chance.random() < 0.5:
+            self.change_view(back, back)
+        else:
+            # A cold start has the epoch of before.
+            self.steps = None
+            self.births = {}
+            self.forget_asked()
         self.settled = set()
+        self.late = []
+        self.counts = 0
 
     def lose(self, names):
         """For good, with all they have."""
@@ -255,59 +310,35 @@ class Model:
             self.steps = None
 
     def settle(self):
+        """Yields behind each order; what is late ends the attempt."""
         targets = self.targets
         # Halted: nothing of before a settlement goes on under it.
         self.settled = set()
+        for name in self.up:
+            self.halts[name] = self.halts.get(name, 0) + 1
+        halts = dict(self.halts)
         verdict = self.verdict()
         if verdict.wait:
             self.waits += 1
             return
-        if verdict.is_gone:
-            self.check_kept(set())
-            self.counts += 1
-            new = agreement.Generation(self.epoch, self.counts, True)
-            for name in sorted(self.up):
-                yield
-                self.sheep[name].strips = {}
-            for name in targets:
-                yield
-                self.births[name] = new
-                self.settled.add(name)
-            return
-        usable = [self.sheep[s.holder].strips[s.index]
-                  for s in verdict.usable]
         self.counts += 1
-        new = agreement.Generation(self.epoch, self.counts)
-        for strip in usable:
-            yield
-            if strip.generation == verdict.generation:
-                strip.roll_back(
-                    verdict.kept | {n for n in strip.open
-                                    if n < verdict.floor})
-            if any(strip is self.sheep[name].strips.get(index)
-                   for name, index in targets.items()):
-                # (Those out of place are only followed.)
-                strip.nexts += (new,)
-        contents = {frozenset(strip.content) for strip in usable}
-        if len(contents) > 1:
-            raise Mixed(verdict)
-        self.check_kept(set(usable[0].content))
-        for name, index in targets.items():
-            yield
-            own = self.sheep[name].strips.get(index)
-            if own is None or own not in usable:
-                built = Strip(agreement.NONE, usable[0].content)
-                built.nexts = (new,)
-                if own is not None:
-                    built.forgotten = max(
-                        (own.forgotten, own.generation) + own.nexts)
-                self.sheep[name].strips[index] = built
-        for name, index in targets.items():
-            yield
-            strip = self.sheep[name].strips[index]
-            strip.generation, strip.nexts = new, ()
-            strip.open, strip.floor = {}, 0
-            self.settled.add(name)
+        if not self.forgets_counts:
+            self.counts = max(self.counts, 1 + max(
+                (g.count for sheep in self.sheep.values()
+                 if sheep.name in self.up
+                 for strip in sheep.strips.values()
+                 for g in (strip.generation, strip.forgotten) + strip.nexts
+                 if g.epoch == self.epoch), default=0))
+        new = agreement.Generation(self.epoch, self.counts, verdict.is_gone)
+        for orders in self.orders(verdict, targets, new):
+            for name, order in orders:
+                yield
+                if self.chance.random() < self.late_share:
+                    self.late.append((self.epoch, name, halts[name], order))
+                    return
+                if not self.obey(self.epoch, name, halts[name], order):
+                    return
+        self.check_asking()
         self.settlements += 1
         if self.chance.random() < 0.5:
             for name in self.up:
@@ -315,6 +346,110 @@ class Model:
                 self.sheep[name].strips = {
                     index: strip for index, strip
                     in self.sheep[name].strips.items() if index == kept}
+
+    def check_asking(self):
+        """Any target may be asked whether an update was applied."""
+        for name, index in self.targets.items():
+            strip = self.sheep[name].strips.get(index)
+            for number in self.asking:
+                has = strip is not None and number in strip.content
+                if has != (number in self.sheep[name].marks):
+                    raise Misled('%d %s' % (number, has))
+        self.asking = set()
+
+    def obey(self, epoch, name, halt, order):
+        if epoch != self.epoch or name not in self.up or (
+                halt != self.halts[name] and not self.forgets_halts):
+            return False
+        order()
+        return True
+
+    def step_late(self):
+        if self.late:
+            self.obey(*self.late.pop(self.chance.randrange(len(self.late))))
+
+    def orders(self, verdict, targets, new):
+        """Lists of (name, what it does): one list when all before it was
+        done."""
+        if verdict.is_gone:
+            self.check_kept(set())
+            yield [(name, functools.partial(self.drop, name, targets, new))
+                   for name in sorted(self.up)]
+            return
+        marks = self.marks(verdict)
+        usable = [(s.holder, self.sheep[s.holder].strips[s.index])
+                  for s in verdict.usable]
+        yield [(name, functools.partial(self.align, name, strip, targets,
+                                        verdict, new, marks))
+               for name, strip in usable]
+        strips = [strip for _, strip in usable]
+        if len({frozenset(strip.content) for strip in strips}) > 1:
+            raise Mixed(verdict)
+        self.check_kept(set(strips[0].content))
+        yield [(name, functools.partial(self.build, name, index, strips[0],
+                                        new, marks))
+               for name, index in targets.items()
+               if self.sheep[name].strips.get(index) not in strips]
+        yield [(name, functools.partial(self.commit, name, index, new,
+                                        marks))
+               for name, index in targets.items()]
+
+    @staticmethod
+    def kept_of(strip, verdict):
+        return verdict.kept | {n for n in strip.open if n < verdict.floor}
+
+    def marks(self, verdict):
+        """What was applied, of all that may be asked for."""
+        marks = set(verdict.kept)
+        undone = set()
+        for told in verdict.usable:
+            sheep = self.sheep[told.holder]
+            marks |= sheep.marks
+            strip = sheep.strips[told.index]
+            kept = set(strip.open)
+            if told.generation == verdict.generation:
+                kept = self.kept_of(strip, verdict)
+            # (Else it has been aligned: what is open there is kept.)
+            marks |= kept
+            undone |= set(strip.open) - kept
+            # Where all who knew were started anew, it was done twice.
+            self.asking -= {number for number, had in strip.open.items()
+                            if had}
+        return marks - undone
+
+    def drop(self, name, targets, new):
+        self.sheep[name].strips = {}
+        self.sheep[name].forget()
+        if name in targets:
+            self.births[name] = new
+            self.settled.add(name)
+
+    def align(self, name, strip, targets, verdict, new, marks):
+        if strip.generation == verdict.generation:
+            strip.roll_back(self.kept_of(strip, verdict))
+        self.sheep[name].marks = set(marks)
+        if any(strip is self.sheep[name].strips.get(index)
+               for name, index in targets.items()):
+            # (Those out of place are only followed.)
+            strip.nexts += (new,)
+
+    def build(self, name, index, source, new, marks):
+        own = self.sheep[name].strips.get(index)
+        built = Strip(agreement.NONE, source.content)
+        built.nexts = (new,)
+        if own is not None:
+            built.forgotten = max(
+                (own.forgotten, own.generation) + own.nexts)
+        self.sheep[name].strips[index] = built
+        self.sheep[name].marks = set(marks)
+
+    def commit(self, name, index, new, marks):
+        self.sheep[name].marks = set(marks)
+        self.sheep[name].kept = set(marks)
+        strip = self.sheep[name].strips[index]
+        strip.generation, strip.nexts = new, ()
+        strip.open, strip.floor = {}, 0
+        self.settled.add(name)
 
     def check_kept(self, content):
         if not self.acknowledged <= content:
@@ -341,8 +476,9 @@ class Model:
     def run(self, steps):
         weights = {self.step_update: 6, self.step_deliver: 40,
                    self.step_complete: 8, self.step_declare: 8,
-                   self.step_settle: 30, self.step_crash: 1.5,
-                   self.step_return: 2, self.step_orderer_dies: 0.7,
+                   self.step_settle: 30, self.step_late: 2,
+                   self.step_crash: 1.5, self.step_return: 2,
+                   self.step_orderer_dies: 0.7,
                    self.step_doubt: 0.7, self.step_power: 0.5}
         for step in self.chance.choices(list(weights),
                                         list(weights.values()), k=steps):
@@ -351,6 +487,7 @@ class Model:
 
     def end(self):
         """Parity's worth of targets is lost for good, the others come."""
+        self.late_share = 0.0
         self.flight = {}
         self.change_view(set(self.sheep) - {
             name for name in self.sheep if self.sheep[name].is_lost},

@@ -88,11 +88,12 @@ class DecideTest(unittest.TestCase):
 class ModelTest(unittest.TestCase):
     """Strips among sheep that die at any step of updates and settlements."""
 
-    def runs(self, rule=agreement.decide, parity=2, seeds=SEEDS, data=4):
+    def runs(self, rule=agreement.decide, parity=2, seeds=SEEDS, data=4,
+             kind=coded_model.Model, **flaws):
         settlements = acknowledged = 0
         for seed in range(seeds):
-            model = coded_model.Model(seed, data, parity, data + parity + 2,
-                                      rule)
+            model = kind(seed, data, parity, data + parity + 2, rule,
+                         **flaws)
             try:
                 model.run(STEPS)
             except AssertionError as error:
@@ -134,3 +135,35 @@ class ModelTest(unittest.TestCase):
     def test_taking_the_unwritten_for_gone_is_found(self):
         self.fails(lambda verdict, strips: agreement.Verdict(is_gone=True)
                    if verdict.wait else verdict, coded_model.Lost)
+
+    def test_obeying_late_orders_is_found(self):
+        with self.assertRaises(AssertionError):
+            self.runs(forgets_halts=True)
+
+    def test_a_generation_given_twice_is_found(self):
+        with self.assertRaises(coded_model.Lost):
+            self.runs(forgets_counts=True, data=2, parity=1)
+
+    def test_believing_only_what_all_remember_is_found(self):
+        class Common(coded_model.Model):
+            def marks(self, verdict):
+                return set.intersection(*(self.sheep[name].marks
+                                          for name in self.targets))
+        with self.assertRaises(coded_model.Misled):
+            self.runs(kind=Common)
+
+    def test_believing_what_was_undone_is_found(self):
+        class All(coded_model.Model):
+            def marks(self, verdict):
+                return set().union(*(self.sheep[told.holder].marks
+                                     for told in verdict.usable))
+        with self.assertRaises(coded_model.Misled):
+            self.runs(kind=All)
+
+    def test_doing_again_what_was_kept_is_found(self):
+        class Again(coded_model.Model):
+            def commit(self, name, index, new, marks):
+                super().commit(name, index, new, marks)
+                self.sheep[name].kept = set()
+        with self.assertRaises(coded_model.Misled):
+            self.runs(kind=Again, data=2, parity=1)

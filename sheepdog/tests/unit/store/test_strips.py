@@ -60,10 +60,25 @@ class StripsTest(case.StoreCase):
         self.assertEqual((BIRTH, (), 0, [1]), (
             history.generation, history.nexts, history.floor,
             list(history.open)))
-        self.assertEqual((1024, 1024, None), history.open[1][2:])
+        self.assertEqual((1024, 1024, None), history.open[1][2:5])
         self.assertIn('007c2b2500000001_5',
                       self.host.world.disk.list(case.META + '/obj'))
         self.assertEqual([KEY], self.store.oids())
+
+    def test_who_wrote_it_is_known_after_a_crash(self):
+        self.call(self.store.update, KEY, 3, 1, BIRTH, 0, 4, b'abcd',
+                  capacity=CAPACITY, token=1 << 100 | 7)
+        self.crash(power=True)
+        self.open()
+        self.assertEqual(1 << 100 | 7, self.history().open[1].token)
+
+    def test_what_is_known_to_be_there_is_not_done_again(self):
+        self.update(1, 0, b'abcd')
+        self.update(2, 0, b'efgh')
+        self.call(self.store.update, KEY, 3, 9, BIRTH, 0, 4, b'abcd',
+                  is_known=True)
+        self.expect((0, b'efgh'))
+        self.assertEqual([1, 2], list(self.history().open))
 
     def test_it_keeps_just_what_it_replaces(self):
         self.update(1, 0, b'a' * 2048)
