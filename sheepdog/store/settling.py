@@ -16,23 +16,33 @@ A full disk may take one part of a write and refuse the rest. The record of
 the write is in the journal already; so the blocks concerned are read back,
 and journalled as they are. Replay then ends with what readers saw. A
 creation is made void by a removal, and a removal is never taken back.
+
+An update of a strip says itself what it replaced: it is rolled back, by a
+change of its own. What rolls back waits for room.
 """
 
+import asyncio
 import logging
 from typing import Optional
 
 from sheepdog.model import errors
 from sheepdog.store import applier as store_applier
 from sheepdog.store import checksums
+from sheepdog.store import history as store_history
 from sheepdog.store import journal as store_journal
 from sheepdog.store import objects as store_objects
 from sheepdog.store import operations
 from sheepdog.store import records
 from sheepdog.store import state as store_state
+from sheepdog.store import strips as store_strips
 from sheepdog.store import turns as store_turns
 from sheepdog.store import writer as store_writer
 
 LOG = logging.getLogger(__name__)
+
+FULL_SECONDS = 1.0
+FULL_ATTEMPTS = 30
+"""Of what must be done, on a full disk; then nothing is written any more."""
 
 
 class Settler:
@@ -59,6 +69,9 @@ class Settler:
         self._counters.errors += 1
         LOG.error('%s failed: %s', records.KIND_NAMES[op.kind], typed)
         self._writer.on_device_error(typed)
+        if op.kind == records.HISTORY and op.segment is not None \
+                and self._strip_failed(op, typed, error):
+            return
         if op.kind >= records.REMOVE:
             if self._journal is not None:
                 # The journal says that it is gone: too late to say no.
@@ -78,6 +91,47 @@ class Settler:
                 self._settle(op, typed, segment, False)
             else:
                 self._settle(op, typed, op.segment, op.segment is not None)
+
+    def _strip_failed(self, op: operations.Operation,
+                      typed: errors.SheepdogError, error: OSError) -> bool:
+        """False: it cannot be taken care of."""
+        if op.flags & records.CREATE:
+            self._undo_create(op, typed)
+        elif isinstance(op.data.event, store_history.Update):
+            undo = operations.Operation(
+                records.HISTORY, op.obj, op.version, 0, 0,
+                store_strips.undoing(op.data), lambda failure: op.done(
+                    failure or typed), True, op.capacity)
+            self._turns.park_first(op.obj, self._writer.start, [undo])
+            op.segment.applied()
+            self._turns.release(op.obj)
+        elif store_state.is_full(error):
+            # (Its segment stays pending meanwhile.)
+            self.pending += 1
+            self._world.spawn(self._try_again(op, error),
+                              'store: undo an update')
+        else:
+            return False
+        return True
+
+    async def _try_again(self, op: operations.Operation,
+                         error: Optional[OSError]) -> None:
+        for _ in range(FULL_ATTEMPTS):
+            await asyncio.sleep(FULL_SECONDS)
+            if self._writer.failed is not None:
+                break
+            error = self._applier.apply(op)
+            if error is None or not store_state.is_full(error):
+                break
+        self.pending -= 1
+        if error is None:
+            self._writer.landed_late(op)
+            return
+        typed = store_state.typed(error, self._objects.path(op.obj.oid))
+        self._writer.fail(typed)
+        op.segment.applied()
+        self._turns.release(op.obj)
+        op.done(typed)
 
     def _undo_create(self, op: operations.Operation,
                      error: errors.SheepdogError) -> None:

@@ -259,11 +259,7 @@ class Strips:
             for start in range(low, high, _BLOCK):
                 if start not in blocks:
                     blocks[start] = bytearray(await self._block(obj, start))
-                first = max(update.offset, start)
-                end = min(update.offset + update.size, start + _BLOCK)
-                blocks[start][first - start:end - start] = \
-                    bytes(end - first) if update.old is None else \
-                    update.old[first - update.offset:end - update.offset]
+                _put_back(blocks[start], start, update)
         return [Part(start, _BLOCK,
                      bytes(block) if any(block) else None)
                 for start, block in sorted(blocks.items())]
@@ -352,6 +348,31 @@ def _parts(offset: int, size: int, data, old: Optional[bytes]) -> list:
     return [Part(low + start, min(chunk, high - low - start),
                  data if high - low <= chunk else view[start:start + chunk])
             for start in range(0, high - low, chunk)]
+
+
+def _put_back(block: bytearray, start: int, update) -> None:
+    """What the update has replaced of the block from ``start``."""
+    first = max(update.offset, start)
+    end = min(update.offset + update.size, start + _BLOCK)
+    block[first - start:end - start] = \
+        bytes(end - first) if update.old is None else \
+        update.old[first - update.offset:end - update.offset]
+
+
+def undoing(change: Change) -> Change:
+    """What takes back an update of which perhaps a part was applied."""
+    event = change.event
+    parts = []
+    for part in change.parts:
+        for start in range(part.offset, part.offset + part.size, _BLOCK):
+            low = start - part.offset
+            block = bytearray(_BLOCK) if part.data is None else \
+                bytearray(part.data[low:low + _BLOCK])
+            _put_back(block, start, event)
+            parts.append(Part(start, _BLOCK,
+                              bytes(block) if any(block) else None))
+    return Change(parts, store_history.Align(
+        store_history.NONE, frozenset((event.number,))))
 
 
 def _no_strip(key: int) -> errors.NoObject:

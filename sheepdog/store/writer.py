@@ -538,6 +538,13 @@ class Writer:
         for op in answers:
             op.part_done(None)
 
+    def landed_late(self, op: operations.Operation) -> None:
+        """One that has failed before."""
+        self._landed(op)
+        self._turns.release(op.obj)
+        self.flush()
+        op.part_done(None)
+
     def _landed(self, op: operations.Operation) -> None:
         """A late operation was applied: its object is armed."""
         obj = op.obj

@@ -84,6 +84,12 @@ class Twin:
         self.generation, self.nexts = generation, ()
         self.open, self.closed = {}, {}
 
+    def refuse(self):
+        """An update of it was begun, and taken back."""
+        if self.exists:
+            self.forgotten = max((self.forgotten,) + self.nexts)
+            self.nexts = ()
+
     def adopt(self, generation, content):
         self.exists = True
         self.content = bytearray(content)
@@ -93,10 +99,14 @@ class Twin:
 
 
 class Run:
-    def __init__(self, seed, journal_bytes=1 << 20):
+    def __init__(self, seed, journal_bytes=1 << 20, is_filled=False):
+        """``is_filled``: now and then somebody takes all the space."""
+        self.is_filled = is_filled
+        self.refused = 0
         self.chance = random.Random('%d/strips' % seed)
         self.simulation = sim.Simulation(seed)
         self.host = self.simulation.add_host('n1', 64 << 20)
+        self.total_pages = self.host.image.total_pages
         self.host.faults.cold_chance = self.chance.choice((0.0, 0.3))
         self.settings = store_module.StoreSettings(
             meta=META, journal_bytes=journal_bytes, reserve_bytes=0,
@@ -112,6 +122,7 @@ class Run:
     def run(self):
         with self.simulation:
             for _ in range(ROUNDS):
+                self.host.image.total_pages = self.total_pages
                 self.host.start()
                 self.store = self.host.run(store_module.Store.open(
                     self.host.world, self.settings))
@@ -121,6 +132,8 @@ class Run:
                 for key in KEYS:
                     self.host.world.spawn(self.drive(key))
                 self.host.world.spawn(self.disturb())
+                if self.is_filled:
+                    self.host.world.spawn(self.fill())
                 self.simulation.run_for(self.chance.uniform(0.0, 0.6))
                 fate = self.chance.random()
                 if fate < 0.4:
@@ -133,6 +146,14 @@ class Run:
                     self.host.run(self.store.close())
                     self.host.kill()
         return self.failures
+
+    async def fill(self):
+        image = self.host.image
+        while True:
+            await asyncio.sleep(self.chance.uniform(0, 0.2))
+            image.total_pages = image.used_pages + self.chance.randrange(4)
+            await asyncio.sleep(self.chance.uniform(0, 0.2))
+            image.total_pages = self.total_pages
 
     async def disturb(self):
         """Something else that fills the journal."""
@@ -152,10 +173,25 @@ class Run:
             operation = self.choose(key, after)
             # Until it is acknowledged, either may be.
             self.twins[key] = [before, after]
+            undone = copy.deepcopy(before)
+            undone.refuse()
+            if self.is_filled:
+                self.twins[key].append(undone)
             try:
                 await operation
             except errors.ShuttingDown:
                 return
+            except errors.NoSpace as error:
+                if not self.is_filled:
+                    self.failures.append('%x: %r' % (key, error))
+                self.refused += 1
+                found = await self.look(key)
+                self.twins[key] = [
+                    undone if self.differs(found, before) else before]
+                wrong = self.differs(found, self.twins[key][0])
+                if wrong:
+                    self.failures.append('%x refused: %s' % (key, wrong))
+                continue
             except errors.SheepdogError as error:
                 self.failures.append('%s: %r' % (key, error))
                 return
@@ -282,3 +318,12 @@ class StripCrashTest(unittest.TestCase):
             checked += run.checked
             reopened += run.reopened
         self.assertGreater(checked, SEEDS)
+
+    def test_a_disk_that_is_full_now_and_then(self):
+        refused = 0
+        for seed in range(FIRST_SEED, FIRST_SEED + SEEDS):
+            run = Run(seed, is_filled=True)
+            failures = run.run()
+            self.assertEqual([], failures, 'STRIP_SEED=%d' % seed)
+            refused += run.refused
+        self.assertGreater(refused, SEEDS)
