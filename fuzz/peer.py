@@ -287,6 +287,9 @@ def run_strip(data):
     again = strips.unpack_write(strips.pack_write(number, below, width, size,
                                                   content))
     assert again == (number, below, width, size, content)
+    exceptions = dict.fromkeys(range(size % 5), number)
+    assert strips.unpack_exceptions(
+        strips.pack_exceptions(exceptions)) == exceptions
     generation = strips.unpack_generation(number)
     assert strips.unpack_generation(
         strips.pack_generation(generation)) == generation

@@ -81,6 +81,21 @@ def ragged(offset: int, size: int) -> list:
     return spans
 
 
+def pieces(offset: int, size: int, most: int, is_zero: bool) -> list:
+    """A range as (offset, size) of pieces of at most ``most`` bytes (whole
+    stripes), no two in one stripe but at the ends; of zeroes, what lies in
+    whole stripes and what does not, apart."""
+    end = offset + size
+    cuts = {offset, end}
+    cuts.update(range((offset // most + 1) * most, end, most))
+    if is_zero:
+        middle = inside(offset, size)
+        if middle.low < middle.high:
+            cuts.update(middle)
+    cuts = sorted(cuts)
+    return [(low, high - low) for low, high in zip(cuts, cuts[1:])]
+
+
 def completed(offset: int, data, edges: dict) -> bytes:
     """Whole stripes: ``data`` at ``offset``, and around it what was there.
 

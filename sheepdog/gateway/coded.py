@@ -24,11 +24,15 @@ from sheepdog.erasure import stripes
 from sheepdog.gateway import operation
 from sheepdog.model import errors
 from sheepdog.model import ids
+from sheepdog.model import limits
 from sheepdog.peer import answers
 from sheepdog.wire import peer as wire
 from sheepdog.wire import strips as strips_wire
 
 LOG = logging.getLogger(__name__)
+
+ALWAYS_ONE_BYTES = 2 * limits.STRIP_UPDATE_MAX_BYTES
+"""A write that is no longer need not be made in pieces."""
 
 
 class Update:
@@ -165,9 +169,19 @@ class Coded:
         self.strips = strips
         self._count = 0
         self._flight = {}
+        """Object → number → change, the oldest first."""
+        self._numbered = {}
+        """VDI → the last number."""
         self._declared = {}
 
     # -- updates --------------------------------------------------------
+
+    def pieces(self, oid, offset, size, is_zero):
+        """(offset, size) of the updates that a change is made as: none of
+        them too long for a journal. Of an object in whole copies: none."""
+        code = self.routes.order.code(oid)
+        return () if code is None else stripes.pieces(
+            offset, size, code[0] * limits.STRIP_UPDATE_MAX_BYTES, is_zero)
 
     def widen(self, change):
         """Before it is queued: its range becomes whole stripes."""
@@ -249,7 +263,7 @@ class Coded:
         update = change.coded
         update.generations.clear()
         number = self._number(change, route)
-        below = next(iter(self._flight[route.vdi_id]))
+        below = next(iter(self._flight[change.oid]))
         data = route.code[0]
         offset, size = stripes.in_strip(
             stripes.Span(change.offset, change.end), data)
@@ -296,7 +310,8 @@ class Coded:
             self._count += 1
             update.number = (route.serial << strips_wire.COUNT_BITS
                              | self._count)
-            self._flight.setdefault(route.vdi_id, {})[update.number] = None
+            self._flight.setdefault(change.oid, {})[update.number] = change
+            self._numbered[route.vdi_id] = update.number
         return update.number
 
     def is_complete(self, change):
@@ -318,36 +333,56 @@ class Coded:
 
     def ended(self, change):
         """It is under way no more."""
-        vdi_id = ids.vdi_of(change.oid)
-        numbers = self._flight.get(vdi_id)
+        numbers = self._flight.get(change.oid)
         if numbers is not None and change.coded.number:
             numbers.pop(change.coded.number, None)
+            if not numbers:
+                del self._flight[change.oid]
 
-    def below(self):
-        """VDI → number below which our updates are complete."""
+    def _declarations(self):
+        """VDI → (number, exceptions): what we have numbered below is
+        complete, but for objects whose own number (``exceptions``) is
+        smaller."""
         found = {}
-        for vdi_id, numbers in self._flight.items():
-            serial = self.routes.order.serial(vdi_id)
-            found[vdi_id] = next(iter(numbers), (
-                serial << strips_wire.COUNT_BITS | self._count + 1))
+        for vdi_id, last in list(self._numbered.items()):
+            if last >> strips_wire.COUNT_BITS \
+                    == self.routes.order.serial(vdi_id):
+                found[vdi_id] = last + 1, {}
+            else:
+                del self._numbered[vdi_id]
+        for oid, numbers in list(self._flight.items()):
+            serial = self.routes.order.serial(ids.vdi_of(oid))
+            for number in [number for number, change in numbers.items()
+                           if change.done is None
+                           and number >> strips_wire.COUNT_BITS != serial]:
+                # Given up when the lock was lost; it was settled since.
+                del numbers[number]
+            if not numbers:
+                del self._flight[oid]
+            elif ids.vdi_of(oid) in found:
+                found[ids.vdi_of(oid)][1][oid] = next(iter(numbers))
         return found
 
     def declare(self, epoch, links):
         """Let the strips forget what complete updates replaced."""
-        below = self.below()
-        for vdi_id, number in below.items():
-            if self._declared.get(vdi_id) == (epoch, number):
+        for vdi_id, (number, exceptions) in self._declarations().items():
+            said = epoch, number, exceptions
+            if self._declared.get(vdi_id) == said:
                 continue
-            self._declared[vdi_id] = epoch, number
+            self._declared[vdi_id] = said
             self.strips.close_below(vdi_id, number,
-                                    self.changes.cluster.incarnation)
+                                    self.changes.cluster.incarnation,
+                                    exceptions)
+            payload = strips_wire.pack_exceptions(exceptions)
             for link in links:
                 link.request(wire.STRIP_STABLE, 0, epoch,
-                             ids.vdi_oid(vdi_id), number, 0, 0, b'', _ignore)
+                             ids.vdi_oid(vdi_id), number, 0, 0, payload,
+                             _ignore)
 
     def forget(self):
         """Our identity died, or the cluster is another."""
         self._flight.clear()
+        self._numbered.clear()
         self._declared.clear()
 
     # -- reads ----------------------------------------------------------

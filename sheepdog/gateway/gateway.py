@@ -98,16 +98,36 @@ class Gateway:
         counters['bytes_written'] += len(data)
         if self.timing is not None:
             done = self.timing.of_write(done, durable)
+        if len(data) > coded.ALWAYS_ONE_BYTES:
+            pieces = self.coded.pieces(oid, offset, len(data), False)
+            if len(pieces) > 1:
+                self._write_pieces(oid, offset, data, durable, create,
+                                   pieces, done)
+                return
         self.changes.enter(operation.Change(
             self.changes, wire.WRITE, oid, offset, offset + len(data), data,
             durable, create, copies, done))
 
+    def _write_pieces(self, oid, offset, data, durable, create, pieces,
+                      done):
+        joined = operation.Joined(len(pieces), done)
+        view = memoryview(data)
+        for low, size in pieces:
+            start = low - offset
+            self.changes.enter(operation.Change(
+                self.changes, wire.WRITE, oid, low, low + size,
+                bytes(view[start:start + size]), durable, create, 0, joined))
+
     def zero(self, oid, offset, size, done, durable=True):
         """Make a range zero, giving its blocks back."""
         self.counters['write'] += 1
-        self.changes.enter(operation.Change(
-            self.changes, wire.ZERO, oid, offset, offset + size,
-            size.to_bytes(4, 'little'), durable, False, 0, done))
+        pieces = self.coded.pieces(oid, offset, size, True)
+        if len(pieces) > 1:
+            done = operation.Joined(len(pieces), done)
+        for low, length in pieces or ((offset, size),):
+            self.changes.enter(operation.Change(
+                self.changes, wire.ZERO, oid, low, low + length,
+                length.to_bytes(4, 'little'), durable, False, 0, done))
 
     def remove(self, oid, done, durable=True):
         self.counters['remove'] += 1

@@ -97,6 +97,21 @@ class Change:
                 | (wire.FLAG_RETRY if self.elsewhere else 0))
 
 
+class Joined:
+    """Tells who asked for a change when all pieces of it have ended."""
+
+    def __init__(self, count, done):
+        self._left = count
+        self._done = done
+        self._error = None
+
+    def __call__(self, error):
+        self._error = self._error or error
+        self._left -= 1
+        if not self._left:
+            self._done(self._error)
+
+
 class Read:
     """A read; tries one whole copy after the other.
 

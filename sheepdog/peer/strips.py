@@ -113,15 +113,25 @@ class Strips:
             await guard.ensure(oid)
         return await self._store.extents(ids.strip_key(oid, index))
 
-    def close_below(self, vdi_id, below, orderer):
+    def close_below(self, vdi_id, below, orderer, exceptions):
         """Updates with smaller numbers are complete, of what that sheep
-        orders of the VDI. (Where there is no exclusive lock, each object's
-        first target does, and counts for itself.)"""
-        order = self._replica.order
+        orders of the VDI; of the objects among ``exceptions``, those below
+        what they map to. (Where there is no exclusive lock, each object's
+        first target orders, and counts for itself.)
+
+        What is to be settled is left alone: an update that was given up, or
+        refused by some strips, is not complete.
+        """
+        replica = self._replica
+        order = replica.order
+        if below >> strips_wire.COUNT_BITS != order.serial(vdi_id):
+            # A lock of which one of us has not heard.
+            return
         for key in self._store.with_open():
-            if ids.vdi_of(key) == vdi_id and order.orderer(
-                    ids.object_of(key)) == orderer:
-                self._store.close_updates(key, below)
+            oid = ids.object_of(key)
+            if (ids.vdi_of(oid) == vdi_id and order.orderer(oid) == orderer
+                    and not replica.guard.needs(oid)):
+                self._store.close_updates(key, exceptions.get(oid, below))
 
     # -- from the wire --------------------------------------------------
 
@@ -155,8 +165,13 @@ class Strips:
     def _on_stable(self, request):
         error = self._replica.check_epoch(request.epoch)
         if error is None:
-            self.close_below(ids.vdi_of(request.oid), request.token,
-                             request.session.incarnation)
+            try:
+                exceptions = strips_wire.unpack_exceptions(request.payload)
+            except errors.InvalidParameters as exc:
+                error = exc
+            else:
+                self.close_below(ids.vdi_of(request.oid), request.token,
+                                 request.session.incarnation, exceptions)
         request(error)
 
     async def _on_extents(self, request):

@@ -22,6 +22,7 @@ import logging
 from typing import Callable, Optional
 
 from sheepdog.model import errors
+from sheepdog.model import limits
 from sheepdog.store import checksums
 from sheepdog.store import history as store_history
 from sheepdog.store import objects as store_objects
@@ -36,8 +37,6 @@ from sheepdog.store import writer as store_writer
 LOG = logging.getLogger(__name__)
 
 _BLOCK = checksums.BLOCK_BYTES
-UPDATE_MAX_BYTES = 1 << 20
-"""The longest update: old and new bytes must fit the journal."""
 
 
 class Part:
@@ -157,7 +156,7 @@ class Strips:
                 return _no_strip(obj.oid)
         elif obj.damage:
             return errors.StorageError(obj.damage)
-        if op.offset < 0 or not 0 < op.size <= UPDATE_MAX_BYTES \
+        if op.offset < 0 or not 0 < op.size <= limits.STRIP_UPDATE_MAX_BYTES \
                 or op.offset + op.size > capacity or capacity % _BLOCK:
             return errors.InvalidParameters(
                 '%d bytes from %d of a strip of %d bytes'

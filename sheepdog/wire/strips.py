@@ -22,13 +22,14 @@ import struct
 from sheepdog.model import errors
 
 HEAD = struct.Struct('<QQIBB')
-"""number, below (updates of the VDI with smaller numbers are complete), bytes
+"""number, below (updates of the object with smaller ones are complete), bytes
 of the strip that are written, data strips of the code, 1 for zeroes (then no
 bytes follow)"""
 
 COUNT_BITS = 40
 """An update's number: serial of the lock << COUNT_BITS | count."""
 
+_EXCEPTION = struct.Struct('<QQ')
 _BIRTH = 1 << 31
 NO_GENERATION = 0
 
@@ -61,6 +62,19 @@ def unpack_write(payload) -> tuple:
         raise errors.InvalidParameters('%d bytes of a strip, not %d'
                                        % (len(content or b''), size))
     return number, below, data, size, content
+
+
+def pack_exceptions(exceptions: dict) -> bytes:
+    """Object → number, of STRIP_STABLE."""
+    return b''.join(_EXCEPTION.pack(*item) for item in exceptions.items())
+
+
+def unpack_exceptions(payload) -> dict:
+    """:raises InvalidParameters: it is none"""
+    if len(payload) % _EXCEPTION.size:
+        raise errors.InvalidParameters('%d bytes of exceptions'
+                                       % len(payload))
+    return dict(_EXCEPTION.iter_unpack(payload))
 
 
 def pack_generation(generation) -> int:

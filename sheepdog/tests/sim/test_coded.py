@@ -34,13 +34,15 @@ class CodedCase(unittest.TestCase):
 
     nodes = 6
     policy = '4:2'
+    journal_bytes = 4 << 20
 
     def setUp(self):
         self.simulation = world_module.Simulation(self.id())
         self.addCleanup(self.simulation.close)
         self.cluster = cluster_module.SimCluster(
             self.simulation, cluster_module.ClusterSettings(
-                wiring.build_sheep, nodes=self.nodes, copies=3))
+                wiring.build_sheep, nodes=self.nodes, copies=3,
+                journal_bytes=self.journal_bytes))
         self.cluster.format()
         self.node = self.cluster.nodes['n0']
         self.content = bytearray(SIZE)
@@ -202,6 +204,31 @@ class HealthyTest(CodedCase):
             self.node.run(self.node.sheep.catalogue.delete('v'))
 
 
+class SmallJournalTest(CodedCase):
+    """Nothing waits for room that there cannot be."""
+
+    policy = '2:1'
+    nodes = 3
+    journal_bytes = 1 << 20
+
+    def test_whole_objects_at_once(self):
+        self.create()
+        volume = self.open()
+        for size in (SIZE, 2 * OBJECT_BYTES + 5000):
+            for _ in range(2):
+                self.write(volume, 1000 if size < SIZE else 0,
+                           self.chance.randbytes(size))
+        self.check(volume)
+        self.zero(volume, 3000, 2 * OBJECT_BYTES)
+        self.check(volume)
+        covering = self.node.run(volume.extents(0, SIZE))
+        self.assertLessEqual(sum(length for length, data in covering
+                                 if data), OBJECT_BYTES + 8192)
+        self.node.run(volume.flush())
+        for index in range(3):
+            self.check_strips(index)
+
+
 class FewZonesTest(CodedCase):
     """Fewer zones than strips: as many strips as there are."""
 
@@ -347,6 +374,28 @@ class RecoveryTest(CodedCase):
         self.check(volume)
         self.wait_well()
         self.check_strips(0)
+
+    def test_what_some_strips_refuse_is_taken_back(self):
+        self.create()
+        volume = self.open()
+        self.fill(volume)
+        vdi_id = self.node.sheep.catalogue.find('v').vdi_id
+        for number, (node, _, _) in self.strips(
+                ids.data_oid(vdi_id, 0)).items():
+            strips = node.sheep.store._strips
+            fault = strips._fault
+            strips._fault = lambda obj, op: errors.NoSpace('none')
+            with self.assertRaises(errors.NoSpace):
+                self.node.run(volume.write(4096 * number, b'x' * 12288))
+            strips._fault = fault
+            # Whatever is said to be complete meanwhile.
+            self.simulation.run_for(0.3 * (number % 3))
+            self.check(volume)
+            self.fill(volume, 3)
+        self.wait_well()
+        self.check(volume)
+        for index in range(3):
+            self.check_strips(index)
 
     def test_what_is_open_when_the_lock_is_taken_by_force(self):
         """…is settled before anybody goes on."""

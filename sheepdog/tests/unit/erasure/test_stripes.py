@@ -106,3 +106,34 @@ class StripesTest(unittest.TestCase):
                           for strip in strips[:data]])
         self.assertEqual(content[offset:offset + size],
                          read[offset - span.low:][:size])
+
+
+class PiecesTest(unittest.TestCase):
+
+    def test_they_are_the_range(self):
+        chance = random.Random(3)
+        for _ in range(500):
+            offset = chance.randrange(1 << 21)
+            size = chance.choice((1, 4096, chance.randrange(1, 1 << 21)))
+            is_zero = chance.random() < 0.5
+            most = 256 << 10
+            found = stripes.pieces(offset, size, most, is_zero)
+            end = offset
+            for low, length in found:
+                self.assertEqual(end, low)
+                self.assertLess(0, length)
+                self.assertLessEqual(stripes.cover(low, length).size, most)
+                end += length
+            self.assertEqual(offset + size, end)
+            ragged = [stripes.ragged(*piece) for piece in found]
+            self.assertLessEqual(sum(map(bool, ragged)), 2)
+            if is_zero:
+                # What is ragged is less than a stripe.
+                self.assertLess(sum(size for (_, size), edges
+                                    in zip(found, ragged) if edges), 8192)
+
+    def test_a_short_one_is_one(self):
+        self.assertEqual([(5, 9000)],
+                         stripes.pieces(5, 9000, 1 << 18, False))
+        self.assertEqual([(5, 4091), (4096, 4096), (8192, 813)],
+                         stripes.pieces(5, 9000, 1 << 18, True))

@@ -15,11 +15,11 @@ import unittest
 
 from sheepdog.model import errors
 from sheepdog.model import ids
+from sheepdog.model import limits
 from sheepdog.store import history as store_history
 from sheepdog.store import records
 from sheepdog.store import replay
 from sheepdog.store import scan
-from sheepdog.store import strips
 from sheepdog.tests.unit.store import case
 
 KEY = ids.strip_key(0x7C2B2500000001, 5)
@@ -186,7 +186,7 @@ class StripsTest(case.StoreCase):
     def test_bounds(self):
         self.update(1, 0, b'a' * 4096)
         for offset, size in ((-1, 10), (CAPACITY - 10, 20), (0, 0),
-                             (0, strips.UPDATE_MAX_BYTES + 1)):
+                             (0, limits.STRIP_UPDATE_MAX_BYTES + 1)):
             with self.assertRaises(errors.InvalidParameters):
                 self.update(2, offset, bytes(size))
         with self.assertRaises(errors.NoObject):
