@@ -38,6 +38,7 @@ from sheepdog.peer import link
 from sheepdog.peer import marks
 from sheepdog.peer import order
 from sheepdog.peer import replica
+from sheepdog.recovery import agreement
 from sheepdog.recovery import compare
 from sheepdog.recovery import recovery
 from sheepdog.store import records
@@ -298,6 +299,18 @@ def let_clients_wait_for_the_throttle():
         await ensure(self, oid, running)
 
     return mock.patch.object(recovery.Recovery, '_ensure', ensure_slowly)
+
+
+def take_all_strips_for_equal():
+    """A settlement builds nothing of new: what is there will do."""
+    decide = agreement.decide
+
+    def all_usable(strips, *more):
+        verdict = decide(strips, *more)
+        return verdict._replace(usable=tuple(strips)) if verdict.usable \
+            else verdict
+
+    return mock.patch.object(agreement, 'decide', all_usable)
 
 
 @contextlib.contextmanager

@@ -25,7 +25,6 @@ import pkgutil
 import sys
 from typing import Optional
 
-from sheepdog.placement import redundancy
 from sheepdog.testing import scenario
 from sheepdog.testing import shrink
 
@@ -55,10 +54,7 @@ def run_one(seed: int, build: str = BUILD, without=(),
         if slow:
             changed.slow_down()
         if policy:
-            copies, copy_policy = redundancy.parse(policy)
-            changed.cluster.copies = copies
-            changed.cluster.copy_policy = copy_policy
-            changed.cluster.nodes = max(changed.cluster.nodes, copies)
+            changed.encode(policy)
         if seconds is not None:
             changed.trouble_seconds = seconds
 
@@ -104,17 +100,18 @@ def main(arguments=None) -> int:
                 print(result.trace)
             if options.shrink:
                 print(shrunk(result, options.build, options.remote,
-                             options.slow), flush=True)
+                             options.slow, options.policy), flush=True)
     if failed:
         print('failed: %s' % ','.join(map(str, failed)))
     return 1 if failed else 0
 
 
 def shrunk(result: scenario.Result, build: str = BUILD,
-           remote: bool = False, slow: bool = False) -> str:
+           remote: bool = False, slow: bool = False, policy: str = '') -> str:
     """The story of a failing seed, as short as it gets."""
     def run(without, seconds):
-        return run_one(result.seed, build, without, seconds, remote, slow)
+        return run_one(result.seed, build, without, seconds, remote, slow,
+                       policy)
 
     return shrink.describe(shrink.shrink(run, result,
                                          scenario.TROUBLE_SECONDS))

@@ -27,6 +27,7 @@ import warnings
 from typing import Callable, Collection, Optional
 
 from sheepdog.model import errors
+from sheepdog.placement import redundancy
 from sheepdog.recovery import pace
 from sheepdog.testing import alterations
 from sheepdog.testing import checkers
@@ -162,6 +163,12 @@ class Scenario:
         self.workload.native_share = source.choice((0.0, 0.2))
         if self.workload.nbd_share or self.workload.native_share:
             self.nemesis.weights.update(cut_client=1, reset_client=2)
+
+    def encode(self, policy: str) -> None:
+        """Erasure coded volumes, in a cluster that is large enough."""
+        cluster = self.cluster
+        cluster.copies, cluster.copy_policy = redundancy.parse(policy)
+        cluster.nodes = max(cluster.nodes, cluster.copies)
 
     def leave_alone(self) -> None:
         """No operators, few nodes, and volumes that stay as they are."""

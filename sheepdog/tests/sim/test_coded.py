@@ -24,6 +24,7 @@ from sheepdog.recovery import told
 from sheepdog.testing import cluster as cluster_module
 from sheepdog.testing import world as world_module
 from sheepdog.wire import peer as wire
+from sheepdog.wire import strips as strips_wire
 
 SIZE = 3 << 20
 OBJECT_BYTES = 1 << 20
@@ -374,6 +375,32 @@ class RecoveryTest(CodedCase):
         self.check(volume)
         self.wait_well()
         self.check_strips(0)
+
+    def test_nothing_is_closed_that_is_to_be_settled(self):
+        """An update that was given up is under way no more, and whoever
+        orders next says of its own that all are complete."""
+        self.create()
+        volume = self.open()
+        for node in self.cluster.nodes.values():
+            node.sheep.gateway.coded.declare = lambda *_: None
+        self.write(volume, 0, b'a' * 8192)
+        vdi_id = self.node.sheep.catalogue.find('v').vdi_id
+        node, _, history = self.check_strips(0)[0]
+        strips = node.sheep.gateway.coded.strips
+        number, = history.open
+        ours = self.node.sheep.cluster.incarnation
+        oid = ids.data_oid(vdi_id, 0)
+        other = number + (1 << strips_wire.COUNT_BITS)
+        strips.close_below(vdi_id, other, ours, {})
+        strips.close_below(vdi_id, number + 1, 'somebody else', {})
+        strips.close_below(vdi_id, number + 1, ours, {oid: number})
+        standing = node.sheep.recovery.standing
+        standing.doubt(oid)
+        strips.close_below(vdi_id, number + 1, ours, {})
+        self.assertEqual([number], list(history.open))
+        standing.trust(oid, standing.doubt_number(oid))
+        strips.close_below(vdi_id, number + 1, ours, {})
+        self.assertEqual([], list(history.open))
 
     def test_what_some_strips_refuse_is_taken_back(self):
         self.create()

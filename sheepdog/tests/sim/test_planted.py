@@ -196,6 +196,22 @@ class SeedsTest(unittest.TestCase):
 
         self.assert_found(planted.alter_without_an_epoch, change, GONE)
 
+    def test_take_all_strips_for_equal(self):
+        def change(changed):
+            _contend(changed)
+            changed.encode('2:1')
+            changed.cluster.nodes = 5
+            changed.trouble_seconds = 10.0
+            changed.workload.volumes = (('shared', True),)
+            changed.workload.clients_per_volume = 2
+            changed.workload.hot_units = 40
+            changed.nemesis.pause_seconds = 0.7
+            changed.nemesis.down_seconds = 0.5
+            changed.nemesis.weights = {'kill': 3, 'kill_in_the_middle': 3,
+                                       'power_cut': 2, 'stop': 2}
+
+        self.assert_found(planted.take_all_strips_for_equal, change, ORDER)
+
 
 def _alter(changed):
     """Numbers of copies, all the time."""

@@ -15,9 +15,10 @@
 SHEEPDOG_SIM_SEEDS says how many, SHEEPDOG_SIM_FIRST_SEED from where on.
 SHEEPDOG_SIM_REMOTE how many of them are played again with some clients on
 hosts of their own, SHEEPDOG_SIM_SLOW with disks and links that are slow for
-long (so there are 500). A failing one is replayed with
+long, SHEEPDOG_SIM_CODED with erasure coded volumes (so there are 500). A
+failing one is replayed with
 ``python -m sheepdog.testing.run --trace --seeds SEED`` (``--remote``,
-``--slow``), and made smaller with ``--shrink``.
+``--slow``, ``--policy``), and made smaller with ``--shrink``.
 """
 
 import logging
@@ -30,9 +31,13 @@ from sheepdog.cmd import wiring
 from sheepdog.testing import scenario
 
 FIRST = int(os.environ.get('SHEEPDOG_SIM_FIRST_SEED', 1))
-COUNT = int(os.environ.get('SHEEPDOG_SIM_SEEDS', 420))
+COUNT = int(os.environ.get('SHEEPDOG_SIM_SEEDS', 400))
 REMOTE = int(os.environ.get('SHEEPDOG_SIM_REMOTE', 60))
 SLOW = int(os.environ.get('SHEEPDOG_SIM_SLOW', 20))
+CODED = int(os.environ.get('SHEEPDOG_SIM_CODED', 20))
+POLICIES = ('2:1', '4:2')
+"""A half of them each; those of the other half follow."""
+
 CLASS_SEEDS = 10
 """The tests of a class stay in one worker, so there are many classes."""
 REPLAYED = 2
@@ -65,10 +70,17 @@ def _class_of(name, seeds, change):
            for seed in seeds}})
 
 
+def _encoded(policy):
+    return lambda changed: changed.encode(policy)
+
+
 for _name, _count, _change in (
         ('Seeds', COUNT, None),
         ('Remote', min(COUNT, REMOTE), scenario.Scenario.send_clients_away),
-        ('Slow', min(COUNT, SLOW), scenario.Scenario.slow_down)):
+        ('Slow', min(COUNT, SLOW), scenario.Scenario.slow_down),
+        *(('Coded%s' % _policy.replace(':', 'p'),
+           min(COUNT, CODED // len(POLICIES)), _encoded(_policy))
+          for _policy in POLICIES)):
     globals().update(
         _class_of(_name, range(_first, min(_first + CLASS_SEEDS,
                                            FIRST + _count)), _change)
@@ -83,6 +95,9 @@ class ReplayTest(unittest.TestCase):
 
     def test_so_is_one_with_clients_elsewhere(self):
         self._replay(FIRST, scenario.Scenario.send_clients_away, '--remote')
+
+    def test_so_is_one_with_coded_volumes(self):
+        self._replay(FIRST, _encoded(POLICIES[0]), '--policy', POLICIES[0])
 
     def _replay(self, seed, change, *options):
         ours = scenario.run_seed(seed, wiring.build_sheep, change)
