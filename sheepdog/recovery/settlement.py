@@ -180,6 +180,7 @@ class Settlement:
         """:raises SheepdogError: it is not done (to the end)"""
         key = ids.strip_key(oid, order.index)
         async with self._turn(oid):
+            view = self.cluster.view
             self._check_halt(oid, order)
             if opcode == wire.STRIP_BUILD:
                 await self._build(oid, key, order)
@@ -188,8 +189,11 @@ class Settlement:
                                        set(order.kept))
             else:
                 await self._begin(oid, key, order)
-            self.replica.marks.replace(oid, order.marks,
-                                       opcode == wire.STRIP_SETTLE)
+            # Tokens are of a view: in another one they name writes of others.
+            is_current = self.cluster.view is view
+            self.replica.marks.replace(
+                oid, order.marks if is_current else [],
+                opcode == wire.STRIP_SETTLE)
             if opcode == wire.STRIP_SETTLE:
                 _, doubt = self._halted.get(oid, (0, None))
                 if self._is_halted(oid, order):

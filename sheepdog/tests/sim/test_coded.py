@@ -13,7 +13,9 @@
 """Coded VDIs on whole clusters in one process."""
 
 import random
+import types
 import unittest
+from unittest import mock
 
 from sheepdog.cmd import wiring
 from sheepdog.erasure import codec
@@ -375,6 +377,34 @@ class RecoveryTest(CodedCase):
         self.check(volume)
         self.wait_well()
         self.check_strips(0)
+
+    def test_tokens_of_a_view_that_is_over(self):
+        """…would name the writes of others."""
+        self.create()
+        self.write(self.open(), 0, b'a' * 8192)
+        vdi_id = self.node.sheep.catalogue.find('v').vdi_id
+        oid = ids.data_oid(vdi_id, 0)
+        node, _, _ = self.check_strips(0)[0]
+        settlement = node.sheep.recovery.settlement
+        marks = node.sheep.replica.marks
+        for changes in (False, True):
+            state = node.run(settlement._tell(oid))
+            align = settlement.store.align
+
+            async def align_and_change(*arguments):
+                await align(*arguments)
+                if changes:
+                    cluster = node.sheep.cluster
+                    settlement.cluster = types.SimpleNamespace(
+                        view=object(), incarnation=cluster.incarnation)
+
+            with mock.patch.object(settlement.store, 'align',
+                                   align_and_change):
+                node.run(settlement._obey(
+                    wire.STRIP_ALIGN, oid, told.Order(
+                        0, (99, 1, False), state.halt, [1 << 48 | 5])))
+            settlement.cluster = node.sheep.cluster
+            self.assertEqual(not changes, marks.has(oid, 1 << 48 | 5))
 
     def test_nothing_is_closed_that_is_to_be_settled(self):
         """An update that was given up is under way no more, and whoever
