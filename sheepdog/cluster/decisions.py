@@ -22,6 +22,7 @@ from sheepdog.cluster import state as state_module
 from sheepdog.model import errors
 from sheepdog.model import limits
 from sheepdog.model import view as view_model
+from sheepdog.placement import redundancy
 
 KINDS = ('lock', 'unlock', 'settings', 'recovered', 'reweight', 'vnodes',
          'disks', 'forgo', 'evict', 'readmit', 'alter-default', 'alter-vdi',
@@ -235,9 +236,8 @@ def format_settings(arguments: dict, infos: Iterable[api.MemberInfo],
         if type(value) is not type(default):
             raise errors.InvalidParameters('%s is no %s: %.40r' % (
                 name, type(default).__name__, value))
-    if not 1 <= fields['copies'] <= limits.COPIES_MAX:
-        raise errors.InvalidParameters(
-            'the number of copies is 1 to %d' % limits.COPIES_MAX)
+    policy = redundancy.checked(fields['copies'], fields['copy_policy'])
+    fields.update(policy._asdict())
     if not (limits.OBJECT_SHIFT_MIN <= fields['block_size_shift']
             <= limits.OBJECT_SHIFT_MAX):
         raise errors.InvalidParameters(

@@ -92,8 +92,14 @@ class Mover:
         }
 
     async def _state(self, oid):
+        key = self.key(oid)
+        return None if key is None else await self.store.describe(key)
+
+    def key(self, oid):
+        """Under which our copy, or strip, is in the store; None: none of its
+        strips is for us."""
         if self.order.code(oid) is None:
-            return await self.store.describe(oid)
+            return oid
         if not self.cluster.serving():
             # (Its view may not be that of its ring. Nobody will hear this.)
             return None
@@ -101,7 +107,7 @@ class Mover:
         places = self.order.targets(oid)
         for place, index in zip(places, self.order.strips(oid, places)):
             if members[place].incarnation == self.cluster.incarnation:
-                return await self.store.describe(ids.strip_key(oid, index))
+                return ids.strip_key(oid, index)
         return None
 
     async def make_whole(self, oid):

@@ -23,6 +23,7 @@ from typing import Optional
 
 from sheepdog.model import errors
 from sheepdog.model import ids
+from sheepdog.placement import redundancy
 from sheepdog.placement import ring as ring_module
 from sheepdog.recovery import account as account_module
 from sheepdog.recovery import mover
@@ -36,6 +37,7 @@ from sheepdog.recovery import standing
 from sheepdog.recovery import throttle as throttle_module
 from sheepdog.recovery import wanted as wanted_module
 from sheepdog.recovery import wiping
+from sheepdog.wire import peer as wire
 
 LOG = logging.getLogger(__name__)
 
@@ -83,7 +85,7 @@ class Recovery:
                                  proof.Proof(cluster, order, links,
                                              replica.store))
         self.room = room.Room(world, cluster, replica.store, links,
-                              self._holders)
+                              self._holders, self._is_whole)
         self.mover.settlement = self.settlement = settlement.Settlement(
             cluster, replica, links, order, self.standing, self._untold,
             self._nodes_in)
@@ -273,6 +275,11 @@ class Recovery:
         copies = self.order.copies_at(oid, view.epoch)
         return [view.members[index] for index
                 in self._ring(view).targets(oid, copies)]
+
+    def _is_whole(self, oid):
+        """Whole copies are fetched; strips are made when the first target
+        says so, and refused then if they do not fit."""
+        return self.order.code(oid) is None
 
     def _untold(self, oid, reach, behind, without):
         """Who must be waited for (text), when the best copy here has every
@@ -465,8 +472,8 @@ class Recovery:
         if wanted:
             LOG.info('recovery at epoch %d: %d objects', view.epoch,
                      len(wanted))
-        queue = plan.queue(doubtful, wanted,
-                           set(self.replica.store.oids()))
+        queue = plan.queue(doubtful, wanted, set(
+            ids.objects_of(self.replica.store.oids())))
         failed = []
         self.estimate.begin(self.world.clock.monotonic())
         await throttle_module.Crew(

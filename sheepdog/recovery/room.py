@@ -41,9 +41,11 @@ class Room:
     """``short``: (since when, in seconds since 1970, and text) new copies
     are held back for want of room; or None."""
 
-    def __init__(self, world, cluster, store, links, holders):
+    def __init__(self, world, cluster, store, links, holders, is_whole):
         """:param holders: called with (view, object's id): the members that
             are its targets then
+        :param is_whole: called with an object's id: what is kept in strips
+            is none of our affair
         """
         self.short: Optional[tuple] = None
         self._world = world
@@ -51,6 +53,7 @@ class Room:
         self._store = store
         self._links = links
         self._holders = holders
+        self._is_whole = is_whole
         self._looked_at = None
         self._mean = 0.0
 
@@ -62,6 +65,7 @@ class Room:
         if self._cluster.state.settings.avoid_full:
             known = set(doubtful)
             new = [oid for oid in wanted if oid not in known
+                   and self._is_whole(oid)
                    and self._store.version(oid) is None]
         if not new or sum(map(self._capacity, new)) <= self._store.room():
             self.short = None

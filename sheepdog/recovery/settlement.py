@@ -87,7 +87,8 @@ class Settlement:
             frozenset(view.member(incarnation).node
                       for incarnation in states),
             lambda epoch: self.holders(epoch, oid))
-        wanting = verdict.wait or self.untold(oid, verdict.generation.epoch)
+        wanting = verdict.wait or self.untold(
+            oid, verdict.generation.epoch, {})
         if wanting:
             raise errors.NotRecovered('object %s: %s'
                                       % (ids.hex_oid(oid), wanting))
@@ -254,6 +255,8 @@ class Settlement:
         self.check(view)
         code = codecs.codec_of(*self.order.code(oid))
         index = order.index
+        self.store.check_room(key, order.capacity,
+                              self.cluster.state.settings.avoid_full)
         sources = {}
         for incarnation, number in order.sources:
             if view.member(incarnation) is not None:

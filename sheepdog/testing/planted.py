@@ -88,16 +88,16 @@ def no_order():
 def forget_to_retry():
     """A change that did not get through is not tried again: whoever asked
     waits for ever."""
-    return mock.patch.object(changes.Changes, '_later',
+    return mock.patch.object(changes.Changes, 'later',
                              lambda self, change: None)
 
 
 def succeed_instead_of_retrying():
     """A change that not all copies took is acknowledged all the same."""
     def later(self, change):
-        self._finish(change, None)
+        self.end(change, None)
 
-    return mock.patch.object(changes.Changes, '_later', later)
+    return mock.patch.object(changes.Changes, 'later', later)
 
 
 class _ByQuestion(dict):

@@ -14,7 +14,6 @@
 
 from sheepdog.cmd.dog import command
 from sheepdog.cmd.dog import tables
-from sheepdog.cmd.dog import unbuilt
 from sheepdog.cmd import exits
 from sheepdog.cmd.options import Option
 from sheepdog.model import errors
@@ -123,15 +122,12 @@ def _enable_recovery(session, is_enabled):
 def redundancy_option(values, default):
     """What -c says.
 
-    :raises UsageError: it is no redundancy, or not built yet
+    :raises UsageError: it is no redundancy
     """
     try:
-        copies, policy = redundancy.parse(values.get('copies', default))
+        return redundancy.parse(values.get('copies', default))
     except errors.InvalidParameters as exc:
         raise exits.UsageError(str(exc)) from None
-    if policy:
-        unbuilt.refuse('erasure coding (-c D:P)')
-    return copies, policy
 
 
 def shift_option(values, default):

@@ -70,8 +70,9 @@ class Format(command.Command):
     def get_parser(self, prog_name):
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            '--copies', type=copies_of, default=3,
-            help='of each object (default: %(default)s)')
+            '--copies', type=redundancy_of, default=redundancy.Policy(3),
+            metavar='COPIES|D:P',
+            help='of each object, or data and parity strips (default: 3)')
         parser.add_argument(
             '--block-size-shift', type=int, metavar='SHIFT',
             choices=range(limits.OBJECT_SHIFT_MIN,
@@ -99,7 +100,7 @@ class Format(command.Command):
                 'the cluster is formatted already: --force formats it anew, '
                 'and all its VDIs are gone', exits.EXISTS)
         cluster.format(
-            copies=parsed_args.copies, strict=parsed_args.strict,
+            **parsed_args.copies._asdict(), strict=parsed_args.strict,
             avoid_full=parsed_args.avoid_full,
             block_size_shift=parsed_args.block_size_shift,
             fixed_vnodes=parsed_args.fixed_vnodes, force=parsed_args.force)
@@ -149,13 +150,9 @@ class Shutdown(command.Command):
         self.app.client.cluster.shutdown()
 
 
-def copies_of(text):
-    """A number of copies, for argparse."""
+def redundancy_of(text):
+    """A number of copies, or D:P, for argparse."""
     try:
-        copies, policy = redundancy.parse(text)
+        return redundancy.parse(text)
     except errors.InvalidParameters as exc:
         raise argparse.ArgumentTypeError(str(exc)) from None
-    if policy:
-        raise argparse.ArgumentTypeError(
-            'erasure coding (D:P) is not built yet in this version')
-    return copies

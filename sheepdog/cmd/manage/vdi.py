@@ -54,13 +54,17 @@ class Create(show.ShowOne):
         parser.add_argument('name')
         parser.add_argument('size', type=size_of,
                             help='with B, K, M, G, T or P behind it')
-        parser.add_argument('--copies', type=cluster.copies_of, default=0,
-                            help='of each object (default: as formatted)')
+        parser.add_argument(
+            '--copies', type=cluster.redundancy_of,
+            default=redundancy.Policy(0), metavar='COPIES|D:P',
+            help='of each object, or data and parity strips (default: as '
+                 'formatted)')
         return parser
 
     def take_action(self, parsed_args):
         vdi = self.app.client.vdis.create(
-            parsed_args.name, parsed_args.size, copies=parsed_args.copies)
+            parsed_args.name, parsed_args.size,
+            **parsed_args.copies._asdict())
         return ('name', 'vdi_id', 'size'), (
             vdi['name'], '%06x' % vdi['vdi_id'], columns.Size(vdi['size']))
 

@@ -202,7 +202,6 @@ class Admin:
         if unknown:
             raise errors.InvalidParameters('unknown settings: %s'
                                            % ', '.join(unknown))
-        _refuse_strips(settings.get('copy_policy'))
         if settings.get('recycle_ids'):
             raise errors.InvalidParameters(
                 'the option -R is not built yet in this version')

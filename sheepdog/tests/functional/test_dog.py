@@ -118,8 +118,7 @@ class TestCluster(DogCase):
             USAGE, 'vdi', 'snapshot', 'vdi', '-s', 'tag'))
         self.refused(USAGE, 'cluster', 'info', '--wrong')
         self.refused(USAGE, 'vdi', 'create', 'one')
-        self.assertIn('erasure', self.refused(
-            USAGE, 'vdi', 'create', 'coded', '1M', '-c', '4:2'))
+        self.refused(USAGE, 'vdi', 'create', 'coded', '1M', '-c', '3:2')
 
     def test_nobody_listens(self):
         port = harness.free_port()
