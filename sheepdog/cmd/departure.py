@@ -25,6 +25,8 @@ from sheepdog.cmd import words
 from sheepdog.faces.native import facts as facts_module
 from sheepdog.model import ids
 from sheepdog.model import view as view_model
+from sheepdog.peer import order as order_module
+from sheepdog.placement import redundancy
 from sheepdog.placement import ring as ring_module
 
 YES, NO, UNKNOWN = 0, 1, 2
@@ -202,7 +204,7 @@ class _Case:
         if busy:
             self._note('recovering', 'recovery runs on %s',
                        words.some(busy, SHOWN_MAX))
-        holders, wanted = self._holders()
+        holders, wanted, needed = self._holders()
         zones = {member['zone'] for member in self.members.values()
                  if member['vnodes']}
         counts = self.counts = {
@@ -218,17 +220,19 @@ class _Case:
                 continue
             counts['held'] += 1
             counts['below_after'] += left < full
-            counts['one_left'] += left == 1 and full > 1
+            counts['one_left'] += left == needed(oid) < full
             leaving.append(oid)
-            if not left:
+            if left < needed(oid):
                 lost.append(oid)
         counts['none_left'] = len(lost)
         if lost:
-            self._no('last-copies', '%s would have no whole copy left: %s',
+            self._no('last-copies', '%s would have no whole copy left, or '
+                     'too few strips: %s',
                      words.count(len(lost), 'object'),
                      words.some(map(ids.hex_oid, sorted(lost)), SHOWN_MAX))
         if counts['one_left']:
-            self._note('one-left', '%s would have one whole copy left',
+            self._note('one-left', '%s would have one whole copy left, or '
+                       'just enough strips',
                        words.count(counts['one_left'], 'object'))
         if counts['below_after']:
             self._note('fewer-copies', '%s would have fewer copies than '
@@ -236,15 +240,17 @@ class _Case:
         self._room(leaving, holders, wanted)
 
     def _holders(self):
-        """({object: addresses with a whole copy}, copies wanted by object).
-        Where no copy is whole, those that reach furthest are what there
-        is."""
+        """({object: addresses with a whole copy, or strip}, copies wanted by
+        object, copies needed by object). Where no copy is whole, those that
+        reach furthest are what there is; where too few strips are, all that
+        there are."""
         whole, partial = {}, {}
-        vdis = {}
+        vdis, policies = {}, {}
         for address, answer in self.copies.items():
             if address not in self.members:
                 continue
             vdis.update(answer['vdis'])
+            policies.update(answer.get('policies', {}))
             clean = base64.b64decode(answer['whole'])
             for oid, in facts_module.WHOLE.iter_unpack(clean):
                 whole.setdefault(oid, set()).add(address)
@@ -254,16 +260,26 @@ class _Case:
             if address == self.node:
                 self.held = max(1, len(clean) // facts_module.WHOLE.size
                                 + len(other) // facts_module.PARTIAL.size)
-        for oid, found in partial.items():
-            if oid not in whole:
-                furthest = max(found)[0]
-                whole[oid] = {address for reach, address in found
-                              if reach == furthest}
-
         def wanted(oid):
-            return vdis.get('%06x' % ids.vdi_of(oid), self.settled_copies)
+            vdi = '%06x' % ids.vdi_of(oid)
+            if vdi in policies and oid & order_module.WHOLE_BITS:
+                return redundancy.whole_copies(0, policies[vdi])
+            return vdis.get(vdi, self.settled_copies)
 
-        return whole, wanted
+        def needed(oid):
+            policy = policies.get('%06x' % ids.vdi_of(oid))
+            if policy is None or oid & order_module.WHOLE_BITS:
+                return 1
+            return redundancy.strips_of(policy)[0]
+
+        for oid, found in partial.items():
+            known = whole.setdefault(oid, set())
+            if len(known) < needed(oid):
+                furthest = max(found)[0] if needed(oid) == 1 else 0
+                known.update(address for reach, address in found
+                             if reach >= furthest)
+
+        return whole, wanted, needed
 
     def _room(self, leaving, holders, wanted):
         """Have the others the zones, and the space, for its copies?"""

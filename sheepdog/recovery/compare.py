@@ -149,7 +149,7 @@ class Comparer:
         if view is None or not self.cluster.serving():
             raise Later('this sheep does not serve')
         members = [view.members[i] for i in self.order.targets(oid)]
-        states = await self._states(view, members, oid)
+        states = await self.states(view, members, oid)
         if _is_one([_content(state) for state in states]):
             return None
         before = await self._look(view, members, oid)
@@ -196,14 +196,18 @@ class Comparer:
                 if isinstance(state, dict)]
 
     async def _look(self, view, members, oid):
-        states = await self._states(view, members, oid)
+        states = await self.states(view, members, oid)
         tables = await self._gather(self._table, view, members, oid)
-        after = await self._states(view, members, oid)
+        after = await self.states(view, members, oid)
         return [Look(state, table, frozenset(state['marks']),
                      frozenset(later['marks']))
                 for state, table, later in zip(states, tables, after)]
 
-    async def _states(self, view, members, oid):
+    async def states(self, view, members, oid):
+        """STATE of each.
+
+        :raises Later: not all are whole, or tell
+        """
         states = await self._gather(self._state, view, members, oid)
         for member, state in zip(members, states):
             if not state['clean'] or state['bad']:

@@ -30,6 +30,7 @@ from sheepdog.model import ids
 from sheepdog.recovery import compare
 from sheepdog.recovery import listing
 from sheepdog.recovery import pace as pace_module
+from sheepdog.recovery import parity
 from sheepdog.recovery import tally as tally_module
 from sheepdog.wire import peer as wire
 
@@ -74,8 +75,9 @@ class Watcher(Protocol):
 class Check:
     """One look through, under way or done; ``vdi_id`` None: of all."""
 
-    def __init__(self, name, vdi_id, tally):
+    def __init__(self, name, vdi_id, tally, pace):
         self.name = name
+        self.pace = pace
         self.vdi_id = vdi_id
         self.tally = tally
         self.mending = set()
@@ -112,6 +114,7 @@ class Scrub:
         self.settings = settings
         self.watcher: Optional[Watcher] = None
         self.comparer = compare.Comparer(cluster, links, order, recovery)
+        self.parity = parity.Parity(self.comparer)
         self.round: Optional[Check] = None
         self.rounds = 0
         self.read_bytes = 0
@@ -181,8 +184,8 @@ class Scrub:
 
     async def _go_round(self):
         found = self.round = Check('', None, tally_module.Tally(
-            self.world.clock.time()))
-        await self._look(found, self._pace)
+            self.world.clock.time()), self._pace)
+        await self._look(found)
         self.rounds += not found.is_over
         await self.recovery.space.drop_strays()
         tally = found.tally
@@ -209,10 +212,9 @@ class Scrub:
                     if check.tally.ended][:-CHECKS_KEPT]:
             del self._checks[old]
         check = self._checks[name] = Check(
-            name, vdi_id, tally_module.Tally(self.world.clock.time()))
-        check.task = self.world.spawn(self._look(
-            check, pace_module.Pace(self.world.clock, lambda: 0,
-                                    self._is_busy)), 'check of copies')
+            name, vdi_id, tally_module.Tally(self.world.clock.time()),
+            pace_module.Pace(self.world.clock, lambda: 0, self._is_busy))
+        check.task = self.world.spawn(self._look(check), 'check of copies')
 
     def check(self, name) -> Optional[Check]:
         return self._checks.get(name)
@@ -224,7 +226,7 @@ class Scrub:
 
     # -- looking --------------------------------------------------------
 
-    async def _look(self, check, pace):
+    async def _look(self, check):
         tally = check.tally
         try:
             wanted = await self._wanted(check)
@@ -234,7 +236,7 @@ class Scrub:
                 if self._must_end(check):
                     return
                 try:
-                    await self._object(oid, check, pace)
+                    await self._object(oid, check)
                 except compare.Later:
                     later.append(oid)
                 else:
@@ -275,7 +277,8 @@ class Scrub:
     async def _wanted(self, check):
         """Sorted ids of the objects to look at: those here, and those that
         others have of which this sheep is the first target."""
-        found = {oid for oid in self.store.oids() if check.wants(oid)}
+        found = {ids.object_of(key) for key in self.store.oids()
+                 if check.wants(ids.object_of(key))}
         view = self.cluster.view
         if view is not None and self.cluster.serving():
             # (Who does not answer leaves soon, and is recovered from.)
@@ -283,9 +286,11 @@ class Scrub:
                                              needs_all=False):
                 found.update(oid for oid in oids.tolist()
                              if check.wants(oid) and self._place(oid) == 0)
-        # (Strips are not compared yet.)
-        return sorted(oid for oid in found if not self._is_deleted(oid)
-                      and oid <= ids.MASK64 and self.order.code(oid) is None)
+        return sorted(oid for oid in found if not self._is_deleted(oid))
+
+    def _key(self, oid):
+        """Of our copy, or strip, in the store; None: no strip is for us."""
+        return self.recovery.mover.key(oid)
 
     def _place(self, oid):
         """Ours among the object's targets, from 0; None: we are none."""
@@ -302,20 +307,23 @@ class Scrub:
         entry = self.cluster.state.vdis.get(ids.vdi_of(oid))
         return entry is not None and entry.deleted
 
-    async def _object(self, oid, check, pace):
+    async def _object(self, oid, check):
         """:raises Later: look at it again"""
-        bad = await self._verify(oid, check.tally, pace)
+        key = self._key(oid)
+        bad = await self._verify(key, check.tally, check.pace)
         self.objects += 1
         check.tally.bad_blocks += len(bad)
-        if bad or await self._is_unusable(oid):
+        if bad or await self._is_unusable(key):
             check.mending.add(oid)
-            self.damaged(oid)
+            self.damaged(key)
             raise compare.Later('it is being mended')
         await self._conclude(oid, check)
 
-    async def _is_unusable(self, oid):
+    async def _is_unusable(self, key):
         """Its file is no object's."""
-        state = await self.store.describe(oid)
+        if key is None:
+            return False
+        state = await self.store.describe(key)
         return state is not None and not state.capacity
 
     async def _conclude(self, oid, check):
@@ -326,7 +334,8 @@ class Scrub:
         if not self.cluster.serving():
             raise compare.Later('this sheep serves no epoch just now')
         tally = check.tally
-        bad = self.store.bad_blocks().get(oid)
+        key = self._key(oid)
+        bad = self.store.bad_blocks().get(key)
         if bad and not self.recovery.is_repairable(oid):
             check.mending.discard(oid)
             tally.add(tally_module.IRREPARABLE, ids.hex_oid(oid),
@@ -337,30 +346,31 @@ class Scrub:
             raise compare.Later('its copy here is not whole yet')
         if oid in check.mending:
             check.mending.discard(oid)
-            if await self._is_unusable(oid):
+            if await self._is_unusable(key):
                 tally.add(tally_module.IRREPARABLE, ids.hex_oid(oid),
                           'its file cannot be used')
                 return
             tally.mended += 1
         if ids.vdi_of(oid) not in self.cluster.state.vdis:
-            await self._meet_unknown(oid, tally)
+            if key == oid:
+                await self._meet_unknown(oid, tally)
             return
         self._unknown.pop(oid, None)
         if place == 0 and not self._is_deleted(oid):
-            await self._compare(oid, tally)
+            await self._compare(oid, check)
 
-    async def _verify(self, oid, tally, pace):
+    async def _verify(self, key, tally, pace):
         """Read our copy; the numbers of its blocks that were bad."""
-        state = await self.store.describe(oid)
+        state = None if key is None else await self.store.describe(key)
         if state is None:
             return ()
-        found = set(self.store.bad_blocks().get(oid, ()))
-        self._reading[id(found)] = oid, found
+        found = set(self.store.bad_blocks().get(key, ()))
+        self._reading[id(found)] = key, found
         try:
             for offset in range(0, state.capacity, CHUNK_BYTES):
                 size = min(CHUNK_BYTES, state.capacity - offset)
                 await pace.take(size)
-                error = await self._read(oid, offset, size)
+                error = await self._read(key, offset, size)
                 tally.bytes += size
                 self.read_bytes += size
                 if isinstance(error, errors.ChecksumError):
@@ -373,7 +383,7 @@ class Scrub:
             del self._reading[id(found)]
         return found
 
-    async def _read(self, oid, offset, size):
+    async def _read(self, key, offset, size):
         """The error, or None."""
         future = asyncio.get_running_loop().create_future()
 
@@ -381,7 +391,7 @@ class Scrub:
             if not future.done():
                 future.set_result(error)
 
-        self.store.read(oid, offset, size, done)
+        self.store.read(key, offset, size, done)
         return await future
 
     async def _meet_unknown(self, oid, tally):
@@ -405,9 +415,13 @@ class Scrub:
 
     # -- comparing ------------------------------------------------------
 
-    async def _compare(self, oid, tally):
+    async def _compare(self, oid, check):
         """:raises Later: it cannot be said just now"""
-        found = await self.comparer.compare(oid)
+        tally = check.tally
+        if self.order.code(oid) is None:
+            found = await self.comparer.compare(oid)
+        else:
+            found = await self.parity.compare(oid, check.pace)
         if found is None:
             self.differing.pop(oid, None)
             return

@@ -412,6 +412,9 @@ class SimCluster:
                 sheep.recovery.done, sheep.recovery.total,
                 sheep.cluster.state.has_recovered(),
                 sheep.cluster.explain()))
+            lines += ['  waits: %s' % (why,) for why in [
+                sheep.recovery.obstacle, *sheep.recovery.waiting.values()]
+                if why]
         return '\n'.join(lines)
 
     def format(self) -> None:

@@ -200,8 +200,10 @@ class Facts:
     # -- copies ---------------------------------------------------------
 
     async def copies(self) -> dict:
-        """Which objects this sheep has, and how it stands with each copy:
-        ``whole`` and ``partial`` are base64 of the structures above.
+        """Which objects this sheep has, and how it stands with each copy
+        (or strip: one of an object, that which is for us): ``whole`` and
+        ``partial`` are base64 of the structures above. ``policies``: of VDIs
+        with strips.
         ``is_settled``: nothing changed while it was looked at."""
         sheep = self.sheep
         cluster = sheep.cluster
@@ -210,19 +212,22 @@ class Facts:
         bad = sheep.store.bad_blocks()
         vdis = cluster.state.vdis
         whole, partial = [], []
-        for number, oid in enumerate(sheep.store.oids()):
+        for number, key in enumerate(sheep.store.oids()):
             if number % OBJECTS_AT_ONCE == 0:
                 await asyncio.sleep(0)
                 if cluster.view is not view:
                     break
+            oid = ids.object_of(key)
             entry = vdis.get(ids.vdi_of(oid))
             if entry is not None and entry.deleted:
                 continue
-            if oid not in bad and standing.is_clean(oid):
+            if key != oid and key != sheep.recovery.mover.key(oid):
+                continue
+            if key not in bad and standing.is_clean(oid):
                 whole.append(WHOLE.pack(oid))
             else:
                 reach = max(standing.through(oid, view.epoch if view else 0),
-                            sheep.store.version(oid) or 0, 0)
+                            sheep.store.version(key) or 0, 0)
                 partial.append(PARTIAL.pack(oid, reach))
         return {
             'incarnation': cluster.incarnation,
@@ -235,6 +240,9 @@ class Facts:
             'vdis': {'%06x' % vdi_id: entry.copies
                      for vdi_id, entry in vdis.items()
                      if not entry.deleted},
+            'policies': {'%06x' % vdi_id: entry.copy_policy
+                         for vdi_id, entry in vdis.items()
+                         if entry.copy_policy and not entry.deleted},
         }
 
 

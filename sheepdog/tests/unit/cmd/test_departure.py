@@ -18,6 +18,7 @@ import unittest
 
 from sheepdog.cmd import departure
 from sheepdog.faces.native import facts as facts_module
+from sheepdog.model import ids
 from sheepdog.tests.unit.cmd import test_diagnosis as samples
 
 A, B, C = samples.A, samples.B, samples.C
@@ -141,6 +142,28 @@ class JudgeTest(unittest.TestCase):
         self.assertEqual(
             {'objects': 0, 'held': 0, 'below_now': 0, 'below_after': 0,
              'one_left': 0, 'none_left': 0}, self.counts([copies()] * 3))
+
+    def coded(self, *held):
+        return departure.judge(*given([{}, {}, {}], [
+            dict(one, vdis={'abcdef': 3}, policies={'abcdef': 0x11})
+            for one in held]), B)
+
+    def test_strips(self):
+        # Of 2:1: two of three must be there.
+        answer = self.coded(copies('12'), copies('1'), copies('12'))
+        self.assertEqual('yes', answer.verdict)
+        self.assertEqual(1, answer.counts['one_left'])
+        answer = self.coded(copies('1'), copies('1'), copies())
+        self.assertEqual(('no', 1), (answer.verdict,
+                                     answer.counts['none_left']))
+        # Not settled: what is there may be needed, whatever it reaches.
+        for reach in 3, 4:
+            answer = self.coded(copies('1'), copies('', [(1, reach)]),
+                                copies())
+            self.assertEqual('no', answer.verdict)
+        # The inode is kept in two copies, of which one will do.
+        answer = self.coded(*(copies('', [(ids.VDI_BIT, 1)]) for _ in 'abc'))
+        self.assertEqual('yes', answer.verdict)
 
     def test_clients_that_do_not_count(self):
         answer = departure.judge(*given([{}, CLIENT, {}], ALL), B, True)
