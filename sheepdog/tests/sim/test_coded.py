@@ -12,6 +12,7 @@
 
 """Coded VDIs on whole clusters in one process."""
 
+import asyncio
 import random
 import types
 import unittest
@@ -23,6 +24,7 @@ from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.placement import redundancy
 from sheepdog.recovery import told
+from sheepdog.store import store as store_module
 from sheepdog.testing import cluster as cluster_module
 from sheepdog.testing import world as world_module
 from sheepdog.wire import peer as wire
@@ -306,6 +308,31 @@ class RecoveryTest(CodedCase):
         self.wait_well()
         for index in range(3):
             self.check_strips(index)
+
+    def test_a_vdi_is_deleted_while_a_strip_is_built(self):
+        self.create()
+        volume = self.open()
+        self.fill(volume)
+        self.node.run(volume.close())
+        adopt = store_module.Store.adopt
+
+        async def adopt_late(store, key, *more, **named):
+            if ids.strip_of(key) >= 0:
+                built.append(key)
+                await asyncio.sleep(10)
+            await adopt(store, key, *more, **named)
+
+        built = []
+        with mock.patch.object(store_module.Store, 'adopt', adopt_late):
+            self.kill('n3')
+            self.assertTrue(self.simulation.run_until(lambda: built, 60))
+            self.node.run(self.node.sheep.catalogue.delete('v'))
+            self.simulation.run_until(lambda: False, 30)
+        self.start('n3')
+        self.wait_well()
+        self.assertEqual([], [
+            hex(key) for node in self.cluster.serving()
+            for key in node.sheep.store.oids() if ids.strip_of(key) >= 0])
 
     def test_away_for_a_while(self):
         self.create()
