@@ -260,6 +260,7 @@ class _Case:
             if address == self.node:
                 self.held = max(1, len(clean) // facts_module.WHOLE.size
                                 + len(other) // facts_module.PARTIAL.size)
+
         def wanted(oid):
             vdi = '%06x' % ids.vdi_of(oid)
             if vdi in policies and oid & order_module.WHOLE_BITS:

@@ -88,7 +88,7 @@ class Recovery:
                               self._holders, self._is_whole)
         self.mover.settlement = self.settlement = settlement.Settlement(
             cluster, replica, links, order, self.standing, self._untold,
-            self._nodes_in)
+            self._nodes_in, self.check_told)
         self.done = 0
         self.total = 0
         self.waiting = {}
@@ -203,6 +203,7 @@ class Recovery:
 
     def lose(self, oids):
         """These were on a disk that was given up."""
+        oids = {ids.object_of(key) for key in oids}
         self.standing.lose(oids)
         for oid in oids:
             self.mover.irreparable.pop(oid, None)
@@ -258,11 +259,15 @@ class Recovery:
         return [member.incarnation for member in self._members(view, oid)]
 
     def _nodes_in(self, epoch, oid):
-        """Stable ids of an object's targets in a past epoch, or None."""
+        """Stable ids of an object's targets in a past epoch, or None; but
+        of those who have lost a disk since: what they lack means nothing.
+        """
+        lost = self.cluster.state.lost
         for view in self.cluster.views:
             if view.epoch == epoch:
                 return frozenset(member.node for member
-                                 in self._members(view, oid))
+                                 in self._members(view, oid)
+                                 if lost.get(member.node, -1) < epoch)
         return None
 
     def _holders(self, view, oid):

@@ -47,7 +47,7 @@ class Settlement:
     past epoch, None where it is forgotten."""
 
     def __init__(self, cluster, replica, links, order, standing, untold,
-                 holders):
+                 holders, check_told):
         self.cluster = cluster
         self.replica = replica
         self.store = replica.store
@@ -56,6 +56,7 @@ class Settlement:
         self.standing = standing
         self.untold = untold
         self.holders = holders
+        self.check_told = check_told
         self.moved_bytes = 0
         self._count = 0
         self._halts = 0
@@ -88,7 +89,9 @@ class Settlement:
                       for incarnation in states),
             lambda epoch: self.holders(epoch, oid))
         wanting = verdict.wait or self.untold(
-            oid, verdict.generation.epoch, {})
+            oid, verdict.generation.epoch, {},
+            {view.member(incarnation).node for incarnation, state
+             in states.items() if not state.strips})
         if wanting:
             raise errors.NotRecovered('object %s: %s'
                                       % (ids.hex_oid(oid), wanting))
@@ -219,6 +222,7 @@ class Settlement:
 
     async def _tell(self, oid):
         """Halt, and say what we have."""
+        self.check_told()
         view = self.cluster.view
         is_target = self.cluster.incarnation in self._targets(oid, view)
         if is_target:

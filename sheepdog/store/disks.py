@@ -53,6 +53,7 @@ class Disks:
     zero: Callable
     remove: Callable
     sync: Callable
+    update: Callable
 
     def __init__(self, world, rack: rack_module.Rack,
                  counters: store_state.Counters):
@@ -108,6 +109,7 @@ class Disks:
         self.zero = one.zero if one else self._zero
         self.remove = one.remove if one else self._remove
         self.sync = one.sync if one else self._sync
+        self.update = one.update if one else self._update
         for shelf in shelves:
             self._listen(shelf.store)
         self.quarantine.listen()
@@ -155,6 +157,17 @@ class Disks:
         shelf = self._places.get(oid) or self._rack.find(oid)
         shelf.store.remove(oid, Changed(shelf, done), durable)
 
+    def _update(self, key: int, version: int, number: int, birth: tuple,
+                offset: int, size: int, data, done, capacity: int = 0,
+                token: int = 0, is_known: bool = False) -> None:
+        if key in self._held:
+            self._hold(key, 'update', key, version, number, birth, offset,
+                       size, data, done, capacity, token, is_known)
+            return
+        shelf = self._places.get(key) or self._rack.find(key)
+        shelf.store.update(key, version, number, birth, offset, size, data,
+                           Changed(shelf, done), capacity, token, is_known)
+
     def _hold(self, oid: int, name: str, *arguments) -> None:
         # By its name: when it is over there may be one disk only.
         self._held[oid].append(lambda: getattr(self, name)(*arguments))
@@ -190,9 +203,28 @@ class Disks:
         return await self._ask(oid, 'extents', oid)
 
     async def adopt(self, oid: int, version: int, capacity: int,
-                    pieces: list, keep: bool, zeros=(), lost=()) -> None:
+                    pieces: list, keep: bool, zeros=(), lost=(),
+                    history=None) -> None:
         await self._ask(oid, 'adopt', oid, version, capacity, pieces, keep,
-                        zeros, lost)
+                        zeros, lost, history)
+
+    def close_updates(self, key: int, below: int) -> None:
+        self._rack.find(key).store.close_updates(key, below)
+
+    def generation(self, key: int) -> tuple:
+        return self._rack.find(key).store.generation(key)
+
+    def with_open(self) -> list:
+        return [key for store in self._stores for key in store.with_open()]
+
+    async def history(self, key: int):
+        return await self._ask(key, 'history', key)
+
+    async def align(self, key: int, generation: tuple, kept) -> None:
+        await self._ask(key, 'align', key, generation, kept)
+
+    async def settle(self, key: int, generation: tuple) -> None:
+        await self._ask(key, 'settle', key, generation)
 
     def check_room(self, oid: int, capacity: int,
                    keeps_all: bool = False) -> None:

@@ -25,6 +25,7 @@ import logging
 from typing import Callable, Iterator, Optional
 
 from sheepdog.model import errors
+from sheepdog.model import ids
 from sheepdog.placement import disks as placement
 from sheepdog.store import diskset
 from sheepdog.store import layout as store_layout
@@ -88,7 +89,7 @@ class Rack:
 
     def wanted(self, oid: int) -> shelf_module.Shelf:
         """The disk that should have it."""
-        return self._by_id[self._ring.place(oid)]
+        return self._by_id[self._ring.place(ids.object_of(oid))]
 
     def misplaced(self) -> Iterator[tuple]:
         """(object, disk that has it, disk that should), and None now and

@@ -18,11 +18,13 @@ full disk, a file that is no object's) stays where it is and is tried again.
 """
 
 import asyncio
+import copy
 import dataclasses
 import logging
 from typing import Optional
 
 from sheepdog.model import errors
+from sheepdog.model import ids
 from sheepdog.store import checksums
 from sheepdog.store import rack as rack_module
 from sheepdog.store import shelf as shelf_module
@@ -168,6 +170,7 @@ async def _move(oid: int, source: shelf_module.Shelf,
     if state is None:
         return
     if not target.store.holds(oid):
+        history = await _history(oid, source)
         lost = await _lost(oid, source.store)
         step = _BLOCK if lost else CHUNK_BYTES
         pieces = []
@@ -179,7 +182,8 @@ async def _move(oid: int, source: shelf_module.Shelf,
                         min(step, offset + size - start))))
         await target.store.adopt(
             oid, state.version, state.capacity, pieces, keep=False,
-            lost=[item for item in lost.items() if item[1]])
+            lost=[item for item in lost.items() if item[1]],
+            history=history)
     if target.is_gone:
         raise target.has_gone()
     if not source.is_gone:
@@ -194,6 +198,19 @@ async def _lost(oid: int, store) -> dict:
         return {}
     table = checksums.table_of(await store.table(oid))
     return {block: table[block] for block in bad}
+
+
+async def _history(oid: int, source: shelf_module.Shelf):
+    """Of a strip, else None.
+
+    :raises NotRecovered: it has more than fits into its file
+    """
+    if ids.strip_of(oid) < 0:
+        return None
+    history = await source.store.history(oid)
+    if history is None or history.open:
+        raise errors.NotRecovered('it has updates that are not closed yet')
+    return copy.copy(history)
 
 
 async def _drop(oid: int, source: shelf_module.Shelf) -> None:

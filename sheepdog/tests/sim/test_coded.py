@@ -466,7 +466,8 @@ class RecoveryTest(CodedCase):
         vdi_id = self.node.sheep.catalogue.find('v').vdi_id
         for number, (node, _, _) in self.strips(
                 ids.data_oid(vdi_id, 0)).items():
-            strips = node.sheep.store._strips
+            shelf, = node.sheep.store._rack.shelves
+            strips = shelf.store._strips
             fault = strips._fault
             strips._fault = lambda obj, op: errors.NoSpace('none')
             with self.assertRaises(errors.NoSpace):

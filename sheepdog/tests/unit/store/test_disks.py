@@ -14,6 +14,7 @@ import asyncio
 import random
 
 from sheepdog.model import errors
+from sheepdog.model import ids
 from sheepdog.store import disks
 from sheepdog.store import settings as store_settings
 from sheepdog.tests.unit.store import case
@@ -355,3 +356,55 @@ class RefusalTest(DisksCase):
         self.open()
         self.close()
         self.assert_refused('META alone', 'md plug /d3', paths=('/d3',))
+
+
+class StripsTest(DisksCase):
+    """Strips of coded objects are kept and moved as objects are, with what
+    they know."""
+
+    KEYS = [ids.strip_key(oid, 1) for oid in OIDS]
+    BIRTH = (3, 0, True)
+
+    def update(self, key, number, data=b'x' * 512):
+        self.call(self.store.update, key, 3, number, self.BIRTH, 0,
+                  len(data), data, capacity=CAPACITY)
+
+    def test_moved(self):
+        self.open('/d1')
+        for key in self.KEYS:
+            self.update(key, 1)
+            self.store.close_updates(key, 2)
+        open_one = self.KEYS[0]
+        self.update(open_one, 2, b'y' * 512)
+        self.host.run(self.store.plug('/d2'))
+        self.host.run(self.store.plug('/d3'))
+        self.simulation.run_until(lambda: False, 20)
+        self.assertEqual([open_one], self.store.with_open())
+        self.update(open_one, 3, b'z' * 512)
+        self.store.close_updates(open_one, 4)
+        self.settle()
+        counts = [len(shelf.store.oids()) for shelf
+                  in self.store._rack.shelves]
+        self.assertEqual(len(OIDS), sum(counts))
+        self.assertTrue(all(counts), counts)
+        self.reopen('/d1', '/d2', '/d3')
+        for key in self.KEYS:
+            history = self.wait(self.store.history(key))
+            self.assertEqual(
+                (self.BIRTH, 4 if key == open_one else 2, {}),
+                (history.generation, history.floor, history.open))
+            self.assertEqual(
+                b'z' * 512 if key == open_one else b'x' * 512,
+                self.call(self.store.read, key, 0, 512))
+
+    def test_each_question_goes_to_the_right_disk(self):
+        self.open('/d1', '/d2', '/d3')
+        for key in self.KEYS:
+            self.update(key, 1)
+        self.assertEqual(sorted(self.KEYS), sorted(self.store.with_open()))
+        for key in self.KEYS:
+            self.wait(self.store.align(key, (4, 1, False), set()))
+            self.wait(self.store.settle(key, (4, 1, False)))
+            self.assertEqual((4, 1, False), self.store.generation(key))
+            self.assertEqual(bytes(512),
+                             self.call(self.store.read, key, 0, 512))
