@@ -171,7 +171,7 @@ class Coded:
         self._flight = {}
         """Object → number → change, the oldest first."""
         self._numbered = {}
-        """VDI → the last number."""
+        """VDI → a number that all in use are not above."""
         self._declared = {}
 
     # -- updates --------------------------------------------------------
@@ -190,10 +190,12 @@ class Coded:
             change.offset, change.end = stripes.cover(
                 change.offset, change.end - change.offset)
 
-    @staticmethod
-    def lose(change):
+    def lose(self, change):
         """Another sheep orders the object for a while: what the ends of its
-        stripes were may be so no more."""
+        stripes were may be so no more. What some strips have of it is
+        settled before anybody goes on."""
+        self.ended(change)
+        change.coded.number = 0
         change.coded.strips = None
         change.coded.is_zero = False
 
@@ -302,16 +304,16 @@ class Coded:
         change(None)
 
     def _number(self, change, route):
-        """It keeps its number as long as the lock does."""
+        """It keeps its number as long as we order the object, whatever
+        becomes of the lock: some strips may have it under that number, and
+        what others have not is undone, with all that is above it."""
         update = change.coded
-        if update.number >> strips_wire.COUNT_BITS != route.serial \
-                or not update.number:
-            self.ended(change)
+        serial = route.serial << strips_wire.COUNT_BITS
+        if not update.number:
             self._count += 1
-            update.number = (route.serial << strips_wire.COUNT_BITS
-                             | self._count)
+            update.number = serial | self._count
             self._flight.setdefault(change.oid, {})[update.number] = change
-            self._numbered[route.vdi_id] = update.number
+        self._numbered[route.vdi_id] = serial | self._count
         return update.number
 
     def is_complete(self, change):

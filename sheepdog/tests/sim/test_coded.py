@@ -503,6 +503,43 @@ class RecoveryTest(CodedCase):
         self.wait_well()
         self.assertLess(before, self.generation(0))
 
+    def test_a_lock_changes_while_some_strips_have_a_write(self):
+        """Who orders stays who orders: it is the same update when it is sent
+        again, not another one that some strips lack."""
+        self.create()
+        volume = self.open(shared=True)
+        vdi_id = self.node.sheep.catalogue.find('v').vdi_id
+        oid = ids.data_oid(vdi_id, 0)
+        for node in self.cluster.serving():
+            # (An older update that is still under way would see to that.)
+            node.sheep.store.close_updates = lambda *_: None
+        self.write(volume, 0, b'a' * 8192)
+        some = self.strips(oid)[3][0].sheep.gateway.coded.strips
+        update = some.update
+        some.update = lambda *request: request[-1](
+            errors.NotServing('not now'))
+        done = []
+
+        async def write():
+            await volume.write(0, b'b' * 8192)
+            done.append(True)
+
+        self.node.sheep.world.spawn(write(), 'write')
+        self.simulation.run_for(0.5)
+        self.assertFalse(done)
+        other = self.cluster.nodes['n4']
+        another = self.open(other, shared=True)
+        some.update = update
+        self.assertTrue(self.simulation.run_until(lambda: done, 30))
+        self.content[:8192] = b'b' * 8192
+        self.write(volume, 0, b'c' * 8192)
+        for node in self.cluster.serving():
+            node.sheep.recovery.doubt(oid)
+        self.wait_well()
+        self.check(volume)
+        self.check(another, other)
+        self.check_strips(0)
+
     def test_a_gateway_dies_while_it_writes(self):
         self.create()
         volume = self.open()
