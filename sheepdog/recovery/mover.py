@@ -507,6 +507,10 @@ class Mover:
         self._adopting.add(under_way)
         try:
             await self.store.adopt(*what, **more)
+            oid = ids.object_of(what[0])
+            if ids.strip_of(what[0]) >= 0 and self.is_deleted(oid):
+                # Whoever gave its space back did not see this yet.
+                await wait_for(self.store.remove, what[0])
         finally:
             self._adopting.discard(under_way)
             under_way.set_result(None)

@@ -88,7 +88,7 @@ class Recovery:
                               self._holders, self._is_whole)
         self.mover.settlement = self.settlement = settlement.Settlement(
             cluster, replica, links, order, self.standing, self._untold,
-            self._nodes_in, self.check_told)
+            self._nodes_in, self.check_told, self.mover.adopt)
         self.done = 0
         self.total = 0
         self.waiting = {}

@@ -47,7 +47,8 @@ class Settlement:
     past epoch, None where it is forgotten."""
 
     def __init__(self, cluster, replica, links, order, standing, untold,
-                 holders, check_told):
+                 holders, check_told, adopt):
+        """``adopt``: see ``Mover.adopt``."""
         self.cluster = cluster
         self.replica = replica
         self.store = replica.store
@@ -57,6 +58,7 @@ class Settlement:
         self.untold = untold
         self.holders = holders
         self.check_told = check_told
+        self.adopt = adopt
         self.moved_bytes = 0
         self._count = 0
         self._halts = 0
@@ -286,8 +288,8 @@ class Settlement:
         if before is not None:
             history.forgotten = max((before.forgotten, before.generation)
                                     + before.nexts)
-        await self.store.adopt(key, order.version, order.capacity, pieces,
-                               keep=False, history=history)
+        await self.adopt(view, key, order.version, order.capacity, pieces,
+                         keep=False, history=history)
         self.check(view)
 
     async def _fetch(self, oid, view, incarnation, index, offset, size):

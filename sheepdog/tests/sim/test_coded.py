@@ -310,6 +310,15 @@ class RecoveryTest(CodedCase):
             self.check_strips(index)
 
     def test_a_vdi_is_deleted_while_a_strip_is_built(self):
+        self.build_late(lambda: self.node.run(
+            self.node.sheep.catalogue.delete('v')))
+
+    def test_a_format_while_a_strip_is_built(self):
+        self.build_late(lambda: self.node.run(
+            self.node.sheep.cluster.execute('format', dict(
+                self.cluster.format_settings, force=True))))
+
+    def build_late(self, meanwhile):
         self.create()
         volume = self.open()
         self.fill(volume)
@@ -326,10 +335,8 @@ class RecoveryTest(CodedCase):
         with mock.patch.object(store_module.Store, 'adopt', adopt_late):
             self.kill('n3')
             self.assertTrue(self.simulation.run_until(lambda: built, 60))
-            self.node.run(self.node.sheep.catalogue.delete('v'))
+            meanwhile()
             self.simulation.run_until(lambda: False, 30)
-        self.start('n3')
-        self.wait_well()
         self.assertEqual([], [
             hex(key) for node in self.cluster.serving()
             for key in node.sheep.store.oids() if ids.strip_of(key) >= 0])
