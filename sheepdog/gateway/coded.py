@@ -200,7 +200,11 @@ class Coded:
         change.coded.is_zero = False
 
     def start(self, change, route):
-        """It has its turn: to all strips at once."""
+        """It has its turn: to all strips at once. (Of fewer than d nobody
+        could read it: it waits for more zones.)"""
+        if len(route.strips) < route.code[0]:
+            self.changes.later(change)
+            return
         change.route = route
         change.is_begun = True
         change.failures = None

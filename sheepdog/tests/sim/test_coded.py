@@ -103,6 +103,35 @@ class CodedCase(unittest.TestCase):
                                  found.values()}))
         return found
 
+    def kill(self, *names, power=False):
+        for name in names:
+            host = self.cluster.nodes[name].host
+            if power:
+                host.power_cut()
+            else:
+                host.kill()
+
+    def lose(self, *names):
+        """For good."""
+        self.kill(*names)
+        for name in names:
+            self.cluster.take_out(self.cluster.nodes[name])
+
+    def start(self, *names):
+        for name in names:
+            node = self.cluster.nodes[name]
+            if not node.host.is_on:
+                node.host.power_on()
+            node.start()
+
+    def wait_well(self):
+        self.assertTrue(self.cluster.wait_well(120), self.cluster.explain())
+
+    def wait_for_view(self, members):
+        self.assertTrue(self.simulation.run_until(
+            lambda: len(self.node.sheep.cluster.view.members) == members,
+            60))
+
 
 async def read_of(store, key, size):
     import asyncio
@@ -256,30 +285,6 @@ class RecoveryTest(CodedCase):
 
     nodes = 8
 
-    def kill(self, *names, power=False):
-        for name in names:
-            host = self.cluster.nodes[name].host
-            if power:
-                host.power_cut()
-            else:
-                host.kill()
-
-    def lose(self, *names):
-        """For good."""
-        self.kill(*names)
-        for name in names:
-            self.cluster.take_out(self.cluster.nodes[name])
-
-    def start(self, *names):
-        for name in names:
-            node = self.cluster.nodes[name]
-            if not node.host.is_on:
-                node.host.power_on()
-            node.start()
-
-    def wait_well(self):
-        self.assertTrue(self.cluster.wait_well(120), self.cluster.explain())
-
     def fill(self, volume, count=30):
         for _ in range(count):
             size = self.chance.choice((512, 4096, 9000, 100000))
@@ -355,11 +360,6 @@ class RecoveryTest(CodedCase):
         self.check(volume)
         for index in range(3):
             self.check_strips(index)
-
-    def wait_for_view(self, members):
-        self.assertTrue(self.simulation.run_until(
-            lambda: len(self.node.sheep.cluster.view.members) == members,
-            60))
 
     def test_power_cut_of_all(self):
         self.create()
@@ -587,3 +587,27 @@ class RecoveryTest(CodedCase):
         self.assertTrue(self.simulation.run_until(
             lambda: other.sheep.cluster.view is not None and
             len(other.sheep.cluster.view.members) == 7, 60))
+
+
+class TooFewZonesTest(CodedCase):
+
+    nodes = 2
+
+    def test_nothing_new_is_written_to_too_few(self):
+        self.create('2:1')
+        oid = ids.data_oid(self.node.sheep.catalogue.find('v').vdi_id, 7)
+        self.kill('n1')
+        self.wait_for_view(1)
+        done = []
+
+        async def write():
+            await self.node.sheep.gateway.write_wait(
+                oid, 0, b'a' * 4096, create=True)
+            done.append(True)
+
+        self.node.sheep.world.spawn(write(), 'write')
+        self.simulation.run_for(10)
+        self.assertFalse(done)
+        self.start('n1')
+        self.assertTrue(self.simulation.run_until(lambda: done, 60))
+        self.assertEqual(2, len(self.strips(oid)))
