@@ -44,6 +44,8 @@ class Peers:
 
     def __init__(self, before):
         self.before = ring.Ring(before)
+        self.view = None
+        self.coded = None
         self.asked = []
         self.answering = None
         self.state = types.SimpleNamespace(vdis={
@@ -55,6 +57,9 @@ class Peers:
 
     def copies_at(self, oid, epoch):
         return self.copies(oid)
+
+    def code(self, oid):
+        return (2, 1) if ids.vdi_of(oid) == self.coded else None
 
     def copies_max(self):
         return max(COPIES.values())
@@ -83,7 +88,9 @@ class WantedTest(unittest.IsolatedAsyncioTestCase):
         self.standing = standing_module.Standing(
             None, lambda *args: self.wanted.are_targets(*args))
         self.wanted = wanted_module.Wanted(
-            peers, peers, peers, peers, self.standing, ring.Ring)
+            peers, peers, peers, peers, self.standing, ring.Ring,
+            lambda view, oid: view is self.now or oid & 1)
+        peers.view = self.now
         self.standing.begin(self.before, is_trusted=True)
         self.standing.begin(self.now)
 
@@ -101,6 +108,16 @@ class WantedTest(unittest.IsolatedAsyncioTestCase):
                 self.wanted.are_targets(view, OIDS).tolist())
         self.assertFalse(self.wanted.are_targets(
             wanted_view_without_us(), OIDS).any())
+
+    async def test_strips_of_other_targets(self):
+        """Where a strip was kept in a view of before it may be another."""
+        self.peers.coded = ids.vdi_of(OIDS[0])
+        for view, is_now in (self.before, False), (self.now, True):
+            self.assertEqual(
+                [self.is_held(view, oid) and (
+                    is_now or ids.vdi_of(oid) != self.peers.coded
+                    or bool(oid & 1)) for oid in OIDS],
+                self.wanted.are_targets(view, OIDS).tolist())
 
     async def test_what_comes_here(self):
         expected = [oid for oid in OIDS if self.is_held(self.now, oid)
