@@ -175,7 +175,9 @@ class DecisionsTest(unittest.TestCase):
         self.assertEqual((2, 5 << 32 | 250000000, 2000),
                          (settings.copies, settings.created,
                           settings.reference_space))
-        for wrong in ({'copies': 0}, {'copies': 32},
+        settings = decisions.format_settings({'copy_policy': 0x22}, infos, 5)
+        self.assertEqual((6, 0x22), (settings.copies, settings.copy_policy))
+        for wrong in ({'copies': 0}, {'copies': 32}, {'copy_policy': 1},
                       {'block_size_shift': 19}, {'block_size_shift': 29},
                       {'fixed_vnodes': True}):
             with self.assertRaises(errors.InvalidParameters):

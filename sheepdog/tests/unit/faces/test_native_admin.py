@@ -232,8 +232,7 @@ class AdminTest(AdminCase):
             await self.ok('cluster.format', strict=True)
             await self.ok('cluster.recover', action='force')
             await self.ok('cluster.shutdown')
-            for wrong in ({'colour': 1}, {'copy_policy': 1},
-                          {'recycle_ids': True}):
+            for wrong in {'colour': 1}, {'recycle_ids': True}:
                 await self.refused('cluster.format', **wrong)
             await self.refused('cluster.recover', action='gently')
         self.assertEqual(asked, [

@@ -108,11 +108,16 @@ class ClusterTest(DogCase):
             self.asked('cluster.format'))
 
     def test_format_refused_options(self):
-        for words in ('-b tree', '-c 0', '-c 32', '-c x', '-c 4:2', '-z 19',
-                      '-z 29', '-x', 'more'):
+        for words in ('-b tree', '-c 0', '-c 32', '-c x', '-c 3:2', '-c 4:16',
+                      '-z 19', '-z 29', '-x', 'more'):
             with self.subTest(words):
                 self.format_new('cluster format ' + words, code=64)
         self.assertNotIn('cluster.format', dict(self.cluster.asked))
+
+    def test_format_with_strips(self):
+        self.format_new('cluster format -c 4:2')
+        asked = self.asked('cluster.format')
+        self.assertEqual((6, 0x22), (asked['copies'], asked['copy_policy']))
 
     def test_format_again_needs_force(self):
         self.dog('cluster format', code=3)
@@ -309,11 +314,16 @@ class VdiTest(DogCase):
 
     def test_create_refused(self):
         for words in ('v', 'v 0', 'v x', 'v 1Z', 'v -1', 'v 9999999P',
-                      'v 1G more', '-y v 1G', '-c 4:2 v 1G', '-c 0 v 1G',
+                      'v 1G more', '-y v 1G', '-c 3:2 v 1G', '-c 0 v 1G',
                       '-z 40 v 1G'):
             with self.subTest(words):
                 self.dog('vdi create ' + words, code=64)
         self.assertEqual([], self.cluster.asked)
+
+    def test_create_with_strips(self):
+        self.dog('vdi create -c 8:3 v 1G')
+        asked = self.asked('vdi.create')
+        self.assertEqual((11, 0x43), (asked['copies'], asked['copy_policy']))
 
     def test_create_twice(self):
         self.dog('vdi create v 1M')

@@ -253,7 +253,10 @@ class GroupsTest(ManageCase):
         self.manage('cluster format --force --copies 2')
         asked, = self.asked('cluster.format')
         self.assertEqual((2, True), (asked['copies'], asked['force']))
-        for option in ('--copies 0', '--copies 4:2',
+        self.manage('cluster format --force --copies 4:2')
+        asked = self.asked('cluster.format')[-1]
+        self.assertEqual((6, 0x22), (asked['copies'], asked['copy_policy']))
+        for option in ('--copies 0', '--copies 3:2',
                        '--block-size-shift 40'):
             self.manage('cluster format --force ' + option, code=64)
 
