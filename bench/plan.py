@@ -89,15 +89,17 @@ class Planner:
     def __init__(self, situation):
         self._situation = situation
         self._rings = {}
-        cluster = types.SimpleNamespace(
+        self._cluster = cluster = types.SimpleNamespace(
+            view=situation.before,
             incarnation=situation.before.members[OURS].incarnation,
             state=types.SimpleNamespace(vdis={}))
         order = types.SimpleNamespace(
+            code=lambda oid: None,
             copies_at=lambda oid, epoch: COPIES)
         self._standing = standing_module.Standing(
             None, lambda *args: self._wanted.are_targets(*args))
         self._wanted = wanted_module.Wanted(
-            cluster, None, None, order, self._standing, self._ring)
+            cluster, None, None, order, self._standing, self._ring, None)
         self._standing.begin(situation.before, is_trusted=True)
         self._ring(situation.before).targets(1, COPIES)
 
@@ -108,7 +110,8 @@ class Planner:
 
     def place(self):
         """The ring of the new view."""
-        self._standing.begin(self._situation.after)
+        self._cluster.view = self._situation.after
+        self._standing.begin(self._cluster.view)
         self._ring(self._situation.after).targets(1, COPIES)
 
     def tell(self) -> int:

@@ -84,7 +84,11 @@ def wanted_copies(session):
     """:raises UsageError: -c is missing, or no number of copies"""
     if 'copies' not in session.values:
         raise exits.UsageError('say how many copies: -c COPIES')
-    return redundancy_option(session.values, '')[0]
+    copies, policy = redundancy_option(session.values, '')
+    if policy:
+        raise exits.UsageError('-c %s: only numbers of copies can be altered'
+                               % session.values['copies'])
+    return copies
 
 
 def warn_of_fewer(session, which, copies, before):

@@ -236,7 +236,7 @@ class TestStanding(unittest.TestCase):
                 if is_target:
                     self.targets[1].add(epoch)
                 else:
-                    has_all = False
+                    has_all, is_doubtful = False, False
                 standing.begin(view(epoch))
             elif verb == 'lapse':
                 standing.lapse()
