@@ -96,9 +96,10 @@ class ClusterCalls:
         return self._client.change('cluster.reweight')['silent']
 
     def alter_copies(self, copies, copy_policy=0, force=False) -> dict:
-        """The number that VDIs get which are made from now on: ``before``
-        and ``copies``.
+        """The redundancy that VDIs get which are made from now on:
+        ``before``, ``policy_before``, ``copies`` and ``copy_policy``.
 
+        :param copy_policy: of erasure coding; 0: ``copies`` whole copies
         :param force: also where there are fewer zones
         :raises InvalidParameters: there are, or it is out of range
         """

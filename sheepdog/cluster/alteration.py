@@ -27,6 +27,7 @@ from sheepdog.cluster import entries
 from sheepdog.model import errors
 from sheepdog.model import limits
 from sheepdog.model import view as view_model
+from sheepdog.placement import redundancy
 
 EARLIER_MIN = 8
 """So many changes are remembered in any case."""
@@ -93,22 +94,46 @@ def check_number(copies: int) -> None:
             % (limits.COPIES_MAX, copies))
 
 
-def check_zones(view: view_model.View, copies: int, is_strict: bool,
-                is_forced: bool) -> None:
-    """Are there zones for so many? ``is_forced``: there need not be.
+def check_zones(view: view_model.View, policy: redundancy.Policy,
+                is_strict: bool, is_forced: bool) -> None:
+    """Are there zones for so many copies, or strips? ``is_forced``: there
+    need not be, as long as strips can be kept at all.
 
     :raises InvalidParameters: no; says which there are, and the way out
     """
     zones = sorted({member.zone for member in view.members if member.vnodes})
-    if copies <= len(zones) or is_forced and not is_strict:
+    is_possible = len(zones) >= redundancy.zones_needed(*policy)
+    if policy.copies <= len(zones) or (is_forced and not is_strict
+                                       and is_possible):
         return
-    text = ('%d copies need as many zones, and there are %d (%s): start '
-            'sheep in other zones first, or ask for %d at most' % (
-                copies, len(zones), _shown(zones), len(zones)))
-    raise errors.InvalidParameters(text + (
-        '. The cluster is strict: nothing could be written until then'
-        if is_strict else '. Option -f asks for them all the same: the '
-        'missing copies are made when zones come'))
+    text = ('%s, and there are %d (%s): start sheep in other zones first, '
+            'or ask for %d at most' % (
+                _need(policy), len(zones), _shown(zones), len(zones)))
+    if not is_possible:
+        text += ('. With fewer than %d nothing can be written'
+                 % redundancy.zones_needed(*policy))
+    elif is_strict:
+        text += ('. The cluster is strict: nothing could be written until '
+                 'then')
+    else:
+        text += ('. Option -f asks for them all the same: the missing %s are '
+                 'made when zones come'
+                 % ('strips' if policy.copy_policy else 'copies'))
+    raise errors.InvalidParameters(text)
+
+
+def needs_more(policy: redundancy.Policy, before: redundancy.Policy) -> bool:
+    """Zones: to be checked. Less is welcome though it is still too much.
+    """
+    return (policy.copies > before.copies or redundancy.zones_needed(*policy)
+            > redundancy.zones_needed(*before))
+
+
+def _need(policy: redundancy.Policy) -> str:
+    if policy.copy_policy:
+        return '%s is %d strips, which need as many zones' % (
+            redundancy.text_of(*policy), policy.copies)
+    return '%d copies need as many zones' % policy.copies
 
 
 def _shown(zones: list) -> str:

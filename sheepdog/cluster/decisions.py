@@ -184,14 +184,26 @@ def is_spare(state: state_module.State, incarnation: str) -> bool:
 
 def _alter_default(arguments: dict, state: state_module.State) -> tuple:
     """Of VDIs that are made from now on."""
-    copies, before = _number(arguments, 'copies'), state.settings.copies
-    alteration.check_number(copies)
-    if copies > before:
-        alteration.check_zones(state.view, copies, state.settings.strict,
+    settings = state.settings
+    policy = _policy(arguments)
+    before = redundancy.Policy(settings.copies, settings.copy_policy)
+    if alteration.needs_more(policy, before):
+        alteration.check_zones(state.view, policy, settings.strict,
                                bool(arguments.get('force')))
-    return ({'kind': 'settings', 'changes': {'copies': copies,
-                                             'copy_policy': 0}},
-            {'before': before, 'copies': copies})
+    return ({'kind': 'settings', 'changes': policy._asdict()},
+            {'before': before.copies, 'policy_before': before.copy_policy,
+             **policy._asdict()})
+
+
+def _policy(arguments: dict) -> redundancy.Policy:
+    copies, copy_policy = (_number(arguments, 'copies'),
+                           arguments.get('copy_policy', 0))
+    if type(copy_policy) is not int:
+        raise errors.InvalidParameters('copy_policy is no number: %.40r'
+                                       % (copy_policy,))
+    if not copy_policy:
+        alteration.check_number(copies)
+    return redundancy.checked(copies, copy_policy)
 
 
 def _alter_vdi(arguments: dict, state: state_module.State) -> tuple:
@@ -203,8 +215,9 @@ def _alter_vdi(arguments: dict, state: state_module.State) -> tuple:
     alteration.check(entry, copies, state.settled)
     before = entry.wanted or entry.copies
     if copies > before:
-        alteration.check_zones(state.view, copies, state.settings.strict,
-                               bool(arguments.get('force')))
+        alteration.check_zones(
+            state.view, redundancy.Policy(copies), state.settings.strict,
+            bool(arguments.get('force')))
     changes = alteration.plan(state.vdis, name, copies)
     return ({'kind': 'vdi-alter',
              'changes': [list(item) for item in changes.items()]},

@@ -70,37 +70,43 @@ def reweight(session):
 
 
 def alter_copy(session):
-    copies = wanted_copies(session)
-    before = (session.client.cluster.info()['settings'] or {}).get('copies')
-    warn_of_fewer(session, 'VDIs made from now on', copies, before or 1)
-    done = session.client.cluster.alter_copies(copies,
+    policy = wanted_redundancy(session)
+    settings = session.client.cluster.info()['settings'] or {'copies': 1}
+    warn_of_fewer(session, 'VDIs made from now on', policy,
+                  policy_of(settings))
+    done = session.client.cluster.alter_copies(*policy,
                                                force=session.is_forced)
     session.show(done, [
-        'VDIs made from now on have %d copies; those that there are keep '
-        'theirs (dog vdi alter-copy)' % copies])
+        'VDIs made from now on %s; those that there are keep theirs (dog vdi '
+        'alter-copy)' % (
+            'are kept as %s strips' % redundancy.text_of(*policy)
+            if policy.copy_policy else 'have %d copies' % policy.copies)])
 
 
-def wanted_copies(session):
-    """:raises UsageError: -c is missing, or no number of copies"""
+def wanted_redundancy(session):
+    """:raises UsageError: -c is missing, or no redundancy"""
     if 'copies' not in session.values:
-        raise exits.UsageError('say how many copies: -c COPIES')
-    copies, policy = redundancy_option(session.values, '')
-    if policy:
-        raise exits.UsageError('-c %s: only numbers of copies can be altered'
-                               % session.values['copies'])
-    return copies
+        raise exits.UsageError('say how many copies: -c COPIES, or D:P')
+    return redundancy_option(session.values, '')
 
 
-def warn_of_fewer(session, which, copies, before):
+def policy_of(shown):
+    """Of a cluster's settings, or a VDI, as a sheep tells them."""
+    return redundancy.Policy(shown['copies'], shown.get('copy_policy', 0))
+
+
+def warn_of_fewer(session, which, policy, before):
     """:raises Stop: that is not what is wanted"""
-    if copies < before:
+    losses = redundancy.losses_of(*policy)
+    losses_before = redundancy.losses_of(*before)
+    if losses < losses_before:
         session.confirm('%s will survive the loss of %s, instead of %s.' % (
-            which, _losses(copies), _losses(before)))
+            which, _zones(losses), _zones(losses_before)))
 
 
-def _losses(copies):
-    return ('no zone' if copies == 1 else '1 zone' if copies == 2
-            else '%d zones' % (copies - 1))
+def _zones(count):
+    return ('no zone' if not count else '1 zone' if count == 1
+            else '%d zones' % count)
 
 
 def recover_force(session):
@@ -169,7 +175,7 @@ COMMANDS = (
     command.Command(('cluster', 'reweight'), reweight,
                     'weigh the nodes by the disks that they have now'),
     command.Command(('cluster', 'alter-copy'), alter_copy,
-                    'change how many copies new VDIs have',
+                    'change the copies or strips of new VDIs',
                     options=(COPIES, FORCE)),
     command.Command(('cluster', 'recover', 'force'), recover_force,
                     'go on without the nodes that are missing',

@@ -21,6 +21,7 @@ from sheepdog.cmd.dog import unbuilt
 from sheepdog.cmd import exits
 from sheepdog.cmd.options import Option
 from sheepdog.model import errors
+from sheepdog.placement import redundancy
 
 
 def list_vdis(session):
@@ -51,12 +52,16 @@ def resize(session):
 
 
 def alter_copy(session):
-    name, copies = session.arguments[0], cluster.wanted_copies(session)
-    before = [vdi['copies'] for vdi in session.client.vdis.list(name)
+    name, policy = session.arguments[0], cluster.wanted_redundancy(session)
+    if policy.copy_policy:
+        raise exits.UsageError(
+            '-c %s: only numbers of copies can be altered of a VDI that there '
+            'is' % session.values['copies'])
+    before = [cluster.policy_of(vdi) for vdi in session.client.vdis.list(name)
               if not vdi['snapshot']]
-    cluster.warn_of_fewer(session, 'VDI %s' % name, copies,
-                          before[0] if before else 1)
-    done = session.client.vdis.alter_copies(name, copies,
+    cluster.warn_of_fewer(session, 'VDI %s' % name, policy,
+                          before[0] if before else redundancy.Policy(1))
+    done = session.client.vdis.alter_copies(name, policy.copies,
                                             force=session.is_forced)
     session.show(done, ['VDI %s: %d copies instead of %d; they are made and '
                         'dropped in the background (dog node recovery)'

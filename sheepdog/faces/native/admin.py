@@ -240,10 +240,9 @@ class Admin:
 
     async def _cluster_alter_copy(self, copies, copy_policy=0, force=False,
                                   operation_id=''):
-        _refuse_strips(copy_policy)
         return await self.sheep.cluster.execute(
-            'alter-default', {'copies': copies, 'force': force},
-            operation_id)
+            'alter-default', {'copies': copies, 'copy_policy': copy_policy,
+                              'force': force}, operation_id)
 
     # -- nodes ----------------------------------------------------------
 
@@ -571,5 +570,5 @@ class Admin:
 def _refuse_strips(copy_policy):
     if copy_policy:
         raise errors.InvalidParameters(
-            'erasure coding is not built yet in this version: give a number '
-            'of copies')
+            'only numbers of copies can be altered in this version: create '
+            'an erasure-coded VDI and copy the content over')

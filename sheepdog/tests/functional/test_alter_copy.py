@@ -115,7 +115,7 @@ class AlterCopyTest(case.ClusterCase):
         self.alter('vdi', 2, '-f')
         self.wait_for_copies(vdi, 2)
         self.alter('none', 2, expect=5)
-        self.assertIn('not built yet', self.alter(
+        self.assertIn('only numbers of copies', self.alter(
             'vdi', '4:2', expect=64).stderr)
         self.cluster.dog('vdi', 'alter-copy', 'vdi', expect=64)
         # More than there are zones: as many as there are, until more come.
@@ -143,10 +143,21 @@ class AlterCopyTest(case.ClusterCase):
         self.assertIn('and there are 4',
                       alter('-c', '5', expect=64).stderr)
         alter('-c', '2', expect=1)
-        self.assertEqual({'before': 3, 'copies': 2}, self.cluster.dog_json(
-            'cluster', 'alter-copy', '-c', '2', '-f'))
-        self.assertIn('not built yet', alter('-c', '4:2',
-                                             expect=64).stderr)
+        default = self.cluster.dog_json('cluster', 'alter-copy', '-c', '2',
+                                        '-f')
+        self.assertEqual((3, 2, 0), (default['before'], default['copies'],
+                                     default['copy_policy']))
+        self.assertIn('4:2 is 6 strips', alter('-c', '4:2',
+                                               expect=64).stderr)
+        alter('-c', '2:2')
+        strips = self.create('strips', 4 * MIB)
+        self.assertEqual((4, 0x12), (strips['copies'],
+                                     strips['copy_policy']))
+        with (self.cluster.client() as client,
+              client.open('strips') as volume):
+            volume.write(0, b'x' * MIB, fua=True)
+            self.assertEqual(b'x' * MIB, volume.read(0, MIB))
+        self.check('strips')
 
     def test_deleted_meanwhile(self):
         vdi = self.cluster.create('short', 8 * MIB, block_size_shift=20)

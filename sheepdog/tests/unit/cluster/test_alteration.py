@@ -19,6 +19,7 @@ from sheepdog.cluster import entries
 from sheepdog.cluster import state as state_module
 from sheepdog.model import errors
 from sheepdog.model import view as view_model
+from sheepdog.placement import redundancy
 from sheepdog.tests.unit.cluster import test_state
 
 
@@ -104,8 +105,13 @@ class EntryTest(unittest.TestCase):
 class ZonesTest(unittest.TestCase):
     view = view_model.View.from_dict(test_state.view(1, test_state.NODES[:3]))
 
+    def check(self, text, is_strict, is_forced):
+        alteration.check_zones(self.view, redundancy.parse(text), is_strict,
+                               is_forced)
+
     def test_enough(self):
-        alteration.check_zones(self.view, 3, True, False)
+        self.check('3', True, False)
+        self.check('2:1', True, False)
 
     def test_too_few(self):
         with self.assertRaisesRegex(
@@ -113,12 +119,27 @@ class ZonesTest(unittest.TestCase):
                 r'4 copies need as many zones, and there are 3 \(0, 1, 2\): '
                 r'start sheep in other zones first, or ask for 3 at most. '
                 r'Option -f'):
-            alteration.check_zones(self.view, 4, False, False)
-        alteration.check_zones(self.view, 4, False, True)
+            self.check('4', False, False)
+        self.check('4', False, True)
+
+    def test_too_few_for_strips(self):
+        with self.assertRaisesRegex(
+                errors.InvalidParameters,
+                r'2:2 is 4 strips, which need as many zones, and there are 3 '
+                r'.*the missing strips are made'):
+            self.check('2:2', False, False)
+        self.check('2:2', False, True)
+        with self.assertRaisesRegex(errors.InvalidParameters, 'strict'):
+            self.check('2:2', True, True)
+        for is_forced in (False, True):
+            with self.assertRaisesRegex(
+                    errors.InvalidParameters,
+                    'With fewer than 4 nothing can be written'):
+                self.check('4:2', False, is_forced)
 
     def test_a_strict_cluster_takes_no_force(self):
         with self.assertRaisesRegex(errors.InvalidParameters, 'strict'):
-            alteration.check_zones(self.view, 4, True, True)
+            self.check('4', True, True)
 
 
 class StateTest(unittest.TestCase):
@@ -127,9 +148,10 @@ class StateTest(unittest.TestCase):
         self.state = test_state.formatted()
         test_state.put(self.state, test_state.create(5, 'v', copies=2))
 
-    def decide(self, name='v', copies=3, force=False, kind='alter-vdi'):
+    def decide(self, name='v', copies=3, force=False, kind='alter-vdi',
+               **more):
         event, result = decisions.decide(
-            kind, {'name': name, 'copies': copies, 'force': force},
+            kind, {'name': name, 'copies': copies, 'force': force, **more},
             self.state)
         test_state.put(self.state, json.loads(json.dumps(event)))
         return result
@@ -226,7 +248,33 @@ class StateTest(unittest.TestCase):
         self.decide(copies=1)
 
     def test_default(self):
-        self.assertEqual({'before': 3, 'copies': 2},
+        self.assertEqual({'before': 3, 'policy_before': 0, 'copies': 2,
+                          'copy_policy': 0},
                          self.decide(copies=2, kind='alter-default'))
         self.assertEqual(2, self.state.settings.copies)
         self.assertFalse(self.state.is_altering)
+
+    def default(self):
+        return self.state.settings.copies, self.state.settings.copy_policy
+
+    def test_default_of_strips(self):
+        # The number of strips is that of the policy, whatever was said.
+        self.assertEqual({'before': 3, 'policy_before': 0, 'copies': 3,
+                          'copy_policy': 0x11},
+                         self.decide(copies=9, copy_policy=0x11,
+                                     kind='alter-default'))
+        self.assertEqual((3, 0x11), self.default())
+        for copy_policy in (0x20, 0x31, 0x121, True, '2:1'):
+            with self.assertRaises(errors.InvalidParameters):
+                self.decide(copies=3, copy_policy=copy_policy,
+                            kind='alter-default')
+        with self.assertRaisesRegex(errors.InvalidParameters, '2:2'):
+            self.decide(copy_policy=0x12, kind='alter-default')
+        self.decide(copy_policy=0x12, force=True, kind='alter-default')
+        # Fewer strips are welcome though they are still too many.
+        self.decide(copy_policy=0x13, force=True, kind='alter-default')
+        self.decide(copy_policy=0x12, kind='alter-default')
+        self.assertEqual({'before': 4, 'policy_before': 0x12, 'copies': 2,
+                          'copy_policy': 0},
+                         self.decide(copies=2, kind='alter-default'))
+        self.assertEqual((2, 0), self.default())

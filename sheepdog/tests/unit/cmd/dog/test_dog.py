@@ -81,7 +81,21 @@ class ClusterTest(DogCase):
                       'zone', self.streams.complaint)
         self.dog('cluster alter-copy -c 1 -f')
         self.dog('cluster alter-copy', code=64)
-        self.dog('cluster alter-copy -c 4:2', code=64)
+        self.dog('cluster alter-copy -c 5:2', code=64)
+
+    def test_alter_copy_to_strips(self):
+        self.cluster.answers['cluster.alter-copy'] = {
+            'before': 3, 'policy_before': 0, 'copies': 6, 'copy_policy': 34}
+        self.assertIn('VDIs made from now on are kept as 4:2 strips; those '
+                      'that there are', self.dog('cluster alter-copy -c 4:2'))
+        self.assertEqual({'copies': 6, 'copy_policy': 0x22, 'force': False},
+                         self.asked('cluster.alter-copy'))
+        self.assertEqual(34, json.loads(self.dog(
+            'cluster alter-copy -c 4:2 --json'))['copy_policy'])
+        # Six strips survive less than three copies.
+        self.dog('cluster alter-copy -c 8:1', code=1)
+        self.assertIn('will survive the loss of 1 zone, instead of 2 zones',
+                      self.streams.complaint)
 
     def format_new(self, words, **keywords):
         self.cluster.answers['cluster.info'] = dict(
@@ -365,6 +379,8 @@ class VdiTest(DogCase):
             'vdi alter-copy v -c 3 --json'))['copies'])
         self.dog('vdi alter-copy v', code=64)
         self.dog('vdi alter-copy v -c 4:2', code=64)
+        self.assertIn('only numbers of copies can be altered',
+                      self.streams.complaint)
 
     def test_alter_copy_asks_before_there_are_fewer(self):
         self.dog('vdi create v 1M -c 3')
