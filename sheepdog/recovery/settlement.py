@@ -244,9 +244,12 @@ class Settlement:
                           self.order.serial(ids.vdi_of(oid)), halt)
 
     async def _strips(self, oid):
+        """What there is when all that was begun is done: also of a strip
+        that is just being made, of which the store has no version yet."""
         strips = []
         bad = self.store.bad_blocks()
-        for key in self._keys(oid):
+        for index in range(sum(self.order.code(oid) or ())):
+            key = ids.strip_key(oid, index)
             history = await self.store.history(key)
             state = await self.store.describe(key)
             if state is not None:

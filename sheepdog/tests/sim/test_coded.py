@@ -412,6 +412,36 @@ class RecoveryTest(CodedCase):
         self.wait_well()
         self.check_strips(0)
 
+    def test_settled_while_its_first_write_is_under_way(self):
+        """Who is about to make its strip says so: else it would be made
+        behind the word that there is no object, and be acknowledged."""
+        self.create()
+        volume = self.open()
+        vdi_id = self.node.sheep.catalogue.find('v').vdi_id
+        oid = ids.data_oid(vdi_id, 0)
+        sheep = self.node.sheep
+        nodes = {node.sheep.cluster.incarnation: node
+                 for node in self.cluster.serving()}
+        targets = [nodes[sheep.cluster.view.members[place].incarnation]
+                   for place in sheep.order.targets(oid)]
+        for node in targets[3:]:
+            node.host.faults.slowness = 200.0
+        done = []
+
+        async def write():
+            await volume.write(0, b'a' * 8192)
+            done.append(True)
+
+        self.node.sheep.world.spawn(write(), 'write')
+        self.assertTrue(self.simulation.run_until(
+            lambda: sum(ids.object_of(key) == oid for node in targets
+                        for key in node.sheep.store.oids()) == 3, 10))
+        targets[0].sheep.recovery.doubt(oid)
+        self.assertTrue(self.simulation.run_until(lambda: done, 60))
+        self.content[:8192] = b'a' * 8192
+        self.check_strips(0)
+        self.check(volume)
+
     def test_tokens_of_a_view_that_is_over(self):
         """…would name the writes of others."""
         self.create()
