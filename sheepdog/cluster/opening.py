@@ -275,10 +275,11 @@ class Opening:
         return False
 
     def _present(self, created: int) -> list:
-        """Nodes whose store is of that cluster."""
+        """Nodes whose store is of that cluster, or was about to be: who was
+        killed while its cluster was formatted anew has agreed to that."""
         return [incarnations.node_of(incarnation) for incarnation, answer
                 in self._answers.items()
-                if takeover.created_of(answer) == created]
+                if created in takeover.clusters_of(answer)]
 
     async def _start(self, loaded: tuple) -> bool:
         """Cold, at the epoch of before."""

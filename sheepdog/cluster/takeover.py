@@ -73,6 +73,14 @@ def created_of(answer: messages.Answer) -> int:
     return answer.prepared.created if answer.prepared else 0
 
 
+def clusters_of(answer: messages.Answer) -> tuple:
+    """The clusters that it may be a member of: besides its store's, one
+    that took its place, as far as it knows."""
+    prepared = answer.prepared
+    return (created_of(answer),
+            prepared.created if prepared is not None else 0)
+
+
 def _most_advanced(answers: Iterable[messages.Answer],
                    own: str) -> Optional[messages.Answer]:
     return max(answers, default=None, key=lambda answer: (

@@ -127,6 +127,34 @@ class LifeTest(ProtocolTest):
         self.assertEqual(9, asker.cluster.state.lookup('waited').vdi_id)
         self.assertEqual({'vdi_id': 1}, later.result())
 
+    def test_one_does_not_hear_of_a_format_before_all_stop(self):
+        """Its store is of the cluster of before, but it has agreed to the
+        next one, which can start with it."""
+        net = self.net(count=3)
+        net.formed()
+        leader = net.leader()
+        deaf = next(node for node in net.nodes.values()
+                    if node is not leader)
+        rest = [name for name in net.nodes if name != deaf.name]
+        before = leader.cluster.state.created
+        leader.ask('format', {'force': True})
+        net.run_until(lambda: deaf.cluster.status is Status.FROZEN)
+        net.mail.blocked.add((leader.name, deaf.name))
+        net.run_until(lambda: all(
+            net.nodes[name].cluster.serving()
+            and net.nodes[name].cluster.state.created != before
+            for name in rest))
+        self.assertEqual(before, deaf.cluster.state.created)
+        created = leader.cluster.state.created
+        self.assertEqual(3, len(leader.cluster.view.members))
+        for node in net.nodes.values():
+            node.host.kill()
+        net.mail.blocked.clear()
+        net.start_all()
+        net.run_until(net.is_settled)
+        self.assertEqual({created}, {node.cluster.state.created
+                                     for node in net.nodes.values()})
+
     def test_what_a_format_has_wiped_is_not_announced(self):
         net = self.formed()
         asker = self.others(net, net.leader())[0]
