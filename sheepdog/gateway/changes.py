@@ -247,7 +247,12 @@ class Changes:
             # Who has refused is not whole, and follows the others, who
             # are equal. (Were they to take it back, they would have nobody
             # to follow.)
-            self.end(change, error)
+            if change.coded is not None and not self.coded.is_complete(
+                    change):
+                self.coded.settle(change)
+                self.later(change)
+            else:
+                self.end(change, error)
         else:
             self.world.spawn(self._take_back(change, error),
                              'take back a refused write')
@@ -329,22 +334,35 @@ class Changes:
     async def _was_applied(self, change, route):
         """None: not to be told just now."""
         if route.is_local:
-            guard = self.replica.guard
-            if guard.active and guard.needs(change.oid):
-                await guard.ensure(change.oid)
-                if guard.needs(change.oid):
-                    return None
-            return self.routes.is_current(route) and self.replica.marks.has(
-                change.oid, self.token(change))
-        link = route.links[0]
-        await link.call(wire.RECOVER, epoch=route.epoch, oid=change.oid)
-        _, _, payload = await link.call(wire.STATE, epoch=route.epoch,
-                                        oid=change.oid)
-        state = answers.unpack_state(payload)
-        if not state['clean'] or state['serial'] != route.serial or (
-                not self.routes.is_current(route)):
-            return None
-        return self.token(change) in state['marks']
+            try:
+                return await self._was_applied_here(change, route)
+            except errors.NoRoom:
+                if not route.links:
+                    raise
+        for link in route.links:
+            try:
+                await link.call(wire.RECOVER, epoch=route.epoch,
+                                oid=change.oid)
+            except errors.NoRoom:
+                # The others have gone on without it.
+                continue
+            _, _, payload = await link.call(wire.STATE, epoch=route.epoch,
+                                            oid=change.oid)
+            state = answers.unpack_state(payload)
+            if not state['clean'] or state['serial'] != route.serial or (
+                    not self.routes.is_current(route)):
+                return None
+            return self.token(change) in state['marks']
+        return None
+
+    async def _was_applied_here(self, change, route):
+        guard = self.replica.guard
+        if guard.active and guard.needs(change.oid):
+            await guard.ensure(change.oid)
+            if guard.needs(change.oid):
+                return None
+        return self.routes.is_current(route) and self.replica.marks.has(
+            change.oid, self.token(change))
 
     async def _take_back(self, change, error):
         """Some copies took what others refused (no space, say): those that

@@ -421,21 +421,30 @@ class Coded:
         for index, link in sorted(route.strips.items()):
             if asked == data:
                 break
-            if link is None:
-                extents = await self.strips.extents(oid, index)
-            else:
-                _, _, payload = await link.call(
-                    wire.STRIP_EXTENTS, epoch=route.epoch, oid=oid,
-                    flags=strips_wire.flags_of(index, 0))
-                extents = answers.unpack_extents(payload)
+            try:
+                extents = await self._extents_of(oid, route, index, link)
+            except errors.NoRoom:
+                # It is settled without that one.
+                continue
             asked += 1
             for offset, size in extents:
                 span = stripes.in_object(offset, size, data)
                 blocks.update(range(span.low, span.high,
                                     stripes.STRIPE_BYTES))
+        if asked < data:
+            raise errors.NotRecovered('object %s: too few of its strips'
+                                      % ids.hex_oid(oid))
         if not self.routes.is_current(route):
             raise errors.StaleEpoch('the view changed meanwhile')
         return _merged(sorted(blocks))
+
+    async def _extents_of(self, oid, route, index, link):
+        if link is None:
+            return await self.strips.extents(oid, index)
+        _, _, payload = await link.call(
+            wire.STRIP_EXTENTS, epoch=route.epoch, oid=oid,
+            flags=strips_wire.flags_of(index, 0))
+        return answers.unpack_extents(payload)
 
 
 def _merged(blocks):

@@ -160,6 +160,7 @@ class Mover:
             for key in self.store.oids():
                 if ids.object_of(key) == oid:
                     await wait_for(self.store.remove, key)
+            self.behind.pop(oid, None)
             self.standing.trust(oid, self.standing.doubt_number(oid))
             return
         targets = [view.members[i] for i in self.order.targets(oid)]
@@ -168,16 +169,30 @@ class Mover:
             # It is not for us any more.
             self.standing.trust(oid, self.standing.doubt_number(oid))
             return
+        if oid in self.behind:
+            # (Each attempt halts the others for a moment.)
+            await self.settlement.check_room(oid, self.key(oid))
         first = targets[0]
         if first.incarnation == ours:
             await self.settlement.settle(oid)
         else:
+            await self._have_settled(oid, view, first)
+        if not self.standing.is_clean(oid):
+            if oid in self.behind:
+                raise errors.NoRoom('object %s does not fit here'
+                                    % ids.hex_oid(oid))
+            raise errors.NotRecovered('object %s: not settled yet'
+                                      % ids.hex_oid(oid))
+
+    async def _have_settled(self, oid, view, first):
+        try:
             await self.links.data(first).call(
                 wire.STRIP_RECOVER, epoch=view.epoch, oid=oid,
                 timeout=ALIGN_SECONDS)
-        if not self.standing.is_clean(oid):
-            raise errors.NotRecovered('object %s: not settled yet'
-                                      % ids.hex_oid(oid))
+        except errors.NoRoom:
+            # Has it settled ours, and has no room itself?
+            if not self.standing.is_clean(oid):
+                raise
 
     def _check(self, view):
         """Nothing found out in another view may be acted on (a cold start

@@ -85,10 +85,11 @@ class Recovery:
                                  proof.Proof(cluster, order, links,
                                              replica.store))
         self.room = room.Room(world, cluster, replica.store, links,
-                              self._holders, self._is_whole)
+                              self._holders, self.mover)
         self.mover.settlement = self.settlement = settlement.Settlement(
             cluster, replica, links, order, self.standing, self._untold,
-            self._nodes_in, self.check_told, self.mover.adopt)
+            self._nodes_in, self.check_told, self.mover.adopt,
+            self.mover.behind, self._holds_back)
         self.done = 0
         self.total = 0
         self.waiting = {}
@@ -97,6 +98,7 @@ class Recovery:
         self.estimate = account_module.Estimate()
         self.watcher: Optional[account_module.Watcher] = None
         self._running = {}
+        self._for_others = set()
         self._rings = {}
         self._pass = None
         self._announced = None
@@ -221,7 +223,12 @@ class Recovery:
         oid = request.oid
         if oid not in self._running:
             self.standing.doubt(oid)
-        await self.ensure(oid)
+            self.mover.behind.pop(oid, None)
+            self._for_others.add(oid)
+        try:
+            await self.ensure(oid)
+        finally:
+            self._for_others.discard(oid)
         return b''
 
     # -- placement ------------------------------------------------------
@@ -281,10 +288,10 @@ class Recovery:
         return [view.members[index] for index
                 in self._ring(view).targets(oid, copies)]
 
-    def _is_whole(self, oid):
-        """Whole copies are fetched; strips are made when the first target
-        says so, and refused then if they do not fit."""
-        return self.order.code(oid) is None
+    def _holds_back(self, oid):
+        """A new strip is not to come, and nobody here waits for it."""
+        return self.room.short is not None and (
+            oid not in self._running or oid in self._for_others)
 
     def _untold(self, oid, reach, behind, without):
         """Who must be waited for (text), when the best copy here has every
@@ -477,8 +484,9 @@ class Recovery:
         if wanted:
             LOG.info('recovery at epoch %d: %d objects', view.epoch,
                      len(wanted))
-        queue = plan.queue(doubtful, wanted, set(
-            ids.objects_of(self.replica.store.oids())))
+        queue = plan.queue([oid for oid in doubtful if oid in wanted],
+                           wanted, set(ids.objects_of(
+                               self.replica.store.oids())))
         failed = []
         self.estimate.begin(self.world.clock.monotonic())
         await throttle_module.Crew(

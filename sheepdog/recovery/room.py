@@ -16,6 +16,7 @@ In a cluster that avoids full disks (format's option -F) copies that a sheep
 has not, and that would not all fit, are not fetched: half of them would help
 nobody, and leave no room for writes. What is here already is made whole
 nevertheless, and so is what clients ask for, as long as the reserve lasts.
+Strips are as copies in that; those who have room settle them without us.
 """
 
 from typing import Optional
@@ -28,6 +29,7 @@ from sheepdog.model import limits
 from sheepdog.model import sizes
 from sheepdog.peer import answers
 from sheepdog.wire import peer as wire
+from sheepdog.wire import strips as strips_wire
 
 PROBES = 16
 """Objects whose size is asked for; the others are taken for as large."""
@@ -41,11 +43,10 @@ class Room:
     """``short``: (since when, in seconds since 1970, and text) new copies
     are held back for want of room; or None."""
 
-    def __init__(self, world, cluster, store, links, holders, is_whole):
+    def __init__(self, world, cluster, store, links, holders, mover):
         """:param holders: called with (view, object's id): the members that
             are its targets then
-        :param is_whole: called with an object's id: what is kept in strips
-            is none of our affair
+        :param mover: a ``mover.Mover``: knows strips
         """
         self.short: Optional[tuple] = None
         self._world = world
@@ -53,20 +54,20 @@ class Room:
         self._store = store
         self._links = links
         self._holders = holders
-        self._is_whole = is_whole
+        self._mover = mover
+        self._order = mover.order
         self._looked_at = None
         self._mean = 0.0
 
     async def hold_back(self, view, wanted: dict, doubtful: list) -> int:
         """Take what would not fit out of the objects (keys) that are
-        wanted here; how many these are. What is doubtful was whole here, and
-        stays."""
+        wanted here; how many these are. A copy that is doubtful was whole
+        here, and stays. (A strip is doubtful whenever others settle it.)"""
         new = []
         if self._cluster.state.settings.avoid_full:
             known = set(doubtful)
-            new = [oid for oid in wanted if oid not in known
-                   and self._is_whole(oid)
-                   and self._store.version(oid) is None]
+            new = [oid for oid in wanted if self._is_new(oid)
+                   and (oid not in known or self._order.code(oid))]
         if not new or sum(map(self._capacity, new)) <= self._store.room():
             self.short = None
             return 0
@@ -84,12 +85,20 @@ class Room:
             del wanted[oid]
         return len(new)
 
+    def _is_new(self, oid: int) -> bool:
+        if self._order.code(oid) is not None and oid in self._mover.behind:
+            # What is here only says that it is not.
+            return True
+        key = self._mover.key(oid)
+        return key is not None and self._store.version(key) is None
+
     def _capacity(self, oid: int) -> int:
         """The most that its file can take."""
         entry = self._cluster.state.vdis.get(ids.vdi_of(oid))
         shift = entry.block_size_shift if entry is not None \
             else self._cluster.state.settings.block_size_shift
-        return ids.capacity_of(oid, shift) + FILE_BYTES
+        data, _ = self._order.code(oid) or (1, 0)
+        return ids.capacity_of(oid, shift) // data + FILE_BYTES
 
     async def _mean_bytes(self, view, oids: list) -> float:
         """Of some of them, once per view: as the first of those that may
@@ -106,6 +115,8 @@ class Room:
 
     async def _bytes(self, view, oid: int) -> int:
         """What it takes elsewhere; 0: nobody says."""
+        if self._order.code(oid) is not None:
+            return await self._strip_bytes(view, oid)
         for member in self._sources(view, oid):
             try:
                 _, _, table = await self._links.data(member).call(
@@ -116,6 +127,23 @@ class Room:
                 continue
             blocks = numpy.count_nonzero(numpy.frombuffer(table, '<u4'))
             return int(blocks) * limits.BLOCK_BYTES + FILE_BYTES
+        return 0
+
+    async def _strip_bytes(self, view, oid: int) -> int:
+        places = self._order.targets(oid)
+        for place, index in zip(places, self._order.strips(oid, places)):
+            member = view.members[place]
+            if member.incarnation == self._cluster.incarnation:
+                continue
+            try:
+                _, _, payload = await self._links.data(member).call(
+                    wire.STRIP_EXTENTS, epoch=view.epoch, oid=oid,
+                    flags=strips_wire.flags_of(index, 0),
+                    timeout=CALL_SECONDS)
+                return FILE_BYTES + sum(size for _, size in
+                                        answers.unpack_extents(payload))
+            except errors.SheepdogError:
+                continue
         return 0
 
     def _sources(self, view, oid: int) -> list:

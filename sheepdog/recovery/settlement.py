@@ -47,8 +47,9 @@ class Settlement:
     past epoch, None where it is forgotten."""
 
     def __init__(self, cluster, replica, links, order, standing, untold,
-                 holders, check_told, adopt):
-        """``adopt``: see ``Mover.adopt``."""
+                 holders, check_told, adopt, behind, holds_back):
+        """``adopt``, ``behind``: see ``Mover``. ``holds_back(oid)``: is it
+        held back, as all would not fit (see ``room``)?"""
         self.cluster = cluster
         self.replica = replica
         self.store = replica.store
@@ -59,6 +60,8 @@ class Settlement:
         self.holders = holders
         self.check_told = check_told
         self.adopt = adopt
+        self.behind = behind
+        self.holds_back = holds_back
         self.moved_bytes = 0
         self._count = 0
         self._halts = 0
@@ -71,7 +74,8 @@ class Settlement:
     async def settle(self, oid):
         """One attempt.
 
-        :raises SheepdogError: not possible just now
+        :raises SheepdogError: not possible just now. NoRoom: it is settled,
+            but without us
         """
         view = self.cluster.view
         self.check(view)
@@ -91,7 +95,10 @@ class Settlement:
                       for incarnation in states),
             lambda epoch: self.holders(epoch, oid))
         wanting = verdict.wait or self.untold(
-            oid, verdict.generation.epoch, {},
+            oid, verdict.generation.epoch,
+            {view.member(incarnation).node: strip.forgotten.epoch
+             for incarnation, state in states.items()
+             for strip in state.strips if strip.is_left_out},
             {view.member(incarnation).node for incarnation, state
              in states.items() if not state.strips})
         if wanting:
@@ -204,6 +211,7 @@ class Settlement:
                 _, doubt = self._halted.get(oid, (0, None))
                 if self._is_halted(oid, order):
                     del self._halted[oid]
+                    self.behind.pop(oid, None)
                     self.standing.trust(oid, doubt)
 
     def _is_halted(self, oid, order):
@@ -259,13 +267,64 @@ class Settlement:
         return tuple(strips)
 
     async def _build(self, oid, key, order):
-        """Our strip, of the sources' strips."""
+        """Our strip, of the sources' strips.
+
+        :raises NoRoom: it does not fit
+        """
+        if not order.sources:
+            await self._stay_behind(oid, key, order)
+            return
+        try:
+            await self._build_fitting(oid, key, order)
+        except errors.NoSpace as exc:
+            self.check(self.cluster.view)
+            raise errors.NoRoom(str(exc)) from exc
+
+    async def _stay_behind(self, oid, key, order):
+        """The others go on without us. On disk, in the place of whatever was
+        no good any more: that we lack what they have proves nothing."""
+        before = await self.store.history(key)
+        history = store_history.History()
+        history.forgotten = order.generation
+        if before is not None:
+            history.forgotten = max((order.generation, before.forgotten,
+                                     before.generation) + before.nexts)
+        view = self.cluster.view
+        await self.adopt(view, key, order.version, order.capacity, [],
+                         keep=False, history=history)
+        self.check(view)
+        self.behind.setdefault(oid, view.epoch)
+
+    async def check_room(self, oid, key):
+        """Of what we are behind with.
+
+        :raises NoRoom: there is none, still
+        """
+        state = None if key is None else await self.store.describe(key)
+        if state is None or not state.capacity:
+            return
+        try:
+            await self._check_fitting(oid, key, state.capacity)
+        except errors.NoSpace as exc:
+            raise errors.NoRoom(str(exc)) from exc
+
+    async def _check_fitting(self, oid, key, capacity):
+        history = await self.store.history(key)
+        is_new = self.store.version(key) is None or (
+            history is not None and history.is_left_out)
+        self.store.check_room(key, capacity,
+                              self.cluster.state.settings.avoid_full, is_new)
+        if is_new and self.holds_back(oid):
+            raise errors.NoSpace('object %s is held back: not all that is '
+                                 'to come here would fit'
+                                 % ids.hex_oid(oid))
+
+    async def _build_fitting(self, oid, key, order):
         view = self.cluster.view
         self.check(view)
         code = codecs.codec_of(*self.order.code(oid))
         index = order.index
-        self.store.check_room(key, order.capacity,
-                              self.cluster.state.settings.avoid_full)
+        await self._check_fitting(oid, key, order.capacity)
         sources = {}
         for incarnation, number in order.sources:
             if view.member(incarnation) is not None:
@@ -346,6 +405,7 @@ class _Orders:
             found[by_holder[strip.holder], strip.index]
             for strip in verdict.usable}
         self._marks = self._applied()
+        self._left_out = {}
 
     def _kept(self, strip):
         """Numbers, of its open updates."""
@@ -376,13 +436,18 @@ class _Orders:
         return [token for token in marks if token not in undone]
 
     async def run(self):
-        """:raises SheepdogError: not all of it was done"""
+        """:raises SheepdogError: not all of it was done. NoRoom: all but
+            our own strip"""
         if not self._verdict.is_gone:
             await self._align()
             await self._build()
         await self._give(wire.STRIP_SETTLE, [
             (incarnation, index, {})
-            for incarnation, index in self._targets.items()])
+            for incarnation, index in self._targets.items()
+            if incarnation not in self._left_out])
+        ours = self._settlement.cluster.incarnation
+        if ours in self._left_out:
+            raise self._left_out[ours]
 
     async def _give(self, opcode, orders):
         settlement = self._settlement
@@ -403,14 +468,29 @@ class _Orders:
             for (incarnation, index), strip in self._usable.items()])
 
     async def _build(self):
-        usable = self._usable
-        some = next(iter(usable.values()))
+        """Who has no room is left out, as long as d strips are not: it must
+        note that before anybody goes on."""
+        some = next(iter(self._usable.values()))
+        fields = {'capacity': some.capacity, 'version': max(
+            strip.version for strip in self._usable.values())}
+        lacking = [place for place in self._targets.items()
+                   if place not in self._usable]
+        answers = await asyncio.gather(*(
+            self._give(wire.STRIP_BUILD, [
+                place + ({'sources': list(self._usable), **fields},)])
+            for place in lacking), return_exceptions=True)
+        for (incarnation, _), answer in zip(lacking, answers):
+            if isinstance(answer, errors.NoRoom):
+                self._left_out[incarnation] = answer
+            elif isinstance(answer, BaseException):
+                raise answer
+        data, _ = self._settlement.order.code(self._oid)
+        if self._left_out and len(self._targets) - len(
+                self._left_out) < data:
+            raise next(iter(self._left_out.values()))
         await self._give(wire.STRIP_BUILD, [
-            (incarnation, index, {
-                'sources': list(usable), 'capacity': some.capacity,
-                'version': max(strip.version for strip in usable.values())})
-            for incarnation, index in self._targets.items()
-            if (incarnation, index) not in usable])
+            place + ({'sources': [], **fields},) for place in lacking
+            if place[0] in self._left_out])
 
 
 async def _all(coroutines):

@@ -56,6 +56,11 @@ class Told(NamedTuple):
             holder, self.index, self.generation, self.nexts, self.floor,
             frozenset(self.open), self.forgotten)
 
+    @property
+    def is_left_out(self) -> bool:
+        """It stands for one for which there was no room."""
+        return self.generation == agreement.NONE and not self.nexts
+
     def generations(self) -> tuple:
         return (self.generation, self.forgotten) + self.nexts
 
@@ -69,8 +74,8 @@ class State(NamedTuple):
 
 class Order(NamedTuple):
     """``index``: of the strip; ``kept``: numbers (of ALIGN); ``sources``:
-    (incarnation, index) of strips to build one from, ``capacity``,
-    ``version`` (of BUILD)."""
+    (incarnation, index) of strips to build one from (none: the others
+    go on without it), ``capacity``, ``version`` (of BUILD)."""
 
     index: int
     generation: tuple

@@ -77,19 +77,23 @@ class Adopter:
         self._quarantine = quarantine
         self._write_bad = write_bad
 
-    def check_room(self, oid: int, capacity: int,
-                   keeps_all: bool = False) -> None:
+    def check_room(self, oid: int, capacity: int, keeps_all: bool = False,
+                   is_new: bool = False) -> None:
         """See ``Store.check_room``."""
         self._reserve.check_room(
             store_objects.file_bytes(capacity),
-            self._objects.version(oid) is None, keeps_all)
+            is_new or self._objects.version(oid) is None, keeps_all)
 
     async def adopt(self, oid: int, version: int, capacity: int,
                     pieces: list, keep: bool, zeros: list,
                     lost: list, history=None) -> None:
         """See ``Store.adopt``."""
         _check(capacity, pieces, zeros, lost)
-        self.check_room(oid, capacity)
+        if pieces or keep or lost:
+            self.check_room(oid, capacity)
+        else:
+            # Next to nothing.
+            self._reserve.check_room(0, False, False)
         obj = self._opener.get_or_new(oid)
         await self._turns.take(obj)
         try:

@@ -102,6 +102,11 @@ class History:
         self._undone = set()
         self._since = None
 
+    @property
+    def is_left_out(self) -> bool:
+        """There was no room for the strip: this only says so."""
+        return self.generation == NONE and not self.nexts
+
     def has(self, number: int) -> bool:
         """That update was applied, and may be rolled back."""
         return number in self.open

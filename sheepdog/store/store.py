@@ -454,14 +454,15 @@ class Store:
         await self._adopter.adopt(oid, version, capacity, pieces, keep,
                                   list(zeros), list(lost), history)
 
-    def check_room(self, oid: int, capacity: int,
-                   keeps_all: bool = False) -> None:
+    def check_room(self, oid: int, capacity: int, keeps_all: bool = False,
+                   is_new: bool = False) -> None:
         """Before a copy is fetched that is to be adopted.
 
         :param keeps_all: a new copy may take nothing of the reserve
+        :param is_new: what is here under that id is none
         :raises NoSpace: there is no room for it
         """
-        self._adopter.check_room(oid, capacity, keeps_all)
+        self._adopter.check_room(oid, capacity, keeps_all, is_new)
 
     def room(self) -> int:
         """Bytes that writes may take; 0 or less: none."""

@@ -40,6 +40,7 @@ class CodedCase(unittest.TestCase):
     nodes = 6
     policy = '4:2'
     journal_bytes = 4 << 20
+    avoids_full = False
 
     def setUp(self):
         self.simulation = world_module.Simulation(self.id())
@@ -47,7 +48,8 @@ class CodedCase(unittest.TestCase):
         self.cluster = cluster_module.SimCluster(
             self.simulation, cluster_module.ClusterSettings(
                 wiring.build_sheep, nodes=self.nodes, copies=3,
-                journal_bytes=self.journal_bytes))
+                journal_bytes=self.journal_bytes,
+                avoids_full=self.avoids_full))
         self.cluster.format()
         self.node = self.cluster.nodes['n0']
         self.content = bytearray(SIZE)

@@ -331,6 +331,8 @@ class Model:
                  if g.epoch == self.epoch), default=0))
         new = agreement.Generation(self.epoch, self.counts, verdict.is_gone)
         for orders in self.orders(verdict, targets, new):
+            if orders is None:
+                return
             for name, order in orders:
                 yield
                 if self.chance.random() < self.late_share:
@@ -349,8 +351,8 @@ class Model:
 
     def check_asking(self):
         """Any target may be asked whether an update was applied."""
-        for name, index in self.targets.items():
-            strip = self.sheep[name].strips.get(index)
+        for name in self.settled:
+            strip = self.sheep[name].strips.get(self.targets[name])
             for number in self.asking:
                 has = strip is not None and number in strip.content
                 if has != (number in self.sheep[name].marks):
@@ -370,7 +372,7 @@ class Model:
 
     def orders(self, verdict, targets, new):
         """Lists of (name, what it does): one list when all before it was
-        done."""
+        done. None: it can be done no further."""
         if verdict.is_gone:
             self.check_kept(set())
             yield [(name, functools.partial(self.drop, name, targets, new))
@@ -465,21 +467,28 @@ class Model:
         newest = verdict.generation.epoch
         for epoch in range(max(newest, 1), self.epoch):
             if (len(self.views[epoch]) >= self.data
-                    and not self.views[epoch] & self.up):
+                    and not self.witnesses(epoch)):
                 return verdict._replace(wait='for holders of %d' % epoch)
         if len(self.targets) < self.data:
             return verdict._replace(wait='too few zones')
         return verdict
 
+    def witnesses(self, epoch):
+        """Who is here and knows what that view has written."""
+        return self.views[epoch] & self.up
+
     # -- a run ----------------------------------------------------------
 
+    def weights(self):
+        return {self.step_update: 6, self.step_deliver: 40,
+                self.step_complete: 8, self.step_declare: 8,
+                self.step_settle: 30, self.step_late: 2,
+                self.step_crash: 1.5, self.step_return: 2,
+                self.step_orderer_dies: 0.7,
+                self.step_doubt: 0.7, self.step_power: 0.5}
+
     def run(self, steps):
-        weights = {self.step_update: 6, self.step_deliver: 40,
-                   self.step_complete: 8, self.step_declare: 8,
-                   self.step_settle: 30, self.step_late: 2,
-                   self.step_crash: 1.5, self.step_return: 2,
-                   self.step_orderer_dies: 0.7,
-                   self.step_doubt: 0.7, self.step_power: 0.5}
+        weights = self.weights()
         for step in self.chance.choices(list(weights),
                                         list(weights.values()), k=steps):
             step()

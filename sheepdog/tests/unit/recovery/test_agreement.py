@@ -14,6 +14,7 @@ import unittest
 
 from sheepdog.recovery import agreement
 from sheepdog.tests.unit.recovery import coded_model
+from sheepdog.tests.unit.recovery import full_model
 
 SEEDS = 400
 STEPS = 400
@@ -167,3 +168,13 @@ class ModelTest(unittest.TestCase):
                 self.sheep[name].kept = set()
         with self.assertRaises(coded_model.Misled):
             self.runs(kind=Again, data=2, parity=1)
+
+    def test_who_has_no_room_is_left_out(self):
+        self.runs(kind=full_model.FullModel, seeds=SEEDS // 2)
+        self.runs(kind=full_model.FullModel, data=2, parity=1,
+                  seeds=SEEDS // 2)
+
+    def test_leaving_out_without_a_note_is_found(self):
+        with self.assertRaises(coded_model.Lost):
+            self.runs(kind=full_model.FullModel, forgets_notes=True, data=2,
+                      parity=1, seeds=SEEDS // 4)
