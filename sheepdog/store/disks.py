@@ -191,7 +191,14 @@ class Disks:
     # -- one object -----------------------------------------------------
 
     def version(self, oid: int) -> Optional[int]:
-        return self._rack.find(oid).store.version(oid)
+        version = self._rack.find(oid).store.version(oid)
+        if version is None and oid in self._held:
+            # The one disk has it no more, or the other one not yet.
+            version = max(filter(
+                lambda found: found is not None,
+                (store.version(oid) for store in self._stores)),
+                default=None)
+        return version
 
     async def describe(self, oid: int) -> Optional[store_state.ObjectState]:
         return await self._ask(oid, 'describe', oid)

@@ -240,6 +240,28 @@ class SeveralTest(DisksCase):
         self.check(19)
         self.assertEqual(['/d2', '/d3'], self.paths())
 
+    def test_it_is_known_at_every_moment_of_a_move(self):
+        self.open('/d1')
+        self.fill()
+        keys = [ids.strip_key(oid + 100, 1) for oid in OIDS]
+        for key in keys:
+            self.call(self.store.update, key, 3, 1, (3, 0, True), 0, 512,
+                      b'x' * 512, capacity=CAPACITY)
+            self.store.close_updates(key, 2)
+        self.host.run(self.store.plug('/d2'))
+        unknown = set()
+
+        def is_over():
+            unknown.update(oid for oid in OIDS + keys
+                           if self.store.version(oid) is None)
+            return not self.store.shifting.left and self.store.shifting.moved
+
+        self.simulation.loop.run_while(lambda: not is_over())
+        self.assertGreater(self.store.shifting.moved, 10)
+        self.assertEqual(set(), unknown)
+        self.call(self.store.remove, OIDS[0])
+        self.assertIsNone(self.store.version(OIDS[0]))
+
     def test_what_a_lost_disk_had_is_unknown(self):
         self.open('/d1', '/d2', '/d3')
         self.fill()
