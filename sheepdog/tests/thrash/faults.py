@@ -14,104 +14,99 @@
 
 Each trouble is a method of ``Troubles``; ``heal`` ends all of them. What
 takes data away for good (a store wiped, a file system that forgets what was
-not synced) happens only while everything else is whole: copies bear the loss
-of all but one, not of all.
+not synced, one of several disks) happens only while everything else is whole:
+redundancy bears that many losses, and no more.
 """
 
 import contextlib
-import fcntl
-import os
+import json
 import pathlib
 import random
 import shutil
-import struct
 import time
 
+from sheepdog.model import errors
 from sheepdog.tests.functional import harness
+from sheepdog.tests.thrash import loops
+from sheepdog.tests.thrash import volumes
 
 LOOP_BYTES = 512 << 20
-EXT4_SHUTDOWN = 0x8004587d
-"""From then on ext4 answers everything with EIO. (linux/fs/ext4/ext4.h)"""
-NO_LOG_FLUSH = 2
-"""What is in its journal is lost as well."""
+SHARED_BYTES = 1 << 30
 WHOLE_SECONDS = 240.0
+GIVEN_UP_SECONDS = 60.0
 SUSPENDED_MEAN_SECONDS = 2.0
-
-
-class LoopDisk:
-    """A file system of its own for one sheep's store."""
-
-    def __init__(self, image: pathlib.Path, directory: pathlib.Path):
-        self.image = image
-        self.directory = directory
-        self.is_mounted = False
-        self.filler = directory / 'filler'
-        with open(image, 'wb') as file:
-            file.truncate(LOOP_BYTES)
-        harness.run('mkfs.ext4', '-q', '-F', image)
-        directory.mkdir(parents=True, exist_ok=True)
-
-    def mount(self):
-        harness.run('mount', '-o', 'loop', self.image, self.directory)
-        self.is_mounted = True
-
-    def unmount(self):
-        if self.is_mounted:
-            harness.run('umount', self.directory)
-            self.is_mounted = False
-
-    def pull(self):
-        """All it does from now on is fail."""
-        handle = os.open(self.directory, os.O_RDONLY)
-        try:
-            fcntl.ioctl(handle, EXT4_SHUTDOWN,
-                        struct.pack('I', NO_LOG_FLUSH))
-        finally:
-            os.close(handle)
-
-    def fill(self):
-        with open(self.filler, 'wb', buffering=0) as file:
-            with contextlib.suppress(OSError):
-                while True:
-                    file.write(bytes(1 << 20))
-
-    @property
-    def is_filled(self) -> bool:
-        return self.filler.exists()
-
-    def free(self):
-        self.filler.unlink(missing_ok=True)
+CALL_SECONDS = 20.0
 
 
 class Troubles:
-    """``tell`` gets a line about each."""
+    """``tell`` gets a line about each. ``losses``: how many sheep may lose
+    all they have at once, with nothing lost. ``altered``: VDIs whose number
+    of copies is altered."""
 
     def __init__(self, cluster, server, seed, tell):
         self.cluster = cluster
         self.server = server
         self.tell = tell
         self.chance = random.Random(seed)
-        self.disks = {}
+        self.losses = 1
+        self.altered = []
+        self.disks = []
         self.pulled = []
+        self.copies = {}
+        """Name → what was asked for last; None: who knows."""
+        self._shared = None
         self._missed = set()
         """Sheep that were away since all was whole."""
 
-    def give_disks(self, sheep):
-        """File systems of their own for these, which have not been started;
-        where this user may not mount, they go without."""
-        for one in sheep:
-            disk = LoopDisk(self.cluster.directory / (
-                'sheep-%d.img' % one.number), one.meta)
-            try:
-                disk.mount()
-            except harness.HarnessError as exc:
-                self.tell('no disks that fail: %s' % exc)
-                return
-            self.disks[one] = disk
+    # -- disks ----------------------------------------------------------
+
+    def give_disks(self, with_one, with_several):
+        """File systems of their own for sheep that have not been started:
+        ``with_one`` have META on it, ``with_several`` two beside META.
+
+        The others share one: a sheep has a part of the objects in proportion
+        to the size of its disk. Where this user may not mount, all go
+        without.
+        """
+        for one in with_several:
+            one.disks = [one.meta.with_name('%s-disk-%d' % (
+                one.meta.name, number)) for number in (1, 2)]
+            for path in one.disks:
+                path.mkdir()
+        places = [(one, one.meta) for one in with_one]
+        places += [(one, path) for one in with_several for path in one.disks]
+        try:
+            self._mount(places)
+        except harness.HarnessError as exc:
+            self.tell('no disks that fail: %s' % exc)
+            self.end()
+            self.disks.clear()
+            return
+        for one in self.cluster.sheep:
+            if one not in with_one:
+                one.meta = self._shared.directory / one.meta.name
+
+    def _mount(self, places):
+        directory = self.cluster.directory
+        self._shared = loops.LoopDisk(directory / 'shared.img',
+                                      directory / 'shared', SHARED_BYTES)
+        self._shared.mount()
+        for one, path in places:
+            disk = loops.LoopDisk(path.with_name(path.name + '.img'), path,
+                                  LOOP_BYTES, one)
+            disk.mount()
+            self.disks.append(disk)
 
     def end(self):
-        for disk in self.disks.values():
-            disk.unmount()
+        for disk in self.disks:
+            disk.end()
+        if self._shared is not None:
+            self._shared.end()
+
+    def directories(self):
+        """All that have objects."""
+        return [path for one in self.cluster.sheep
+                for path in one.disks or [one.meta]]
 
     # -- one after the other, for some time -----------------------------
 
@@ -122,7 +117,8 @@ class Troubles:
             trouble = self.chance.choices(
                 (self.kill, self.stop, self.suspend, self.kill_some,
                  self.kill_all, self.hurt_coordination, self.fill, self.wipe,
-                 self.pull), (6, 2, 4, 2, 1, 2, 2, 2, 2))[0]
+                 self.pull, self.alter, self.replug),
+                (5, 2, 3, 2, 1, 2, 2, 2, 3, 3, 3))[0]
             trouble()
             self._sleep(1.0)
             meanwhile()
@@ -134,11 +130,10 @@ class Troubles:
     def _can_be_whole(self):
         """Whether nothing waits for somebody that is down: only the last
         holders of an object know what it has to be."""
-        if self.pulled or any(disk.is_filled for disk in
-                              self.disks.values()):
+        if self.pulled or any(disk.is_filled for disk in self.disks):
             return False
         return (len(self.cluster.running) == len(self.cluster.sheep)
-                or len(self._missed) < self.cluster.copies)
+                or len(self._missed) <= self.losses)
 
     def _wait_whole(self):
         self.cluster.wait_whole(WHOLE_SECONDS)
@@ -146,20 +141,103 @@ class Troubles:
 
     def heal(self):
         """All that is broken works again, and whoever is down runs."""
-        for one in self.pulled:
-            one.end()
-            self.disks[one].unmount()
-            self.disks[one].mount()
-        self.pulled.clear()
+        failed = []
+        for disk in self.pulled:
+            if disk.is_meta:
+                disk.sheep.end()
+                disk.unmount()
+                disk.mount()
+            elif disk.sheep.is_running:
+                failed.append(disk)
+            else:
+                self._bring_back(disk)
         # (Also where it was done before: a pulled disk forgets.)
-        for disk in self.disks.values():
-            disk.free()
+        for disk in self.disks:
+            if disk not in failed:
+                disk.free()
         # (A sheep whose disk was full or has failed has ended by itself.)
         self.cluster.start()
+        for disk in failed:
+            self._replace(disk)
+        self.pulled.clear()
+
+    def _bring_back(self, disk):
+        """Its sheep was killed; it may have given it up or not."""
+        record = json.loads((disk.sheep.meta / 'disks').read_text())
+        disk.unmount()
+        if all(one['path'] != str(disk.directory)
+               for one in record['disks']):
+            disk.make()
+        disk.mount()
+
+    def _replace(self, disk):
+        """When it has been given up, a new one comes in its place."""
+        sheep, is_given_up = disk.sheep, True
+        try:
+            self._wait_given_up(disk)
+        except harness.HarnessError as exc:
+            # (See limits: it failed in the middle of a recovery.)
+            self.tell('by hand: %s' % exc)
+            is_given_up = False
+            sheep.end()
+        disk.unmount()
+        disk.make()
+        disk.mount()
+        if not is_given_up:
+            sheep.start('--lost-disk', disk.directory)
+            sheep.wait_answering()
+
+    def _wait_given_up(self, disk):
+        """The sheep must go on with the others.
+
+        :raises AssertionError: it has ended
+        :raises HarnessError: it takes long
+        """
+        path = str(disk.directory)
+
+        def is_given_up():
+            if not disk.sheep.is_running:
+                raise AssertionError(
+                    '%r ended though it has another disk' % disk.sheep)
+            return path not in self._in_use(disk.sheep, (path,))
+        harness.wait_until(is_given_up, GIVEN_UP_SECONDS, lambda: (
+            '%r to be given up' % disk))
+
+    @staticmethod
+    def _in_use(sheep, unknown=()):
+        """Path → state of the disks of a sheep."""
+        try:
+            with sheep.client(5.0) as client:
+                return {disk['path']: disk['state']
+                        for disk in client.nodes.disks()}
+        except errors.SheepdogError:
+            return dict.fromkeys(unknown)
 
     def make_whole(self):
         self.heal()
         self._wait_whole()
+
+    def plug_all(self):
+        """Whoever has several disks uses all of them."""
+        def are_plugged():
+            return all([self._plug(one, path) for one in self.cluster.sheep
+                        for path in map(str, one.disks)])
+        harness.wait_until(are_plugged, WHOLE_SECONDS, lambda: (
+            'all disks to be in use: %s' % [
+                self._in_use(one) for one in self.cluster.sheep
+                if one.disks]))
+
+    def _plug(self, sheep, path):
+        """Have it in use; is it?"""
+        if self._in_use(sheep).get(path) == 'in use':
+            return True
+        try:
+            with sheep.client(CALL_SECONDS) as client:
+                client.nodes.plug(path)
+        except errors.SheepdogError as exc:
+            self.tell('%r cannot use %s yet: %s' % (sheep, path, exc))
+            time.sleep(1.0)
+        return False
 
     def _sleep(self, mean):
         time.sleep(min(4 * mean, self.chance.expovariate(1 / mean)))
@@ -226,30 +304,96 @@ class Troubles:
 
     def fill(self):
         if self.disks:
-            one = self.chance.choice(list(self.disks))
-            if one not in self.pulled:
-                self.tell('fill the disk of %r' % one)
-                self.disks[one].fill()
-                self._missed.add(one)
+            disk = self.chance.choice(self.disks)
+            if disk not in self.pulled:
+                self.tell('fill %r' % disk)
+                disk.fill()
+                self._missed.add(disk.sheep)
 
     def wipe(self):
-        """A sheep loses its store for good, and comes again without."""
+        """Sheep lose their stores for good, and come again without."""
         self.make_whole()
-        one = self.chance.choice([
-            one for one in self.cluster.sheep if one not in self.disks])
-        self.tell('wipe %r' % one)
-        self._missed.add(one)
-        one.kill()
-        shutil.rmtree(one.meta)
-        one.start()
-        # After a full stop all would wait for the one that is no more.
+        victims = self.chance.sample(
+            self.cluster.sheep, self.chance.randint(1, self.losses))
+        self.tell('wipe %s' % victims)
+        for one in victims:
+            self._missed.add(one)
+            one.kill()
+            for path in [one.meta, *one.disks]:
+                _empty(path)
+        for one in victims:
+            one.start()
+        # After a full stop all would wait for those that are no more.
         self._wait_whole()
 
     def pull(self):
+        """A disk fails; one of several is lost for good."""
         if self.disks:
             self.make_whole()
-            one = self.chance.choice(list(self.disks))
-            self.tell('pull the disk of %r' % one)
-            self.disks[one].pull()
-            self._missed.add(one)
-            self.pulled.append(one)
+            disk = self.chance.choice(self.disks)
+            used = {} if disk.is_meta else self._in_use(disk.sheep)
+            if not disk.is_meta and (
+                    str(disk.directory) not in used or len(used) < 2):
+                return
+            self.tell('pull %r' % disk)
+            disk.pull()
+            self._missed.add(disk.sheep)
+            self.pulled.append(disk)
+            if not disk.is_meta:
+                with contextlib.suppress(harness.HarnessError):
+                    self._wait_given_up(disk)
+
+    def replug(self):
+        """One of several disks is emptied and taken out, or comes again."""
+        several = [one for one in self.cluster.sheep if one.disks]
+        if not several:
+            return
+        one = self.chance.choice(several)
+        paths = [str(path) for path in one.disks]
+        used = self._in_use(one)
+        if not used:
+            return
+        missing = [path for path in paths if path not in used]
+        path = self.chance.choice(missing or paths)
+        if any(path == str(disk.directory) for disk in self.pulled):
+            return
+        self.tell('%s %s of %r' % ('plug' if missing else 'unplug',
+                                   pathlib.Path(path).name, one))
+        try:
+            with one.client(CALL_SECONDS) as client:
+                if missing:
+                    client.nodes.plug(path)
+                else:
+                    client.nodes.unplug(path)
+        except errors.SheepdogError as exc:
+            self.tell('        %s' % exc)
+
+    def alter(self):
+        """Another number of copies for a VDI."""
+        name = self.chance.choice(self.altered)
+        self.alter_to(name, self.chance.randint(self.losses + 1,
+                                                volumes.MOST_COPIES))
+
+    def alter_to(self, name, copies):
+        self.tell('%d copies of %s' % (copies, name))
+        try:
+            with self.cluster.client(timeout=CALL_SECONDS) as client:
+                client.vdis.alter_copies(name, copies, force=True)
+        except errors.SheepdogError as exc:
+            # It may be done, also later.
+            self.tell('        %s' % exc)
+            self.copies[name] = None
+        else:
+            if self.copies.get(name, 0) is not None:
+                self.copies[name] = copies
+
+
+def _empty(directory):
+    """What is mounted there stays mounted."""
+    for path in directory.iterdir():
+        if path.name == 'lost+found':
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

@@ -23,22 +23,38 @@ from sheepdog.testing import checkers
 from sheepdog.testing import history as history_module
 
 BLOCK_BYTES = 4096
+RAGGED_BYTES = 1536
 _STAMP = struct.Struct('<QII')
 _MAGIC = 0x7448726153683031
 
 
 class Disk:
     """Which blocks of a VDI are in use: ``count`` of them, over all of its
-    objects."""
+    objects.
 
-    def __init__(self, name: str, number: int, size: int, count: int):
+    :param is_ragged: two and two of them lie side by side, and none begins
+        at a multiple of its size: so those of an erasure-coded VDI share
+        stripes
+    """
+
+    def __init__(self, name: str, number: int, size: int, count: int,
+                 is_ragged: bool = False):
         self.name = name
         self.number = number
         self.size = size
         self.count = count
+        self._is_ragged = is_ragged
         self._stride = size // count // BLOCK_BYTES * BLOCK_BYTES
 
     def offset(self, block: int) -> int:
+        if self._is_ragged:
+            pair, second = divmod(block, 2)
+            # (Two strides are no less than an object's part, so no block
+            # lies on two objects.)
+            start = 2 * pair * self._stride
+            return (start + (pair * 7 * BLOCK_BYTES)
+                    % (2 * self._stride - 4 * BLOCK_BYTES)
+                    + RAGGED_BYTES + second * BLOCK_BYTES)
         # Not all at the same place of an object.
         return block * self._stride + (
             block * 7 * BLOCK_BYTES) % self._stride

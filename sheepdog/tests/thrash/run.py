@@ -23,16 +23,21 @@ from sheepdog.tests.functional import case
 from sheepdog.tests.functional import harness
 from sheepdog.tests.thrash import faults
 from sheepdog.tests.thrash import record as record_module
+from sheepdog.tests.thrash import strips
 from sheepdog.tests.thrash import users as users_module
+from sheepdog.tests.thrash import volumes
 
-DISK_BYTES = 64 << 20
+DISK_BYTES = 48 << 20
 BLOCKS = 96
 OBJECT_SHIFT = 22
 PHASE_SECONDS = 60.0
 GONE_SECONDS = 120.0
 ALIVE_SECONDS = 90.0
 ALIVE_OPERATIONS = 20
-WITH_DISKS = 2
+FIT_SECONDS = 60.0
+WITH_ONE_DISK = 2
+WITH_SEVERAL = 2
+FRAIL_EVERY = 2
 SHOWN_MAX = 5
 
 
@@ -51,15 +56,19 @@ class Thrash:
         self.seed = seed
         self.tell = tell
         self.record = record_module.Record()
-        self.disks = [
-            record_module.Disk(name, number, DISK_BYTES, BLOCKS)
-            for number, name in enumerate(
-                ('owners-1', 'owners-2', 'nomad', 'hasty'), 1)]
+        self._kinds = {kind.name: kind for kind in volumes.KINDS}
+        self._all_disks = [
+            record_module.Disk(kind.name, number, DISK_BYTES, BLOCKS,
+                               is_ragged=kind.is_coded)
+            for number, kind in enumerate(volumes.KINDS, 1)]
+        self._ids = {}
+        """Of the VDIs that there are."""
+        self._values = {}
         self._count = sheep
         self._copies = copies
         self._kind = case.SERVERS[coordination]
         self._turns = {disk.name: users_module.Turns(self.record)
-                       for disk in self.disks}
+                       for disk in self._all_disks}
         self._ends = contextlib.ExitStack()
         self._phase = 0
         self._users_so_far = itertools.count(1)
@@ -78,12 +87,15 @@ class Thrash:
                                             self.tell)
             ends.callback(self.troubles.end)
             ends.callback(self.cluster.end)
-            self.troubles.give_disks(self.cluster.sheep[:WITH_DISKS])
+            self.troubles.altered = [
+                kind.name for kind in volumes.KINDS if kind.is_altered]
+            self.troubles.give_disks(
+                self.cluster.sheep[:WITH_ONE_DISK],
+                self.cluster.sheep[WITH_ONE_DISK:][:WITH_SEVERAL])
             self.cluster.start()
             self.cluster.form()
-            for disk in self.disks:
-                self.cluster.create(disk.name, disk.size,
-                                    block_size_shift=OBJECT_SHIFT)
+            self._create(disk for disk in self._all_disks
+                         if not self._kinds[disk.name].is_frail)
             self._ends = ends.pop_all()
         return self
 
@@ -91,16 +103,45 @@ class Thrash:
         self._ends.close()
 
     def go_on(self, seconds):
-        """Phases until the time is up, at least one.
+        """Phases until the time is up, at least one. What bears one loss
+        only is there in every other one.
 
         :raises Failure:
         """
         until = time.monotonic() + seconds
         while True:
+            self._make_ready(is_frail=self._phase % FRAIL_EVERY == 0)
             self.phase(min(PHASE_SECONDS, until - time.monotonic()))
             if time.monotonic() >= until:
                 break
-        self.give_back()
+        self.give_back(self.disks)
+
+    def _create(self, disks):
+        for disk in disks:
+            kind = self._kinds[disk.name]
+            created = self.cluster.create(
+                disk.name, disk.size, block_size_shift=OBJECT_SHIFT,
+                **kind.options())
+            self._ids[disk.name] = created['vdi_id']
+
+    @property
+    def disks(self):
+        """Of the VDIs that there are."""
+        return [disk for disk in self._all_disks if disk.name in self._ids]
+
+    def _make_ready(self, is_frail):
+        """For a phase in which one loss is borne, or one with more."""
+        frail = [disk for disk in self._all_disks
+                 if self._kinds[disk.name].is_frail]
+        if is_frail:
+            self._create(frail)
+            self.troubles.losses = 1
+            return
+        self.give_back(frail)
+        self.troubles.losses = self._copies - 1
+        for name in self.troubles.altered:
+            self.troubles.alter_to(name, self._copies)
+        self._wait_altered()
 
     def phase(self, seconds):
         """Load and trouble, then rest, then the checks."""
@@ -111,6 +152,7 @@ class Thrash:
             self.tell('heal')
             self.troubles.make_whole()
             self.tell('whole again')
+            self.troubles.plug_all()
             self._wait_progress(users)
             self.tell('all users are served')
         finally:
@@ -120,6 +162,7 @@ class Thrash:
             user.join()
         self.tell('users have ended')
         self.cluster.wait_whole(faults.WHOLE_SECONDS)
+        self._wait_altered()
         self.judge()
 
     def _users(self):
@@ -130,11 +173,12 @@ class Thrash:
 
         users = []
         for disk in self.disks:
-            if disk.name.startswith('owners'):
+            user = self._kinds[disk.name].user
+            if user == 'owner':
                 users += [users_module.Owner(
                     *arguments(disk), sheep=self.cluster.sheep[first::3],
                     turns=self._turns[disk.name]) for first in range(3)]
-            elif disk.name == 'hasty':
+            elif user == 'hasty':
                 users.append(users_module.Hasty(*arguments(disk)))
             else:
                 users.append(users_module.Nomad(*arguments(disk)))
@@ -148,15 +192,11 @@ class Thrash:
         def is_alive():
             _check_alive(users)
             return all(user.done >= count for user, count in wanted)
-        try:
-            harness.wait_until(is_alive, ALIVE_SECONDS, lambda: (
-                'all users to be served: %s; %s' % (
-                    ', '.join('%s of %s: %d of %d' % (
-                        user.name, user.disk.name, user.done, count)
-                        for user, count in wanted),
-                    self.cluster.describe())))
-        except harness.HarnessError as exc:
-            raise Failure(str(exc)) from None
+        self._wait(is_alive, ALIVE_SECONDS, lambda: (
+            'all users to be served: %s; %s' % (
+                ', '.join('%s of %s: %d of %d' % (
+                    user.name, user.disk.name, user.done, count)
+                    for user, count in wanted), self.cluster.describe())))
 
     def judge(self):
         """All blocks through each sheep, all copies, all answers so far.
@@ -176,11 +216,18 @@ class Thrash:
         if done.returncode:
             raise Failure('dog cluster check: exit code %d\n%s%s' % (
                 done.returncode, done.stdout, done.stderr))
+        self._wait(lambda: not self._strips(), FIT_SECONDS, lambda: (
+            'strips to fit: %s' % self._strips()))
         self.tell('phase %d: %d writes, %d reads; all is there, all copies '
-                  'are equal (refused: %s)' % (
+                  'and strips fit (refused: %s)' % (
                       self._phase, self.record.writes, self.record.reads,
                       ', '.join('%s %d' % item for item in sorted(
                           self.record.refused.items())) or 'none'))
+        self._rest(values)
+
+    def _rest(self, values):
+        """All is judged."""
+        self._values = values
         self.record.begin_anew(values)
 
     def _story(self, found):
@@ -192,26 +239,60 @@ class Thrash:
                       self.record.operations(register)]
         return '\n'.join(lines)
 
-    def give_back(self):
-        """Delete all; what they used must come free.
+    def _wait_altered(self):
+        """Until all VDIs have the copies that they were to have last.
 
         :raises Failure:
         """
+        def wrong():
+            with self.cluster.client() as client:
+                listed = {vdi['name']: vdi for vdi in client.vdis.list()}
+            return [vdi for name, vdi in listed.items()
+                    if vdi['copies_before'] or vdi['copies'] != (
+                        self.troubles.copies.get(name) or vdi['copies'])]
+        self._wait(lambda: not wrong(), faults.WHOLE_SECONDS, lambda: (
+            'copies that were altered: %s; %s' % (wrong(),
+                                                  self.cluster.describe())))
+        self.troubles.copies.clear()
+
+    def _strips(self):
+        """What is wrong with them, or with some of them."""
+        found = []
+        for name, vdi_id in self._ids.items():
+            kind = self._kinds[name]
+            if kind.is_coded:
+                data, parity = map(int, kind.policy.split(':'))
+                found += strips.wrong(self.troubles.directories(), vdi_id,
+                                      data, parity, 1 << OBJECT_SHIFT)
+        return found[:SHOWN_MAX]
+
+    def give_back(self, disks):
+        """Delete these; what they used must come free.
+
+        :raises Failure:
+        """
+        ids = []
         with self.cluster.client() as client:
-            for disk in self.disks:
+            for disk in disks:
                 client.vdis.delete(disk.name)
+                ids.append(self._ids.pop(disk.name))
+
+        def left():
+            return strips.left(self.troubles.directories(), ids)
+        self._wait(lambda: not left(), GONE_SECONDS, lambda: (
+            'objects of deleted VDIs to go: %s' % left()))
+        self._rest({register: value for register, value
+                    in self._values.items() if register[0] in self._ids})
+        self.tell('deleted %s: no object is left' % ', '.join(
+            disk.name for disk in disks))
+
+    @staticmethod
+    def _wait(condition, seconds, what):
+        """:raises Failure: it never came"""
         try:
-            harness.wait_until(
-                lambda: not self._left(), GONE_SECONDS,
-                lambda: 'objects of deleted VDIs to go: %s' % self._left())
+            harness.wait_until(condition, seconds, what)
         except harness.HarnessError as exc:
             raise Failure(str(exc)) from None
-        self.tell('deleted: no object is left')
-
-    def _left(self):
-        return [str(path.relative_to(self.directory))
-                for sheep in self.cluster.sheep
-                for path in (sheep.meta / 'obj').iterdir()]
 
     def keep(self, directory):
         """Copy logs and stores for whoever wants to look."""

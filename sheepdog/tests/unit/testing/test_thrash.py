@@ -12,10 +12,15 @@
 
 """That ``tests.thrash`` would notice: its record against volumes that lie."""
 
+import pathlib
+import tempfile
 import unittest
 
+from sheepdog.erasure import codec
 from sheepdog.testing import checkers
 from sheepdog.tests.thrash import record as record_module
+from sheepdog.tests.thrash import run
+from sheepdog.tests.thrash import strips
 from sheepdog.tests.thrash import users as users_module
 
 DISK = record_module.Disk('v', 1, 1 << 20, 16)
@@ -66,6 +71,20 @@ class RecordTest(unittest.TestCase):
         self.assertLessEqual(places[-1], DISK.size - 4096)
         self.assertTrue(all(b - a >= 4096 for a, b in zip(places,
                                                           places[1:])))
+
+    def test_ragged_blocks_share_stripes_and_no_objects(self):
+        disk = record_module.Disk('v', 1, run.DISK_BYTES, run.BLOCKS,
+                                  is_ragged=True)
+        places = list(map(disk.offset, range(disk.count)))
+        for first, second in zip(places[::2], places[1::2]):
+            self.assertEqual(4096, second - first)
+            self.assertTrue(first % 4096)
+        self.assertTrue(all(b - a >= 8192 for a, b in zip(places[::2],
+                                                          places[2::2])))
+        self.assertLessEqual(places[-1], disk.size - 4096)
+        self.assertEqual([], [
+            place for place in places
+            if (place ^ (place + 4095)) >> run.OBJECT_SHIFT])
 
     def test_a_lost_write_is_found(self):
         self.write(5)
@@ -126,3 +145,56 @@ class TurnsTest(unittest.TestCase):
         turns = users_module.Turns(record_module.Record())
         self.assertEqual([1, 1, 2, 3, 3],
                          [turns.number(sheep) for sheep in 'aabaa'])
+
+
+class StripsTest(unittest.TestCase):
+    """An object of VDI 0xabcdef, 2:1, its strips in three directories."""
+
+    OID = '00abcdef00000003'
+
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.places = [pathlib.Path(directory.name) / str(index)
+                       for index in range(3)]
+        contents = codec.codec_of(2, 1).encode(
+            bytes(range(256)) * 32 + bytes(8192))
+        for index, (place, content) in enumerate(zip(self.places, contents)):
+            (place / 'obj').mkdir(parents=True)
+            # What is zero at the end may be no part of the file; behind the
+            # content there may be something.
+            self.path(index).write_bytes(
+                content[:4096] if index else content + b'sums')
+
+    def path(self, index):
+        return self.places[index] / 'obj' / ('%s_%d' % (self.OID, index))
+
+    def wrong(self, vdi_id=0xabcdef):
+        return strips.wrong(self.places, vdi_id, 2, 1, 16384)
+
+    def test_they_fit(self):
+        self.assertEqual([], self.wrong())
+
+    def test_a_changed_byte_is_found(self):
+        for index in range(3):
+            content = bytearray(self.path(index).read_bytes())
+            content[100] ^= 1
+            self.path(index).write_bytes(content)
+            found, = self.wrong()
+            self.assertIn(self.OID, found)
+            self.assertEqual([], self.wrong(vdi_id=0xabcdee))
+            content[100] ^= 1
+            self.path(index).write_bytes(content)
+
+    def test_a_strip_that_is_missing_or_there_twice_is_found(self):
+        twin = self.places[0] / 'obj' / self.path(1).name
+        twin.write_bytes(self.path(1).read_bytes())
+        self.assertIn('(1, 2)', self.wrong()[0])
+        twin.unlink()
+        self.path(1).unlink()
+        self.assertIn('[(0, 1), (2, 1)]', self.wrong()[0])
+
+    def test_files_that_are_left_are_found(self):
+        self.assertEqual([], strips.left(self.places, [1]))
+        self.assertEqual({str(self.path(index)) for index in range(3)},
+                         set(strips.left(self.places, [1, 0xabcdef])))
