@@ -169,11 +169,19 @@ class Mover:
             # It is not for us any more.
             self.standing.trust(oid, self.standing.doubt_number(oid))
             return
+        try:
+            await self._settle_strips(oid, view, targets[0])
+        except errors.NoRoom as exc:
+            if self.settlement.is_failing():
+                # Until it is given up.
+                raise errors.NotServing(str(exc)) from exc
+            raise
+
+    async def _settle_strips(self, oid, view, first):
         if oid in self.behind:
             # (Each attempt halts the others for a moment.)
             await self.settlement.check_room(oid, self.key(oid))
-        first = targets[0]
-        if first.incarnation == ours:
+        if first.incarnation == self.cluster.incarnation:
             await self.settlement.settle(oid)
         else:
             await self._have_settled(oid, view, first)
@@ -189,8 +197,8 @@ class Mover:
             await self.links.data(first).call(
                 wire.STRIP_RECOVER, epoch=view.epoch, oid=oid,
                 timeout=ALIGN_SECONDS)
-        except errors.NoRoom:
-            # Has it settled ours, and has no room itself?
+        except errors.SheepdogError:
+            # Has it settled ours, and has no room itself, say?
             if not self.standing.is_clean(oid):
                 raise
 

@@ -276,9 +276,15 @@ class Settlement:
             return
         try:
             await self._build_fitting(oid, key, order)
-        except errors.NoSpace as exc:
+        except (errors.NoSpace, errors.StorageError) as exc:
             self.check(self.cluster.view)
+            if not isinstance(exc, errors.NoSpace) and not self.is_failing():
+                raise
             raise errors.NoRoom(str(exc)) from exc
+
+    def is_failing(self):
+        """A disk of ours fails, and is not given up yet."""
+        return self.store.device_error is not None
 
     async def _stay_behind(self, oid, key, order):
         """The others go on without us. On disk, in the place of whatever was
@@ -290,8 +296,13 @@ class Settlement:
             history.forgotten = max((order.generation, before.forgotten,
                                      before.generation) + before.nexts)
         view = self.cluster.view
-        await self.adopt(view, key, order.version, order.capacity, [],
-                         keep=False, history=history)
+        try:
+            await self.adopt(view, key, order.version, order.capacity, [],
+                             keep=False, history=history)
+        except errors.StorageError:
+            # What is on a disk that fails is as good as gone.
+            if not self.is_failing():
+                raise
         self.check(view)
         self.behind.setdefault(oid, view.epoch)
 
@@ -300,6 +311,8 @@ class Settlement:
 
         :raises NoRoom: there is none, still
         """
+        if self.is_failing():
+            raise errors.NoRoom('a disk fails')
         state = None if key is None else await self.store.describe(key)
         if state is None or not state.capacity:
             return
@@ -406,6 +419,7 @@ class _Orders:
             for strip in verdict.usable}
         self._marks = self._applied()
         self._left_out = {}
+        self._data, _ = settlement.order.code(oid)
 
     def _kept(self, strip):
         """Numbers, of its open updates."""
@@ -459,13 +473,25 @@ class _Orders:
             for incarnation, index, fields in orders)
 
     async def _align(self):
-        await self._give(wire.STRIP_ALIGN, [
-            (incarnation, index, {
-                'kept': sorted(self._kept(strip)),
+        """Those that cannot be, on disks that fail, are done without if
+        there are enough others."""
+        places = list(self._usable)
+        answers = await asyncio.gather(*(
+            self._give(wire.STRIP_ALIGN, [place + ({
+                'kept': sorted(self._kept(self._usable[place])),
                 'generation': self._generation
-                if self._targets.get(incarnation) == index
-                else store_history.NONE})
-            for (incarnation, index), strip in self._usable.items()])
+                if self._targets.get(place[0]) == place[1]
+                else store_history.NONE},)])
+            for place in places), return_exceptions=True)
+        for place, answer in zip(places, answers):
+            if isinstance(answer, errors.StorageError) and len(
+                    {index for other, index in self._usable
+                     if (other, index) != place}) >= self._data:
+                LOG.warning('object %s is settled without strip %d: %s',
+                            ids.hex_oid(self._oid), place[1], answer)
+                del self._usable[place]
+            elif isinstance(answer, BaseException):
+                raise answer
 
     async def _build(self):
         """Who has no room is left out, as long as d strips are not: it must
@@ -484,9 +510,8 @@ class _Orders:
                 self._left_out[incarnation] = answer
             elif isinstance(answer, BaseException):
                 raise answer
-        data, _ = self._settlement.order.code(self._oid)
         if self._left_out and len(self._targets) - len(
-                self._left_out) < data:
+                self._left_out) < self._data:
             raise next(iter(self._left_out.values()))
         await self._give(wire.STRIP_BUILD, [
             place + ({'sources': [], **fields},) for place in lacking

@@ -41,6 +41,8 @@ class CodedCase(unittest.TestCase):
     policy = '4:2'
     journal_bytes = 4 << 20
     avoids_full = False
+    is_strict = False
+    disks = (0,)
 
     def setUp(self):
         self.simulation = world_module.Simulation(self.id())
@@ -49,7 +51,8 @@ class CodedCase(unittest.TestCase):
             self.simulation, cluster_module.ClusterSettings(
                 wiring.build_sheep, nodes=self.nodes, copies=3,
                 journal_bytes=self.journal_bytes,
-                avoids_full=self.avoids_full))
+                avoids_full=self.avoids_full,
+                is_strict=self.is_strict, disks=self.disks))
         self.cluster.format()
         self.node = self.cluster.nodes['n0']
         self.content = bytearray(SIZE)

@@ -1,0 +1,91 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Disks are pulled under coded VDIs, of sheep that have several."""
+
+import unittest
+
+from sheepdog.model import ids
+from sheepdog.tests.sim import test_coded
+
+
+class PulledTest(test_coded.CodedCase):
+
+    disks = (2,)
+
+    def setUp(self):
+        super().setUp()
+        self.create()
+        self.volume = self.open()
+        self.write(self.volume, 0, self.chance.randbytes(test_coded.SIZE))
+        self.vdi_id = self.node.sheep.catalogue.find('v').vdi_id
+
+    def shelf_of(self, node, index):
+        """The path of the disk with the strip of an object there."""
+        oid = ids.data_oid(self.vdi_id, index)
+        shelves = node.sheep.store._rack.shelves
+        return next(shelf.entry.path for shelf in shelves
+                    for key in shelf.store.oids()
+                    if ids.object_of(key) == oid)
+
+    def pull(self, index, count):
+        """Of so many sheep at once, the disks with an object's strips."""
+        nodes = [node for node in self.cluster.serving()
+                 if node is not self.node][:count]
+        for node, path in [(node, self.shelf_of(node, index))
+                           for node in nodes]:
+            node.pull(path)
+        return nodes
+
+    def settles(self):
+        self.assertTrue(self.simulation.run_until(
+            lambda: all(len(node.plugged()) == (1 if node in self.pulled
+                                                else 2)
+                        for node in self.cluster.nodes.values())
+            and self.cluster.is_well(), 120), self.cluster.explain())
+
+    def test_as_many_as_may_be_lost(self):
+        self.pulled = self.pull(0, 2)
+        for number in range(8):
+            self.write(self.volume, 70000 * number,
+                       self.chance.randbytes(9000))
+        self.check(self.volume)
+        self.settles()
+        self.check(self.volume)
+        for index in range(3):
+            self.check_strips(index)
+
+    def test_one_after_the_other_while_it_is_written(self):
+        self.pulled = []
+        for round in range(3):
+            node = self.cluster.nodes['n%d' % (round + 1)]
+            node.pull(self.shelf_of(node, round))
+            self.pulled.append(node)
+            for _ in range(5):
+                self.write(self.volume, self.chance.randrange(
+                    test_coded.SIZE - 20000), self.chance.randbytes(20000))
+            self.settles()
+            self.check(self.volume)
+        for index in range(3):
+            self.check_strips(index)
+
+    def test_idle(self):
+        """Nobody writes; who is asked for a strip finds the disk gone."""
+        self.pulled = self.pull(1, 2)
+        self.check(self.volume)
+        self.settles()
+        for index in range(3):
+            self.check_strips(index)
+
+
+if __name__ == '__main__':
+    unittest.main()
