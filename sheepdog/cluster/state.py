@@ -50,7 +50,8 @@ class State:
     last change of a VDI's lock, which stays when the lock is gone.
     ``recovered``: incarnation → the epoch it has recovered completely.
     ``settled``: the newest epoch that all its members have recovered, so
-    that nothing acknowledged until then is only elsewhere. ``spaces``: node
+    that nothing acknowledged until then is only elsewhere. ``forced``: the
+    newest that an operator had begun without who was missing. ``spaces``: node
     → the bytes it has told of since it joined; ``vnodes``: node → (the
     number it was started with, the one that an operator has set since).
     ``lost``: node → the epoch in which it told that a disk with objects is
@@ -66,6 +67,7 @@ class State:
         self.operations: dict = {}
         self.recovered: dict = {}
         self.settled = 0
+        self.forced = 0
         self.spaces: dict = {}
         self.vnodes: dict = {}
         self.lost: dict = {}
@@ -189,6 +191,7 @@ class State:
                            for name, operation in self.operations.items()],
             'recovered': [list(item) for item in self.recovered.items()],
             'settled': self.settled,
+            'forced': self.forced,
             'spaces': [list(item) for item in self.spaces.items()],
             'vnodes': [[node, *numbers] for node, numbers
                        in self.vnodes.items()],
@@ -224,6 +227,7 @@ class State:
                 result, _the((int, float), time))
         self.recovered = _pairs(str, int, fields['recovered'])
         self.settled = _the(int, fields.get('settled', 0))
+        self.forced = _the(int, fields.get('forced', 0))
         self.spaces = _pairs(str, int, fields.get('spaces', ()))
         self.vnodes = {_the(str, node): (_the(int, started), _vnodes(number))
                        for node, started, number in fields.get('vnodes', ())}
@@ -257,6 +261,7 @@ class State:
         self._set_view(view_model.View.from_dict(record.event['view']),
                        record.sequence)
         self.settled = self.epoch
+        self.forced = 0
 
     def _epoch(self, record: entries.Record) -> None:
         view = view_model.View.from_dict(record.event['view'])
@@ -265,6 +270,7 @@ class State:
         if view.epoch > self.epoch + 1:
             # By force: an operator gave up who is missing.
             self._settle(view.epoch)
+            self.forced = view.epoch
         self.shutdown = False
         if view.epoch > self.epoch:
             self._alter()

@@ -64,8 +64,9 @@ class Route:
         """The error that says so."""
         return errors.Halted(
             'the cluster is strict, and its zones are enough for %d of %d '
-            'copies only: writes are refused until more zones are there'
-            % (self.size, self.size + self.lacks))
+            '%s only: writes are refused until more zones are there'
+            % (self.size, self.size + self.lacks,
+               'strips' if self.code else 'copies'))
 
 
 class Routes:

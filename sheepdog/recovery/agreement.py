@@ -70,13 +70,17 @@ class Verdict(NamedTuple):
 
 
 def decide(strips, data: int, present,
-           targets_of: Callable[[int], Optional[frozenset]]) -> Verdict:
+           targets_of: Callable[[int], Optional[frozenset]],
+           is_given_up: Callable[[Generation], bool] = lambda _: False
+           ) -> Verdict:
     """The verdict on all strips of one object that were found.
 
     :param data: d: so many strips are needed
     :param present: stable ids of all who were asked, and have answered
     :param targets_of: epoch → stable ids of the object's targets in it;
         None where that is not known any more
+    :param is_given_up: an operator has said that who is missing, of those
+        who may have reached that generation, will never come
     """
     found = {generation for strip in strips
              for generation in (strip.generation,) + strip.nexts}
@@ -88,13 +92,17 @@ def decide(strips, data: int, present,
             strip.holder for strip in strips
             if strip.has_reached(generation)
             or strip.forgotten >= generation})
+        verdict = None
         if generation.is_birth:
-            return _of_birth(generation, of_it, data, is_lacking)
-        if len({strip.index for strip in of_it}) >= data:
-            return _of(generation, of_it)
-        if not is_lacking or any(strip.generation == generation
-                                 for strip in of_it):
-            return Verdict(wait=_too_few(of_it, data))
+            verdict = _of_birth(generation, of_it, data, is_lacking)
+        elif len({strip.index for strip in of_it}) >= data:
+            verdict = _of(generation, of_it)
+        elif not is_lacking or any(strip.generation == generation
+                                   for strip in of_it):
+            verdict = Verdict(generation, wait=_too_few(of_it, data))
+        if verdict is not None and not (verdict.wait
+                                        and is_given_up(generation)):
+            return verdict
         # Nobody can have gone on to it: one of its targets had not reached
         # it, and is here to say so.
     return Verdict(is_gone=True)
@@ -107,7 +115,7 @@ def _of_birth(generation, strips, data, is_lacking):
         return Verdict(is_gone=True)
     if len({strip.index for strip in strips}) >= data:
         return verdict
-    return Verdict(wait=_too_few(strips, data))
+    return Verdict(generation, wait=_too_few(strips, data))
 
 
 def _of(generation, strips):

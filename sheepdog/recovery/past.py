@@ -32,6 +32,9 @@ Pure. ``views`` are the remembered views, oldest first.
 
 NOTHING: dict = {}
 
+UNTOLD = 'may be known only to'
+"""In a reason: missing sheep must be waited for, nothing else helps."""
+
 
 def untold(views, current, first, holders, behind=NOTHING, lost=NOTHING):
     """The newest view from epoch ``first`` on, before the current one, of

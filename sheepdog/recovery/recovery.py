@@ -45,8 +45,7 @@ PAUSE_SECONDS = 0.2
 PAUSES_MAX = 10
 """A pass that cannot end is begun again after more and more pauses."""
 
-UNTOLD = 'may be known only to'
-"""In a reason: missing sheep must be waited for, nothing else helps."""
+UNTOLD = past.UNTOLD
 
 RINGS_MAX = 40
 

@@ -29,6 +29,7 @@ from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.recovery import agreement
 from sheepdog.recovery import calls
+from sheepdog.recovery import past
 from sheepdog.recovery import told
 from sheepdog.store import history as store_history
 from sheepdog.wire import peer as wire
@@ -93,8 +94,11 @@ class Settlement:
              for strip in state.strips if not strip.is_bad], data,
             frozenset(view.member(incarnation).node
                       for incarnation in states),
-            lambda epoch: self.holders(epoch, oid))
-        wanting = verdict.wait or self.untold(
+            lambda epoch: self.holders(epoch, oid),
+            lambda generation: self._is_given_up(generation, view, states))
+        if verdict.is_gone and any(state.strips for state in states.values()):
+            self._note_gone(oid, states)
+        wanting = self._waits_for(view, verdict) or self.untold(
             oid, verdict.generation.epoch,
             {view.member(incarnation).node: strip.forgotten.epoch
              for incarnation, state in states.items()
@@ -106,6 +110,40 @@ class Settlement:
                                       % (ids.hex_oid(oid), wanting))
         await _Orders(self, oid, view, targets, states, verdict,
                       self._next(view, states, verdict)).run()
+
+    def _waits_for(self, view, verdict):
+        """Why, and for whom: text; or ''."""
+        if not verdict.wait:
+            return ''
+        for then in self.cluster.views:
+            missing = past.missing(then, view, self.cluster.state.lost)
+            if then.epoch == verdict.generation.epoch and missing:
+                return '%s, and the others %s %s' % (
+                    verdict.wait, past.UNTOLD, ', '.join(missing))
+        return verdict.wait
+
+    def _is_given_up(self, generation, view, states):
+        """Recovery was forced since, and all who were there then are here
+        with what they have."""
+        forced = self.cluster.state.forced
+        if generation.epoch >= forced or any(
+                strip.is_bad for state in states.values()
+                for strip in state.strips):
+            return False
+        here = {member.node for member in view.members}
+        return any(then.epoch == forced and here.issuperset(
+            member.node for member in then.members)
+            for then in self.cluster.views)
+
+    def _note_gone(self, oid, states):
+        forced = self.cluster.state.forced
+        strips = [strip.index for state in states.values()
+                  for strip in state.strips
+                  if 0 < strip.generation.epoch < forced]
+        if strips:
+            LOG.error('object %s is lost: recovery was forced, and only its '
+                      'strips %s were left, which are set aside',
+                      ids.hex_oid(oid), sorted(strips))
 
     def _next(self, view, states, verdict):
         """A generation that nobody has heard of. (Who settled before us in
@@ -386,12 +424,21 @@ class Settlement:
         generation = order.generation
         is_gone = generation[2]
         for other in self._keys(oid):
-            if other != key or is_gone:
+            if is_gone and await self._is_of_before_force(other):
+                await self.store.set_aside(
+                    other, 'too few strips were left when recovery was '
+                    'forced', remove=True)
+            elif other != key or is_gone:
                 await calls.wait_for(self.store.remove, other)
         if is_gone:
             self.replica.births[oid] = generation
         else:
             await self.store.settle(key, generation)
+
+    async def _is_of_before_force(self, key):
+        history = await self.store.history(key)
+        return history is not None and (
+            0 < history.generation[0] < self.cluster.state.forced)
 
 
 class _Orders:
