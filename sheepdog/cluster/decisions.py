@@ -162,14 +162,16 @@ def _forgo(arguments: dict, state: state_module.State) -> tuple:
 
 
 def has_redundancy(state: state_module.State) -> bool:
-    """Whatever is written is kept by more than one member."""
+    """Whatever is written is kept by more members than it takes to read it:
+    one, or as many as there are data strips."""
     view = state.view
     if view is None:
         return False
-    copies = [entry.copies for entry in state.vdis.values()
-              if not entry.deleted]
-    zones = {member.zone for member in view.members if member.vnodes}
-    return len(zones) > 1 and min(copies, default=2) > 1
+    zones = len({member.zone for member in view.members if member.vnodes})
+    return zones > 1 and all(
+        min(entry.copies, zones) > redundancy.zones_needed(
+            entry.copies, entry.copy_policy)
+        for entry in state.vdis.values() if not entry.deleted)
 
 
 def is_spare(state: state_module.State, incarnation: str) -> bool:

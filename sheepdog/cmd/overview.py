@@ -123,10 +123,7 @@ def warnings(found) -> list:
     if settings and members:
         zones = len({member['zone'] for member in members
                      if member['vnodes']})
-        if zones < settings['copies']:
-            told.append('%d copies need as many zones, and the nodes are in '
-                        '%d: objects have fewer copies'
-                        % (settings['copies'], zones))
+        told += _few_zones(zones, settings, found['vdis'] or ())
     for node in (found['space'] or {'nodes': ()})['nodes']:
         if node.get('error'):
             told.append('%s does not tell its space: %s' % (
@@ -144,6 +141,28 @@ def warnings(found) -> list:
         told.append('%s has %d objects with damaged blocks' % (
             here.get('address', 'this sheep'), here['bad_objects']))
     return told
+
+
+def _few_zones(zones, settings, vdis):
+    """Of what new VDIs get, and of VDIs with another policy."""
+    default = redundancy.Policy(settings['copies'], settings['copy_policy'])
+    others = {redundancy.Policy(vdi['copies'], vdi.get('copy_policy', 0))
+              for vdi in vdis} - {default}
+    for copies, copy_policy in [default, *sorted(others)]:
+        if zones >= copies:
+            continue
+        name = redundancy.text_of(copies, copy_policy)
+        parts = redundancy.parts(copy_policy)
+        what = '%d %s need as many zones, and the nodes are in %d: objects' \
+            % (copies, parts, zones)
+        if (copies, copy_policy) != default:
+            what += ' of VDIs with %s' % (name if copy_policy
+                                          else '%s copies' % name)
+        if zones < redundancy.zones_needed(copies, copy_policy):
+            yield what + ' wait for %d zones' % redundancy.zones_needed(
+                copies, copy_policy)
+        else:
+            yield what + ' have fewer %s' % parts
 
 
 def _exposed(here):

@@ -98,18 +98,23 @@ REMEDIES = {
         'sheep if it hangs.'),
     'few-zones': Remedy(
         DEGRADED, 'degraded',
-        'Everything is served, but there are fewer copies than wanted, and '
-        'fewer further failures can be borne.',
+        'Everything is served, but there are fewer copies (or strips) than '
+        'wanted, and fewer further failures can be borne.',
+        'Bring the missing nodes back, or add nodes in other zones.'),
+    'no-zones': Remedy(
+        DEGRADED, 'degraded',
+        'Erasure coded VDIs of D:P need D zones to be read or written: theirs '
+        'wait. Nothing is lost by that.',
         'Bring the missing nodes back, or add nodes in other zones.'),
     'strict-zones': Remedy(
         DEGRADED, 'strict',
-        'The cluster was formatted to take writes only in all copies (-t): '
-        'they are refused, and reads go on. Nothing is lost.',
+        'The cluster was formatted to take writes only in all copies, or '
+        'strips (-t): they are refused, and reads go on. Nothing is lost.',
         'Bring the missing nodes back, or add nodes in other zones.'),
     'recovering': Remedy(
         DEGRADED, 'degraded',
         'Everything is served; until it is done, some objects have fewer '
-        'copies than wanted.',
+        'copies, or strips, than wanted.',
         'Wait. Stop no further node before (sheepdog-manage safe-to-stop '
         'tells).'),
     'recovery-disabled': Remedy(
@@ -119,7 +124,8 @@ REMEDIES = {
         'When the maintenance is over: dog cluster recover enable.'),
     'recovery-waits': Remedy(
         DEGRADED, 'degraded',
-        'These objects have fewer copies than wanted, or wait to be read.',
+        'These objects have fewer copies or strips than wanted, or wait to '
+        'be read.',
         'It is tried again all the time. If it lasts, mend what the reason '
         'says.'),
     'objects-missing': Remedy(
@@ -131,8 +137,9 @@ REMEDIES = {
     'recovery-no-room': Remedy(
         DEGRADED, 'recovery-no-room',
         'The objects that should come there have fewer copies than wanted. '
-        'All are served; the option -F of format keeps recovery from '
-        'filling that disk.',
+        'All are served (but writes to erasure coded ones, for which there '
+        'is no room at all, are refused); the option -F of format keeps '
+        'recovery from filling that disk.',
         'Delete VDIs or discard space in them, bring back who is missing, '
         'or add nodes. It starts by itself when there is room.'),
     'disk-full': Remedy(
@@ -165,7 +172,8 @@ REMEDIES = {
         'or dog node md unplug PATH, where none will come.'),
     'damaged-blocks': Remedy(
         NOTE, 'disk-failing',
-        'They are taken from other copies and put right when they are met.',
+        'They are taken from other copies, or computed from other strips, '
+        'and put right when they are met.',
         'Look after that disk: it gives back other bytes than were written.'),
     'damage-irreparable': Remedy(
         DEGRADED, 'disk-failing',

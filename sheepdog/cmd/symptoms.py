@@ -22,6 +22,7 @@ from sheepdog.cmd import remedies
 from sheepdog.cmd import words
 from sheepdog.model import sizes
 from sheepdog.placement import headroom
+from sheepdog.placement import redundancy
 
 FULL_PERCENT = 85
 """From here on the loss of a node may fill the others."""
@@ -223,23 +224,39 @@ def _zones(facts):
     view, before = newest['view'], newest['before']
     if not facts.serving or not view or not newest['copies']:
         return
-    zones = {member['zone'] for member in view['members']
-             if member['vnodes']}
-    if len(zones) < newest['copies']:
-        here = {member['node'] for member in view['members']}
-        gone = [words.address(member) for member
-                in (before or {'members': ()})['members']
-                if member['node'] not in here]
-        is_strict = newest.get('strict')
-        what = '%sobjects have %d of %d copies: the nodes are in %s' % (
-            'the cluster is strict and takes no writes; ' if is_strict
-            else '', len(zones), newest['copies'],
-            words.count(len(zones), 'zone'))
+    zones = len({member['zone'] for member in view['members']
+                 if member['vnodes']})
+    here = {member['node'] for member in view['members']}
+    gone = [words.address(member) for member
+            in (before or {'members': ()})['members']
+            if member['node'] not in here]
+    is_strict = newest.get('strict')
+    told = {}
+    # (An older sheep tells the default only.)
+    for copies, policy, count in newest.get('policies') or [
+            [newest['copies'], 0, 0]]:
+        if zones >= copies:
+            continue
+        code = 'few-zones'
+        if zones < redundancy.zones_needed(copies, policy):
+            code = 'no-zones'
+        elif is_strict:
+            code = 'strict-zones'
+        told.setdefault(code, []).append(
+            '%s have %d of %d %s' % (
+                'objects' if not policy else 'objects of %s (%s)' % (
+                    redundancy.text_of(copies, policy),
+                    words.count(count, 'VDI')),
+                zones, copies, redundancy.parts(policy)))
+    for code, which in told.items():
+        what = '%s%s: the nodes are in %s' % (
+            'the cluster is strict and takes no writes; '
+            if code == 'strict-zones' else '', ', '.join(which),
+            words.count(zones, 'zone'))
         if gone:
             what += '; %s left with epoch %d' % (words.some(gone),
                                                  view['epoch'])
-        yield Finding('strict-zones' if is_strict else 'few-zones', what,
-                      view['time'], tuple(gone))
+        yield Finding(code, what, view['time'], tuple(gone))
 
 
 def _recovering(facts):

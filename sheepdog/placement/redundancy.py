@@ -99,6 +99,11 @@ def whole_copies(copies: int, copy_policy: int = 0) -> int:
     return strips_of(copy_policy)[1] + 1 if copy_policy else copies
 
 
+def parts(copy_policy: int = 0) -> str:
+    """What there are several of, of each object."""
+    return 'strips' if copy_policy else 'copies'
+
+
 def zones_needed(copies: int, copy_policy: int = 0) -> int:
     """With storage in fewer zones nothing can be kept at all."""
     return strips_of(copy_policy)[0] if copy_policy else 1

@@ -66,6 +66,7 @@ class Facts:
             node=sheep.store.node_id, version=sheep.version,
             now=self.world.clock.time(),
             copies=state.settings.copies if state.settings else 0,
+            policies=_policies(state),
             strict=bool(state.settings and state.settings.strict),
             view=_view(cluster.view),
             before=_view(views[-2]) if len(views) > 1 else None,
@@ -244,6 +245,19 @@ class Facts:
                          for vdi_id, entry in vdis.items()
                          if entry.copy_policy and not entry.deleted},
         }
+
+
+def _policies(state) -> list:
+    """(copies, copy policy, how many VDIs have it): of what there is, and of
+    what is made next."""
+    found = {}
+    if state.settings:
+        found[state.settings.copies, state.settings.copy_policy] = 0
+    for entry in state.vdis.values():
+        if not entry.deleted:
+            policy = entry.copies, entry.copy_policy
+            found[policy] = found.get(policy, 0) + 1
+    return [[*policy, count] for policy, count in sorted(found.items())]
 
 
 def _view(view):

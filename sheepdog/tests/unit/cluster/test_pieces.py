@@ -21,6 +21,7 @@ from sheepdog.cluster import roll as roll_module
 from sheepdog.cluster import turnstile
 from sheepdog.model import errors
 from sheepdog.model import limits
+from sheepdog.placement import redundancy
 from sheepdog.testing import world as world_module
 from sheepdog.tests.unit.cluster import test_roster
 from sheepdog.tests.unit.cluster import test_state
@@ -141,6 +142,16 @@ class DecisionsTest(unittest.TestCase):
         self.assertEqual((None, {'granted': False}), decisions.decide(
             'forgo', {'incarnation': state.view.members[0].incarnation,
                       'lost': True, 'space': 5}, state))
+
+    def test_who_has_one_of_the_last_strips_keeps_its_disk(self):
+        for policy, is_enough in ((0x11, True), (0x21, False)):
+            state = test_state.formatted()
+            self.assertEqual(3, len({member.zone for member
+                                     in state.view.members}))
+            test_state.put(state, test_state.create(
+                1, 'a', copies=sum(redundancy.strips_of(policy)),
+                copy_policy=policy))
+            self.assertEqual(is_enough, decisions.has_redundancy(state))
 
     def test_weights(self):
         state, _ = self.decide('reweight', spaces={'a': 5})

@@ -46,7 +46,7 @@ def answer(number, **changes):
         'is_leader': number == 1, 'term': 1, 'epoch': 2, 'sequence': 9,
         'live': [A, B, C], 'since': NOW - 400, 'lapsed': None, 'problem': '',
         'problem_since': None, 'prepared': None, 'refusals': [],
-        'copies': 3, 'strict': False,
+        'copies': 3, 'policies': [[3, 0, 5]], 'strict': False,
         'view': view(2, *THREE), 'before': view(1, *THREE),
         'recovery': {'is_running': False, 'done': 0, 'total': 0,
                      'waiting': [], 'obstacle': None},
@@ -160,6 +160,12 @@ CASES = (
      {'strict-zones': ('takes no writes; objects have 2 of 3 copies: the '
                        'nodes are in 2 zones; %s left with epoch 3' % C,
                        NOW - 500)}),
+    ('fewer zones than strips', found(*[{
+        'policies': [[3, 0, 5], [4, 0x12, 1], [6, 0x22, 2]]}] * 3), 1,
+     {'few-zones': ('objects of 2:2 (1 VDI) have 3 of 4 strips: the nodes are '
+                    'in 3 zones', NOW - 500),
+      'no-zones': ('objects of 4:2 (2 VDIs) have 3 of 6 strips: the nodes are '
+                   'in 3 zones', NOW - 500)}),
     ('gateways are no zone', found(*[{'view': view(
         3, member(1), member(2), member(3, vnodes=0))}] * 3), 1,
      {'few-zones': ('2 of 3 copies: the nodes are in 2 zones', NOW - 500)}),

@@ -47,6 +47,17 @@ class OverviewTest(unittest.TestCase):
         told, = overview.warnings(found())
         self.assertIn('3 copies need as many zones', told)
 
+    def test_fewer_zones_than_strips(self):
+        result = found(epochs=THREE_ZONES)
+        result['vdis'] = [{'copies': 4, 'copy_policy': 0x12},
+                          {'copies': 6, 'copy_policy': 0x22},
+                          {'copies': 3, 'copy_policy': 0}]
+        self.assertEqual(
+            ['4 strips need as many zones, and the nodes are in 3: objects of '
+             'VDIs with 2:2 have fewer strips',
+             '6 strips need as many zones, and the nodes are in 3: objects of '
+             'VDIs with 4:2 wait for 4 zones'], overview.warnings(result))
+
     def test_gateways_are_no_zone(self):
         told, = overview.warnings(found(epochs=epochs(
             samples.member(1, zone=1), samples.member(2, zone=2),
