@@ -43,6 +43,7 @@ from sheepdog.recovery import compare
 from sheepdog.recovery import recovery
 from sheepdog.store import records
 from sheepdog.store import scan
+from sheepdog.store import strips
 from sheepdog.testing import disk
 from sheepdog.volume import access
 
@@ -311,6 +312,14 @@ def take_all_strips_for_equal():
             else verdict
 
     return mock.patch.object(agreement, 'decide', all_usable)
+
+
+def undo_nothing():
+    """A strip forgets the updates that others lack; their bytes stay."""
+    async def restored(self, obj, updates):
+        return []
+
+    return mock.patch.object(strips.Strips, '_restored', restored)
 
 
 @contextlib.contextmanager

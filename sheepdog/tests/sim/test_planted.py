@@ -212,6 +212,21 @@ class SeedsTest(unittest.TestCase):
 
         self.assert_found(planted.take_all_strips_for_equal, change, ORDER)
 
+    def test_undo_nothing(self):
+        def change(changed):
+            _contend(changed)
+            changed.encode('2:1')
+            changed.cluster.nodes = 3
+            changed.cluster.disk.sync_seconds = 0.02
+            changed.workload.volumes = (('shared', True),)
+            changed.workload.hot_units = 40
+            changed.workload.read_share = 0.1
+            changed.nemesis.pause_seconds = 1.5
+            changed.nemesis.down_seconds = 0.5
+            changed.nemesis.weights = {'power_cut_all': 1}
+
+        self.assert_found(planted.undo_nothing, change, ORDER, DURABLE)
+
 
 def _alter(changed):
     """Numbers of copies, all the time."""
