@@ -25,6 +25,7 @@ import time
 import uvloop
 
 from bench import cluster as cluster_module
+from bench import coded
 from bench import failover
 from bench import flood
 from bench import machine
@@ -51,7 +52,8 @@ def parse(arguments=None):
                         metavar='REGEX',
                         help='the rows whose name it is found in; "kill" '
                         'is the part about epoch changes, "recovery" '
-                        'that about lost and returning sheep, "plan" what '
+                        'that about lost and returning sheep, "coded" '
+                        'that about 4:2 beside three copies, "plan" what '
                         'one of a thousand computes when another is lost')
     parser.add_argument('--soak', type=float, default=0.0,
                         metavar='MINUTES',
@@ -132,6 +134,22 @@ def measure_recovery(options, directory, results):
         results['recovery'] = uvloop.run(recovery.measure(cluster))
 
 
+def measure_coded(options, directory, results):
+    """On a cluster of its own."""
+    directory = directory / 'coded'
+    directory.mkdir()
+
+    def note(result):
+        print(report.line(result, results['calibration']), flush=True)
+
+    with cluster_module.Cluster(directory, options.sheep_options,
+                                options.profile,
+                                count=coded.SHEEP) as cluster:
+        cluster.start()
+        cluster.form()
+        results['coded'] = uvloop.run(coded.measure(cluster, options, note))
+
+
 def measure_plan(results):
     situation = plan.Situation()
     results['plan'] = min((plan.measure(situation) for _ in range(3)),
@@ -161,6 +179,8 @@ def run(options, directory, results):
         if (options.kills and not options.profile
                 and options.only.search('kill')):
             uvloop.run(measure_kills(cluster, options, results))
+    if not options.soak and options.only.search('coded'):
+        measure_coded(options, directory, results)
     if not options.profile and options.only.search('recovery'):
         measure_recovery(options, directory, results)
     if (not options.profile and not options.soak

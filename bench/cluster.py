@@ -236,9 +236,11 @@ class Cluster:
             admin.cluster.format(copies=self._copies)
         self.wait_whole()
 
-    def create(self, name: str, size: int):
+    def create(self, name: str, size: int, copies: int = 0,
+               copy_policy: int = 0):
+        """As the cluster was formatted, where nothing else is said."""
         with self.sheep[0].admin() as admin:
-            admin.vdis.create(name, size)
+            admin.vdis.create(name, size, copies, copy_policy)
 
     def wait_whole(self, count=0) -> float:
         """Until all (``count`` of them) are in the epoch and nothing is

@@ -45,6 +45,12 @@ ROWS = {
 }
 """By the name of the row, without its face."""
 
+CODED = {
+    '4:2 sequential write 1M write-back, depth 4': Limits(4.2, 2.1),
+    '4:2 sequential read 1M, depth 4': Limits(2.8, 1.4),
+}
+"""Of six sheep, by the name of the row."""
+
 NBD_OVER_NATIVE = 1.3
 """What the same row may cost over NBD, times what it costs natively."""
 RESIDENT_MB = 100.0
@@ -96,6 +102,9 @@ def marks(results: dict) -> list:
             found += _of_nbd(row, rows.get('native ' + name))
         elif name in ROWS:
             found += _of_native(row, ROWS[name])
+    for row in results.get('coded', ()):
+        if row['name'] in CODED:
+            found += _of_native(row, CODED[row['name']])
     return found + list(_of_daemons(results))
 
 
