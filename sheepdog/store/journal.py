@@ -41,6 +41,11 @@ AHEAD_FRACTION = 64
 """Zeroes are written ahead over one part in so many of a segment, at most
 AHEAD_MAX_BYTES."""
 
+LONG_BYTES = 192 << 10
+"""A write as long as this does not care for one more transaction: zeroes
+behind it would be as many bytes again. (Updates of strips are; a batch of
+small ones is not.)"""
+
 _ZEROES = memoryview(bytes(PAGE_BYTES + AHEAD_MAX_BYTES))
 
 RESERVE_FRACTION = 16
@@ -202,6 +207,8 @@ class Journal:
         segment = self.current
         if end > segment.touched_to:
             ahead = min(self._ahead, self.segment_bytes - end)
+            if tail - self._written_to >= LONG_BYTES:
+                ahead = 0
             padding += ahead
             segment.touched_to = end + ahead
         return padding

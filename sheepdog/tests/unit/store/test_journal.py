@@ -65,6 +65,14 @@ class AheadTest(testtools.TestCase):
         wanted += ([self.PAGE + self.AHEAD] + [self.PAGE] * 4) * 4
         self.assertEqual(wanted[:21], sizes)
 
+    def test_nothing_is_prepared_behind_a_long_write(self):
+        # (The header goes with the first one.)
+        self.assertEqual(journal.LONG_BYTES,
+                         self.write(journal.LONG_BYTES - self.PAGE))
+        self.assertEqual(journal.LONG_BYTES,
+                         self.write(journal.LONG_BYTES))
+        self.assertEqual(self.PAGE + self.AHEAD, self.write(self.PAGE))
+
     def test_nothing_goes_beyond_the_end(self):
         count = self.SEGMENT // self.PAGE - 1
         for _ in range(count):
