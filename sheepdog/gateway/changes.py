@@ -274,6 +274,9 @@ class Changes:
             error = change.route.halted()
         if change.coded is not None:
             self.coded.ended(change)
+            # Each knows the other: nothing would free their bytes but the
+            # collector, which counts objects and not their size.
+            change.coded = None
         if error is None:
             if not change.durable:
                 route = change.route

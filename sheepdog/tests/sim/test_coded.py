@@ -13,6 +13,7 @@
 """Coded VDIs on whole clusters in one process."""
 
 import asyncio
+import gc
 import random
 import types
 import unittest
@@ -20,6 +21,7 @@ from unittest import mock
 
 from sheepdog.cmd import wiring
 from sheepdog.erasure import codec
+from sheepdog.gateway import coded
 from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.placement import redundancy
@@ -177,6 +179,19 @@ class HealthyTest(CodedCase):
         self.simulation.run_for(1.0)
         for node, _, history in self.check_strips(0).values():
             self.assertEqual({}, history.open)
+
+    def test_what_was_written_does_not_wait_for_the_collector(self):
+        self.create()
+        volume = self.open()
+        self.write(volume, 0, b'a' * 8192)
+        gc.collect()
+        self.addCleanup(gc.enable)
+        gc.disable()
+        for _ in range(3):
+            self.write(volume, 0, b'b' * 300000)
+        self.assertEqual([], [one for one in gc.get_objects()
+                              if isinstance(one, coded.Update)])
+        gc.enable()
 
     def test_another_sheep_goes_on(self):
         self.create()
