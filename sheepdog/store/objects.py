@@ -114,7 +114,8 @@ class Object:
         'oid', 'file', 'capacity', 'table', 'version', 'birth', 'ready',
         'armed', 'batch', 'is_busy', 'parked', 'is_dirty', 'is_touched',
         'fresh', 'settling', 'is_unsynced', 'is_named', 'is_syncing',
-        'sync_waiters', 'damage', 'exists', 'low', 'high', 'history')
+        'sync_waiters', 'damage', 'exists', 'low', 'high', 'history',
+        'updating', 'joined')
 
     def __init__(self, oid: int):
         self.oid = oid
@@ -139,6 +140,8 @@ class Object:
         self.damage = ''
         self.exists = False
         self.low = self.high = 0
+        self.updating = None
+        self.joined = 0
         self.history = None
 
     def take_file(self, file, capacity: int, table, version: int,

@@ -15,6 +15,9 @@
 A change is journalled as several records, of which the last (HISTORY) makes
 the others count, and is applied when all of them are durable; then it is
 acknowledged. An update keeps the bytes that it replaces until it is closed.
+
+Updates of one strip that have no block in common need not wait for each
+other: while one is on its way to the disk, others join it, and share a sync.
 """
 
 import asyncio
@@ -37,6 +40,10 @@ from sheepdog.store import writer as store_writer
 LOG = logging.getLogger(__name__)
 
 _BLOCK = checksums.BLOCK_BYTES
+
+JOINED_MAX = 32
+"""Updates that one occupation of a strip is shared by, those that landed
+among them."""
 
 
 class Part:
@@ -101,11 +108,42 @@ class Strips:
                                   size, (number, birth, data, token,
                                          is_known), done, True, capacity)
         if obj.is_busy or obj.parked:
-            self._turns.park(obj, self._begin, op)
+            if obj.parked or not self._join(obj, op):
+                self._turns.park(obj, self._begin, op)
             return
         self._begin(obj, op)
         if not obj.is_busy:
             self._turns.go_on(obj)
+
+    def _join(self, obj, op: operations.Operation) -> bool:
+        """Journal it beside updates that wait for the sync. False: it must
+        have its own turn, for whatever reason."""
+        busy = obj.updating
+        if busy is None or len(busy) >= JOINED_MAX or not obj.exists \
+                or self._fault(obj, op) is not None:
+            return False
+        low, high = _blocks_of(op.offset, op.size)
+        if any(low < end and start < high for start, end in busy):
+            # (Also if it is one of them, sent again.)
+            return False
+        if op.data[4] or obj.history.has(op.data[0]):
+            return False
+        old = None
+        if any(obj.table[low // _BLOCK:high // _BLOCK]):
+            try:
+                old = obj.file.pread_warm(high - low, low)
+            except OSError:
+                return False
+            if old is None or self._wrong(obj, old, low, high):
+                return False
+        change = self._change(obj, op, old)
+        if not self._writer.has_room(change):
+            return False
+        busy.append((low, high))
+        op.data = change
+        op.offset, op.size = low, high - low
+        self._writer.start(obj, op)
+        return True
 
     def _begin(self, obj, op: operations.Operation) -> None:
         """It is its turn."""
@@ -169,28 +207,43 @@ class Strips:
 
     def _go(self, obj, op: operations.Operation, old: Optional[bytes]):
         """Journal it, given what is there now (None: zeroes)."""
-        number, birth, data, token, _ = op.data
         low, high = _blocks_of(op.offset, op.size)
         if old is not None:
-            wrong = checksums.mismatches(old, obj.table, low // _BLOCK) \
-                if len(old) == high - low \
-                else range(low // _BLOCK, high // _BLOCK)
+            wrong = self._wrong(obj, old, low, high)
             if wrong:
                 self._reader.note_bad(obj, wrong)
                 op.done(store_reader.checksum_error(obj, wrong))
                 return
-        start = op.offset - low
+        op.data = self._change(obj, op, old)
+        op.offset, op.size = low, high - low
+        self._writer.start(obj, op)
+        if op.segment is not None and obj.exists:
+            obj.updating = [(low, high)]
+            parked = obj.parked
+            while parked and parked[0][0] == self._begin \
+                    and self._join(obj, parked[0][1]):
+                parked.popleft()
+
+    @staticmethod
+    def _wrong(obj, old: bytes, low: int, high: int):
+        """Which blocks are not what they should be."""
+        if len(old) != high - low:
+            return range(low // _BLOCK, high // _BLOCK)
+        return checksums.mismatches(old, obj.table, low // _BLOCK)
+
+    @staticmethod
+    def _change(obj, op: operations.Operation, old: Optional[bytes]):
+        number, birth, data, token, _ = op.data
+        start = op.offset % _BLOCK
         replaced = None
         if old is not None:
             replaced = old[start:start + op.size]
             if not any(replaced):
                 replaced = None
-        event = store_history.Update(
-            number, obj.history.generation if obj.exists else birth,
-            op.offset, op.size, replaced, token)
-        op.data = Change(_parts(op.offset, op.size, data, old), event)
-        op.offset, op.size = low, high - low
-        self._writer.start(obj, op)
+        return Change(
+            _parts(op.offset, op.size, data, old), store_history.Update(
+                number, obj.history.generation if obj.exists else birth,
+                op.offset, op.size, replaced, token))
 
     # -- settling -------------------------------------------------------
 

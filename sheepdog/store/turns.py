@@ -18,7 +18,8 @@ by the durable journal, or its file opened; it must read from the device; it
 replaces the whole object) occupies the object: what comes later and could
 tell is parked behind it, in order.
 
-Each occupation has one owner, who ends it with exactly one ``release``.
+Each occupation has one owner, who ends it with exactly one ``release``; who
+joins one is an owner more.
 """
 
 import asyncio
@@ -48,6 +49,13 @@ class Turns:
         obj.ready = 0
         self.busy[obj.oid] = obj
 
+    def join(self, obj: store_objects.Object, low: int = 0,
+             high: int = EVERYTHING) -> None:
+        """Be one more owner, before what is parked."""
+        assert obj.is_busy
+        self._widen(obj, low, high)
+        obj.joined += 1
+
     def park(self, obj: store_objects.Object, start: Callable, argument: Any,
              low: int = 0, high: int = EVERYTHING) -> None:
         """Call ``start(obj, argument)`` when it is its turn."""
@@ -70,7 +78,11 @@ class Turns:
         """The occupation is over: start what is parked, until one occupies
         the object again."""
         assert obj.is_busy
+        if obj.joined:
+            obj.joined -= 1
+            return
         obj.is_busy = False
+        obj.updating = None
         self.go_on(obj)
 
     def go_on(self, obj: store_objects.Object) -> None:

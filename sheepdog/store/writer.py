@@ -386,11 +386,20 @@ class Writer:
         segment = op.segment = journal.current
         segment.pending += 1
         segment.named.setdefault(obj.oid, False)
-        self._turns.occupy(obj)
+        if obj.is_busy:
+            self._turns.join(obj)
+        else:
+            self._turns.occupy(obj)
         obj.batch = self.batch_number
         if not self._batch:
             self._world.call_batched(self.flush)
         self._batch.append(op)
+
+    def has_room(self, change) -> bool:
+        """``start`` would journal that change of a strip at once."""
+        return (self._journal is not None and self.failed is None
+                and not self._stalled
+                and self._journal.has_room(change.size()))
 
     def repeat(self, obj: store_objects.Object, change,
                done: Done) -> None:

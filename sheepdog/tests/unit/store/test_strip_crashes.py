@@ -206,6 +206,9 @@ class Run:
     def choose(self, key, twin):
         drawn = self.chance.random()
         is_prepared = twin.exists and twin.generation == store_history.NONE
+        if twin.exists and drawn < 0.25 and not is_prepared \
+                and not self.is_filled:
+            return self.several(key, twin)
         if not twin.exists or drawn < 0.7 and not is_prepared:
             return self.update(key, twin)
         self.epoch += 1
@@ -224,6 +227,23 @@ class Run:
         return self.store.adopt(key, self.epoch, CAPACITY, [(0, content)],
                                 False, history=history)
 
+    async def several(self, key, twin):
+        """Updates at the same time, of ranges that do not overlap: the
+        first ones are there, or all."""
+        begun = []
+        futures = []
+        for _ in range(self.chance.randint(2, 5)):
+            size = self.chance.choice((256, 1024, 4096, 5120))
+            offset = self.chance.randrange((CAPACITY - size) // 256) * 256
+            if all(offset + size <= start or end <= offset
+                   for start, end in begun):
+                begun.append((offset, offset + size))
+                futures.append(self.write(key, twin, offset, size))
+                self.twins[key].append(copy.deepcopy(twin))
+        for error in [await future for future in futures]:
+            if error is not None:
+                raise error
+
     async def update(self, key, twin):
         open_numbers = sorted(twin.open)
         if open_numbers and self.chance.random() < 0.1:
@@ -231,28 +251,34 @@ class Run:
             number = self.chance.choice(open_numbers)
             offset, old = twin.open[number]
             data = self.chance.randbytes(len(old))
+            error = await self.send(key, twin, number, offset, data)
         else:
-            self.number += 1
-            number = self.number
             size = self.chance.choice((256, 1024, 4096, 5120, 16384))
             offset = self.chance.randrange((CAPACITY - size) // 256) * 256
-            # What overlaps something open is complete: closed first.
-            for other, (start, old) in list(twin.open.items()):
-                if start < offset + size and offset < start + len(old):
-                    for either in self.twins[key]:
-                        either.close(other + 1)
-                    self.store.close_updates(key, other + 1)
-            data = self.chance.choice((bytes(size),
-                                       self.chance.randbytes(size)))
+            error = await self.write(key, twin, offset, size)
+        if error is not None:
+            raise error
+
+    def write(self, key, twin, offset, size):
+        self.number += 1
+        # What overlaps something open is complete: closed first.
+        for other, (start, old) in list(twin.open.items()):
+            if start < offset + size and offset < start + len(old):
+                for either in self.twins[key]:
+                    either.close(other + 1)
+                self.store.close_updates(key, other + 1)
+        return self.send(key, twin, self.number, offset, self.chance.choice(
+            (bytes(size), self.chance.randbytes(size))))
+
+    def send(self, key, twin, number, offset, data):
+        """A future of its error or None."""
         twin.update(number, offset, data)
         done = asyncio.get_running_loop().create_future()
         self.store.update(
             key, self.epoch, number, BIRTH, offset, len(data),
             data if any(data) or self.chance.random() < 0.5 else None,
             lambda error: done.done() or done.set_result(error), CAPACITY)
-        error = await done
-        if error is not None:
-            raise error
+        return done
 
     async def check(self):
         for key in KEYS:

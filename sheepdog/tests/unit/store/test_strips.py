@@ -95,6 +95,49 @@ class StripsTest(case.StoreCase):
         self.update(1, 0, b'b' * 1024)
         self.expect((0, b'a' * 1024))
 
+    def begin(self, *updates):
+        """(number, offset, data) of several at once; their errors, as
+        they come, and how often the journal was synced for them."""
+        errors_ = []
+        before = self.store.counters.journal_syncs
+
+        async def run():
+            for number, offset, data in updates:
+                self.store.update(KEY, 3, number, BIRTH, offset, len(data),
+                                  data, errors_.append, CAPACITY)
+            while len(errors_) < len(updates):
+                await asyncio.sleep(0.001)
+
+        self.wait(run())
+        return errors_, self.store.counters.journal_syncs - before
+
+    def test_what_has_no_block_in_common_shares_a_sync(self):
+        self.update(1, 0, b'a' * BLOCK)
+        found = self.begin(*((number, number * BLOCK, b'b' * BLOCK)
+                             for number in range(2, 8)))
+        self.assertEqual(([None] * 6, 1), found)
+        self.expect((0, b'a' * BLOCK), (2 * BLOCK, b'b' * 6 * BLOCK))
+        self.crash(power=True)
+        self.open()
+        self.wait(self.store.align(KEY, NEXT, {1, 3, 4, 5, 6, 7}))
+        self.expect((0, b'a' * BLOCK), (3 * BLOCK, b'b' * 5 * BLOCK))
+
+    def test_what_has_a_block_in_common_does_not(self):
+        self.update(1, 0, b'a' * BLOCK)
+        found = self.begin((2, 1024, b'b' * 1024), (3, 2048, b'c' * 1024),
+                           (4, BLOCK, b'd' * 1024))
+        # (The last one joins the one before it.)
+        self.assertEqual(([None] * 3, 2), found)
+        self.expect((0, b'a' * BLOCK), (1024, b'b' * 1024),
+                    (2048, b'c' * 1024), (BLOCK, b'd' * 1024))
+        self.assertEqual(b'a' * 1024, self.history().open[3].old)
+
+    def test_those_that_join_the_first_wait_until_it_is_made(self):
+        found = self.begin(*((number, number * BLOCK, b'b' * BLOCK)
+                             for number in range(4)))
+        self.assertEqual(([None] * 4, 2), found)
+        self.expect((0, b'b' * 4 * BLOCK))
+
     def test_what_is_closed_stays(self):
         for number in (5, 7, 9):
             self.update(number, number * 1024, b'a' * 1024)
