@@ -34,6 +34,7 @@ from sheepdog.cmd import version
 from sheepdog.conf import config
 from sheepdog.conf import settings as settings_module
 from sheepdog.model import errors
+from sheepdog.world import linux
 
 LOG = logging.getLogger(__name__)
 
@@ -221,6 +222,7 @@ def _serve(settings, build, report, pidfile, reload=None) -> int:
     """All of a daemon's life."""
     # numpy's threads would multiply matrices, of which there are none.
     os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
+    linux.keep_freed_memory()
     logs = logs_module.Logs(settings.log)
     if pidfile is not None:
         pidfile.write()
