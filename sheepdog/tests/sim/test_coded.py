@@ -639,6 +639,46 @@ class RecoveryTest(CodedCase):
             len(other.sheep.cluster.view.members) == 7, 60))
 
 
+class FailingDiskTest(CodedCase):
+    """Each sheep has two disks; one is in no object's list of targets."""
+
+    nodes = 7
+    disks = (2,)
+
+    def test_a_strip_is_to_come_to_a_disk_that_fails(self):
+        self.create()
+        volume = self.open()
+        self.write(volume, 0, self.chance.randbytes(SIZE))
+        self.node.run(volume.close())
+        oid, spare = self.spare()
+        self.lose(next(name for name in self.cluster.nodes
+                       if name not in ('n0', spare.name)))
+        self.wait_for_view(6)
+        store = spare.sheep.store
+        shelf = store._rack.wanted(oid)
+        path = shelf.entry.path
+        spare.pull(path)
+        shelf.store._device_failed(errors.StorageError('EIO'))
+        # The others have to settle the object without that.
+        self.assertTrue(self.simulation.run_until(
+            lambda: path not in store.paths(), 60), self.cluster.explain())
+        self.wait_well()
+        self.check(self.open())
+        for index in range(3):
+            self.check_strips(index)
+
+    def spare(self):
+        """(Object, node): that node has no strip of it, and is not n0."""
+        vdi_id = self.node.sheep.catalogue.find('v').vdi_id
+        for index in range(3):
+            oid = ids.data_oid(vdi_id, index)
+            holders = {node for node, *_ in self.strips(oid).values()}
+            node, = set(self.cluster.nodes.values()) - holders
+            if node is not self.node:
+                return oid, node
+        self.fail('n0 is the spare one of all objects')
+
+
 class TooFewZonesTest(CodedCase):
 
     nodes = 2
