@@ -33,7 +33,8 @@ from sheepdog.tests.thrash import volumes
 LOOP_BYTES = 512 << 20
 SHARED_BYTES = 1 << 30
 WHOLE_SECONDS = 240.0
-GIVEN_UP_SECONDS = 60.0
+GIVEN_UP_SECONDS = 180.0
+PULLED_SECONDS = 10.0
 SUSPENDED_MEAN_SECONDS = 2.0
 CALL_SECONDS = 20.0
 
@@ -172,22 +173,12 @@ class Troubles:
 
     def _replace(self, disk):
         """When it has been given up, a new one comes in its place."""
-        sheep, is_given_up = disk.sheep, True
-        try:
-            self._wait_given_up(disk)
-        except harness.HarnessError as exc:
-            # (See limits: it failed in the middle of a recovery.)
-            self.tell('by hand: %s' % exc)
-            is_given_up = False
-            sheep.end()
+        self._wait_given_up(disk, GIVEN_UP_SECONDS)
         disk.unmount()
         disk.make()
         disk.mount()
-        if not is_given_up:
-            sheep.start('--lost-disk', disk.directory)
-            sheep.wait_answering()
 
-    def _wait_given_up(self, disk):
+    def _wait_given_up(self, disk, seconds):
         """The sheep must go on with the others.
 
         :raises AssertionError: it has ended
@@ -200,8 +191,8 @@ class Troubles:
                 raise AssertionError(
                     '%r ended though it has another disk' % disk.sheep)
             return path not in self._in_use(disk.sheep, (path,))
-        harness.wait_until(is_given_up, GIVEN_UP_SECONDS, lambda: (
-            '%r to be given up' % disk))
+        harness.wait_until(is_given_up, seconds, lambda: (
+            '%r to be given up: %s' % (disk, self.cluster.describe())))
 
     @staticmethod
     def _in_use(sheep, unknown=()):
@@ -341,7 +332,7 @@ class Troubles:
             self.pulled.append(disk)
             if not disk.is_meta:
                 with contextlib.suppress(harness.HarnessError):
-                    self._wait_given_up(disk)
+                    self._wait_given_up(disk, PULLED_SECONDS)
 
     def replug(self):
         """One of several disks is emptied and taken out, or comes again."""
