@@ -16,7 +16,8 @@ likes: no acknowledged write may be lost, no read may go back in time.
     python -m sheepdog.tests.thrash --minutes 60
 
 What the simulator shows on virtual time, this shows on processes, sockets,
-disks and coordination servers as they are. ``users`` put load on some VDIs
-through all sheep, ``faults`` has the trouble, ``record`` remembers what was
-asked for and answered, ``run`` goes through phases and judges.
+disks and coordination servers as they are. ``users`` put load on the VDIs of
+``volumes`` through all sheep, ``faults`` has the trouble (with the disks of
+``loops``), ``record`` remembers what was asked for and answered, ``run`` goes
+through phases and judges, with ``strips`` also by the files.
 """

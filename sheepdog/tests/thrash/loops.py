@@ -81,6 +81,9 @@ class LoopDisk:
     def end(self):
         """However it stands."""
         if self.is_mounted:
+            with contextlib.suppress(OSError):
+                # Nobody waits for what is of no use any more to be written.
+                self.pull()
             harness.run('umount', '--lazy', self.directory, expect=None)
             self.is_mounted = False
 
