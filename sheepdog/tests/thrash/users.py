@@ -26,7 +26,7 @@ from sheepdog.tests.functional import nbd_client
 PAUSE_SECONDS = 0.2
 THINK_SECONDS = 0.004
 CALL_SECONDS = 20.0
-JOIN_SECONDS = 90.0
+JOIN_SECONDS = 180.0
 ZERO_SHARE = 0.03
 FUA_SHARE = 0.3
 FLUSH_SHARE = 0.05
