@@ -122,3 +122,11 @@ def units_of(offset: int, size: int, data: int) -> list:
     if count >= data:
         return list(range(data))
     return sorted((first + i) % data for i in range(count))
+
+
+def by_blocks(span: Span, data: int) -> list:
+    """The span in pieces of which each strip has one block, or a part."""
+    block = STRIPE_BYTES * data
+    bounds = sorted({span.low, span.high, *range(
+        span.low // block * block + block, span.high, block)})
+    return [Span(low, high) for low, high in zip(bounds, bounds[1:])]

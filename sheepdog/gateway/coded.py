@@ -405,10 +405,36 @@ class Coded:
                                      data[start:start + read.size])
             elif error.retry:
                 self.reads.later(read)
+            elif isinstance(error, errors.StorageError) and len(
+                    stripes.by_blocks(span, read.route.code[0])) > 1:
+                self.world.spawn(self._read_by_blocks(read, span),
+                                 'read block by block')
             else:
                 self.reads.end(read, error)
 
         SpanRead(self.strips, read.route, read.oid, span, done).start()
+
+    async def _read_by_blocks(self, read, span):
+        """Too many strips have bad blocks in what is read, but perhaps at
+        different places."""
+        route, attempts = read.route, read.attempts
+        found = []
+        error = None
+        try:
+            for piece in stripes.by_blocks(span, route.code[0]):
+                found.append(await self.read_span(read.oid, route, piece))
+        except errors.SheepdogError as exc:
+            error = exc
+        if read.done is None or read.attempts != attempts:
+            return
+        start = read.offset - span.low
+        if error is None:
+            self.reads.attempted(read, None, b''.join(found)[
+                start:start + read.size])
+        elif error.retry:
+            self.reads.later(read)
+        else:
+            self.reads.end(read, error)
 
     async def extents(self, oid, route):
         """What is not zero, by whole stripes: where one of d strips is.

@@ -27,6 +27,7 @@ import logging
 from sheepdog.erasure import codec as codecs
 from sheepdog.model import errors
 from sheepdog.model import ids
+from sheepdog.model import limits
 from sheepdog.recovery import agreement
 from sheepdog.recovery import calls
 from sheepdog.recovery import past
@@ -91,9 +92,13 @@ class Settlement:
         verdict = agreement.decide(
             [strip.seen_by(view.member(incarnation).node)
              for incarnation, state in states.items()
-             for strip in state.strips if not strip.is_bad], data,
+             for strip in state.strips if not strip.is_unknown], data,
+            # (Who has a strip that cannot be told does not say that it has
+            # none.)
             frozenset(view.member(incarnation).node
-                      for incarnation in states),
+                      for incarnation, state in states.items()
+                      if not any(strip.is_unknown
+                                 for strip in state.strips)),
             lambda epoch: self.holders(epoch, oid),
             lambda generation: self._is_given_up(generation, view, states))
         if verdict.is_gone and any(state.strips for state in states.values()):
@@ -380,17 +385,11 @@ class Settlement:
         for incarnation, number in order.sources:
             if view.member(incarnation) is not None:
                 sources.setdefault(number, incarnation)
-        if index in sources:
-            sources = {index: sources[index]}
-        else:
-            sources = dict(sorted(sources.items())[:code.data])
         pieces = []
         for start in range(0, order.capacity, PIECE_BYTES):
             size = min(PIECE_BYTES, order.capacity - start)
-            parts = dict(zip(sources, await asyncio.gather(*(
-                self._fetch(oid, view, incarnation, number, start, size)
-                for number, incarnation in sources.items()))))
-            piece = code.restore(parts, [index])[index]
+            piece = await self._piece(oid, view, code, index, sources, start,
+                                      size)
             if any(piece):
                 pieces.append((start, piece))
             self.check(view)
@@ -404,6 +403,45 @@ class Settlement:
         await self.adopt(view, key, order.version, order.capacity, pieces,
                          keep=False, history=history)
         self.check(view)
+
+    async def _piece(self, oid, view, code, index, sources, start, size):
+        """A range of our strip: as somebody has it, else of the first d that
+        are good there.
+
+        :param sources: index → incarnation; those with bad blocks last
+        :raises StorageError: there are none
+        """
+        error = None
+        if index in sources:
+            try:
+                return await self._fetch(oid, view, sources[index], index,
+                                         start, size)
+            except errors.StorageError as exc:
+                error = exc
+        left = [item for item in sources.items() if item[0] != index]
+        parts = {}
+        while len(parts) < code.data and left:
+            lacking = code.data - len(parts)
+            asked, left = left[:lacking], left[lacking:]
+            answers = await asyncio.gather(*(
+                self._fetch(oid, view, incarnation, number, start, size)
+                for number, incarnation in asked), return_exceptions=True)
+            for (number, _), answer in zip(asked, answers):
+                if isinstance(answer, errors.StorageError):
+                    error = answer
+                elif isinstance(answer, BaseException):
+                    raise answer
+                else:
+                    parts[number] = answer
+        if len(parts) >= code.data:
+            return code.restore(parts, [index])[index]
+        if size <= limits.BLOCK_BYTES:
+            raise error or errors.NotRecovered('too few strips are left')
+        # Each may be bad in another place.
+        return b''.join([await self._piece(
+            oid, view, code, index, sources, offset,
+            min(limits.BLOCK_BYTES, start + size - offset))
+            for offset in range(start, start + size, limits.BLOCK_BYTES)])
 
     async def _fetch(self, oid, view, incarnation, index, offset, size):
         if incarnation == self.cluster.incarnation:
@@ -464,6 +502,7 @@ class _Orders:
             (by_holder[strip.holder], strip.index):
             found[by_holder[strip.holder], strip.index]
             for strip in verdict.usable}
+        self._bad = {place for place in self._usable if found[place].is_bad}
         self._marks = self._applied()
         self._left_out = {}
         self._data, _ = settlement.order.code(oid)
@@ -547,10 +586,11 @@ class _Orders:
         fields = {'capacity': some.capacity, 'version': max(
             strip.version for strip in self._usable.values())}
         lacking = [place for place in self._targets.items()
-                   if place not in self._usable]
+                   if place not in self._usable or place in self._bad]
+        sources = sorted(self._usable, key=lambda place: place in self._bad)
         answers = await asyncio.gather(*(
             self._give(wire.STRIP_BUILD, [
-                place + ({'sources': list(self._usable), **fields},)])
+                place + ({'sources': sources, **fields},)])
             for place in lacking), return_exceptions=True)
         for (incarnation, _), answer in zip(lacking, answers):
             if isinstance(answer, errors.NoRoom):

@@ -39,7 +39,7 @@ _EPOCH_END = 1 << 32
 
 class Told(NamedTuple):
     """One strip. ``open``: number → lasting token, of its open updates;
-    ``is_bad``: it cannot be used."""
+    ``is_bad``: not all of it can be used."""
 
     index: int
     generation: agreement.Generation
@@ -55,6 +55,11 @@ class Told(NamedTuple):
         return agreement.Strip(
             holder, self.index, self.generation, self.nexts, self.floor,
             frozenset(self.open), self.forgotten)
+
+    @property
+    def is_unknown(self) -> bool:
+        """Nothing can be said of it."""
+        return self.is_bad and self.is_left_out
 
     @property
     def is_left_out(self) -> bool:

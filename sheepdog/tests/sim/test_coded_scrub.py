@@ -78,13 +78,24 @@ class ScrubTest(test_coded.CodedCase):
         self.assertEqual(1, sum(found.mended for found in tallies))
         self.check_strips(1)
 
-    def damage(self, node, key):
-        """A bit of the strip's file flips."""
+    def test_bad_blocks_at_different_places(self):
+        """In more strips than may be lost: d good ones of each block."""
+        for number, (index, (node, _, _)) in enumerate(
+                sorted(self.strips(self.oid).items())):
+            self.damage(node, ids.strip_key(self.oid, index), number)
+        self.check(self.volume)
+        self.look()
+        self.wait_well()
+        self.check(self.volume)
+        self.check_strips(1)
+
+    def damage(self, node, key, number=0):
+        """A bit of the strip's file flips, in one of its blocks."""
         name = '%s_%d' % (ids.hex_oid(ids.object_of(key)),
                           ids.strip_of(key))
         inode, = [inode for path, inode in node.host.image.files()
                   if path.rpartition('/')[2].partition('.')[0] == name]
-        inode.rot(min(inode.pages), 77)
+        inode.rot(sorted(inode.pages)[number], 77)
 
     def test_a_strip_that_does_not_belong(self):
         for index in 5, 0:

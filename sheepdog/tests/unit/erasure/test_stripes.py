@@ -37,6 +37,16 @@ def byte_places(offset, size, data):
 class StripesTest(unittest.TestCase):
 
     @hypothesis.given(offsets, sizes, widths)
+    def test_by_blocks(self, offset, size, data):
+        span = stripes.cover(offset, min(size, CAPACITY - offset))
+        pieces = stripes.by_blocks(span, data)
+        self.assertEqual([span.low] + [piece.high for piece in pieces],
+                         [piece.low for piece in pieces] + [span.high])
+        for piece in pieces:
+            low, size = stripes.in_strip(piece, data)
+            self.assertEqual(low // 4096, (low + size - 1) // 4096)
+
+    @hypothesis.given(offsets, sizes, widths)
     def test_places_of_bytes(self, offset, size, data):
         size = min(size, CAPACITY - offset)
         places = list(byte_places(offset, size, data))

@@ -82,6 +82,13 @@ class DecideTest(unittest.TestCase):
         found[0] = strip(0, BORN, floor=6)
         self.assertEqual(6, decide(found).floor)
 
+    def test_who_has_given_up_who(self):
+        found = [strip(i, OLD) for i in (0, 1)]
+        self.assertTrue(decide(found, '01').wait)
+        self.assertTrue(agreement.decide(
+            found, 4, frozenset('01'), lambda epoch: frozenset('012345'),
+            lambda generation: generation == OLD).is_gone)
+
     def test_nothing_is_nothing(self):
         self.assertTrue(decide([]).is_gone)
 
