@@ -82,6 +82,8 @@ class Alterations(steps.Steps):
     async def _answered(self, node, name: str, copies: int) -> None:
         sheep = node.sheep
         number = self._asked[name] = self._asked.get(name, 0) + 1
+        # (Of two at the same time the first one may be done last.)
+        was_alone = not self._open.get(name)
         self._open[name] = self._open.get(name, 0) + 1
         self._sure.pop(name, None)
         outcome, created = 'done', 0
@@ -97,7 +99,7 @@ class Alterations(steps.Steps):
             outcome = type(error).__name__
         if outcome in ANSWERS:
             self._open[name] -= 1
-        if (outcome == 'done' and not self._open[name]
+        if (outcome == 'done' and was_alone and not self._open[name]
                 and number == self._asked[name]):
             # Nothing that was asked for can come after it.
             self._sure[name] = created, copies
