@@ -29,6 +29,8 @@ STANDING_TASKS = re.compile(
     r'^(watch|membership|declarations to replicas|leader \d+|desk|patrol|'
     r'store: regular checkpoints|store: watch the disks|watch .*|complaints|'
     r'scrub|task .*)$')
+LOOK_SECONDS = 0.93
+"""Not in step with what is done once a second."""
 LINKS_MAX = 2
 """To each other sheep."""
 UNNAMED_MAX = 3
@@ -43,7 +45,7 @@ def wait(cluster) -> list:
         found[:] = left(cluster)
         return not found
 
-    cluster.simulation.run_until(is_quiet, REST_SECONDS, 1.0)
+    cluster.simulation.run_until(is_quiet, REST_SECONDS, LOOK_SECONDS)
     return found
 
 
