@@ -45,28 +45,36 @@ class Announcement(futures.Awaited):
         self.decide = decide
 
 
-def _unless_formatted(state: state_module.State, created: int, event,
-                      result) -> tuple:
+def _unless_outdated(state: state_module.State, created: int, epoch: int,
+                     event, result) -> tuple:
     """What an operation wrote is gone when the cluster was formatted before
-    it could be announced."""
+    it could be announced. And what was created with a number of copies of
+    its own is known with it only from the announcement on: in an epoch that
+    began before, others than those who were written to may have taken
+    themselves for complete.
+
+    :raises NotServing: it is to be asked for again
+    """
     if state.created != created:
         raise errors.NotServing('the cluster was formatted meanwhile')
+    if state.epoch != epoch and event and event['kind'] == 'vdi-create':
+        raise errors.NotServing('the epoch has changed meanwhile')
     return event, result
 
 
 class Desk:
     """
     :param announce: puts an Announcement into the leader's queue
-    :param created: the creation time of the cluster as of now
+    :param state: the cluster's as of now
     """
 
     def __init__(self, world: world_api.World, operations: api.Operations,
                  announce: Callable[[Announcement], None],
-                 created: Callable[[], int]):
+                 state: Callable[[], state_module.State]):
         self._world = world
         self._operations = operations
         self._announce = announce
-        self._created = created
+        self._state = state
         self._queue = collections.deque()
         self._asked = asyncio.Event()
         self._pending: dict = {}
@@ -128,11 +136,12 @@ class Desk:
                     operation,
                     lambda state: decisions.decide(kind, arguments, state))
             else:
-                created = self._created()
+                created = self._state().created
                 event, result = await self._carry_out(kind, arguments)
+                epoch = self._state().epoch
                 announcement = Announcement(
-                    operation, lambda state: _unless_formatted(
-                        state, created, event, result))
+                    operation, lambda state: _unless_outdated(
+                        state, created, epoch, event, result))
             self._announce(announcement)
             result = await announcement.future
         except errors.SheepdogError as error:
