@@ -51,7 +51,11 @@ def unpack_list(payload):
 
 _STATE = {'exists': bool, 'version': int, 'capacity': int, 'digest': str,
           'bad': int, 'uncertain': int, 'power_lost': bool, 'clean': bool,
-          'through': int, 'behind': int, 'marks': list, 'serial': int}
+          'through': int, 'behind': int, 'apart': list, 'marks': list,
+          'serial': int}
+_LATER = {'behind': 0, 'apart': [0, -1, False]}
+"""What a sheep of the version before does not tell; and ``apart``, see
+``Standing``, is told only where it means something."""
 
 
 def unpack_state(payload):
@@ -60,13 +64,13 @@ def unpack_state(payload):
     :raises CorruptFrame: it is none
     """
     try:
-        # (A sheep of the version before does not tell.)
-        state = dict({'behind': 0}, **wire.unpack_json(payload))
+        state = dict(_LATER, **wire.unpack_json(payload))
         shapes.check(state, _STATE, 'a STATE answer')
     except errors.InvalidParameters as exc:
         raise errors.CorruptFrame(str(exc)) from None
     if not (0 <= state['capacity'] <= 1 << limits.OBJECT_SHIFT_MAX
-            and all(type(mark) is int for mark in state['marks'])):
+            and all(type(mark) is int for mark in state['marks'])
+            and list(map(type, state['apart'])) == [int, int, bool]):
         raise errors.CorruptFrame('a STATE answer makes no sense')
     return state
 

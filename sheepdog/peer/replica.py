@@ -77,8 +77,9 @@ class Guard(Protocol):
     def hasten(self, oid: int) -> None:
         """Somebody waits for it: start now, do not wait."""
 
-    def doubt(self, oid: int) -> None:
-        """It may differ from the other copies."""
+    def doubt(self, oid: int, is_missed: bool = False) -> None:
+        """It may differ from the other copies. ``is_missed``: these may be
+        read without what ours has."""
 
     def is_repairable(self, oid: int) -> bool:
         """No damage is known that no copy could mend."""
@@ -253,7 +254,7 @@ class Replica:
         if self.marks.has(oid, token) or (self.guard.active
                                           and self.guard.needs(oid)):
             self.taken_back.setdefault(oid, set()).add(token)
-            self.guard.doubt(oid)
+            self.guard.doubt(oid, is_missed=True)
 
     def _other_epoch(self, epoch):
         if self.epoch == NEVER:
@@ -480,4 +481,4 @@ class Replica:
             targets = self.order.targets(oid)
             first = members[targets[0]].incarnation if targets else None
             if is_forced or (before or first) != (owner or first):
-                self.guard.doubt(oid)
+                self.guard.doubt(oid, is_missed=True)

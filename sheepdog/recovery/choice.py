@@ -18,10 +18,15 @@ epoch v, has every acknowledged write up to max(t, v); and no write later
 than the greatest such number of all copies was ever acknowledged, because it
 would have needed a copy that has it.
 
-What a read has shown binds, too, and nothing on a copy tells of it when all
-sheep have been down. It was read of those who stayed: so among equals those
-are preferred who were targets for longer since the last write. (Who became
-one later has followed those of that time.)
+What a read has shown binds, too. A copy that is *apart* (``standing``) since
+an epoch has all that was acknowledged, but perhaps not all that was read
+since: it counts as one that was there until the epoch before; and among such
+ones that reach equally far, that counts which was clean for longest.
+
+Nothing on a copy tells of what was read when all sheep have been down. It
+was read of those who stayed: so among equals those are preferred who were
+targets for longer since the last write. (Who became one later has followed
+those of that time.)
 
 One exception: a power cut takes from a copy what was acknowledged as
 write-back and not flushed. So copies that had none are preferred; flushed
@@ -30,6 +35,8 @@ writes are on all.
 
 import typing
 
+from sheepdog.recovery import standing
+
 
 class Candidate(typing.NamedTuple):
     """One copy. ``through`` as ``Standing.through``; ``version`` the epoch
@@ -37,7 +44,8 @@ class Candidate(typing.NamedTuple):
     their checksums, ``uncertain`` those that a power cut left unproved;
     ``place`` is the order among equals (targets first); ``power_lost``: a
     power cut may have taken writes that were not flushed; ``until`` as
-    ``past.stayed`` has it."""
+    ``past.stayed`` has it; ``apart`` as ``Standing.apart``, which
+    ``through`` allows for."""
 
     incarnation: str
     exists: bool
@@ -48,6 +56,7 @@ class Candidate(typing.NamedTuple):
     place: int
     power_lost: bool = False
     until: int = 0
+    apart: tuple = standing.TOGETHER
 
 
 def choose(candidates):
@@ -79,6 +88,19 @@ def best(candidates):
     return found
 
 
+def instead(chosen, missed, candidates):
+    """Whom to follow when the best copy may have missed what was read since
+    the epoch ``missed``: who was there then, if only it has kept all that
+    was acknowledged. (It was started anew since, and does not know it.)
+
+    :param candidates: pairs of a candidate and what ``past.kept`` has of it
+    """
+    return choose([
+        candidate._replace(through=kept) for candidate, kept in candidates
+        if kept >= missed and candidate.exists and not candidate.through
+        and not candidate.power_lost and not candidate.apart[2]]) or chosen
+
+
 def reach_of(candidate):
     """The epoch up to which the copy has every acknowledged write."""
     return max(candidate.through, candidate.version)
@@ -86,7 +108,10 @@ def reach_of(candidate):
 
 def _rank(candidate):
     reach = reach_of(candidate)
-    return (reach, candidate.through >= reach, not candidate.power_lost,
+    since, serial, _ = candidate.apart
+    return (reach, candidate.through >= reach,
+            (since if serial >= 0 else standing.NEVER, serial),
+            not candidate.power_lost,
             -candidate.bad,
             -candidate.uncertain, candidate.exists, candidate.version,
             candidate.until, -candidate.place)

@@ -27,6 +27,7 @@ from sheepdog.model import ids
 from sheepdog.model import limits
 from sheepdog.peer import answers as answers_module
 from sheepdog.recovery import choice
+from sheepdog.recovery import standing as standing_module
 from sheepdog.store import checksums
 from sheepdog.wire import peer as wire
 
@@ -44,11 +45,13 @@ class Mover:
     object → numbers of blocks that are bad in our copy and good in none."""
 
     def __init__(self, cluster, replica, links, order, standing, untold,
-                 stayed):
-        """``untold(oid, reach, behind, without)``: who must be waited for
-        (text) although the best copy here has all writes up to the epoch
-        ``reach``, or None; ``behind``: see ``past``; ``without``: the nodes
-        that have no copy. ``stayed(oid, first)``: see ``past.stayed``."""
+                 stayed, kept):
+        """``untold(oid, reach, behind, without, missed)``: who must be
+        waited for (text) although the best copy here has all writes up to
+        the epoch ``reach``, or None; ``behind``: see ``past``; ``without``:
+        the nodes that have no copy; ``missed``: since which epoch that copy
+        may have missed what was read. ``stayed(oid, first)``: see
+        ``past.stayed``; ``kept(oid)``: see ``past.kept``."""
         self.cluster = cluster
         self.replica = replica
         self.store = replica.store
@@ -57,6 +60,7 @@ class Mover:
         self.standing = standing
         self.untold = untold
         self.stayed = stayed
+        self.kept = kept
         self.moved_bytes = 0
         self.irreparable = {}
         self.on_irreparable = None
@@ -76,7 +80,14 @@ class Mover:
         """What STATE answers about our copy, or strip."""
         state = await self._state(oid)
         standing = self.standing
+        through = standing.through(oid, self.replica.epoch)
+        more = {}
+        apart = standing.apart(oid)
+        if apart[2]:
+            through = min(through, apart[0] - 1)
+            more['apart'] = list(apart)
         return {
+            **more,
             'exists': state is not None,
             'version': state.version if state else 0,
             'capacity': state.capacity if state else 0,
@@ -85,7 +96,7 @@ class Mover:
             'uncertain': state.uncertain if state else 0,
             'power_lost': self.store.power_lost,
             'clean': standing.is_clean(oid),
-            'through': standing.through(oid, self.replica.epoch),
+            'through': through,
             'marks': self.replica.marks.unstable(oid),
             'behind': self.behind.get(oid, 0),
             'serial': self.order.serial(ids.vdi_of(oid)),
@@ -291,21 +302,29 @@ class Mover:
         order = ([m.incarnation for m in targets]
                  + [m.incarnation for m in rest] + [ours])
         until = self.stayed(oid, max(s['version'] for s in states.values()))
-        best = choice.choose([
+        candidates = [
             choice.Candidate(i, s['exists'], s['through'], s['version'],
                              s['bad'], s['uncertain'], order.index(i),
                              s['power_lost'],
-                             until.get(view.member(i).node, 0))
-            for i, s in states.items()])
+                             until.get(view.member(i).node, 0),
+                             tuple(s.get('apart', standing_module.TOGETHER)))
+            for i, s in states.items()]
+        best = choice.choose(candidates)
+        missed = best.apart[0] if best and best.apart[2] else 0
         wanting = self.untold(
             oid, choice.reach_of(best) if best else 0,
             {view.member(i).node: s['behind']
              for i, s in states.items() if s['behind']},
             {view.member(i).node for i, s in states.items()
-             if not s['exists']})
+             if not s['exists']}, missed)
         if wanting:
             raise errors.NotRecovered('object %s: %s'
                                       % (ids.hex_oid(oid), wanting))
+        if missed:
+            kept = self.kept(oid)
+            best = choice.instead(best, missed, [
+                (c, kept.get(view.member(c.incarnation).node, 0))
+                for c in candidates])
         if best is None:
             await self._drop(oid)
         elif best.incarnation != ours:
@@ -314,6 +333,7 @@ class Mover:
                     oid, view, [(member, states[best.incarnation])],
                     [m for m in others + rest if m is not member]):
                 return False
+        self.standing.join(oid)
         if not any(s['exists'] and not s['bad']
                    for i, s in states.items() if i != ours):
             # (Else another copy may mend ours when it is clean itself.)
@@ -361,6 +381,7 @@ class Mover:
                     oid, view, [(member, states[0])], [])):
                 raise errors.NotRecovered('object %s changed meanwhile'
                                           % ids.hex_oid(oid))
+            self.standing.join(oid)
         finally:
             self._aligning[oid] -= 1
             if not self._aligning[oid]:
@@ -436,6 +457,10 @@ class Mover:
         if await self._is_equal(oid, state):
             final = (await self._ask([source], oid, epoch))[0]
         if final is None or final['digest'] != state['digest']:
+            if state['clean']:
+                # That one is read. Nor may we take its place with what comes
+                # from it now: it may have writes that are not everywhere.
+                self.standing.part(oid, epoch, standing_module.UNSURE, True)
             pieces, zeroes, lost, is_base = await self._fetch_differing(
                 oid, epoch, capacity, [m for m, _ in sources], helpers)
             # Marks of the writes that came to the source while we copied:

@@ -24,6 +24,10 @@ does not count: the others may have gone on without it, and though nothing of
 that was acknowledged, it may have been read. ``behind`` has, by node, since
 which epoch that is so.
 
+Where the best copy has missed what was read (``standing``), that is not
+enough: whoever held the object since then, and is not here, may have been
+read. (Who is here was asked: none of them was clean for longer.)
+
 A sheep that has lost a disk is here, but with what it had until then only
 in part: ``lost`` has the node and the epoch of each such loss.
 
@@ -46,6 +50,16 @@ def untold(views, current, first, holders, behind=NOTHING, lost=NOTHING):
                      if behind.get(m.node, view.epoch + 1) > view.epoch]
         present = _present(view, current, lost)
         if witnesses and not any(m.node in present for m in witnesses):
+            return view
+    return None
+
+
+def unheard(views, current, first, holders, lost=NOTHING):
+    """The newest view from epoch ``first`` on, before the current one, with
+    a holder of an object that is not here now; or None."""
+    for view in _between(views, current, first):
+        present = _present(view, current, lost)
+        if any(member.node not in present for member in holders(view)):
             return view
     return None
 
@@ -93,6 +107,24 @@ def stayed(views, current, first, holders):
                 until[node] = view.epoch
         before = living
     return until
+
+
+def kept(views, current, settled, holders, lost=NOTHING):
+    """Node → the epoch up to which its copy has all that was acknowledged,
+    whoever was started anew since: it held the object in all views since
+    the one of the epoch ``settled``, when every copy was whole, and nothing
+    is acknowledged that is not on all. (But a power cut may have taken what
+    was not flushed.)
+    """
+    for before, view in zip([None, *views], views):
+        # (A gap: that epoch was settled by force.)
+        if view.epoch == settled and (view.epoch == 1 or (
+                before is not None and before.epoch + 1 == view.epoch)):
+            nodes = {member.node for member in holders(view)}
+            return {node: epoch for node, epoch
+                    in stayed(views, current, settled, holders).items()
+                    if node in nodes and node not in lost}
+    return {}
 
 
 def missing(view, current, lost=NOTHING):

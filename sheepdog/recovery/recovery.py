@@ -75,7 +75,8 @@ class Recovery:
             cluster, replica.store, links, order, self.standing, self._ring,
             self._is_target)
         self.mover = mover.Mover(cluster, replica, links, order,
-                                 self.standing, self._untold, self._stayed)
+                                 self.standing, self._untold, self._stayed,
+                                 self._kept)
         self.wiping = wiping.Wiping(world, cluster, replica.store,
                                     self.mover.adopted)
         self.space = space.Space(cluster, replica, self.standing,
@@ -168,7 +169,12 @@ class Recovery:
         except errors.SheepdogError as exc:
             LOG.debug('object %s: %s', ids.hex_oid(oid), exc)
 
-    def doubt(self, oid):
+    def doubt(self, oid, is_missed=False):
+        self.standing.part(oid, self.cluster.view.epoch,
+                           self.order.serial(ids.vdi_of(oid)), is_missed)
+        self._doubt(oid)
+
+    def _doubt(self, oid):
         if not self._is_target(self.cluster.view, oid):
             # It is not asked for here any more, whatever it may be.
             return
@@ -182,7 +188,7 @@ class Recovery:
         """The store has found wrong bytes in our copy, or strip."""
         oid = ids.object_of(oid)
         if self.is_repairable(oid):
-            self.doubt(oid)
+            self._doubt(oid)
 
     def is_repairable(self, oid):
         return self.mover.is_repairable(oid)
@@ -292,23 +298,36 @@ class Recovery:
         return self.room.short is not None and (
             oid not in self._running or oid in self._for_others)
 
-    def _untold(self, oid, reach, behind, without):
+    def _untold(self, oid, reach, behind, without, missed=standing.NEVER):
         """Who must be waited for (text), when the best copy here has every
         write up to the epoch ``reach``, and the nodes ``without`` have no
-        copy; None when there is nobody. ``behind``: see ``past``."""
+        copy; None when there is nobody. ``behind``: see ``past``.
+        ``missed``: since which epoch that copy may have missed what was
+        read."""
         cluster = self.cluster
+        lost = {node: epoch for node, epoch in cluster.state.lost.items()
+                if node in without}
         view = past.untold(
             cluster.views, cluster.view,
             max(cluster.state.settled, reach + 1),
-            lambda view: self._holders(view, oid), behind,
-            {node: epoch for node, epoch in cluster.state.lost.items()
-             if node in without})
+            lambda view: self._holders(view, oid), behind, lost)
+        if view is None and missed:
+            view = past.unheard(
+                cluster.views, cluster.view,
+                max(cluster.state.settled, missed),
+                lambda view: self._holders(view, oid), lost)
         return None if view is None else self._wanting(view)
 
     def _stayed(self, oid, first):
         """See ``past.stayed``."""
         return past.stayed(self.cluster.views, self.cluster.view, first,
                            lambda view: self._holders(view, oid))
+
+    def _kept(self, oid):
+        """See ``past.kept``."""
+        state = self.cluster.state
+        return past.kept(self.cluster.views, self.cluster.view, state.settled,
+                         lambda view: self._holders(view, oid), state.lost)
 
     def _wanting(self, view):
         return 'what epoch %d wrote %s %s' % (

@@ -18,6 +18,11 @@ recovered it since. All else must be recovered before it is read or written
 here. A clean copy may become *doubtful*: who ordered the object changed
 while a write was under way, or a block does not match its checksum.
 
+A copy that became doubtful for a write that is perhaps not on all copies is
+*apart* from then on: it has all that was acknowledged, but others may have
+stayed clean, and been read without that write, or with one that ours has
+not. If it is known that they may, ours has *missed* what was read.
+
 Pure bookkeeping. What it says is used by the replica (may I answer?) and is
 told to others who look for the copy to follow.
 """
@@ -25,6 +30,9 @@ told to others who look for the copy to follow.
 import numpy
 
 NEVER = 0
+UNSURE = -1
+TOGETHER = NEVER, UNSURE, False
+"""What ``apart`` says of most copies."""
 VIEWS_MAX = 32
 """Views kept while none is completed; more, and only versions count."""
 
@@ -46,6 +54,7 @@ class Standing:
         self._epoch = NEVER
         self._doubtful = {}
         self._doubts = 0
+        self._apart = {}
         self._lost = set()
         self.losses = 0
         """How often something was lost."""
@@ -54,8 +63,8 @@ class Standing:
         """A view begins. ``is_trusted``: all copies are clean (the cluster
         is new, or was shut down in order)."""
         if is_trusted:
-            self.complete(view)
             self._doubtful.clear()
+            self.complete(view)
         elif self._views:
             self._views.append(view)
             if len(self._views) > VIEWS_MAX:
@@ -86,6 +95,7 @@ class Standing:
         self._recovered.clear()
         self._reached.clear()
         self._doubtful.clear()
+        self._apart.clear()
         self._lost.clear()
         self._update()
 
@@ -94,6 +104,9 @@ class Standing:
         self._views = [view]
         self._recovered.clear()
         self._lost.clear()
+        for oid in list(self._apart):
+            if self.is_clean(oid):
+                del self._apart[oid]
         self._update()
 
     @property
@@ -109,17 +122,41 @@ class Standing:
         for oid in oids:
             self._recovered.pop(oid, None)
             self._reached.pop(oid, None)
+            self._apart.pop(oid, None)
         self._update()
 
     def forget(self, oid):
         """There is no copy here any more, nor need there be one."""
         self._reached.pop(oid, None)
+        self._apart.pop(oid, None)
 
     def drop_recovered(self, is_other):
         """Those that ``is_other(oid)`` are not clean for having been
         recovered."""
         for oid in [oid for oid in self._recovered if is_other(oid)]:
             del self._recovered[oid]
+
+    def part(self, oid, epoch, serial, is_missed):
+        """From now on, others may be clean where ours is not. To be said
+        before the doubt.
+
+        :param serial: of the lock; it tells what was earlier in an epoch
+        :param is_missed: they may be read, too
+        """
+        known = self._apart.get(oid)
+        if known is None:
+            known = epoch, serial if self.is_clean(oid) else UNSURE, False
+        self._apart[oid] = known[:2] + (known[2] or is_missed,)
+
+    def join(self, oid):
+        """Our copy is what all copies are to become."""
+        self._apart.pop(oid, None)
+
+    def apart(self, oid):
+        """``(epoch, serial, is_missed)``: since when our copy is apart (the
+        serial is UNSURE if it was not clean before), and whether others may
+        have been read since. TOGETHER: it is not."""
+        return self._apart.get(oid, TOGETHER)
 
     def doubt(self, oid):
         self._doubts += 1
@@ -135,12 +172,15 @@ class Standing:
         than ``doubt_number``, stays."""
         if self._doubtful.get(oid) == doubt_number:
             self._doubtful.pop(oid, None)
+            self._apart.pop(oid, None)
         if not self.is_complete:
             if self._is_target(self._view, oid):
                 self._recovered[oid] = True
             else:
-                # What is written from now on does not come here: should we
-                # be a target in the next view, this copy is behind.
+                # (A place of a VDI that is being created with more copies
+                # than the others: ours by the event that is to come.) What
+                # is written from now on does not come here: should we be a
+                # target in the next view, this copy is behind.
                 self._reached[oid] = max(self._epoch - 1,
                                          self._reached.get(oid, NEVER))
         self._update()

@@ -20,7 +20,8 @@ from sheepdog.wire import peer as wire
 STATE = {'exists': True, 'version': 1, 'capacity': 1 << 20, 'digest': '00',
          'bad': 0,
          'uncertain': 0, 'power_lost': False, 'clean': True, 'through': 1,
-         'behind': 0, 'marks': [5], 'serial': 0}
+         'behind': 0, 'apart': [0, -1, False], 'marks': [5], 'serial': 0}
+LATER = 'behind', 'apart'
 
 
 class AnswersTest(unittest.TestCase):
@@ -42,7 +43,7 @@ class AnswersTest(unittest.TestCase):
     def test_state(self):
         self.assertEqual(STATE, answers.unpack_state(wire.pack_json(STATE)))
         elder = {name: value for name, value in STATE.items()
-                 if name != 'behind'}
+                 if name not in LATER}
         self.assertEqual(STATE, answers.unpack_state(wire.pack_json(elder)))
         self.assertTrue(answers.unpack_state(wire.pack_json(
             dict(STATE, of_a_later_version=1))))
@@ -51,11 +52,12 @@ class AnswersTest(unittest.TestCase):
         wrong = [b'', b'[]', b'{}', b'\xff']
         for name in STATE:
             wrong.append(wire.pack_json(dict(STATE, **{name: None})))
-            if name != 'behind':
+            if name not in LATER:
                 wrong.append(wire.pack_json(
                     {one: STATE[one] for one in STATE if one != name}))
         for more in ({'capacity': -1}, {'capacity': 1 << 60},
-                     {'marks': ['5']}, {'marks': [True]}):
+                     {'marks': ['5']}, {'marks': [True]},
+                     {'apart': []}, {'apart': [1, 2, 0]}):
             wrong.append(wire.pack_json(dict(STATE, **more)))
         for payload in wrong:
             with self.subTest(payload):

@@ -50,7 +50,7 @@ class Guard:
     def hasten(self, oid):
         self.hastened.append(oid)
 
-    def doubt(self, oid):
+    def doubt(self, oid, is_missed=False):
         self.doubted.append(oid)
 
     def is_repairable(self, oid):

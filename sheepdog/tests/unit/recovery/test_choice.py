@@ -74,6 +74,35 @@ class TestChoice(unittest.TestCase):
             candidate('written', version=2, until=2),
             candidate('stayed', version=1, until=5)), 'written')
 
+    def test_among_doubtful_ones_who_was_clean_for_longest(self):
+        """Read of it, until the lock changed again, was what it has."""
+        early = candidate('early', through=4, version=5)._replace(
+            apart=(5, 7, True))
+        late = candidate('late', through=4, version=5, place=1)._replace(
+            apart=(5, 9, False))
+        unclean = candidate('unclean', through=4, version=5)._replace(
+            apart=(6, -1, True))
+        self.assertEqual('late', self.chosen(early, late, unclean))
+        self.assertEqual('early', self.chosen(early, unclean))
+        self.assertEqual('there', self.chosen(
+            early, late, candidate('there', through=5, version=3)))
+
+    def test_who_was_there_when_the_best_was_not_clean(self):
+        best = candidate('best', through=4, version=5)._replace(
+            apart=(5, 7, True))
+        there = candidate('there', version=3)
+        for kept, other, chosen in (
+                (6, there, 'there'), (5, there, 'there'), (4, there, 'best'),
+                (0, there, 'best'),
+                (6, there._replace(power_lost=True), 'best'),
+                (6, there._replace(exists=False), 'best'),
+                (8, there._replace(apart=(5, 8, True)), 'best'),
+                (6, there._replace(through=2), 'best')):
+            with self.subTest(kept=kept, other=other):
+                found = choice.instead(best, 5, [
+                    (best._replace(through=0), 8), (other, kept)])
+                self.assertEqual(chosen, found.incarnation)
+
     def test_among_equals_the_soundest_then_the_first(self):
         self.assertEqual(self.chosen(
             candidate('bad', version=4, bad=1, place=0),

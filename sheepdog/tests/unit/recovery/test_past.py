@@ -85,6 +85,40 @@ class TestUntold(unittest.TestCase):
                                       lambda v: []))
 
 
+class TestUnheard(unittest.TestCase):
+
+    def test_all_who_may_have_been_read(self):
+        views = [view(1, 'abc'), view(2, 'ab'), view(3, 'a')]
+        for first, nodes, lost, epoch in (
+                (1, 'abc', {}, None), (1, 'ab', {}, 1), (2, 'ab', {}, None),
+                (1, 'a', {}, 2), (3, 'a', {}, None), (1, 'bc', {}, 3),
+                (4, 'c', {}, None), (1, 'abc', {'b': 2}, 2)):
+            with self.subTest(first=first, nodes=nodes, lost=lost):
+                found = past.unheard(views, view(4, nodes), first,
+                                     lambda v: v.members, lost)
+                self.assertEqual(epoch, found and found.epoch)
+
+
+class TestKept(unittest.TestCase):
+
+    def kept(self, views, settled, lost=past.NOTHING):
+        return past.kept(views, view(9, 'abc'), settled,
+                         lambda v: v.members, lost)
+
+    def test_who_held_it_since_all_were_whole(self):
+        views = [view(1, 'abc'), view(2, 'ab'), view(3, 'abd')]
+        self.assertEqual({'a': 3, 'b': 3, 'c': 1}, self.kept(views, 1))
+        self.assertEqual({'a': 3, 'b': 3}, self.kept(views, 2))
+        self.assertEqual({'a': 3}, self.kept(views, 2, {'b': 2}))
+        self.assertEqual({}, self.kept(views, 4))
+
+    def test_a_start_by_force_makes_nothing_whole(self):
+        self.assertEqual({}, self.kept([view(2, 'ab'), view(4, 'ab')], 4))
+        self.assertEqual({}, self.kept([view(4, 'ab')], 4))
+        self.assertEqual({'a': 5, 'b': 5}, self.kept(
+            [view(2, 'ab'), view(4, 'ab'), view(5, 'ab')], 5))
+
+
 class TestStayed(unittest.TestCase):
 
     def stayed(self, views, current, first=1):

@@ -856,3 +856,93 @@ class TestPostponed(FlockCase):
         self.enable(True)
         await self.flock.settled()
         await flock.until(self.d.cluster.state.has_recovered)
+
+
+class TestReadOfOthers(FlockCase):
+    """B has a write that nobody acknowledged, A has not. A is clean and is
+    read: from then on that write must not come back."""
+
+    copies = 2
+
+    async def asyncSetUp(self):
+        await super().asyncSetUp()
+        self.a, self.b, self.c = self.flock.alive()
+        self.oid = self.flock.oid_held_by(self.a, self.b)
+        await self.write(self.oid, b'1' * BLOCK)
+        self.flock.change_view()
+        await self.flock.settled()
+        for sheep in self.flock.alive():
+            sheep.replica.marks.clear()
+        self.flock.lock(self.c, VDI)
+        self.b.store.write(self.oid, self.epoch, 0, b'2' * BLOCK,
+                           lambda error: self.assertIsNone(error))
+        self.b.replica.marks.note(self.oid, 2 << 48 | 1 << 40)
+
+    @property
+    def epoch(self):
+        return self.c.cluster.view.epoch
+
+    def hold_up(self):
+        """What it finds out it cannot make use of, as on a slow disk."""
+        async def never(*arguments, **options):
+            raise errors.NotRecovered('slow')
+
+        self.b.recovery.mover.adopt = never
+
+    async def assert_waits_for_a(self):
+        read = asyncio.ensure_future(
+            self.c.gateway.read_wait(self.oid, 0, BLOCK))
+        await asyncio.sleep(0.1)
+        self.assertFalse(read.done(), read)
+        self.assertIn('may be known only to 10.0.0.1',
+                      self.b.recovery.waiting[self.oid][1])
+        return read
+
+    async def a_leaves(self):
+        self.flock.kill(1)
+        self.flock.change_view()
+        del self.b.recovery.mover.adopt
+
+    async def test_who_was_read_is_waited_for(self):
+        self.hold_up()
+        self.flock.unlock(self.c, VDI)
+        self.assertEqual(b'1' * BLOCK, await self.read(self.oid, self.c))
+        await self.a_leaves()
+        read = await self.assert_waits_for_a()
+        # (What it has is older, and it has forgotten that it was clean.)
+        self.flock.restart(self.flock.retired[-1])
+        self.flock.change_view()
+        self.assertEqual(b'1' * BLOCK, await asyncio.wait_for(read, 5))
+        await self.assert_same_everywhere(self.oid, b'1' * BLOCK)
+
+    async def test_so_it_is_when_the_orderer_was_gone(self):
+        """That alone does not tell that anybody is clean: but A said so."""
+        self.hold_up()
+        self.flock.unlock(self.c, VDI, to=[])
+        self.flock.change_view()
+        self.assertEqual(b'1' * BLOCK, await self.read(self.oid, self.c))
+        await flock.until(lambda: self.oid in self.b.recovery.waiting)
+        await self.a_leaves()
+        await self.assert_waits_for_a()
+        self.flock.force_view()
+        self.assertEqual(b'2' * BLOCK, await self.read(self.oid, self.c))
+
+    async def test_who_is_evicted_is_asked(self):
+        self.hold_up()
+        self.flock.unlock(self.c, VDI)
+        self.assertEqual(b'1' * BLOCK, await self.read(self.oid, self.c))
+        self.flock.vnodes[self.a.name] = 0
+        self.flock.change_view()
+        del self.b.recovery.mover.adopt
+        self.assertEqual(b'1' * BLOCK, await self.read(self.oid, self.c))
+        await self.assert_same_everywhere(self.oid, b'1' * BLOCK)
+
+    async def test_nobody_is_waited_for_where_all_are_doubtful(self):
+        """A is gone before anybody can say what it was."""
+        self.flock.unlock(self.c, VDI, to=[])
+        self.flock.fabric.cut |= {(self.b.name, self.a.name)}
+        self.flock.change_view()
+        self.flock.kill(1)
+        self.flock.change_view()
+        self.assertEqual(b'2' * BLOCK, await self.read(self.oid, self.c))
+        await self.assert_same_everywhere(self.oid, b'2' * BLOCK)

@@ -166,6 +166,51 @@ class TestStanding(unittest.TestCase):
         self.standing.trust(1, self.standing.doubt_number(1))
         self.assertTrue(self.standing.is_clean(1))
 
+    def test_apart(self):
+        standing = self.standing
+        standing.begin(view(5), is_trusted=True)
+        self.targets = {1: {5, 6, 7}, 2: {5, 7}, 3: {7}}
+        self.assertEqual(standing_module.TOGETHER, standing.apart(1))
+        standing.part(1, 5, 40, False)
+        standing.doubt(1)
+        self.assertEqual((5, 40, False), standing.apart(1))
+        # The first time counts, but not only.
+        standing.part(1, 5, 44, True)
+        self.assertEqual((5, 40, True), standing.apart(1))
+        # Who is no target any more does not forget it.
+        standing.part(2, 5, 41, True)
+        standing.doubt(2)
+        standing.begin(view(6))
+        self.assertEqual([1], standing.doubtful())
+        self.assertEqual((5, 41, True), standing.apart(2))
+        standing.begin(view(7))
+        standing.part(3, 7, 50, True)
+        self.assertEqual((7, standing_module.UNSURE, True),
+                         standing.apart(3))
+        # A doubt that came up meanwhile leaves it as it is.
+        standing.trust(1, None)
+        self.assertEqual((5, 40, True), standing.apart(1))
+        standing.trust(1, standing.doubt_number(1))
+        self.assertEqual(standing_module.TOGETHER, standing.apart(1))
+
+    def test_together_again(self):
+        standing = self.standing
+        self.targets = {oid: {5} for oid in (1, 2, 3, 4, 6)}
+        for end in (lambda: standing.join(1), lambda: standing.lapse(),
+                    lambda: standing.forget(1), lambda: standing.lose([1]),
+                    lambda: standing.complete(view(5)),
+                    lambda: standing.begin(view(5), is_trusted=True)):
+            standing.begin(view(5))
+            standing.part(1, 5, 40, True)
+            end()
+            self.assertEqual(standing_module.TOGETHER, standing.apart(1))
+        for oid in (1, 7):
+            standing.part(oid, 5, 40, True)
+        standing.doubt(1)
+        standing.complete(view(5))
+        # One is doubtful yet, the other is not for us.
+        self.assertTrue(standing.apart(1)[2] and standing.apart(7)[2])
+
     def test_no_doubts_where_it_is_out_of_place(self):
         """To make it whole in the middle of an epoch would give it a
         version that it does not deserve."""
