@@ -89,6 +89,23 @@ class ScrubTest(test_coded.CodedCase):
         self.check(self.volume)
         self.check_strips(1)
 
+    def test_who_has_a_bad_block_of_a_birth_has_its_first_write(self):
+        for node in self.cluster.nodes.values():
+            # Nothing is known to be complete.
+            node.sheep.gateway.coded.declare = lambda *_: None
+        self.node.run(self.node.sheep.gateway.remove_wait(self.oid))
+        self.node.run(self.node.sheep.gateway.write_wait(
+            self.oid, 0, bytes(self.content[
+                test_coded.OBJECT_BYTES:2 * test_coded.OBJECT_BYTES]),
+            create=True))
+        node, _, history = self.strips(self.oid)[4]
+        self.assertEqual((True, 0), (history.generation[2], history.floor))
+        self.damage(node, ids.strip_key(self.oid, 4))
+        self.look()
+        self.wait_well()
+        self.check(self.volume)
+        self.check_strips(1)
+
     def damage(self, node, key, number=0):
         """A bit of the strip's file flips, in one of its blocks."""
         name = '%s_%d' % (ids.hex_oid(ids.object_of(key)),
