@@ -135,7 +135,13 @@ class Mover:
             doubt = self.standing.doubt_number(oid)
             losses = self.standing.losses
             self._check(view)
-            if await self._fitting(oid, view, self._attempt(oid, view)):
+            try:
+                is_whole = await self._fitting(oid, view,
+                                               self._attempt(oid, view))
+            except errors.NoRoom as exc:
+                self._wait_if_failing(exc)
+                raise
+            if is_whole:
                 self._check(view)
                 if oid in self._aligning or losses != self.standing.losses:
                     # Whatever we have now is about to be replaced, or gone.
@@ -151,7 +157,8 @@ class Mover:
     async def _fitting(self, oid, view, attempt):
         """
         :raises NoRoom: there is no room for the copy that the others have,
-            nor has ours all that was acknowledged: now they know
+            nor has ours all that was acknowledged; or the disk fails, and is
+            given up only once the others have recovered. Now they know
         """
         try:
             return await attempt
@@ -159,8 +166,17 @@ class Mover:
             self._check(view)
             if self.standing.through(oid, view.epoch) == view.epoch:
                 raise
-            self.behind.setdefault(oid, view.epoch)
-            raise errors.NoRoom(str(exc)) from exc
+            error = exc
+        except errors.StorageError as exc:
+            self._check(view)
+            if self.store.device_error is None:
+                raise
+            # Ours has what was acknowledged, perhaps, but what others have
+            # will be read without it.
+            self.standing.part(oid, view.epoch, standing_module.UNSURE, True)
+            error = exc
+        self.behind.setdefault(oid, view.epoch)
+        raise errors.NoRoom(str(error)) from error
 
     async def _make_settled(self, oid):
         """The same for a coded object: its first target settles it."""
@@ -183,10 +199,16 @@ class Mover:
         try:
             await self._settle_strips(oid, view, targets[0])
         except errors.NoRoom as exc:
-            if self.settlement.is_failing():
-                # Until it is given up.
-                raise errors.NotServing(str(exc)) from exc
+            self._wait_if_failing(exc)
             raise
+
+    def _wait_if_failing(self, error):
+        """There will be room once the disk that fails is given up.
+
+        :raises NotServing:
+        """
+        if self.store.device_error is not None:
+            raise errors.NotServing(str(error)) from error
 
     async def _settle_strips(self, oid, view, first):
         if oid in self.behind:

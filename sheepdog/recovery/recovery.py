@@ -145,10 +145,18 @@ class Recovery:
 
         :raises NoRoom: it had better not wait
         """
+        self._check_room(oid)
+        try:
+            await self.ensure(oid)
+        except errors.NotServing:
+            # (A disk that fails: to our clients it is a matter of time.)
+            self._check_room(oid)
+            raise
+
+    def _check_room(self, oid):
         if oid in self.mover.behind:
             raise errors.NoRoom('object %s does not fit here'
                                 % ids.hex_oid(oid))
-        await self.ensure(oid)
 
     async def align(self, oid, settler):
         await self.wiping.wait()

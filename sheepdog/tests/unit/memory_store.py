@@ -87,6 +87,7 @@ class MemoryStore:
         self.cluster = 0
         self.power_lost = False
         self.has_untold_loss = False
+        self.device_error = None
         self._on_damage = None
         self.left = 1 << 40
 

@@ -448,6 +448,33 @@ class TestMover(jumping.Case):
                 self.assertEqual({}, empty.recovery.mover.behind)
                 self.assertEqual(1, len(self.flock.copies_of(self.oid)))
 
+    async def test_a_disk_that_fails_does_not_hold_the_others_up(self):
+        """It is not given up before they have recovered."""
+        for has_all, failing in ((False, self.a), (True, self.c)):
+            with self.subTest(failing.name):
+                for sheep in (self.a, self.b, self.c):
+                    sheep.recovery.standing.doubt(self.oid)
+                if not has_all:
+                    failing.recovery.standing.lapse()
+                    failing.recovery.standing.begin(failing.cluster.view)
+                self.of(failing).data[:1] = b'?'
+                failing.store.device_error = errors.StorageError('EIO')
+                failing.store.refuse = lambda verb, oid: (
+                    errors.StorageError('EIO') if verb == 'adopt' else None)
+                await asyncio.wait_for(
+                    self.b.recovery.mover.make_whole(self.oid), 5)
+                state = await failing.recovery.describe(self.oid)
+                self.assertEqual((False, 1, 0), (
+                    state['clean'], state['behind'], state['through']))
+                with self.assertRaises(errors.NotServing):
+                    await failing.recovery.ensure(self.oid)
+                failing.store.device_error = None
+                failing.store.refuse = lambda verb, oid: None
+                await failing.recovery.ensure(self.oid)
+                self.assertEqual({}, failing.recovery.mover.behind)
+                await self.make_whole()
+                self.assertEqual(1, len(self.flock.copies_of(self.oid)))
+
     async def test_what_a_copy_tells_of_itself(self):
         state = await self.a.recovery.describe(self.oid)
         self.assertEqual(
