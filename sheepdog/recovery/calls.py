@@ -10,11 +10,15 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Calls of the store that take a ``done``, to be awaited."""
+"""Calls to be awaited: of the store, that take a ``done``; several at once.
+"""
 
 import asyncio
 
 from sheepdog.model import errors
+
+CALL_SECONDS = 10.0
+"""How long another sheep may take to answer."""
 
 
 async def wait_for(function, *arguments):
@@ -47,3 +51,12 @@ async def read(store, oid, offset, size):
 
     store.read(oid, offset, size, done)
     return await future
+
+
+async def every(coroutines):
+    """All of them end before the first error is raised."""
+    answers = await asyncio.gather(*coroutines, return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            raise answer
+    return answers

@@ -26,16 +26,14 @@ from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.model import limits
 from sheepdog.peer import answers as answers_module
+from sheepdog.recovery import calls
 from sheepdog.recovery import choice
+from sheepdog.recovery import fetch as fetch_module
 from sheepdog.recovery import standing as standing_module
-from sheepdog.store import checksums
 from sheepdog.wire import peer as wire
 
 LOG = logging.getLogger(__name__)
 
-PIECE_BYTES = 256 << 10
-"""What is moved at once; a client's read waits while one is dealt with."""
-CALL_SECONDS = 10.0
 ALIGN_SECONDS = 30.0
 ROUNDS = 3
 
@@ -186,7 +184,7 @@ class Mover:
         if entry is not None and entry.deleted:
             for key in self.store.oids():
                 if ids.object_of(key) == oid:
-                    await wait_for(self.store.remove, key)
+                    await calls.wait_for(self.store.remove, key)
             self.behind.pop(oid, None)
             self.standing.trust(oid, self.standing.doubt_number(oid))
             return
@@ -285,7 +283,7 @@ class Mover:
             try:
                 await self.links.data(member).call(
                     wire.RECOVER, epoch=view.epoch, oid=oid,
-                    timeout=CALL_SECONDS)
+                    timeout=calls.CALL_SECONDS)
             except errors.NoRoom:
                 continue
             return True
@@ -421,7 +419,7 @@ class Mover:
         with what we know of the VDI's lock."""
         answers = await asyncio.gather(
             *(self.links.data(m).call(wire.STATE, epoch=epoch, oid=oid,
-                                      timeout=CALL_SECONDS)
+                                      timeout=calls.CALL_SECONDS)
               for m in members), return_exceptions=True)
         serial = self.order.serial(ids.vdi_of(oid))
         states = []
@@ -449,7 +447,7 @@ class Mover:
         """It should be nowhere. Of a deleted VDI that is explained; else it
         was removed while we were away, or is the last that is not lost."""
         if self.is_deleted(oid):
-            await wait_for(self.store.remove, oid)
+            await calls.wait_for(self.store.remove, oid)
         else:
             await self.store.set_aside(oid, 'the copies to follow are not '
                                        'there', remove=True)
@@ -548,7 +546,7 @@ class Mover:
         that is to go over the content that we have."""
         try:
             _, _, table = await self.links.data(sources[0]).call(
-                wire.TABLE, epoch=epoch, oid=oid, timeout=CALL_SECONDS)
+                wire.TABLE, epoch=epoch, oid=oid, timeout=calls.CALL_SECONDS)
         except errors.StorageError as exc:
             raise errors.NotRecovered('object %s: %s' % (
                 ids.hex_oid(oid), exc)) from exc
@@ -558,9 +556,9 @@ class Mover:
         if len(differing) or not is_base:
             self.store.check_room(
                 oid, capacity, self.cluster.state.settings.avoid_full)
-        fetch = _Fetch(self, oid, epoch, sources, helpers, theirs)
+        fetch = fetch_module.Fetch(self, oid, epoch, sources, helpers, theirs)
         zeroes = []
-        for first, count, is_zero in _runs(differing, theirs):
+        for first, count, is_zero in fetch_module.runs(differing, theirs):
             offset = first * limits.BLOCK_BYTES
             size = min(count * limits.BLOCK_BYTES, capacity - offset)
             if is_zero:
@@ -580,7 +578,7 @@ class Mover:
             oid = ids.object_of(what[0])
             if ids.strip_of(what[0]) >= 0 and self.is_deleted(oid):
                 # Whoever gave its space back did not see this yet.
-                await wait_for(self.store.remove, what[0])
+                await calls.wait_for(self.store.remove, what[0])
         finally:
             self._adopting.discard(under_way)
             under_way.set_result(None)
@@ -634,105 +632,3 @@ def _checked(answers):
         if isinstance(answer, BaseException):
             raise answer
     return answers
-
-
-class _Fetch:
-    """Blocks of one object: ``pieces`` are ``(offset, data)``, ``lost`` the
-    numbers of blocks that nobody can read.
-
-    :param helpers: an iterable, which is not begun before one is needed
-    """
-
-    def __init__(self, mover, oid, epoch, sources, helpers, table):
-        self.mover = mover
-        self.oid = oid
-        self.epoch = epoch
-        self.sources = sources
-        self.helpers = helpers
-        self._asked = None
-        self.table = table
-        self.pieces = []
-        self.lost = []
-
-    async def fetch(self, offset, size):
-        data = await self._read(offset, size)
-        if data is not None:
-            self.mover.moved_bytes += size
-            self.pieces.append((offset, data))
-        elif size > limits.BLOCK_BYTES:
-            for start in range(offset, offset + size, limits.BLOCK_BYTES):
-                await self.fetch(start, min(limits.BLOCK_BYTES,
-                                            offset + size - start))
-        else:
-            self.lost.append(offset // limits.BLOCK_BYTES)
-
-    async def _read(self, offset, size):
-        """From the first who has it good; None when nobody has."""
-        for member in self.sources:
-            try:
-                return await self._ask(member, offset, size)
-            except errors.StorageError as exc:
-                LOG.warning('object %s at %d: %s:%s: %s',
-                            ids.hex_oid(self.oid), offset, *member.address,
-                            exc)
-        first = offset // limits.BLOCK_BYTES
-        if self._asked is None:
-            self._asked = list(self.helpers)
-        for member in list(self._asked):
-            try:
-                data = await self._ask(member, offset, size)
-            except errors.NoObject:
-                self._asked.remove(member)
-                continue
-            except (errors.StorageError, errors.InvalidParameters,
-                    errors.Unreachable):
-                continue
-            found = numpy.frombuffer(checksums.entries(data), dtype='u4')
-            if (found == self.table[first:first + len(found)]).all():
-                return data
-        return None
-
-    async def _ask(self, member, offset, size):
-        _, _, data = await self.mover.links.data(member).call(
-            wire.READ, epoch=self.epoch, oid=self.oid, offset=offset,
-            aux=size, flags=wire.FLAG_RECOVERY, timeout=CALL_SECONDS)
-        if len(data) != size:
-            raise errors.CorruptFrame('%d bytes instead of %d'
-                                      % (len(data), size))
-        return data
-
-
-def _runs(blocks, table):
-    """``(first, count, is_zero)`` of runs of adjacent blocks, none longer
-    than PIECE_BYTES, zero blocks apart from others."""
-    longest = PIECE_BYTES // limits.BLOCK_BYTES
-    first = None
-    count = 0
-    is_zero = False
-    for block in blocks.tolist():
-        zero = table[block] == 0
-        if (first is not None and block == first + count and zero == is_zero
-                and (zero or count < longest)):
-            count += 1
-            continue
-        if first is not None:
-            yield first, count, is_zero
-        first, count, is_zero = block, 1, zero
-    if first is not None:
-        yield first, count, is_zero
-
-
-async def wait_for(function, *arguments):
-    """Await a call of the store that takes a ``done(error)``."""
-    future = asyncio.get_running_loop().create_future()
-
-    def done(error):
-        if future.done():
-            return
-        if error is not None and not isinstance(error, errors.NoObject):
-            future.set_exception(error)
-        else:
-            future.set_result(None)
-
-    function(*arguments, done)
-    await future

@@ -30,6 +30,7 @@ from sheepdog.model import ids
 from sheepdog.model import limits
 from sheepdog.recovery import agreement
 from sheepdog.recovery import calls
+from sheepdog.recovery import orders
 from sheepdog.recovery import past
 from sheepdog.recovery import told
 from sheepdog.store import history as store_history
@@ -38,7 +39,6 @@ from sheepdog.wire import strips as strips_wire
 
 LOG = logging.getLogger(__name__)
 
-CALL_SECONDS = 10.0
 BUILD_SECONDS = 30.0
 PIECE_BYTES = 64 << 10
 """Of each strip, decoded at once: see ``erasure.codec``."""
@@ -113,8 +113,8 @@ class Settlement:
         if wanting:
             raise errors.NotRecovered('object %s: %s'
                                       % (ids.hex_oid(oid), wanting))
-        await _Orders(self, oid, view, targets, states, verdict,
-                      self._next(view, states, verdict)).run()
+        await orders.Orders(self, oid, view, targets, states, verdict,
+                            self._next(view, states, verdict)).run()
 
     def _waits_for(self, view, verdict):
         """Why, and for whom: text; or ''."""
@@ -174,8 +174,8 @@ class Settlement:
 
     async def _ask_all(self, oid, view):
         """Incarnation → told.State."""
-        states = await _all(self._ask(view, m.incarnation, oid)
-                            for m in view.members)
+        states = await calls.every(self._ask(view, m.incarnation, oid)
+                                   for m in view.members)
         serial = self.order.serial(ids.vdi_of(oid))
         if any(state.serial != serial for state in states):
             raise errors.NotRecovered('object %s: a lock changes'
@@ -188,7 +188,7 @@ class Settlement:
             return await self._tell(oid)
         _, _, payload = await self.links.data(view.member(incarnation)).call(
             wire.STRIP_STATE, epoch=view.epoch, oid=oid,
-            timeout=CALL_SECONDS)
+            timeout=calls.CALL_SECONDS)
         return told.unpack_state(payload)
 
     async def give(self, view, incarnation, oid, opcode, order):
@@ -199,7 +199,7 @@ class Settlement:
             opcode, epoch=view.epoch, oid=oid,
             payload=told.pack_order(order),
             timeout=BUILD_SECONDS if opcode == wire.STRIP_BUILD
-            else CALL_SECONDS)
+            else calls.CALL_SECONDS)
 
     # -- as any member ---------------------------------------------------
 
@@ -450,7 +450,7 @@ class Settlement:
         _, _, data = await self.links.data(view.member(incarnation)).call(
             wire.STRIP_READ, epoch=view.epoch, oid=oid, offset=offset,
             aux=size, flags=strips_wire.flags_of(index, wire.FLAG_RECOVERY),
-            timeout=CALL_SECONDS)
+            timeout=calls.CALL_SECONDS)
         if len(data) != size:
             raise errors.CorruptFrame('%d bytes instead of %d'
                                       % (len(data), size))
@@ -477,138 +477,3 @@ class Settlement:
         history = await self.store.history(key)
         return history is not None and (
             0 < history.generation[0] < self.cluster.state.forced)
-
-
-class _Orders:
-    """What is to be done once it is decided.
-
-    :param states: incarnation → told.State
-    """
-
-    def __init__(self, settlement, oid, view, targets, states, verdict,
-                 generation):
-        self._settlement = settlement
-        self._oid = oid
-        self._view = view
-        self._targets = targets
-        self._states = states
-        self._verdict = verdict
-        self._generation = generation
-        by_holder = {m.node: m.incarnation for m in view.members}
-        found = {(incarnation, strip.index): strip
-                 for incarnation, state in states.items()
-                 for strip in state.strips}
-        self._usable = {
-            (by_holder[strip.holder], strip.index):
-            found[by_holder[strip.holder], strip.index]
-            for strip in verdict.usable}
-        self._bad = {place for place in self._usable if found[place].is_bad}
-        self._marks = self._applied()
-        self._left_out = {}
-        self._data, _ = settlement.order.code(oid)
-
-    def _kept(self, strip):
-        """Numbers, of its open updates."""
-        verdict = self._verdict
-        if strip.generation != verdict.generation:
-            # It has been aligned: what is open there is kept.
-            return set(strip.open)
-        return {number for number in strip.open
-                if number in verdict.kept or number < verdict.floor}
-
-    def _applied(self):
-        """Tokens of the writes that the usable strips have when they are
-        aligned, of those that may be asked for."""
-        here = self._settlement.replica.tokens.here
-        marks = {}
-        undone = set()
-        for (incarnation, _), strip in self._usable.items():
-            marks.update(dict.fromkeys(self._states[incarnation].marks))
-            kept = self._kept(strip)
-            for number, lasting in strip.open.items():
-                token = here(lasting)
-                if token is None:
-                    continue
-                if number in kept:
-                    marks[token] = None
-                else:
-                    undone.add(token)
-        return [token for token in marks if token not in undone]
-
-    async def run(self):
-        """:raises SheepdogError: not all of it was done. NoRoom: all but
-            our own strip"""
-        if not self._verdict.is_gone:
-            await self._align()
-            await self._build()
-        await self._give(wire.STRIP_SETTLE, [
-            (incarnation, index, {})
-            for incarnation, index in self._targets.items()
-            if incarnation not in self._left_out])
-        ours = self._settlement.cluster.incarnation
-        if ours in self._left_out:
-            raise self._left_out[ours]
-
-    async def _give(self, opcode, orders):
-        settlement = self._settlement
-        settlement.check(self._view)
-        await _all(settlement.give(
-            self._view, incarnation, self._oid, opcode, told.Order(
-                index, tuple(fields.pop('generation', self._generation)),
-                self._states[incarnation].halt, self._marks, **fields))
-            for incarnation, index, fields in orders)
-
-    async def _align(self):
-        """Those that cannot be, on disks that fail, are done without if
-        there are enough others."""
-        places = list(self._usable)
-        answers = await asyncio.gather(*(
-            self._give(wire.STRIP_ALIGN, [place + ({
-                'kept': sorted(self._kept(self._usable[place])),
-                'generation': self._generation
-                if self._targets.get(place[0]) == place[1]
-                else store_history.NONE},)])
-            for place in places), return_exceptions=True)
-        for place, answer in zip(places, answers):
-            if isinstance(answer, errors.StorageError) and len(
-                    {index for other, index in self._usable
-                     if (other, index) != place}) >= self._data:
-                LOG.warning('object %s is settled without strip %d: %s',
-                            ids.hex_oid(self._oid), place[1], answer)
-                del self._usable[place]
-            elif isinstance(answer, BaseException):
-                raise answer
-
-    async def _build(self):
-        """Who has no room is left out, as long as d strips are not: it must
-        note that before anybody goes on."""
-        some = next(iter(self._usable.values()))
-        fields = {'capacity': some.capacity, 'version': max(
-            strip.version for strip in self._usable.values())}
-        lacking = [place for place in self._targets.items()
-                   if place not in self._usable or place in self._bad]
-        sources = sorted(self._usable, key=lambda place: place in self._bad)
-        answers = await asyncio.gather(*(
-            self._give(wire.STRIP_BUILD, [
-                place + ({'sources': sources, **fields},)])
-            for place in lacking), return_exceptions=True)
-        for (incarnation, _), answer in zip(lacking, answers):
-            if isinstance(answer, errors.NoRoom):
-                self._left_out[incarnation] = answer
-            elif isinstance(answer, BaseException):
-                raise answer
-        if self._left_out and len(self._targets) - len(
-                self._left_out) < self._data:
-            raise next(iter(self._left_out.values()))
-        await self._give(wire.STRIP_BUILD, [
-            place + ({'sources': [], **fields},) for place in lacking
-            if place[0] in self._left_out])
-
-
-async def _all(coroutines):
-    """All of them end before the first error is raised."""
-    answers = await asyncio.gather(*coroutines, return_exceptions=True)
-    for answer in answers:
-        if isinstance(answer, BaseException):
-            raise answer
-    return answers

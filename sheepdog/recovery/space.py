@@ -18,7 +18,7 @@ import logging
 
 from sheepdog.model import errors
 from sheepdog.model import ids
-from sheepdog.recovery import mover
+from sheepdog.recovery import calls
 from sheepdog.recovery import proof as proof_module
 
 LOG = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Space:
         vdi_ids = set(vdi_ids)
         try:
             # What was accepted before shows in the list then.
-            await mover.wait_for(self.replica.store.sync)
+            await calls.wait_for(self.replica.store.sync)
         except errors.SheepdogError as exc:
             LOG.warning('space of deleted VDIs: %s', exc)
         doomed = [oid for oid in self.replica.store.oids()
@@ -164,7 +164,7 @@ class Space:
     async def _remove(self, oid):
         """False: it cannot be removed."""
         try:
-            await mover.wait_for(self.replica.store.remove, oid)
+            await calls.wait_for(self.replica.store.remove, oid)
         except errors.SheepdogError as exc:
             LOG.warning('object %s cannot be removed: %s',
                         ids.hex_oid(oid), exc)

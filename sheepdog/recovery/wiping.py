@@ -19,7 +19,7 @@ import asyncio
 import logging
 
 from sheepdog.model import errors
-from sheepdog.recovery import mover
+from sheepdog.recovery import calls
 
 LOG = logging.getLogger(__name__)
 
@@ -75,9 +75,9 @@ class Wiping:
             try:
                 # What was accepted before shows in the list then.
                 await self._adopted()
-                await mover.wait_for(store.sync)
+                await calls.wait_for(store.sync)
                 for oid in store.oids():
-                    await mover.wait_for(store.remove, oid)
+                    await calls.wait_for(store.remove, oid)
                 await store.set_cluster(created)
                 return
             except errors.SheepdogError as exc:

@@ -16,7 +16,7 @@ fits. No read can tell; the scrub must, by comparing copies."""
 import random
 
 from sheepdog.model import ids
-from sheepdog.recovery import mover
+from sheepdog.recovery import calls
 
 NOTICE_SECONDS = 60.0
 BLOCK = 4096
@@ -73,4 +73,4 @@ def _choose(cluster, source):
 
 async def _write(store, oid, data):
     """Past everybody who orders writes; its version stays as it is."""
-    await mover.wait_for(store.write, oid, 0, 0, data)
+    await calls.wait_for(store.write, oid, 0, 0, data)

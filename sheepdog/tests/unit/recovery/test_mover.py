@@ -12,64 +12,15 @@
 
 import asyncio
 import copy
-import unittest
 from unittest import mock
 
-import hypothesis
-from hypothesis import strategies
-import numpy
-
 from sheepdog.model import errors
-from sheepdog.recovery import mover as mover_module
 from sheepdog.recovery import recovery as recovery_module
 from sheepdog.tests.unit import flock
 from sheepdog.tests.unit import jumping
 
 BLOCK = flock.BLOCK
 VDI = 1
-
-
-class TestRuns(unittest.TestCase):
-
-    @hypothesis.settings(max_examples=100, deadline=None)
-    @hypothesis.given(strategies.lists(strategies.tuples(
-        strategies.booleans(), strategies.booleans()), max_size=40))
-    def test_every_block_once_and_in_short_runs(self, blocks):
-        """Each block: does it differ, is it zero?"""
-        differing = numpy.flatnonzero(numpy.array(
-            [differs for differs, _ in blocks], dtype=bool))
-        table = numpy.array([0 if zero else 7 for _, zero in blocks],
-                            dtype='<u4')
-        with mock.patch.object(mover_module, 'PIECE_BYTES', 4 * BLOCK):
-            runs = list(mover_module._runs(differing, table))
-        covered = []
-        for first, count, is_zero in runs:
-            self.assertTrue(is_zero or count <= 4)
-            for block in range(first, first + count):
-                self.assertEqual(table[block] == 0, is_zero)
-                covered.append(block)
-        self.assertEqual(covered, differing.tolist())
-        # No two that could be one.
-        for (first, count, zero), (other, length, other_zero) in zip(
-                runs, runs[1:]):
-            self.assertFalse(first + count == other and zero == other_zero
-                             and (zero or count + length <= 4
-                                  and count < 4))
-
-
-class TestWaitFor(jumping.Case):
-
-    async def call(self, error):
-        await mover_module.wait_for(
-            lambda oid, done: asyncio.get_running_loop().call_soon(
-                done, error), 5)
-
-    async def test_outcomes(self):
-        await self.call(None)
-        # What should go is gone.
-        await self.call(errors.NoObject('none'))
-        with self.assertRaises(errors.NoSpace):
-            await self.call(errors.NoSpace('full'))
 
 
 class TestStrayCopies(jumping.Case):
