@@ -31,9 +31,9 @@ from sheepdog.cmd import wiring
 from sheepdog.testing import scenario
 
 FIRST = int(os.environ.get('SHEEPDOG_SIM_FIRST_SEED', 1))
-COUNT = int(os.environ.get('SHEEPDOG_SIM_SEEDS', 348))
+COUNT = int(os.environ.get('SHEEPDOG_SIM_SEEDS', 308))
 REMOTE = int(os.environ.get('SHEEPDOG_SIM_REMOTE', 60))
-SLOW = int(os.environ.get('SHEEPDOG_SIM_SLOW', 20))
+SLOW = int(os.environ.get('SHEEPDOG_SIM_SLOW', 60))
 CODED = int(os.environ.get('SHEEPDOG_SIM_CODED', 72))
 POLICIES = ('2:1', '4:2', '2:2')
 """A third of them each. (One of 4:2 takes more than twice as long as one of
