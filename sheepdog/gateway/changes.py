@@ -35,6 +35,12 @@ GIVEN_UP_SECONDS = 30.0
 """Longer than any member of the view may take to hear of an event."""
 
 
+def _may_be_there(change, error):
+    """All refuse it now; has one of them taken it in an earlier attempt?"""
+    return bool(change.attempts) and isinstance(
+        error, (errors.NoSpace, errors.StorageError))
+
+
 class Changes:
     """``mine``: the changes that our own clients asked for, by count,
     oldest first; ``turns`` have those that we order."""
@@ -240,7 +246,8 @@ class Changes:
             error = errors.NoSpace(str(error))
         if change.route.orderer is not None or (
                 len(failures) == change.route.size
-                and len({type(e) for e in failures}) == 1):
+                and len({type(e) for e in failures}) == 1
+                and not _may_be_there(change, error)):
             # Refused by all of them alike: nothing was changed.
             self.end(change, error)
         elif all(isinstance(e, errors.NoRoom) for e in failures):

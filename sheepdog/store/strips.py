@@ -147,14 +147,16 @@ class Strips:
 
     def _begin(self, obj, op: operations.Operation) -> None:
         """It is its turn."""
+        number, _, _, _, is_known = op.data
+        if obj.exists and not obj.damage and (
+                is_known or obj.history.has(number)):
+            # Sent again; what is open is durable. (So it is not refused
+            # now, for want of room.)
+            op.done(None)
+            return
         error = self._fault(obj, op)
         if error is not None:
             op.done(error)
-            return
-        number, _, _, _, is_known = op.data
-        if obj.exists and (is_known or obj.history.has(number)):
-            # Sent again; what is open is durable.
-            op.done(None)
             return
         low, high = _blocks_of(op.offset, op.size)
         if not obj.exists or not any(

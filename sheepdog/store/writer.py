@@ -502,6 +502,13 @@ class Writer:
             self._sync()
 
     def _sync(self) -> None:
+        if self.failed is not None:
+            # As in ``sync``. What waits was written beside what the refused
+            # sync was for.
+            ops, self._waiting = self._waiting, []
+            self._give_up(ops, self.failed)
+            self._world.call_batched(self._conclude)
+            return
         self._is_syncing = True
         self._syncing = self._waiting
         self._waiting = []

@@ -11,6 +11,7 @@
 # under the License.
 
 import asyncio
+import functools
 
 from sheepdog.model import errors
 from sheepdog.tests.unit import flock
@@ -159,6 +160,28 @@ class TestTrouble(case.FlockCase):
             await self.flock.settled()
             self.assertEqual(await self.must_read(sheep, 3), b'old')
             await self.assert_at_rest(b'old')
+
+    async def test_refused_by_all_when_one_has_it_already(self):
+        """…from an attempt before, of which another could not tell."""
+        await self.must_write(self.a, b'old')
+        full = errors.NoSpace('full')
+        for sheep, answers in ((self.a, [None]), (self.c, []),
+                               (self.b, [errors.NotServing('not now')])):
+            sheep.store.refuse = functools.partial(self.refuse_writes,
+                                                   answers, full)
+        error = await self.done(self.write(self.a, b'new'))
+        self.assertIsInstance(error, errors.NoSpace)
+        for sheep in self.flock.alive():
+            sheep.store.refuse = lambda verb, oid: None
+        await self.flock.settled()
+        self.assertEqual(b'old', await self.must_read(self.a, 3))
+        await self.assert_at_rest(b'old')
+
+    @staticmethod
+    def refuse_writes(answers, last, verb, oid):
+        if verb != 'write':
+            return None
+        return answers.pop(0) if answers else last
 
     async def test_who_hears_late_that_it_is_taken_back(self):
         """Who heard of it before does not follow the copy that still has

@@ -82,6 +82,28 @@ class StoreCase(unittest.TestCase):
                            answers.append(answer), **keywords))
         return answers
 
+    def refused(self, *calls) -> list:
+        """What each call (a function that is given ``done``) answers, made
+        one after the other while the journal's sync for the first is under
+        way. The device refuses that one, and claims success behind it."""
+        answers = []
+
+        async def run():
+            for number, call in enumerate(calls):
+                call(lambda error, *_, number=number:
+                     answers.append((number, error)))
+                for _ in range(5):
+                    await asyncio.sleep(0)
+            while len(answers) < len(calls):
+                await asyncio.sleep(0.001)
+
+        faults = self.host.faults
+        self.store.when_failing(lambda: setattr(faults, 'fails_syncs', False))
+        faults.fails_syncs = True
+        self.wait(run())
+        self.assertFalse(faults.fails_syncs)
+        return [error for _, error in sorted(answers)]
+
     def write(self, oid, offset, data, version=1, capacity=CAPACITY,
               durable=True):
         self.call(self.store.write, oid, version, offset, data,

@@ -206,6 +206,15 @@ class SegmentsTest(case.StoreCase):
         self.assertEqual(b'x' * BLOCK + b'z' * BLOCK + bytes(BLOCK),
                          self.read(1, 0, 3 * BLOCK))
 
+    def test_what_waits_behind_a_refused_sync_is_refused(self):
+        """The device may claim success with the next one."""
+        self.write(1, 0, b'x' * BLOCK)
+        for error in self.refused(
+                *(lambda done, block=block: self.store.write(
+                    1, 1, block * BLOCK, b'y' * BLOCK, done, durable=True)
+                  for block in range(3))):
+            self.assertIsInstance(error, errors.StorageError)
+
     def test_after_a_refused_sync_nothing_is_believed(self):
         self.write(1, 0, b'x' * BLOCK)
         self.host.faults.fails_syncs = True

@@ -12,6 +12,7 @@
 
 import asyncio
 import unittest
+from unittest import mock
 
 from sheepdog.model import errors
 from sheepdog.model import ids
@@ -121,6 +122,22 @@ class StripsTest(case.StoreCase):
         self.open()
         self.wait(self.store.align(KEY, NEXT, {1, 3, 4, 5, 6, 7}))
         self.expect((0, b'a' * BLOCK), (3 * BLOCK, b'b' * 5 * BLOCK))
+
+    def test_what_is_open_is_not_refused_when_it_is_sent_again(self):
+        self.update(1, 0, b'a' * 1024)
+        with mock.patch.multiple(self.store._reserve, is_low=True,
+                                 refuses=lambda: True):
+            with self.assertRaises(errors.NoSpace):
+                self.update(2, BLOCK, b'b' * 1024)
+            self.update(1, 0, b'a' * 1024)
+
+    def test_what_joined_a_refused_sync_is_refused(self):
+        self.update(1, 0, b'a' * BLOCK)
+        for error in self.refused(
+                *(lambda done, number=number: self.store.update(
+                    KEY, 3, number, BIRTH, number * BLOCK, BLOCK,
+                    b'b' * BLOCK, done, CAPACITY) for number in (2, 3))):
+            self.assertIsInstance(error, errors.StorageError)
 
     def test_what_has_a_block_in_common_does_not(self):
         self.update(1, 0, b'a' * BLOCK)
