@@ -67,7 +67,8 @@ class Update:
 
 
 class SpanRead:
-    """Whole stripes, from the first d strips that can be read.
+    """Whole stripes, from the first d strips that can be read, in the order
+    of the route's.
 
     ``done(error, data)``. An error is NoObject if all say so.
     """
@@ -79,10 +80,12 @@ class SpanRead:
         self._codec = codecs.codec_of(*route.code)
         self._span = span
         self._done = done
-        self._left = sorted(route.strips)
+        self._left = list(route.strips)
         self._asked = 0
         self._found = {}
         self._errors = []
+        self._extra = None
+        self._tell = None
 
     def start(self):
         # One more: no answer that comes at once may end it before all are
@@ -93,6 +96,16 @@ class SpanRead:
         self._asked -= 1
         if not self._asked:
             self._end()
+
+    def hedge(self, tell) -> bool:
+        """Ask for one strip more, once; ``tell(has_won)`` when all is over.
+        (Until the read leaves its turn no strip changes.)"""
+        if self._done is None or self._extra is not None or not self._left:
+            return False
+        self._extra = self._left[0]
+        self._tell = tell
+        self._ask()
+        return True
 
     def _ask(self):
         if not self._left:
@@ -117,6 +130,9 @@ class SpanRead:
                          b'', answered)
 
     def _answered(self, index, size, error, data):
+        if self._done is None:
+            # Others were enough.
+            return
         if error is None and len(data) != size:
             error = errors.NotRecovered('%d bytes instead of %d'
                                         % (len(data), size))
@@ -129,32 +145,37 @@ class SpanRead:
                 # (It may be answered at once.)
                 self._ask()
         self._asked -= 1
-        if not self._asked:
+        if not self._asked or len(self._found) >= self._codec.data:
             self._end()
 
     def _end(self):
+        done, self._done = self._done, None
+        if done is None:
+            return
+        error, data = self._outcome()
+        if self._tell is not None:
+            self._tell(error is None and self._extra in self._found)
+        done(error, data)
+
+    def _outcome(self):
         codec = self._codec
         if len(self._found) >= codec.data:
-            self._done(None, codec.decode(self._found))
-            return
+            return None, codec.decode(self._found)
         found = self._errors
         if not found:
-            self._done(errors.NotRecovered(
+            return errors.NotRecovered(
                 'object %s: it takes %d strips, there are %d' % (
                     ids.hex_oid(self._oid), codec.data,
-                    len(self._route.strips))), b'')
-            return
+                    len(self._route.strips))), b''
         for error in found:
             if error.retry:
-                self._done(error, b'')
-                return
+                return error, b''
         if not self._found or all(not isinstance(error, errors.NoObject)
                                   for error in found):
-            self._done(found[0], b'')
-            return
-        self._done(errors.NotRecovered(
+            return found[0], b''
+        return errors.NotRecovered(
             'object %s: some of its strips are missing'
-            % ids.hex_oid(self._oid)), b'')
+            % ids.hex_oid(self._oid)), b''
 
 
 class Coded:
@@ -412,7 +433,8 @@ class Coded:
             else:
                 self.reads.end(read, error)
 
-        SpanRead(self.strips, read.route, read.oid, span, done).start()
+        read.parts = SpanRead(self.strips, read.route, read.oid, span, done)
+        read.parts.start()
 
     async def _read_by_blocks(self, read, span):
         """Too many strips have bad blocks in what is read, but perhaps at

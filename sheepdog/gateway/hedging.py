@@ -14,8 +14,8 @@
 
 Who orders an object lets no change overlap a read that it has let in: until
 that read has ended, every whole copy has the same answer to it. So the
-first one counts. When the read is tried anew (it has left its turn), what
-the second copy was asked before counts no more.
+first one counts; of strips, the first d. When the read is tried anew (it has
+left its turn), what the second copy was asked before counts no more.
 
 Nothing is noted when a read begins: one looks from time to time, and who is
 there for the second time has waited for long.
@@ -75,12 +75,16 @@ class Hedging:
                 self._hedge(read)
 
     def _hedge(self, read):
-        """Ask the copy that would be next."""
+        """Ask the copy, or strip, that would be next."""
         route = read.route
         copies = route.copies
-        if (route.orderer is not None or route.code is not None
-                or read.tried + 1 >= len(copies)
+        if (route.orderer is not None
                 or not self.reads.routes.is_current(route)):
+            return
+        if route.code is not None:
+            self._hedge_strips(read)
+            return
+        if read.tried + 1 >= len(copies):
             return
         hedge = self._under_way[read] = Hedge(self, read)
         self.counters['hedged'] += 1
@@ -91,6 +95,17 @@ class Hedging:
         else:
             link.request(wire.READ, 0, route.epoch, read.oid, route.serial,
                          read.offset, read.size, b'', hedge.remote)
+
+    def _hedge_strips(self, read):
+        def tell(has_won):
+            self._under_way.pop(read, None)
+            self.counters['hedge_wins'] += has_won
+
+        self._under_way[read] = read.parts
+        if read.parts.hedge(tell):
+            self.counters['hedged'] += 1
+        else:
+            del self._under_way[read]
 
     def answered(self, hedge, error, data):
         read = hedge.read

@@ -116,12 +116,13 @@ class Read:
     """A read; tries one whole copy after the other.
 
     ``tried`` copies were asked; ``bad`` is what one that cannot read it
-    said, ``unsure`` that one could not answer just now.
+    said, ``unsure`` that one could not answer just now. ``parts``: the
+    ``coded.SpanRead``, only where the object is kept in strips.
     """
 
     __slots__ = ('reads', 'oid', 'offset', 'end', 'size', 'done', 'route',
                  'origin', 'tried', 'attempts', 'bad', 'unsure', 'waiters',
-                 'blockers')
+                 'blockers', 'parts')
 
     is_change = False
 

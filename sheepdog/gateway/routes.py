@@ -36,7 +36,7 @@ class Route:
     for all its copies, in a strict cluster: nothing may be written (0: it
     may, or the cluster is not strict). Of an object that is kept in strips,
     ``code`` is (d, p), and ``strips`` the links by index (None: this
-    sheep)."""
+    sheep), in the order in which they are read."""
 
     __slots__ = ('epoch', 'serial', 'vdi_id', 'orderer', 'is_local', 'links',
                  'copies', 'size', 'aux', 'members', 'ordered_by',
@@ -123,7 +123,8 @@ class Routes:
             route.strips = {
                 index: None if member.incarnation == ours
                 else self.links.data(member) for index, member
-                in zip(order.strips(oid, targets), members)}
+                in sorted(zip(order.strips(oid, targets), members),
+                          key=self._place_of_strip)}
         if not copies:
             if len(self.known) >= ROUTES_MAX:
                 self.known.clear()
@@ -140,6 +141,11 @@ class Routes:
             copies.sort(key=lambda link: (
                 ours if link is None else link.meant) in slow)
         return copies
+
+    def _place_of_strip(self, strip):
+        """Data before parity, which is to be decoded; slow sheep last."""
+        index, member = strip
+        return member.incarnation in self.slow, index
 
     def _capacity_shift(self, oid):
         if oid & ids.VDI_BIT:
