@@ -75,8 +75,10 @@ def check(entry: entries.VdiEntry, copies: int, settled: int) -> None:
     """
     if entry.copy_policy:
         raise errors.InvalidParameters(
-            'VDI %s is erasure-coded: in this version only numbers of '
-            'copies can be altered' % entry.name)
+            'VDI %s is erasure-coded, and only numbers of copies can be '
+            'altered: create another VDI and copy its content there '
+            '(dog vdi read | dog vdi write, or qemu-img convert)'
+            % entry.name)
     check_number(copies)
     if len([1 for until, _ in entry.earlier
             if until >= settled]) >= EARLIER_MAX:

@@ -30,5 +30,5 @@ OPTIONS = [
         'skip', default=False,
         help='Keep none: each durable write syncs its object file. Blocks '
              'written at the moment of a crash are then repaired from '
-             'other copies.'),
+             'other copies; of erasure coded VDIs they may be lost.'),
 ]

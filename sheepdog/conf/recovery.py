@@ -24,5 +24,5 @@ OPTIONS = [
         help='Objects under way at once. 0: what suits this version.'),
     cfg.IntOpt(
         'interval', default=0, min=0, max=throttle.PAUSE_MS_MAX, mutable=True,
-        help='Milliseconds between one batch of so many and the next.'),
+        help='Milliseconds of rest behind each object.'),
 ]

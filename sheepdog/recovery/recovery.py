@@ -105,6 +105,11 @@ class Recovery:
         self._fresh = None
         self._announcing = None
 
+    @property
+    def moved_bytes(self):
+        """What came from the others, of copies and of strips."""
+        return self.mover.moved_bytes + self.settlement.moved_bytes
+
     # -- the guard ------------------------------------------------------
 
     @property

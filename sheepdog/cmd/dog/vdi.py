@@ -55,8 +55,10 @@ def alter_copy(session):
     name, policy = session.arguments[0], cluster.wanted_redundancy(session)
     if policy.copy_policy:
         raise exits.UsageError(
-            '-c %s: only numbers of copies can be altered of a VDI that there '
-            'is' % session.values['copies'])
+            '-c %s: of a VDI that there is, only numbers of copies can be '
+            'altered. Create another one with it (dog vdi create -c %s), and '
+            'copy the content there (dog vdi read %s | dog vdi write)'
+            % (session.values['copies'], session.values['copies'], name))
     before = [cluster.policy_of(vdi) for vdi in session.client.vdis.list(name)
               if not vdi['snapshot']]
     cluster.warn_of_fewer(session, 'VDI %s' % name, policy,

@@ -404,7 +404,7 @@ class Admin:
                 'is_postponed': recovery.is_postponed,
                 'is_whole': not recovery.active,
                 'done': recovery.done, 'total': recovery.total,
-                'moved_bytes': recovery.mover.moved_bytes,
+                'moved_bytes': recovery.moved_bytes,
                 'seconds_left': recovery.estimate.seconds(
                     self.world.clock.monotonic(), recovery.done,
                     recovery.total)}

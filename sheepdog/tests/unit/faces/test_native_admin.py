@@ -280,7 +280,7 @@ class AdminTest(AdminCase):
         self.assertEqual(await self.ok('node.progress'), {
             'is_running': False, 'is_postponed': False, 'is_whole': True,
             'done': self.a.recovery.done, 'total': self.a.recovery.total,
-            'moved_bytes': self.a.recovery.mover.moved_bytes,
+            'moved_bytes': self.a.recovery.moved_bytes,
             'seconds_left': None})
 
         async def progress():
