@@ -131,14 +131,25 @@ class Orders:
         some = next(iter(self._usable.values()))
         fields = {'capacity': some.capacity, 'version': max(
             strip.version for strip in self._usable.values())}
-        lacking = [place for place in self._targets.items()
-                   if place not in self._usable or place in self._bad]
+        places = list(self._targets.items())
+        await self._build_those(
+            [place for place in places if place not in self._usable], fields)
+        # Whoever is made anew is not as it was before the settlement any
+        # more; only now enough others have reached this one to go on from.
+        await self._build_those(
+            [place for place in places if place in self._bad
+             and place in self._usable], fields)
+        await self._give(wire.STRIP_BUILD, [
+            place + ({'sources': [], **fields},) for place in places
+            if place[0] in self._left_out])
+
+    async def _build_those(self, places, fields):
         sources = sorted(self._usable, key=lambda place: place in self._bad)
         answers = await asyncio.gather(*(
             self._give(wire.STRIP_BUILD, [
                 place + ({'sources': sources, **fields},)])
-            for place in lacking), return_exceptions=True)
-        for (incarnation, _), answer in zip(lacking, answers):
+            for place in places), return_exceptions=True)
+        for (incarnation, _), answer in zip(places, answers):
             if isinstance(answer, errors.NoRoom):
                 self._left_out[incarnation] = answer
             elif isinstance(answer, BaseException):
@@ -146,6 +157,3 @@ class Orders:
         if self._left_out and len(self._targets) - len(
                 self._left_out) < self._data:
             raise next(iter(self._left_out.values()))
-        await self._give(wire.STRIP_BUILD, [
-            place + ({'sources': [], **fields},) for place in lacking
-            if place[0] in self._left_out])

@@ -13,6 +13,7 @@
 import unittest
 
 from sheepdog.recovery import agreement
+from sheepdog.tests.unit.recovery import bad_model
 from sheepdog.tests.unit.recovery import coded_model
 from sheepdog.tests.unit.recovery import full_model
 
@@ -185,3 +186,10 @@ class ModelTest(unittest.TestCase):
         with self.assertRaises(coded_model.Lost):
             self.runs(kind=full_model.FullModel, forgets_notes=True, data=2,
                       parity=1, seeds=SEEDS // 4)
+
+    def test_what_is_bad_is_made_anew(self):
+        self.runs(kind=bad_model.BadModel, seeds=SEEDS // 2)
+
+    def test_making_anew_what_is_needed_is_found(self):
+        with self.assertRaisesRegex(coded_model.Lost, 'not settled'):
+            self.runs(kind=bad_model.BadModel, builds_at_once=True)
