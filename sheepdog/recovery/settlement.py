@@ -400,6 +400,10 @@ class Settlement:
         if before is not None:
             history.forgotten = max((before.forgotten, before.generation)
                                     + before.nexts)
+        elif self.store.version(key) is not None:
+            # Nobody knows what it had reached, so it never says that it had
+            # not.
+            history.forgotten = order.generation
         await self.adopt(view, key, order.version, order.capacity, pieces,
                          keep=False, history=history)
         self.check(view)

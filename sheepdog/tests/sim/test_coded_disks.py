@@ -15,6 +15,7 @@
 import unittest
 
 from sheepdog.model import ids
+from sheepdog.store import history as store_history
 from sheepdog.tests.sim import test_coded
 
 
@@ -85,6 +86,35 @@ class PulledTest(test_coded.CodedCase):
         self.settles()
         for index in range(3):
             self.check_strips(index)
+
+
+class SpoiltTest(test_coded.CodedCase):
+
+    def test_what_a_strip_knew_is_lost(self):
+        """It is made anew, and does not say that it was not there before:
+        else a birth would be none."""
+        self.create()
+        volume = self.open()
+        self.write(volume, 0, self.chance.randbytes(test_coded.SIZE))
+        self.node.run(volume.close())
+        vdi_id = self.node.sheep.catalogue.find('v').vdi_id
+        oid = ids.data_oid(vdi_id, 0)
+        node, _, history = self.strips(oid)[4]
+        self.assertTrue(history.generation[2])
+        # (Until the journal needs to say nothing of it.)
+        self.simulation.run_for(60)
+        names = sorted(self.cluster.nodes)
+        self.kill(*names)
+        inode, = [inode for path, inode in node.host.image.files()
+                  if path.endswith('/%s_4' % ids.hex_oid(oid))]
+        value = inode.attributes[store_history.ATTRIBUTE]
+        inode.set_attribute(store_history.ATTRIBUTE, value[:-1])
+        self.start(*names)
+        self.wait_well()
+        volume = self.open()
+        self.check(volume)
+        _, _, history = self.check_strips(0)[4]
+        self.assertEqual(history.generation, history.forgotten)
 
 
 if __name__ == '__main__':

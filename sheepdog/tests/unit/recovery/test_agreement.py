@@ -83,6 +83,15 @@ class DecideTest(unittest.TestCase):
         found[0] = strip(0, BORN, floor=6)
         self.assertEqual(6, decide(found).floor)
 
+    def test_who_was_made_anew_does_not_miss_a_birth(self):
+        """…of a strip of which nobody knows what it was."""
+        found = [strip(i, BORN, numbers=(5,)) for i in range(5)]
+        for forgotten, is_gone in (agreement.NONE, True), (NEW, False):
+            verdict = decide(found + [strip(5, agreement.NONE, [NEW],
+                                            forgotten=forgotten)])
+            self.assertEqual(is_gone, verdict.is_gone)
+        self.assertEqual(5, len(verdict.usable))
+
     def test_who_has_given_up_who(self):
         found = [strip(i, OLD) for i in (0, 1)]
         self.assertTrue(decide(found, '01').wait)
