@@ -23,6 +23,7 @@ give the state; events that the attribute knows of change nothing but what is
 open.
 """
 
+import copy
 import struct
 from typing import NamedTuple, Optional
 
@@ -86,8 +87,9 @@ class History:
     """``open``: number → Update; the others as in ``recovery.agreement``.
     ``sequence``: the last event in it, by its number in the journal.
     ``_undone``: updates whose rolling back is among the events; ``_since``:
-    those applied behind the last settlement that is. (Only a replay needs
-    them.)"""
+    those applied behind the last settlement that is, but what was closed.
+    (For repetitions that come behind that: in a replay, or while they are
+    journalled.)"""
 
     __slots__ = ('generation', 'nexts', 'forgotten', 'floor', 'open',
                  'sequence', '_undone', '_since')
@@ -118,7 +120,18 @@ class History:
         for number in closed:
             del self.open[number]
             self.floor = max(self.floor, number + 1)
+        if closed and self._since:
+            self._since.difference_update(closed)
         return bool(closed)
+
+    def moved(self) -> 'History':
+        """The same of another file."""
+        other = copy.copy(self)
+        other.open = dict(self.open)
+        other._undone = set(self._undone)
+        if self._since is not None:
+            other._since = set(self._since)
+        return other
 
     def excess(self, kept) -> list:
         """The open updates that are not to be kept, in the order in which
@@ -137,7 +150,7 @@ class History:
                 self.generation = event.generation
             self._open(event)
             self._undone.discard(event.number)
-            if self._since is not None:
+            if self._since is not None and event.number in self.open:
                 self._since.add(event.number)
         elif isinstance(event, Repeat):
             number = event.update.number

@@ -18,7 +18,6 @@ full disk, a file that is no object's) stays where it is and is tried again.
 """
 
 import asyncio
-import copy
 import dataclasses
 import logging
 from typing import Optional
@@ -210,7 +209,7 @@ async def _history(oid: int, source: shelf_module.Shelf):
     history = await source.store.history(oid)
     if history is None or history.open:
         raise errors.NotRecovered('it has updates that are not closed yet')
-    return copy.copy(history)
+    return history.moved()
 
 
 async def _drop(oid: int, source: shelf_module.Shelf) -> None:

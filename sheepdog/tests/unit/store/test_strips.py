@@ -310,6 +310,32 @@ class HistoryTest(unittest.TestCase):
             history.apply(event, sequence)
         self.assertEqual({}, history.open)
 
+    def test_it_stays_small(self):
+        history = store_history.History()
+        history.apply(store_history.Settle(NEXT), 1)
+        for number in range(2, 1000):
+            history.apply(store_history.Update(number, NEXT, 0, 4, None),
+                          number)
+            history.close(number - 3)
+        # (Also what is sent again when it was closed.)
+        history.apply(store_history.Update(5, NEXT, 0, 4, None), 1000)
+        for kept in history.open, history._since, history._undone:
+            self.assertLessEqual(len(kept), 4)
+
+    def test_what_moves_to_another_file_shares_nothing(self):
+        history = store_history.History()
+        history.apply(store_history.Update(7, BIRTH, 0, 4, b'abcd'), 1)
+        history.apply(store_history.Settle(NEXT), 2)
+        moved = history.moved()
+        for number in 8, 9:
+            history.apply(store_history.Update(number, NEXT, 0, 4, None),
+                          number)
+        history.close(9)
+        self.assertEqual(
+            (NEXT, {}, set(), set(), 0),
+            (moved.generation, moved.open, moved._since, moved._undone,
+             moved.floor))
+
     def test_attribute_round_trip_and_damage(self):
         history = store_history.History()
         history.sequence = 99
