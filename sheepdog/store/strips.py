@@ -345,16 +345,23 @@ class Strips:
 
         :raises SheepdogError: it is not done
         """
-        waiting = []
+        repeated = []
         for key in keys:
             obj = self._objects.open.get(key)
             if obj is None or obj.history is None:
                 continue
             for number in sorted(obj.history.open):
-                done = asyncio.get_running_loop().create_future()
-                waiting.append(done)
-                self._writer.repeat(obj, Change([], store_history.Repeat(
-                    obj.history.open[number])), done.set_result)
+                repeated.append((obj, Change([], store_history.Repeat(
+                    obj.history.open[number]))))
+        # All or none: who tries again would soon fill the journal.
+        if not self._writer.has_room_to_repeat(
+                sum(change.size() for _, change in repeated)):
+            raise errors.NoSpace('the journal is full')
+        waiting = []
+        for obj, change in repeated:
+            done = asyncio.get_running_loop().create_future()
+            waiting.append(done)
+            self._writer.repeat(obj, change, done.set_result)
         for error in [await done for done in waiting]:
             if error is not None:
                 raise error

@@ -401,17 +401,18 @@ class Writer:
                 and not self._stalled
                 and self._journal.has_room(change.size()))
 
+    def has_room_to_repeat(self, size: int) -> bool:
+        """For so many bytes of records; room that is kept for removals will
+        do."""
+        return self._journal is None or self._journal.has_room(size, True)
+
     def repeat(self, obj: store_objects.Object, change,
                done: Done) -> None:
-        """Journal an event once more, whoever has the object's turn; room
-        that is kept for removals will do."""
+        """Journal an event once more, whoever has the object's turn; there
+        is room (``has_room_to_repeat``)."""
         journal = self._journal
         if journal is None or self.failed is not None:
             done(self.failed)
-            return
-        size = change.size()
-        if not journal.has_room(size, True):
-            done(errors.NoSpace('the journal is full'))
             return
         op = _Operation(records.HISTORY, obj, obj.version, 0, 0, change,
                         done, True, obj.capacity)

@@ -252,6 +252,29 @@ class StripsTest(case.StoreCase):
         with self.assertRaises(errors.NoObject):
             self.wait(self.store.align(ids.strip_key(1, 1), NEXT, set()))
 
+    def test_what_cannot_be_repeated_takes_no_room(self):
+        """The journal goes on when enough of it is closed."""
+        self.reopen(journal_bytes=1 << 20)
+        size = 2 * BLOCK
+        self.update(1, 0, b'a' * size)
+        number = 1
+        answers = [None]
+        while answers:
+            number += 1
+            answers = self.start(self.store.update, KEY, 3, number, BIRTH,
+                                 0, size, bytes([number]) * size,
+                                 capacity=CAPACITY)
+            self.let_pass(2)
+            if answers:
+                self.assertEqual([(None,)], answers)
+            self.assertLess(number, 200)
+        self.store.close_updates(KEY, number - 2)
+        self.let_pass(2)
+        self.assertEqual([(None,)], answers)
+        self.expect((0, bytes([number]) * size))
+        self.wait(self.store.align(KEY, NEXT, set()))
+        self.expect((0, bytes([number - 3]) * size))
+
     def test_the_floor_stays(self):
         self.update(1, 0, b'a' * 4096)
         self.store.close_updates(KEY, 2)
