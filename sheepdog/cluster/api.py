@@ -121,7 +121,8 @@ class Courier(Protocol):
 class Operations(Protocol):
     async def carry_out(self, kind: str, arguments: dict) -> tuple:
         """On the leader, one at a time: do the I/O of an exclusive
-        operation, idempotently (it may be done again by another leader).
+        operation, idempotently (it may be done again by another leader);
+        for a new VDI all of it within one epoch, the one in which it ends.
 
         Returns ``(event, result)``: the event (JSON, ``{"kind": …}``, or
         None) is announced to all members in the total order, applied by

@@ -51,7 +51,7 @@ def _unless_outdated(state: state_module.State, created: int, epoch: int,
     it could be announced. And what was created with a number of copies of
     its own is known with it only from the announcement on: in an epoch that
     began before, others than those who were written to may have taken
-    themselves for complete.
+    themselves for complete. ``epoch``: in which all of it was written.
 
     :raises NotServing: it is to be asked for again
     """
@@ -66,15 +66,19 @@ class Desk:
     """
     :param announce: puts an Announcement into the leader's queue
     :param state: the cluster's as of now
+    :param epoch: that this sheep is in, and operations see (one that is
+        announced may not have come here yet)
     """
 
     def __init__(self, world: world_api.World, operations: api.Operations,
                  announce: Callable[[Announcement], None],
-                 state: Callable[[], state_module.State]):
+                 state: Callable[[], state_module.State],
+                 epoch: Callable[[], int]):
         self._world = world
         self._operations = operations
         self._announce = announce
         self._state = state
+        self._epoch = epoch
         self._queue = collections.deque()
         self._asked = asyncio.Event()
         self._pending: dict = {}
@@ -138,7 +142,7 @@ class Desk:
             else:
                 created = self._state().created
                 event, result = await self._carry_out(kind, arguments)
-                epoch = self._state().epoch
+                epoch = self._epoch()
                 announcement = Announcement(
                     operation, lambda state: _unless_outdated(
                         state, created, epoch, event, result))

@@ -75,7 +75,7 @@ class Leader:
             self._survey, self._sequencer, self._refresh)
         self._desk = desk_module.Desk(
             world, operations, self._enqueue,
-            lambda: self._sequencer.state)
+            lambda: self._sequencer.state, lambda: ledger.state.epoch)
         self._admission = admission_module.Admission(
             world, pace, roll, self._delivery, self._survey, self._sequencer,
             protocol, messenger.own)

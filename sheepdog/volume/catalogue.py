@@ -285,12 +285,17 @@ class Catalogue:
         head = inode.InodeHead(
             name, create_time=created, vdi_size=size, nr_copies=copies,
             copy_policy=copy_policy, block_size_shift=shift, vdi_id=vdi_id)
+        oid = ids.vdi_oid(vdi_id)
         # All of the head: a leader that died may have left another one.
-        await self.gateway.write_wait(
-            ids.vdi_oid(vdi_id), 0, head.pack().ljust(inode.HEAD_BYTES,
-                                                      b'\0'),
-            durable=True, create=True,
-            copies=redundancy.whole_copies(copies, copy_policy))
+        packed = head.pack().ljust(inode.HEAD_BYTES, b'\0')
+        whole = redundancy.whole_copies(copies, copy_policy)
+        epoch = None
+        while epoch != self.cluster.state.epoch:
+            # All in one epoch: what got to the places of one is not sent to
+            # those of the next, who do not know yet that they have a copy.
+            epoch = self.cluster.state.epoch
+            await self.gateway.write_wait(oid, 0, packed, durable=True,
+                                          create=True, copies=whole)
         entry = {'vdi_id': vdi_id, 'name': name, 'tag': '', 'snap_id': 0,
                  'parent': 0, 'created': created, 'copies': copies,
                  'copy_policy': copy_policy, 'block_size_shift': shift,

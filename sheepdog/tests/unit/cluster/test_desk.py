@@ -22,10 +22,12 @@ class DeskTest(unittest.IsolatedAsyncioTestCase):
 
     async def asyncSetUp(self):
         self.state = types.SimpleNamespace(created=1, epoch=5)
+        self.epoch = None
         self.announced = []
         self.kind = 'vdi-create'
         self.desk = desk_module.Desk(None, self, self.announced.append,
-                                     lambda: self.state)
+                                     lambda: self.state,
+                                     lambda: self.epoch or self.state.epoch)
         task = asyncio.ensure_future(self.desk.run())
         self.addAsyncCleanup(self.stop, task)
 
@@ -56,6 +58,7 @@ class DeskTest(unittest.IsolatedAsyncioTestCase):
         self.assertEqual('done', await self.ask())
 
     async def test_it_was_written_in_a_later_epoch_than_it_began(self):
+        """All of it: that, who writes it sees to."""
         self.assertEqual('done', await self.ask(meanwhile=1))
 
     async def test_an_epoch_began_after_it_was_written(self):
@@ -63,6 +66,11 @@ class DeskTest(unittest.IsolatedAsyncioTestCase):
         with self.assertRaisesRegex(errors.NotServing, 'epoch'):
             await self.ask(epoch=6)
         self.assertEqual('done', await self.ask())
+
+    async def test_the_next_epoch_is_announced_but_has_not_come_here(self):
+        self.epoch = 4
+        with self.assertRaisesRegex(errors.NotServing, 'epoch'):
+            await self.ask()
 
     async def test_what_writes_nothing_new_may_span_epochs(self):
         self.kind = 'vdi-delete'

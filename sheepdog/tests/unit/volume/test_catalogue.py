@@ -107,6 +107,24 @@ class CatalogueTest(case.VolumeCase):
         for target in self.flock.targets(ids.vdi_oid(vdi_id)):
             self.assertIn(ids.vdi_oid(vdi_id), target.store.durable)
 
+    async def test_the_inode_is_written_within_one_epoch(self):
+        """What was sent in the one before may be found in one copy, and not
+        be sent to the places of now."""
+        one = self.sheep[0]
+        write = one.gateway.write_wait
+        begun = []
+
+        async def spanning(*arguments, **options):
+            begun.append(one.cluster.state.epoch)
+            await write(*arguments, **options)
+            if len(begun) < 3:
+                self.flock.change_view()
+
+        with mock.patch.object(one.gateway, 'write_wait', spanning):
+            await self.create('vm')
+        self.assertEqual(3, len(set(begun)))
+        self.assertEqual(begun[-1], one.cluster.state.epoch)
+
     async def test_two_names_of_one_hash(self):
         with mock.patch.object(catalogue.ids, 'first_vdi_id',
                                lambda name: ids.VDI_ID_MASK):
