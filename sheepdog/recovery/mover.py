@@ -477,9 +477,11 @@ class Mover:
         if await self._is_equal(oid, state):
             final = (await self._ask([source], oid, epoch))[0]
         if final is None or final['digest'] != state['digest']:
-            if state['clean']:
-                # That one is read. Nor may we take its place with what comes
-                # from it now: it may have writes that are not everywhere.
+            if state['clean'] and (
+                    self.standing.doubt_number(oid) is not None
+                    or self.standing.apart(oid)[0]):
+                # That one is read, without what ours is doubtful for. (Who
+                # was only away lacks nothing that may be read already.)
                 self.standing.part(oid, epoch, standing_module.UNSURE, True)
             pieces, zeroes, lost, is_base = await self._fetch_differing(
                 oid, epoch, capacity, [m for m, _ in sources], helpers)
@@ -497,6 +499,10 @@ class Mover:
             await self.adopt(view, oid, final['version'], capacity, pieces,
                              keep=is_base, zeros=zeroes,
                              lost=sorted(lost.items()))
+            if final['clean'] and final['marks']:
+                # Nor may we take its place with writes that have come from
+                # it, and may not be everywhere (until we are whole).
+                self.standing.part(oid, epoch, standing_module.UNSURE, True)
             if self.is_deleted(oid):
                 # Whoever gave its space back did not see this yet.
                 await self._drop(oid)

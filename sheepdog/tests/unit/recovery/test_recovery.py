@@ -946,3 +946,56 @@ class TestReadOfOthers(FlockCase):
         self.flock.change_view()
         self.assertEqual(b'2' * BLOCK, await self.read(self.oid, self.c))
         await self.assert_same_everywhere(self.oid, b'2' * BLOCK)
+
+
+class TestWriteUnderWay(FlockCase):
+    """B was started anew and is not whole; a write is on A, waits at B."""
+
+    copies = 2
+
+    async def asyncSetUp(self):
+        await super().asyncSetUp()
+        a, b, self.c = self.flock.alive()
+        self.oid = self.flock.oid_held_by(a, b)
+        await self.write(self.oid, b'1' * BLOCK)
+        self.flock.change_view()
+        await self.flock.settled()
+        self.flock.kill(2)
+        self.b = self.flock.restart(self.flock.retired[-1])
+        self.adopt = self.b.recovery.mover.adopt
+        self.b.recovery.mover.adopt = self.slow_adopt
+        self.held_up = asyncio.Event()
+        self.flock.change_view()
+        self.write_waits = asyncio.ensure_future(
+            self.c.gateway.write_wait(self.oid, 0, b'2' * BLOCK))
+
+    async def asyncTearDown(self):
+        self.write_waits.cancel()
+        await asyncio.wait([self.write_waits])
+        await super().asyncTearDown()
+
+    async def slow_adopt(self, *arguments, **options):
+        self.held_up.set()
+        raise errors.NotRecovered('slow')
+
+    def a_leaves(self):
+        self.flock.kill(1)
+        self.flock.change_view()
+        del self.b.recovery.mover.adopt
+
+    async def test_who_was_only_away_may_decide(self):
+        await asyncio.wait_for(self.held_up.wait(), 5)
+        self.a_leaves()
+        await asyncio.wait_for(self.write_waits, 5)
+        self.assertEqual(b'2' * BLOCK, await self.read(self.oid, self.c))
+
+    async def test_who_has_taken_it_over_may_not(self):
+        """(The view might change, and a third copy without it be read.)"""
+        async def late_adopt(*arguments, **options):
+            await self.adopt(*arguments, **options)
+            self.a_leaves()
+
+        self.b.recovery.mover.adopt = late_adopt
+        await flock.until(
+            lambda: 'may be known only to 10.0.0.1'
+            in self.b.recovery.waiting.get(self.oid, (0, ''))[1])
