@@ -45,7 +45,7 @@ class Candidate(typing.NamedTuple):
     ``place`` is the order among equals (targets first); ``power_lost``: a
     power cut may have taken writes that were not flushed; ``until`` as
     ``past.stayed`` has it; ``apart`` as ``Standing.apart``, which
-    ``through`` allows for."""
+    ``through`` allows for; ``digest`` tells contents apart."""
 
     incarnation: str
     exists: bool
@@ -57,6 +57,7 @@ class Candidate(typing.NamedTuple):
     power_lost: bool = False
     until: int = 0
     apart: tuple = standing.TOGETHER
+    digest: str = ''
 
 
 def choose(candidates):
@@ -93,12 +94,29 @@ def instead(chosen, missed, candidates):
     the epoch ``missed``: who was there then, if only it has kept all that
     was acknowledged. (It was started anew since, and does not know it.)
 
+    Who has the same as the best copy was not that one: it has what was not
+    read. Nor, among others, who was there for less long, or has a later
+    write than another: that write may be such a one, too.
+
     :param candidates: pairs of a candidate and what ``past.kept`` has of it
+    :returns: the candidate to follow, the best one if there is no other;
+        None where it cannot be told
     """
-    return choose([
+    there = [
         candidate._replace(through=kept) for candidate, kept in candidates
         if kept >= missed and candidate.exists and not candidate.through
-        and not candidate.power_lost and not candidate.apart[2]]) or chosen
+        and not candidate.power_lost and not candidate.apart[2]
+        and candidate.digest != chosen.digest]
+    if not there:
+        return chosen
+    version = min(candidate.version for candidate in there)
+    kept = max(candidate.through for candidate in there)
+    oldest = [candidate for candidate in there
+              if candidate.version == version]
+    if (len({candidate.digest for candidate in oldest}) > 1
+            or all(candidate.through < kept for candidate in oldest)):
+        return None
+    return choose(oldest)
 
 
 def reach_of(candidate):

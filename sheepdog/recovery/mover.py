@@ -327,7 +327,8 @@ class Mover:
                              s['bad'], s['uncertain'], order.index(i),
                              s['power_lost'],
                              until.get(view.member(i).node, 0),
-                             tuple(s.get('apart', standing_module.TOGETHER)))
+                             tuple(s.get('apart', standing_module.TOGETHER)),
+                             s['digest'])
             for i, s in states.items()]
         best = choice.choose(candidates)
         missed = best.apart[0] if best and best.apart[2] else 0
@@ -345,6 +346,11 @@ class Mover:
             best = choice.instead(best, missed, [
                 (c, kept.get(view.member(c.incarnation).node, 0))
                 for c in candidates])
+            if best is None:
+                raise errors.NotRecovered(
+                    'object %s: copies differ, and it cannot be told which '
+                    'of them was read since epoch %d'
+                    % (ids.hex_oid(oid), missed))
         if best is None:
             await self._drop(oid)
         elif best.incarnation != ours:

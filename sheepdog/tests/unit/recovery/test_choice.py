@@ -89,19 +89,37 @@ class TestChoice(unittest.TestCase):
 
     def test_who_was_there_when_the_best_was_not_clean(self):
         best = candidate('best', through=4, version=5)._replace(
-            apart=(5, 7, True))
-        there = candidate('there', version=3)
+            apart=(5, 7, True), digest='refused')
+        there = candidate('there', version=3)._replace(digest='read')
         for kept, other, chosen in (
                 (6, there, 'there'), (5, there, 'there'), (4, there, 'best'),
                 (0, there, 'best'),
                 (6, there._replace(power_lost=True), 'best'),
                 (6, there._replace(exists=False), 'best'),
                 (8, there._replace(apart=(5, 8, True)), 'best'),
-                (6, there._replace(through=2), 'best')):
+                (6, there._replace(through=2), 'best'),
+                (6, there._replace(digest='refused'), 'best')):
             with self.subTest(kept=kept, other=other):
                 found = choice.instead(best, 5, [
                     (best._replace(through=0), 8), (other, kept)])
                 self.assertEqual(chosen, found.incarnation)
+
+    def test_who_of_several_was_read(self):
+        best = candidate('best', through=4, version=5)._replace(
+            apart=(5, 7, True), digest='refused')
+        read = candidate('read', version=3)._replace(digest='read')
+        other = candidate('other', version=4)._replace(digest='other')
+        for read_kept, other, other_kept, chosen in (
+                (6, other, 6, 'read'), (7, other, 6, 'read'),
+                (6, other, 7, None), (6, other, 4, 'read'),
+                (6, other._replace(version=3), 6, None),
+                (6, other._replace(digest='refused'), 7, 'read'),
+                (6, other._replace(digest='read'), 6, 'read')):
+            with self.subTest(other=other, kept=other_kept):
+                found = choice.instead(best, 5, [
+                    (best._replace(through=0), 8), (other, other_kept),
+                    (read, read_kept)])
+                self.assertEqual(chosen, found and found.incarnation)
 
     def test_among_equals_the_soundest_then_the_first(self):
         self.assertEqual(self.chosen(

@@ -948,6 +948,58 @@ class TestReadOfOthers(FlockCase):
         await self.assert_same_everywhere(self.oid, b'2' * BLOCK)
 
 
+class TestReadOfThird(FlockCase):
+    """A and B have a write that nobody acknowledged, C is read."""
+
+    count = 4
+
+    async def asyncSetUp(self):
+        await super().asyncSetUp()
+        self.a, self.b, self.c, self.d = self.flock.alive()
+        self.oid = self.flock.oid_held_by(self.a, self.b, self.c)
+        await self.write(self.oid, b'1' * BLOCK)
+        self.flock.change_view()
+        await self.flock.settled()
+        for sheep in self.flock.alive():
+            sheep.replica.marks.clear()
+        self.flock.lock(self.d, VDI)
+        for sheep in self.a, self.b:
+            sheep.store.write(self.oid, self.d.cluster.view.epoch, 0,
+                              b'2' * BLOCK,
+                              lambda error: self.assertIsNone(error))
+            sheep.replica.marks.note(self.oid, 3 << 48 | 1 << 40)
+
+    @staticmethod
+    async def never(*arguments, **options):
+        raise errors.NotRecovered('slow')
+
+    async def assert_read_waits(self):
+        read = asyncio.ensure_future(
+            self.d.gateway.read_wait(self.oid, 0, BLOCK))
+        await asyncio.sleep(0.1)
+        self.assertFalse(read.done(), read)
+        return read
+
+    async def test_who_has_forgotten_has_that_write(self):
+        self.a.recovery.mover.adopt = self.never
+        self.b.recovery.mover.adopt = self.never
+        self.flock.unlock(self.d, VDI)
+        self.assertEqual(b'1' * BLOCK, await self.read(self.oid, self.d))
+        self.flock.kill(3)
+        self.flock.change_view()
+        del self.a.recovery.mover.adopt, self.b.recovery.mover.adopt
+        read = await self.assert_read_waits()
+        self.flock.kill(1)
+        self.flock.restart(self.flock.retired[-1])
+        self.flock.change_view()
+        await asyncio.sleep(0.1)
+        self.assertFalse(read.done(), read)
+        self.flock.restart(self.flock.retired[0])
+        self.flock.change_view()
+        self.assertEqual(b'1' * BLOCK, await asyncio.wait_for(read, 5))
+        await self.assert_same_everywhere(self.oid, b'1' * BLOCK)
+
+
 class TestWriteUnderWay(FlockCase):
     """B was started anew and is not whole; a write is on A, waits at B."""
 
