@@ -89,6 +89,33 @@ def best(candidates):
     return found
 
 
+def weigh(candidates):
+    """The candidates as they count when one of them knows that others may
+    have been read since an epoch. Then that holds for each that was apart
+    by then and does not know it, and for each that cannot tell that it was
+    clean then. (A write of a later epoch tells it: it came to a whole copy.)
+    """
+    missed = [candidate.apart[0] for candidate in candidates
+              if candidate.apart[2]]
+    last = max(missed, default=standing.NEVER)
+    weighed = []
+    for candidate in candidates:
+        since, serial, is_missed = candidate.apart
+        through = candidate.through
+        if not is_missed:
+            if standing.NEVER < since <= last:
+                through = min(through, since - 1)
+                is_missed = True
+            elif max(through, candidate.version - 1) < last:
+                since = min(epoch for epoch in missed if epoch > through)
+                serial = standing.UNSURE
+                is_missed = True
+        weighed.append(candidate._replace(
+            through=through, apart=(since, serial, True) if is_missed
+            else standing.TOGETHER))
+    return weighed
+
+
 def instead(chosen, missed, candidates):
     """Whom to follow when the best copy may have missed what was read since
     the epoch ``missed``: who was there then, if only it has kept all that

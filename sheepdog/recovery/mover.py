@@ -83,6 +83,7 @@ class Mover:
         apart = standing.apart(oid)
         if apart[2]:
             through = min(through, apart[0] - 1)
+        if apart[0]:
             more['apart'] = list(apart)
         return {
             **more,
@@ -330,7 +331,7 @@ class Mover:
                              tuple(s.get('apart', standing_module.TOGETHER)),
                              s['digest'])
             for i, s in states.items()]
-        best = choice.choose(candidates)
+        best = choice.choose(choice.weigh(candidates))
         missed = best.apart[0] if best and best.apart[2] else 0
         wanting = self.untold(
             oid, choice.reach_of(best) if best else 0,

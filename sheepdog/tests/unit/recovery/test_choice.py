@@ -104,6 +104,32 @@ class TestChoice(unittest.TestCase):
                     (best._replace(through=0), 8), (other, kept)])
                 self.assertEqual(chosen, found.incarnation)
 
+    def test_what_one_knows_holds_for_all(self):
+        knows = candidate('knows', through=4, version=5)._replace(
+            apart=(5, 7, True))
+        for other, counts in (
+                (dict(through=6, apart=(5, 7, False)),
+                 dict(through=4, apart=(5, 7, True))),
+                (dict(through=6, apart=(3, 2, False)),
+                 dict(through=2, apart=(3, 2, True))),
+                # It was clean until later.
+                (dict(through=6, apart=(6, 9, False)), dict(through=6)),
+                (dict(through=5), dict(through=5)),
+                # It has forgotten.
+                (dict(version=5), dict(version=5, apart=(5, -1, True))),
+                (dict(version=6), dict(version=6))):
+            with self.subTest(other=other):
+                self.assertEqual(
+                    [knows, candidate('other')._replace(**counts)],
+                    choice.weigh([knows,
+                                  candidate('other')._replace(**other)]))
+
+    def test_nobody_knows_that_others_were_read(self):
+        there = candidate('there', through=6)
+        self.assertEqual(
+            [there, there], choice.weigh([
+                there, there._replace(apart=(5, 7, False))]))
+
     def test_who_of_several_was_read(self):
         best = candidate('best', through=4, version=5)._replace(
             apart=(5, 7, True), digest='refused')

@@ -999,6 +999,24 @@ class TestReadOfThird(FlockCase):
         self.assertEqual(b'1' * BLOCK, await asyncio.wait_for(read, 5))
         await self.assert_same_everywhere(self.oid, b'1' * BLOCK)
 
+    async def test_who_knows_speaks_for_who_does_not(self):
+        """B has heard of C that it is clean, A has not."""
+        self.b.recovery.mover.adopt = self.never
+        self.a.recovery.mover._attempt = self.never
+        self.flock.unlock(self.d, VDI, to=[])
+        self.flock.change_view()
+        self.assertEqual(b'1' * BLOCK, await self.read(self.oid, self.d))
+        await flock.until(lambda: self.b.recovery.standing.apart(self.oid)[2])
+        self.assertFalse(self.a.recovery.standing.apart(self.oid)[2])
+        self.flock.kill(3)
+        self.flock.change_view()
+        del self.b.recovery.mover.adopt, self.a.recovery.mover._attempt
+        read = await self.assert_read_waits()
+        self.flock.restart(self.flock.retired[-1])
+        self.flock.change_view()
+        self.assertEqual(b'1' * BLOCK, await asyncio.wait_for(read, 5))
+        await self.assert_same_everywhere(self.oid, b'1' * BLOCK)
+
 
 class TestWriteUnderWay(FlockCase):
     """B was started anew and is not whole; a write is on A, waits at B."""
