@@ -50,7 +50,9 @@ class State:
     last change of a VDI's lock, which stays when the lock is gone.
     ``recovered``: incarnation → the epoch it has recovered completely.
     ``settled``: the newest epoch that all its members have recovered, so
-    that nothing acknowledged until then is only elsewhere. ``forced``: the
+    that nothing acknowledged until then is only elsewhere; or that was begun
+    by force. ``whole``: the newest that they have recovered indeed, all copies
+    being equal then (0: not known, of an older version). ``forced``: the
     newest that an operator had begun without who was missing. ``spaces``: node
     → the bytes it has told of since it joined; ``vnodes``: node → (the
     number it was started with, the one that an operator has set since).
@@ -67,6 +69,7 @@ class State:
         self.operations: dict = {}
         self.recovered: dict = {}
         self.settled = 0
+        self.whole = 0
         self.forced = 0
         self.spaces: dict = {}
         self.vnodes: dict = {}
@@ -191,6 +194,7 @@ class State:
                            for name, operation in self.operations.items()],
             'recovered': [list(item) for item in self.recovered.items()],
             'settled': self.settled,
+            'whole': self.whole,
             'forced': self.forced,
             'spaces': [list(item) for item in self.spaces.items()],
             'vnodes': [[node, *numbers] for node, numbers
@@ -227,6 +231,7 @@ class State:
                 result, _the((int, float), time))
         self.recovered = _pairs(str, int, fields['recovered'])
         self.settled = _the(int, fields.get('settled', 0))
+        self.whole = _the(int, fields.get('whole', 0))
         self.forced = _the(int, fields.get('forced', 0))
         self.spaces = _pairs(str, int, fields.get('spaces', ()))
         self.vnodes = {_the(str, node): (_the(int, started), _vnodes(number))
@@ -260,7 +265,7 @@ class State:
         self.shutdown = False
         self._set_view(view_model.View.from_dict(record.event['view']),
                        record.sequence)
-        self.settled = self.epoch
+        self.settled = self.whole = self.epoch
         self.forced = 0
 
     def _epoch(self, record: entries.Record) -> None:
@@ -397,6 +402,7 @@ class State:
             epoch, self.recovered.get(incarnation, 0))
         if self.has_recovered():
             self._settle(self.epoch)
+            self.whole = self.epoch
 
     def _settle(self, epoch: int) -> None:
         self.settled = epoch

@@ -109,20 +109,18 @@ def stayed(views, current, first, holders):
     return until
 
 
-def kept(views, current, settled, holders, lost=NOTHING):
+def kept(views, current, whole, holders, lost=NOTHING):
     """Node → the epoch up to which its copy has all that was acknowledged,
     whoever was started anew since: it held the object in all views since
-    the one of the epoch ``settled``, when every copy was whole, and nothing
-    is acknowledged that is not on all. (But a power cut may have taken what
+    the one of the epoch ``whole``, when every copy was, and nothing is
+    acknowledged that is not on all. (But a power cut may have taken what
     was not flushed.)
     """
-    for before, view in zip([None, *views], views):
-        # (A gap: that epoch was settled by force.)
-        if view.epoch == settled and (view.epoch == 1 or (
-                before is not None and before.epoch + 1 == view.epoch)):
+    for view in views:
+        if view.epoch == whole:
             nodes = {member.node for member in holders(view)}
             return {node: epoch for node, epoch
-                    in stayed(views, current, settled, holders).items()
+                    in stayed(views, current, whole, holders).items()
                     if node in nodes and node not in lost}
     return {}
 

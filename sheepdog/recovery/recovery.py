@@ -339,7 +339,10 @@ class Recovery:
     def _kept(self, oid):
         """See ``past.kept``."""
         state = self.cluster.state
-        return past.kept(self.cluster.views, self.cluster.view, state.settled,
+        if state.whole < state.settled:
+            # What was begun by force since makes nothing whole.
+            return {}
+        return past.kept(self.cluster.views, self.cluster.view, state.whole,
                          lambda view: self._holders(view, oid), state.lost)
 
     def _wanting(self, view):

@@ -289,6 +289,22 @@ class StateTest(unittest.TestCase):
                     'view': view(2, NODES[:1])})
         self.assertEqual(({}, {}), (state.spaces, state.vnodes))
 
+    def test_what_is_begun_by_force_is_settled_but_not_whole(self):
+        state = formatted()
+        self.assertEqual((1, 1), (state.settled, state.whole))
+        put(state, {'kind': 'epoch', 'view': view(9, NODES[:2])})
+        self.assertEqual((9, 1), (state.settled, state.whole))
+        for one in NODES[:2]:
+            put(state, {'kind': 'recovered', 'incarnation': one, 'epoch': 9})
+        self.assertEqual((9, 9), (state.settled, state.whole))
+        fields = state.to_dict()
+        self.assertEqual(9, state_module.State.from_dict(fields).whole)
+        del fields['whole']
+        self.assertEqual(0, state_module.State.from_dict(fields).whole)
+        put(state, {'kind': 'format', 'settings': {'created': 8},
+                    'view': view(10, NODES[:1])})
+        self.assertEqual((10, 10), (state.settled, state.whole))
+
     def test_a_lost_disk_is_remembered_until_a_later_epoch_is_settled(self):
         state = formatted()
         nodes = {member.incarnation: member.node

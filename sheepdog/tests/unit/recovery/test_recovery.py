@@ -863,13 +863,14 @@ class TestReadOfOthers(FlockCase):
     read: from then on that write must not come back."""
 
     copies = 2
+    step = 1
 
     async def asyncSetUp(self):
         await super().asyncSetUp()
         self.a, self.b, self.c = self.flock.alive()
         self.oid = self.flock.oid_held_by(self.a, self.b)
         await self.write(self.oid, b'1' * BLOCK)
-        self.flock.change_view()
+        self.flock.change_view(step=self.step)
         await self.flock.settled()
         for sheep in self.flock.alive():
             sheep.replica.marks.clear()
@@ -946,6 +947,21 @@ class TestReadOfOthers(FlockCase):
         self.flock.change_view()
         self.assertEqual(b'2' * BLOCK, await self.read(self.oid, self.c))
         await self.assert_same_everywhere(self.oid, b'2' * BLOCK)
+
+
+class TestReadOfOthersAfterForce(TestReadOfOthers):
+    """All have recovered the epoch that was begun by force."""
+
+    step = 1000
+
+    async def test_what_was_begun_by_force_makes_nothing_whole(self):
+        self.flock.change_view()
+        await self.flock.settled()
+        kept = self.b.recovery.mover.kept
+        self.flock.change_view()
+        self.assertIn(self.a.member.node, kept(self.oid))
+        self.flock.force_view()
+        self.assertEqual({}, kept(self.oid))
 
 
 class TestReadOfThird(FlockCase):
