@@ -254,7 +254,7 @@ class Replica:
         if self.marks.has(oid, token) or (self.guard.active
                                           and self.guard.needs(oid)):
             self.taken_back.setdefault(oid, set()).add(token)
-            self.guard.doubt(oid, is_missed=True)
+            self.guard.doubt(oid)
 
     def _other_epoch(self, epoch):
         if self.epoch == NEVER:
@@ -481,4 +481,5 @@ class Replica:
             targets = self.order.targets(oid)
             first = members[targets[0]].incarnation if targets else None
             if is_forced or (before or first) != (owner or first):
-                self.guard.doubt(oid, is_missed=True)
+                # (Who gives its lock back has nothing under way.)
+                self.guard.doubt(oid, is_missed=is_forced)

@@ -484,14 +484,15 @@ class Mover:
         if await self._is_equal(oid, state):
             final = (await self._ask([source], oid, epoch))[0]
         if final is None or final['digest'] != state['digest']:
+            pieces, zeroes, lost, is_base = await self._fetch_differing(
+                oid, epoch, capacity, [m for m, _ in sources], helpers)
             if state['clean'] and (
                     self.standing.doubt_number(oid) is not None
                     or self.standing.apart(oid)[0]):
                 # That one is read, without what ours is doubtful for. (Who
-                # was only away lacks nothing that may be read already.)
+                # was only away lacks nothing that may be read already. What
+                # cannot be read for us is not read for anybody.)
                 self.standing.part(oid, epoch, standing_module.UNSURE, True)
-            pieces, zeroes, lost, is_base = await self._fetch_differing(
-                oid, epoch, capacity, [m for m, _ in sources], helpers)
             # Marks of the writes that came to the source while we copied:
             # they may be in what we have, in part, and make us doubt it
             # likewise.

@@ -325,10 +325,12 @@ class Recovery:
             max(cluster.state.settled, reach + 1),
             lambda view: self._holders(view, oid), behind, lost)
         if view is None and missed:
+            # (A disk that was given up does not come back: it would be
+            # waited for in vain.)
             view = past.unheard(
                 cluster.views, cluster.view,
                 max(cluster.state.settled, missed),
-                lambda view: self._holders(view, oid), lost)
+                lambda view: self._holders(view, oid))
         return None if view is None else self._wanting(view)
 
     def _stayed(self, oid, first):

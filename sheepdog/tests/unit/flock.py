@@ -288,8 +288,8 @@ class Flock:
         self.event({'kind': 'lock', 'vdi_id': vdi_id, 'mode': mode,
                     'owner': sheep.cluster.incarnation}, to)
 
-    def unlock(self, sheep, vdi_id, to=None):
-        self.event({'kind': 'unlock', 'vdi_id': vdi_id, 'force': False,
+    def unlock(self, sheep, vdi_id, to=None, force=False):
+        self.event({'kind': 'unlock', 'vdi_id': vdi_id, 'force': force,
                     'owner': sheep.cluster.incarnation}, to)
 
     def make_vdi(self, vdi_id, name='', copies=None):

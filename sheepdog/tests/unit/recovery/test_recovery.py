@@ -906,7 +906,7 @@ class TestReadOfOthers(FlockCase):
 
     async def test_who_was_read_is_waited_for(self):
         self.hold_up()
-        self.flock.unlock(self.c, VDI)
+        self.flock.unlock(self.c, VDI, force=True)
         self.assertEqual(b'1' * BLOCK, await self.read(self.oid, self.c))
         await self.a_leaves()
         read = await self.assert_waits_for_a()
@@ -915,6 +915,15 @@ class TestReadOfOthers(FlockCase):
         self.flock.change_view()
         self.assertEqual(b'1' * BLOCK, await asyncio.wait_for(read, 5))
         await self.assert_same_everywhere(self.oid, b'1' * BLOCK)
+
+    async def test_nobody_is_waited_for_behind_a_lock_that_was_given_back(
+            self):
+        """Then nothing was under way: all of it is on all copies."""
+        self.hold_up()
+        self.flock.unlock(self.c, VDI)
+        await self.a_leaves()
+        self.assertEqual(b'2' * BLOCK, await asyncio.wait_for(
+            self.read(self.oid, self.c), 5))
 
     async def test_so_it_is_when_the_orderer_was_gone(self):
         """That alone does not tell that anybody is clean: but A said so."""
@@ -930,7 +939,7 @@ class TestReadOfOthers(FlockCase):
 
     async def test_who_is_evicted_is_asked(self):
         self.hold_up()
-        self.flock.unlock(self.c, VDI)
+        self.flock.unlock(self.c, VDI, force=True)
         self.assertEqual(b'1' * BLOCK, await self.read(self.oid, self.c))
         self.flock.vnodes[self.a.name] = 0
         self.flock.change_view()
@@ -999,7 +1008,7 @@ class TestReadOfThird(FlockCase):
     async def test_who_has_forgotten_has_that_write(self):
         self.a.recovery.mover.adopt = self.never
         self.b.recovery.mover.adopt = self.never
-        self.flock.unlock(self.d, VDI)
+        self.flock.unlock(self.d, VDI, force=True)
         self.assertEqual(b'1' * BLOCK, await self.read(self.oid, self.d))
         self.flock.kill(3)
         self.flock.change_view()
