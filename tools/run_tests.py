@@ -49,6 +49,7 @@ STRAGGLER_SECONDS = 5
 # Of what a failure says: the end tells most.
 LAST_LINES = 60
 MOST_SAID = 6000
+MOST_NAMED = 40
 
 
 @dataclasses.dataclass(frozen=True)
@@ -256,6 +257,10 @@ def run_all(suites, runner):
         sys.stdout.flush()
     for name, said in runner.failures:
         print('\n=== FAILED: %s\n%s' % (name, said[-MOST_SAID:]))
+    # Once more their names, where one looks first.
+    print()
+    for name, _ in runner.failures[:MOST_NAMED]:
+        print('FAILED: %s' % name)
     print('\n' + '\n'.join(rows))
     print(total, flush=True)
     runner.results.mkdir(parents=True, exist_ok=True)

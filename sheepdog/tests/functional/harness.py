@@ -132,6 +132,26 @@ def make_key(directory):
     return path
 
 
+def _standing(client) -> str:
+    """How a sheep stands: short, since a message has one of each."""
+    info = client.cluster.info()
+    said = '%s %s' % (info['status'], info['reason'])
+    if info['missing']:
+        said += ', missing %s' % info['missing']
+    for epoch in info['epochs'][:1]:
+        said += ', epoch %d of %s' % (epoch['epoch'], ' '.join(
+            str(member['port']) for member in epoch['members']))
+    if info['status'] == 'ok':
+        progress = client.call('node.progress')
+        recovery = client.call('node.facts', {'ping': False})['recovery']
+        said += ', %s, %d of %d objects; waits for %s %s %s' % (
+            'whole' if progress['is_whole'] else
+            'postponed' if progress['is_postponed'] else 'not whole',
+            recovery['done'], recovery['total'], recovery['obstacle'],
+            recovery['waiting'][:2], recovery['no_room'] or '')
+    return said
+
+
 class Sheep:
     """One daemon. Its addresses and its store stay the same for life."""
 
@@ -366,12 +386,7 @@ class Cluster:
             else:
                 try:
                     with sheep.client(5.0) as client:
-                        info = client.cluster.info()
-                        info['epochs'] = info['epochs'][:2]
-                        parts.append('%r: %s %s' % (
-                            sheep, json.dumps(info),
-                            client.call('node.progress')
-                            if info['status'] == 'ok' else ''))
+                        parts.append('%r: %s' % (sheep, _standing(client)))
                 except errors.SheepdogError as exc:
                     parts.append('%r: %s' % (sheep, exc))
         return '\n'.join([''] + parts)

@@ -79,6 +79,8 @@ class RunTestsTest(unittest.TestCase):
         # When it fails, and again where one looks first.
         self.assertEqual(2, self.output.count('Error: what went wrong'))
         self.assertIn('=== FAILED: suite.test_it.It.test_bad', self.output)
+        self.assertIn('\nFAILED: suite.test_it.It.test_bad\n',
+                      self.output[-1000:])
         log = (self.root / 'results/suite.log').read_text()
         self.assertIn('what went wrong', log)
 
