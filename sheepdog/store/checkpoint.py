@@ -23,9 +23,9 @@ import logging
 
 from sheepdog.model import errors
 from sheepdog.store import journal as store_journal
+from sheepdog.store import keeping
 from sheepdog.store import objects as store_objects
 from sheepdog.store import state as store_state
-from sheepdog.store import strips as store_strips
 from sheepdog.store import syncing
 from sheepdog.store import writer as store_writer
 
@@ -41,7 +41,7 @@ class Checkpoint:
                  journal: store_journal.Journal,
                  writer: store_writer.Writer, syncs: syncing.Syncs,
                  counters: store_state.Counters,
-                 strips: store_strips.Strips):
+                 keeper: keeping.Keeper):
         self._world = world
         self._disk = disk
         self._objects = objects
@@ -49,7 +49,7 @@ class Checkpoint:
         self._writer = writer
         self._syncs = syncs
         self._counters = counters
-        self._strips = strips
+        self._keeper = keeper
         self._task = None
         self._is_full = False
         self._is_last = False
@@ -110,7 +110,6 @@ class Checkpoint:
                 await self.free(segment)
                 break
             except errors.SheepdogError as error:
-                # (Where there is no room for them, some will be closed.)
                 if self._writer.failed is not None or self._is_last:
                     return
                 LOG.info('%s; again in %g s', error, OPEN_SECONDS)
@@ -133,23 +132,13 @@ class Checkpoint:
         self._counters.checkpoints += 1
         self._writer.resume()
 
-    async def _keep_open(self, segment: store_journal.Segment) -> None:
-        """What is open of strips must outlive the segment.
-
-        :raises SheepdogError: it does not
-        """
-        keys = [key for key in self._strips.with_open()
-                if key in segment.named]
-        if keys:
-            await self._strips.repeat(keys)
-
     async def free(self, segment: store_journal.Segment) -> None:
         """:raises OSError, SheepdogError: the segment is still in force"""
         if segment.pending:
             segment.on_idle = asyncio.get_running_loop().create_future()
             await segment.on_idle
         if not self._is_last:
-            await self._keep_open(segment)
+            await self._keeper.outlive(segment.named)
         running = collections.deque()
         try:
             for oid in list(segment.named):

@@ -15,7 +15,8 @@
     META/store      who this is, and how the last run ended (JSON)
     META/lock       locked while a sheep runs
     META/obj/       the objects
-    META/open       open updates of strips, between two runs
+    META/open       open updates of strips, between two runs or where the
+                    journal has no room for them
     META/journal/   the journal's segments, where no other place is named
     META/quarantine/  what cannot be explained, where there is any
 

@@ -118,7 +118,7 @@ async def _start(world, settings, layout, owner, counters) -> Started:
             kept_open).run()
         sequence = max(sequence, found.sequence)
         generation = max(generation, found.generation)
-        if outcome.histories:
+        if outcome.histories or kept_open:
             await disk.replace_file(
                 layout.open_path, history.pack_open(outcome.histories))
         for number in found.live:

@@ -30,6 +30,7 @@ from sheepdog.store import checkpoint as store_checkpoint
 from sheepdog.store import checksums
 from sheepdog.store import history as store_history
 from sheepdog.store import intake as store_intake
+from sheepdog.store import keeping
 from sheepdog.store import layout as store_layout
 from sheepdog.store import opening
 from sheepdog.store import pulse as store_pulse
@@ -125,12 +126,14 @@ class Store:
         """What could not be explained; see ``quarantine``."""
         self._strips = store_strips.Strips(
             world, objects, opener, turns, writer, reader, reserve)
+        self._keeper = keeping.Keeper(world.disk, started.layout, objects,
+                                      opener, turns, writer)
         self._checkpoint = None
         self._regular = None
         if journal is not None:
             self._checkpoint = store_checkpoint.Checkpoint(
                 world, world.disk, objects, journal, writer, syncs, counters,
-                self._strips)
+                self._keeper)
             writer.on_full = self._checkpoint.start
             self._regular = world.spawn(
                 self._checkpoint.run_regularly(settings.checkpoint_seconds),
@@ -154,17 +157,9 @@ class Store:
         return store
 
     async def _take_up(self, histories: dict) -> None:
-        """Open updates of strips are in the journal of this run, before
-        the file with them goes.
-
-        :raises StoreRefused: they are not
-        """
-        disk, path = self._world.disk, self._layout.open_path
+        """:raises StoreRefused: what is open of strips cannot be kept"""
         try:
-            await self._strips.resume(histories)
-            if disk.exists(path):
-                disk.unlink(path)
-                await disk.sync_directory(self._layout.meta)
+            await self._keeper.resume(histories)
         except (OSError, errors.SheepdogError) as error:
             raise StoreRefused('open updates of strips cannot be kept: %s'
                                % error)
@@ -176,7 +171,7 @@ class Store:
             self._regular.cancel()
         await self._synced()
         try:
-            await self._keep_open()
+            await self._keeper.close()
             if self._checkpoint is not None and self._writer.failed is None:
                 await self._checkpoint.free_all()
             if self._writer.failed is not None:
@@ -239,14 +234,6 @@ class Store:
         :raises OSError: it cannot be written
         """
         await self._write_identity(owner=node, run=run)
-
-    async def _keep_open(self) -> None:
-        """In a file: the journal is about to become void."""
-        histories = {key: self._open[key].history
-                     for key in self._strips.with_open()}
-        if histories:
-            await self._world.disk.replace_file(
-                self._layout.open_path, store_history.pack_open(histories))
 
     # The hot path.
 
@@ -341,7 +328,7 @@ class Store:
 
     def with_open(self) -> list:
         """Keys of the strips that have open updates."""
-        return self._strips.with_open()
+        return self._keeper.with_open()
 
     async def history(self, key: int) -> Optional[store_history.History]:
         """What a strip knows besides its bytes, when all that was accepted

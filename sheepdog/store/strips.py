@@ -46,6 +46,10 @@ JOINED_MAX = 32
 among them."""
 
 
+UNDONE_MAX_BYTES = 2 * limits.STRIP_UPDATE_MAX_BYTES
+"""What one change rolls back, unless one update is more."""
+
+
 class Part:
     """Whole blocks of the new content; ``data`` None: zeroes."""
 
@@ -290,13 +294,20 @@ class Strips:
 
     async def align(self, key: int, generation: tuple, kept) -> None:
         """See ``Store.align``."""
-        async def make(obj):
-            excess = obj.history.excess(kept)
-            return Change(await self._restored(obj, excess),
-                          store_history.Align(generation, frozenset(
-                              update.number for update in excess)))
+        is_last = False
 
-        await self.change(key, make)
+        async def make(obj):
+            nonlocal is_last
+            excess = obj.history.excess(kept)
+            undone = excess[:_fitting(excess)]
+            is_last = len(undone) == len(excess)
+            return Change(await self._restored(obj, undone),
+                          store_history.Align(
+                              generation if is_last else store_history.NONE,
+                              frozenset(update.number for update in undone)))
+
+        while not is_last:
+            await self.change(key, make)
 
     async def settle(self, key: int, generation: tuple) -> None:
         """See ``Store.settle``."""
@@ -331,56 +342,6 @@ class Strips:
             raise store_reader.checksum_error(obj, [start // _BLOCK])
         return data
 
-    # -- what is open, over changes of the journal -----------------------
-
-    def with_open(self) -> list:
-        """Keys of the strips that have open updates. (They stay in
-        memory.)"""
-        return [oid for oid, obj in self._objects.open.items()
-                if obj.history is not None and obj.history.open]
-
-    async def repeat(self, keys) -> None:
-        """Journal the open updates of these strips once more. (Their turns
-        are not waited for: who has one may wait for room in the journal.)
-
-        :raises SheepdogError: it is not done
-        """
-        repeated = []
-        for key in keys:
-            obj = self._objects.open.get(key)
-            if obj is None or obj.history is None:
-                continue
-            for number in sorted(obj.history.open):
-                repeated.append((obj, Change([], store_history.Repeat(
-                    obj.history.open[number]))))
-        # All or none: who tries again would soon fill the journal.
-        if not self._writer.has_room_to_repeat(
-                sum(change.size() for _, change in repeated)):
-            raise errors.NoSpace('the journal is full')
-        waiting = []
-        for obj, change in repeated:
-            done = asyncio.get_running_loop().create_future()
-            waiting.append(done)
-            self._writer.repeat(obj, change, done.set_result)
-        for error in [await done for done in waiting]:
-            if error is not None:
-                raise error
-
-    async def resume(self, histories: dict) -> None:
-        """Take up what a replay has found open: key → History.
-
-        :raises SheepdogError: it is not in the journal
-        """
-        for key in sorted(histories):
-            obj = self._opener.get(key)
-            if obj is None:
-                continue
-            await self._turns.take(obj)
-            if obj.history is not None:
-                obj.history.open = histories[key].open
-            self._turns.give_back(obj)
-        await self.repeat(sorted(histories))
-
 
 def _blocks_of(offset: int, size: int) -> tuple:
     return (offset // _BLOCK * _BLOCK,
@@ -409,6 +370,18 @@ def _parts(offset: int, size: int, data, old: Optional[bytes]) -> list:
     return [Part(low + start, min(chunk, high - low - start),
                  data if high - low <= chunk else view[start:start + chunk])
             for start in range(0, high - low, chunk)]
+
+
+def _fitting(updates: list) -> int:
+    """How many of the first ones are undone in one change: each journal has
+    room for it."""
+    total = 0
+    for count, update in enumerate(updates):
+        low, high = _blocks_of(update.offset, update.size)
+        total += high - low
+        if count and total > UNDONE_MAX_BYTES:
+            return count
+    return len(updates)
 
 
 def _put_back(block: bytearray, start: int, update) -> None:

@@ -34,6 +34,10 @@ from sheepdog.testing import world as sim
 
 META = '/meta'
 CAPACITY = 32 << 10
+LARGE_CAPACITY = 384 << 10
+JOURNAL_BYTES = 1 << 20
+"""Of three large strips, half of it has no room for what is open."""
+
 KEYS = (ids.strip_key(1, 0), ids.strip_key(1, 5), ids.strip_key(2, 30))
 WHOLE = 3
 SEEDS = int(os.environ.get('STRIP_SEEDS', '12'))
@@ -45,9 +49,9 @@ BIRTH = (1, 0, True)
 class Twin:
     """One strip as it should be."""
 
-    def __init__(self):
+    def __init__(self, capacity):
         self.exists = False
-        self.content = bytearray(CAPACITY)
+        self.content = bytearray(capacity)
         self.generation = BIRTH
         self.nexts = ()
         self.forgotten = store_history.NONE
@@ -67,18 +71,21 @@ class Twin:
             self.closed[number] = self.open.pop(number)
 
     def align(self, generation, kept):
-        excess = [n for n in sorted(self.open, reverse=True)
-                  if n not in kept]
-        for number in excess:
-            offset, old = self.open.pop(number)
-            self.content[offset:offset + len(old)] = old
-        if excess:
-            self.forgotten = max((self.forgotten,) + self.nexts)
-            self.nexts = ()
+        self.undo(self.excess(kept))
         self.nexts += (generation,)
         if len(self.nexts) > store_history.NEXTS_MAX:
             self.forgotten = max(self.forgotten, self.nexts[0])
             self.nexts = self.nexts[1:]
+
+    def excess(self, kept):
+        return [n for n in sorted(self.open, reverse=True) if n not in kept]
+
+    def undo(self, numbers):
+        for number in numbers:
+            offset, old = self.open.pop(number)
+            self.content[offset:offset + len(old)] = old
+        if numbers:
+            self.refuse()
 
     def settle(self, generation):
         self.generation, self.nexts = generation, ()
@@ -99,9 +106,15 @@ class Twin:
 
 
 class Run:
-    def __init__(self, seed, journal_bytes=1 << 20, is_filled=False):
-        """``is_filled``: now and then somebody takes all the space."""
+    def __init__(self, seed, is_filled=False, is_large=False):
+        """``is_filled``: now and then somebody takes all the space;
+        ``is_large``: the strips are, and little is closed."""
         self.is_filled = is_filled
+        self.is_large = is_large
+        self.capacity = LARGE_CAPACITY if is_large else CAPACITY
+        self.sizes = (16384, 65536, 131072) if is_large else (
+            256, 1024, 4096, 5120, 16384)
+        self.kept_apart = 0
         self.refused = 0
         self.chance = random.Random('%d/strips' % seed)
         self.simulation = sim.Simulation(seed)
@@ -109,10 +122,10 @@ class Run:
         self.total_pages = self.host.image.total_pages
         self.host.faults.cold_chance = self.chance.choice((0.0, 0.3))
         self.settings = store_module.StoreSettings(
-            meta=META, journal_bytes=journal_bytes, reserve_bytes=0,
+            meta=META, journal_bytes=JOURNAL_BYTES, reserve_bytes=0,
             open_objects_max=self.chance.choice((1, 100)),
             checkpoint_seconds=self.chance.choice((0.05, 1.0, 60.0)))
-        self.twins = {key: [Twin()] for key in KEYS}
+        self.twins = {key: [Twin(self.capacity)] for key in KEYS}
         self.failures = []
         self.number = 0
         self.epoch = 1
@@ -135,6 +148,8 @@ class Run:
                 if self.is_filled:
                     self.host.world.spawn(self.fill())
                 self.simulation.run_for(self.chance.uniform(0.0, 0.6))
+                self.kept_apart += self.host.world.disk.exists(
+                    META + '/open')
                 fate = self.chance.random()
                 if fate < 0.4:
                     self.host.power_cut()
@@ -196,7 +211,7 @@ class Run:
                 self.failures.append('%s: %r' % (key, error))
                 return
             self.twins[key] = [after]
-            if self.chance.random() < 0.3:
+            if self.chance.random() < (0.02 if self.is_large else 0.3):
                 below = self.number - self.chance.randrange(6)
                 after.close(below)
                 self.store.close_updates(key, below)
@@ -215,17 +230,26 @@ class Run:
         generation = (self.epoch, 1, False)
         if drawn < (0.2 if is_prepared else 0.85):
             kept = {n for n in twin.open if self.chance.random() < 0.6}
-            twin.align(generation, kept)
-            return self.store.align(key, generation, kept)
+            return self.align(key, twin, generation, kept)
         if drawn < 0.95:
             twin.settle(generation)
             return self.store.settle(key, generation)
-        content = self.chance.randbytes(CAPACITY)
+        content = self.chance.randbytes(self.capacity)
         twin.adopt(generation, content)
         history = store_history.History()
         history.nexts = (generation,)
-        return self.store.adopt(key, self.epoch, CAPACITY, [(0, content)],
-                                False, history=history)
+        return self.store.adopt(key, self.epoch, self.capacity,
+                                [(0, content)], False, history=history)
+
+    async def align(self, key, twin, generation, kept):
+        """Much is undone in several steps."""
+        excess = twin.excess(kept)
+        for count in range(1, len(excess)):
+            partly = copy.deepcopy(twin)
+            partly.undo(excess[:count])
+            self.twins[key].append(partly)
+        twin.align(generation, kept)
+        await self.store.align(key, generation, kept)
 
     async def several(self, key, twin):
         """Updates at the same time, of ranges that do not overlap: the
@@ -234,7 +258,7 @@ class Run:
         futures = []
         for _ in range(self.chance.randint(2, 5)):
             size = self.chance.choice((256, 1024, 4096, 5120))
-            offset = self.chance.randrange((CAPACITY - size) // 256) * 256
+            offset = self.chance.randrange((self.capacity - size) // 256) * 256
             if all(offset + size <= start or end <= offset
                    for start, end in begun):
                 begun.append((offset, offset + size))
@@ -253,8 +277,8 @@ class Run:
             data = self.chance.randbytes(len(old))
             error = await self.send(key, twin, number, offset, data)
         else:
-            size = self.chance.choice((256, 1024, 4096, 5120, 16384))
-            offset = self.chance.randrange((CAPACITY - size) // 256) * 256
+            size = self.chance.choice(self.sizes)
+            offset = self.chance.randrange((self.capacity - size) // 256) * 256
             error = await self.write(key, twin, offset, size)
         if error is not None:
             raise error
@@ -277,7 +301,8 @@ class Run:
         self.store.update(
             key, self.epoch, number, BIRTH, offset, len(data),
             data if any(data) or self.chance.random() < 0.5 else None,
-            lambda error: done.done() or done.set_result(error), CAPACITY)
+            lambda error: done.done() or done.set_result(error),
+            self.capacity)
         return done
 
     async def check(self):
@@ -303,7 +328,7 @@ class Run:
         if history is None:
             return None, None
         done = asyncio.get_running_loop().create_future()
-        self.store.read(key, 0, CAPACITY,
+        self.store.read(key, 0, self.capacity,
                         lambda *answer: done.set_result(answer))
         error, data = await done
         return history, error or data
@@ -344,6 +369,17 @@ class StripCrashTest(unittest.TestCase):
             checked += run.checked
             reopened += run.reopened
         self.assertGreater(checked, SEEDS)
+
+    def test_more_is_open_than_the_journal_has_room_for(self):
+        checked = kept_apart = 0
+        for seed in range(FIRST_SEED, FIRST_SEED + SEEDS):
+            run = Run(seed, is_large=True)
+            failures = run.run()
+            self.assertEqual([], failures, 'STRIP_SEED=%d' % seed)
+            checked += run.checked
+            kept_apart += run.kept_apart
+        self.assertGreater(checked, SEEDS)
+        self.assertGreater(kept_apart, SEEDS // 4)
 
     def test_a_disk_that_is_full_now_and_then(self):
         refused = 0

@@ -252,28 +252,73 @@ class StripsTest(case.StoreCase):
         with self.assertRaises(errors.NoObject):
             self.wait(self.store.align(ids.strip_key(1, 1), NEXT, set()))
 
-    def test_what_cannot_be_repeated_takes_no_room(self):
-        """The journal goes on when enough of it is closed."""
+    def fill(self, count=100, size=2 * BLOCK):
+        """Updates of the same place that nobody closes, more than the
+        journal has room for."""
         self.reopen(journal_bytes=1 << 20)
-        size = 2 * BLOCK
-        self.update(1, 0, b'a' * size)
-        number = 1
-        answers = [None]
-        while answers:
-            number += 1
-            answers = self.start(self.store.update, KEY, 3, number, BIRTH,
-                                 0, size, bytes([number]) * size,
-                                 capacity=CAPACITY)
-            self.let_pass(2)
-            if answers:
-                self.assertEqual([(None,)], answers)
-            self.assertLess(number, 200)
-        self.store.close_updates(KEY, number - 2)
-        self.let_pass(2)
-        self.assertEqual([(None,)], answers)
-        self.expect((0, bytes([number]) * size))
-        self.wait(self.store.align(KEY, NEXT, set()))
-        self.expect((0, bytes([number - 3]) * size))
+        for number in range(1, count + 1):
+            self.update(number, 0, bytes([number]) * size)
+
+    def kept(self):
+        """Does the file of what is open exist?"""
+        return self.host.world.disk.exists(case.META + '/open')
+
+    def test_what_the_journal_has_no_room_for(self):
+        """It goes on nevertheless: perhaps an update elsewhere waits for
+        one here, and that must be done before any of these are closed."""
+        self.fill()
+        self.assertTrue(self.kept())
+        for end in (lambda: self.crash(power=True), self.crash,
+                    self.close):
+            end()
+            self.open(journal_bytes=1 << 20)
+            self.assertEqual(set(range(1, 101)), set(self.history().open))
+            self.expect((0, bytes([100]) * 2 * BLOCK))
+        self.wait(self.store.align(KEY, NEXT, {1, 2, 3}))
+        self.expect((0, bytes([3]) * 2 * BLOCK))
+        self.crash(power=True)
+        self.open(journal_bytes=1 << 20)
+        self.expect((0, bytes([3]) * 2 * BLOCK))
+        self.assertEqual(({1, 2, 3}, (NEXT,)), (
+            set(self.history().open), self.history().nexts))
+
+    def test_what_was_closed_goes_from_the_file(self):
+        self.fill()
+        self.store.close_updates(KEY, 101)
+        for number in range(101, 201):
+            self.update(number, 8 * BLOCK, b'b' * BLOCK)
+            self.store.close_updates(KEY, number)
+        self.assertFalse(self.kept())
+        self.crash(power=True)
+        self.open(journal_bytes=1 << 20)
+        self.assertEqual([200], [number for number in self.history().open
+                                 if number <= 100 or number == 200])
+
+    def test_a_strip_in_the_file_is_removed(self):
+        """Nobody takes it for lost then."""
+        self.fill()
+        self.call(self.store.remove, KEY)
+        self.assertTrue(self.kept())
+        for _ in range(2):
+            self.crash(power=True)
+            self.open(journal_bytes=1 << 20)
+            self.assertEqual([], self.store.oids())
+            self.assertEqual(0, self.store.counters.lost_objects)
+
+    def test_much_is_undone_in_a_small_journal(self):
+        """More than one record of it may take."""
+        self.reopen(journal_bytes=1 << 20)
+        capacity = 4 << 20
+        size = limits.STRIP_UPDATE_MAX_BYTES
+        for number, offset in enumerate(range(0, capacity, size), 1):
+            self.update(number, offset, b'a' * size, capacity=capacity)
+        self.wait(self.store.settle(KEY, NEXT))
+        for number, offset in enumerate(range(0, capacity, size), 50):
+            self.update(number, offset, b'b' * size)
+        self.wait(self.store.align(KEY, (5, 1, False), {50}))
+        self.assertEqual(b'b' * size + b'a' * (capacity - size),
+                         self.read(KEY, 0, capacity))
+        self.assertEqual(((5, 1, False),), self.history().nexts)
 
     def test_the_floor_stays(self):
         self.update(1, 0, b'a' * 4096)
