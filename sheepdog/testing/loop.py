@@ -40,6 +40,9 @@ START_SECONDS = 1000.0
 CALLBACKS_PER_INSTANT_MAX = 2_000_000
 """More without the clock moving is an endless loop."""
 
+WAIT_MAX_SECONDS = 2 * 3600.0
+"""Of virtual time: nobody waits longer for one thing."""
+
 CURRENT = contextvars.ContextVar('process', default=None)
 
 
@@ -265,13 +268,18 @@ class SimLoop(asyncio.AbstractEventLoop):
     # Running.
 
     def run_until_complete(self, future):
+        """:raises Stuck: also where it takes WAIT_MAX_SECONDS"""
         future = asyncio.ensure_future(future, loop=self)
-        self.run_while(lambda: not future.done())
+        until = self._now + WAIT_MAX_SECONDS
+        self.run_while(lambda: not future.done() and self._now < until)
+        if not future.done():
+            raise Stuck('not done in %d s' % WAIT_MAX_SECONDS)
         return future.result()
 
     def run_for(self, seconds: float) -> None:
         """Let so much virtual time go by."""
-        self.run_until_complete(asyncio.sleep(seconds))
+        until = asyncio.ensure_future(asyncio.sleep(seconds), loop=self)
+        self.run_while(lambda: not until.done())
 
     def run_while(self, condition: Callable[[], bool]) -> None:
         """Run callbacks as long as ``condition()``.

@@ -180,6 +180,13 @@ class LoopTest(unittest.TestCase):
         (what, error), = process.errors
         self.assertIsInstance(error, ValueError)
 
+    def test_what_never_ends_is_told(self):
+        async def again():
+            while True:
+                await asyncio.sleep(10)
+        with self.assertRaises(loop_module.Stuck):
+            self.loop.run_until_complete(again())
+
     def test_a_deadlock_is_told(self):
         with self.assertRaises(loop_module.Stuck):
             self.loop.run_until_complete(self.loop.create_future())
