@@ -400,9 +400,12 @@ class Admin:
 
     async def _node_progress(self):
         recovery = self.sheep.recovery
+        cluster = self.sheep.cluster
         return {'is_running': recovery.is_running and recovery.total > 0,
                 'is_postponed': recovery.is_postponed,
                 'is_whole': not recovery.active,
+                'is_on_record': (cluster.view is not None and
+                                 cluster.state.settled >= cluster.view.epoch),
                 'done': recovery.done, 'total': recovery.total,
                 'moved_bytes': recovery.moved_bytes,
                 'seconds_left': recovery.estimate.seconds(

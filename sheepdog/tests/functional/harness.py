@@ -144,9 +144,10 @@ def _standing(client) -> str:
     if info['status'] == 'ok':
         progress = client.call('node.progress')
         recovery = client.call('node.facts', {'ping': False})['recovery']
-        said += ', %s, %d of %d objects; waits for %s %s %s' % (
+        said += ', %s%s, %d of %d objects; waits for %s %s %s' % (
             'whole' if progress['is_whole'] else
             'postponed' if progress['is_postponed'] else 'not whole',
+            '' if progress['is_on_record'] else ' (not on record)',
             recovery['done'], recovery['total'], recovery['obstacle'],
             recovery['waiting'][:2], recovery['no_room'] or '')
     return said
@@ -342,7 +343,7 @@ class Cluster:
                    lambda: 'the cluster to be whole: %s' % self.describe())
 
     def is_whole(self) -> bool:
-        alive, lists = {}, []
+        alive, lists, progresses = {}, [], []
         for sheep in self.running:
             try:
                 with sheep.client(5.0) as client:
@@ -352,12 +353,15 @@ class Cluster:
                     lists.append({node['port']: node['incarnation']
                                   for node in client.nodes.list()})
                     # (Who recovers is listed only once it knows what.)
-                    progress = client.call('node.progress')
-                    if not (progress['is_whole'] or progress['is_postponed']):
-                        return False
+                    progresses.append(client.call('node.progress'))
             except errors.SheepdogError:
                 return False
-        return bool(lists) and all(nodes == alive for nodes in lists)
+        # (As long as the cluster has not noted that all is whole, the next
+        # loss counts together with those before it.)
+        is_postponed = any(one['is_postponed'] for one in progresses)
+        return bool(lists) and all(nodes == alive for nodes in lists) and all(
+            one['is_postponed'] or one['is_whole'] and (
+                is_postponed or one['is_on_record']) for one in progresses)
 
     def wait_idle(self):
         """Until it is whole, and no VDI is open any more: nothing goes on

@@ -279,6 +279,7 @@ class AdminTest(AdminCase):
         self.assertEqual(await self.ok('node.recovery'), [])
         self.assertEqual(await self.ok('node.progress'), {
             'is_running': False, 'is_postponed': False, 'is_whole': True,
+            'is_on_record': True,
             'done': self.a.recovery.done, 'total': self.a.recovery.total,
             'moved_bytes': self.a.recovery.moved_bytes,
             'seconds_left': None})
