@@ -16,9 +16,25 @@
 import asyncio
 
 from sheepdog.model import errors
+from sheepdog.model import ids
+from sheepdog.wire import peer as wire
+from sheepdog.wire import strips as strips_wire
 
 CALL_SECONDS = 10.0
 """How long another sheep may take to answer."""
+
+
+def check_view(cluster, replica, view):
+    """Nothing found out in another view may be acted on (a cold start has a
+    new view of the same epoch).
+
+    :raises StaleEpoch:
+    """
+    if view is None or cluster.view is not view:
+        raise errors.StaleEpoch('the view has changed')
+    error = replica.check_epoch(view.epoch)
+    if error is not None:
+        raise error
 
 
 async def wait_for(function, *arguments):
@@ -51,6 +67,23 @@ async def read(store, oid, offset, size):
 
     store.read(oid, offset, size, done)
     return await future
+
+
+async def read_strip(store, links, view, member, oid, index, offset, size):
+    """Settled or not; from ``store`` where ``member`` is None.
+
+    :raises SheepdogError:
+    """
+    if member is None:
+        return await read(store, ids.strip_key(oid, index), offset, size)
+    _, _, data = await links.data(member).call(
+        wire.STRIP_READ, epoch=view.epoch, oid=oid, offset=offset, aux=size,
+        flags=strips_wire.flags_of(index, wire.FLAG_RECOVERY),
+        timeout=CALL_SECONDS)
+    if len(data) != size:
+        raise errors.CorruptFrame('%d bytes instead of %d'
+                                  % (len(data), size))
+    return bytes(data)
 
 
 async def every(coroutines):

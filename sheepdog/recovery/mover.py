@@ -235,13 +235,7 @@ class Mover:
                 raise
 
     def _check(self, view):
-        """Nothing found out in another view may be acted on (a cold start
-        has a new view of the same epoch)."""
-        if view is None or self.cluster.view is not view:
-            raise errors.StaleEpoch('the view has changed')
-        error = self.replica.check_epoch(view.epoch)
-        if error is not None:
-            raise error
+        calls.check_view(self.cluster, self.replica, view)
 
     async def _attempt(self, oid, view):
         """True when our copy is whole now."""

@@ -25,11 +25,8 @@ import typing
 
 from sheepdog.erasure import codec as codecs
 from sheepdog.model import errors
-from sheepdog.model import ids
 from sheepdog.recovery import calls
 from sheepdog.recovery import compare
-from sheepdog.wire import peer as wire
-from sheepdog.wire import strips as strips_wire
 
 PIECE_BYTES = 64 << 10
 """Of each strip, read and computed at once."""
@@ -120,27 +117,16 @@ class Parity:
 
     async def _parts(self, view, holders, oid, offset, size):
         try:
-            answers = await asyncio.gather(
-                *(self._read(view, member, index, oid, offset, size)
-                  for index, member in holders.items()),
-                return_exceptions=True)
-            for answer in answers:
-                if isinstance(answer, BaseException):
-                    raise answer
+            answers = await calls.every(
+                self._read(view, member, index, oid, offset, size)
+                for index, member in holders.items())
         except errors.SheepdogError as exc:
             raise compare.Later(str(exc) or type(exc).__name__) from exc
         return dict(zip(holders, answers))
 
     async def _read(self, view, member, index, oid, offset, size):
         comparer = self._comparer
-        if member.incarnation == self._cluster.incarnation:
-            return await calls.read(comparer.recovery.replica.store,
-                                    ids.strip_key(oid, index), offset, size)
-        _, _, data = await comparer.links.data(member).call(
-            wire.STRIP_READ, epoch=view.epoch, oid=oid, offset=offset,
-            aux=size, flags=strips_wire.flags_of(index, wire.FLAG_RECOVERY),
-            timeout=compare.CALL_SECONDS)
-        if len(data) != size:
-            raise errors.CorruptFrame('%d bytes instead of %d'
-                                      % (len(data), size))
-        return bytes(data)
+        return await calls.read_strip(
+            comparer.recovery.replica.store, comparer.links, view,
+            None if member.incarnation == self._cluster.incarnation
+            else member, oid, index, offset, size)

@@ -35,7 +35,6 @@ from sheepdog.recovery import past
 from sheepdog.recovery import told
 from sheepdog.store import history as store_history
 from sheepdog.wire import peer as wire
-from sheepdog.wire import strips as strips_wire
 
 LOG = logging.getLogger(__name__)
 
@@ -166,11 +165,7 @@ class Settlement:
                         self.order.strips(oid, places)))
 
     def check(self, view):
-        if view is None or self.cluster.view is not view:
-            raise errors.StaleEpoch('the view has changed')
-        error = self.replica.check_epoch(view.epoch)
-        if error is not None:
-            raise error
+        calls.check_view(self.cluster, self.replica, view)
 
     async def _ask_all(self, oid, view):
         """Incarnation → told.State."""
@@ -448,18 +443,13 @@ class Settlement:
             for offset in range(start, start + size, limits.BLOCK_BYTES)])
 
     async def _fetch(self, oid, view, incarnation, index, offset, size):
-        if incarnation == self.cluster.incarnation:
-            return await calls.read(self.store, ids.strip_key(oid, index),
-                                    offset, size)
-        _, _, data = await self.links.data(view.member(incarnation)).call(
-            wire.STRIP_READ, epoch=view.epoch, oid=oid, offset=offset,
-            aux=size, flags=strips_wire.flags_of(index, wire.FLAG_RECOVERY),
-            timeout=calls.CALL_SECONDS)
-        if len(data) != size:
-            raise errors.CorruptFrame('%d bytes instead of %d'
-                                      % (len(data), size))
-        self.moved_bytes += size
-        return bytes(data)
+        member = (None if incarnation == self.cluster.incarnation
+                  else view.member(incarnation))
+        data = await calls.read_strip(self.store, self.links, view, member,
+                                      oid, index, offset, size)
+        if member is not None:
+            self.moved_bytes += size
+        return data
 
     async def _begin(self, oid, key, order):
         """A new generation; what is out of place goes."""
