@@ -10,12 +10,13 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Reads of coded volumes do not wait for a slow sheep."""
+"""One slow sheep does not slow coded volumes down for long."""
 
 import unittest
 
 from sheepdog.model import ids
 from sheepdog.tests.sim import test_coded
+from sheepdog.tests.sim import test_pains
 
 
 class SlowTest(test_coded.CodedCase):
@@ -64,6 +65,33 @@ class SlowTest(test_coded.CodedCase):
                     self.node.host.name, node.host.name, self.SLOW_SECONDS)
         self.assertGreater(self.seconds_to_read(), 2.5)
         self.assertEqual(0, self.counters['hedge_wins'])
+
+
+class SlowDiskTest(test_pains.SlowCase):
+    """A write needs all strips, so only an eviction helps it."""
+
+    count = 7
+    policy = '4:2'
+
+    def test_it_is_evicted_and_comes_back_where_it_is_missed(self):
+        sick, *lost = self.nodes[2:5]
+        self.begin(self.gateway)
+        quiet = self.p99(5)
+        usual = len(self.latencies)
+        self.slow_disk(sick, self.DISK_SECONDS)
+        self.latencies.clear()
+        self.simulation.run_for(5)
+        self.assertLess(len(self.latencies), usual / 10)
+        self.simulation.run_for(self.BACK_SECONDS - 5)
+        self.assertTrue(self.is_evicted(sick), self.cluster.explain())
+        self.assertLess(self.p99(10), self.P99_MAX_SECONDS, quiet)
+        # What it has is out of date; the others can lose two for good.
+        for node in lost:
+            node.host.kill()
+            self.cluster.take_out(node)
+        self.wait_for(lambda: not self.is_evicted(sick), 60, 'it stays away')
+        sick.host.faults.slowness = 1.0
+        self.assert_back(sick)
 
 
 if __name__ == '__main__':

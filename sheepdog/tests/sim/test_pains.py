@@ -30,6 +30,7 @@ from sheepdog.cluster import api
 from sheepdog.cmd import wiring
 from sheepdog.model import errors
 from sheepdog.model import ids
+from sheepdog.placement import redundancy
 from sheepdog.store import settings as store_settings
 from sheepdog.testing import checkers
 from sheepdog.testing import cluster as cluster_module
@@ -527,10 +528,11 @@ class QueuesTest(PainCase):
         await volume.close()
 
 
-class SlowTest(PainCase):
-    """One slow disk or daemon blocks everything."""
+class SlowCase(PainCase):
+    """Clients of a VDI ``big`` (of ``policy``) that time their requests."""
 
     count = 5
+    policy = ''
     VOLUME_BYTES = 24 << 20
     WRITERS = 4
     DISK_SECONDS = 2.0
@@ -541,7 +543,8 @@ class SlowTest(PainCase):
         super().setUp()
         self.gateway = self.nodes[0]
         self.gateway.run(self.gateway.sheep.catalogue.create(
-            'big', self.VOLUME_BYTES))
+            'big', self.VOLUME_BYTES,
+            *(redundancy.parse(self.policy) if self.policy else ())))
         self.latencies = []
         self.is_over = False
         self.clients = []
@@ -600,6 +603,12 @@ class SlowTest(PainCase):
         faults = node.host.faults
         faults.slowness = seconds / faults.sync_seconds
 
+    def slow_links(self, sick, seconds):
+        for node in self.nodes:
+            if node is not sick:
+                self.simulation.fabric.slow(sick.host.name, node.host.name,
+                                            seconds)
+
     def weights(self):
         return [member.vnodes for member
                 in self.gateway.sheep.cluster.view.members]
@@ -615,6 +624,10 @@ class SlowTest(PainCase):
                       and self.cluster.is_well(), 60, 'not well')
         self.end()
         self.assert_in_order()
+
+
+class SlowTest(SlowCase):
+    """One slow disk or daemon blocks everything."""
 
     def test_one_slow_disk(self):
         sick = self.nodes[2]
@@ -643,12 +656,6 @@ class SlowTest(PainCase):
         self.assertLess(self.p99(20), self.P99_MAX_SECONDS, quiet)
         self.slow_links(sick, 0.0)
         self.assert_back(sick)
-
-    def slow_links(self, sick, seconds):
-        for node in self.nodes:
-            if node is not sick:
-                self.simulation.fabric.slow(sick.host.name, node.host.name,
-                                            seconds)
 
     def test_all_are_slow(self):
         """…then none is evicted for it."""
