@@ -99,6 +99,10 @@ def strip_key(oid: int, index: int) -> int:
     return (index + 1) << 64 | oid
 
 
+KEYS_END = 257 << 64
+"""All keys of a store are below: 256 strips are more than any policy has."""
+
+
 def strip_of(key: int) -> int:
     """The index of a strip by its key; -1 for an object kept whole."""
     return (key >> 64) - 1

@@ -130,6 +130,9 @@ class Room:
         return 0
 
     async def _strip_bytes(self, view, oid: int) -> int:
+        if self._cluster.view is not view:
+            # The places are those of another one, and the pass is over.
+            return 0
         places = self._order.targets(oid)
         for place, index in zip(places, self._order.strips(oid, places)):
             member = view.members[place]

@@ -18,36 +18,30 @@ segment is void. Runs beside the writes, a few objects at a time.
 """
 
 import asyncio
-import collections
 import logging
 
 from sheepdog.model import errors
 from sheepdog.store import journal as store_journal
 from sheepdog.store import keeping
-from sheepdog.store import objects as store_objects
+from sheepdog.store import saving
 from sheepdog.store import state as store_state
-from sheepdog.store import syncing
 from sheepdog.store import writer as store_writer
 
 LOG = logging.getLogger(__name__)
 
-SYNCS_AT_ONCE = 4
 RETRY_SECONDS = 5.0
 OPEN_SECONDS = 0.1
 
 
 class Checkpoint:
-    def __init__(self, world, disk, objects: store_objects.Objects,
-                 journal: store_journal.Journal,
-                 writer: store_writer.Writer, syncs: syncing.Syncs,
+    def __init__(self, world, journal: store_journal.Journal,
+                 writer: store_writer.Writer, saver: saving.Saver,
                  counters: store_state.Counters,
                  keeper: keeping.Keeper):
         self._world = world
-        self._disk = disk
-        self._objects = objects
         self._journal = journal
         self._writer = writer
-        self._syncs = syncs
+        self._saver = saver
         self._counters = counters
         self._keeper = keeper
         self._task = None
@@ -139,58 +133,6 @@ class Checkpoint:
             await segment.on_idle
         if not self._is_last:
             await self._keeper.outlive(segment.named)
-        running = collections.deque()
-        try:
-            for oid in list(segment.named):
-                future = self._save(oid)
-                if future is None:
-                    continue
-                running.append(future)
-                if len(running) >= SYNCS_AT_ONCE:
-                    await _outcome(running.popleft())
-            while running:
-                await _outcome(running.popleft())
-        finally:
-            for future in running:
-                future.cancel()
-        future = asyncio.get_running_loop().create_future()
-        self._syncs.directory(_Resolve(future))
-        await _outcome(future)
+        await self._saver.save(list(segment.named))
+        await self._saver.save_names()
         await self._journal.free(segment)
-
-    def _save(self, oid: int):
-        """Begin to bring one object up to date on disk; a future of an
-        error or None, or None where there is nothing to do."""
-        obj = self._objects.open.get(oid)
-        future = asyncio.get_running_loop().create_future()
-        if obj is None or obj.file is None:
-            if oid not in self._objects.versions:
-                return None
-            # Closed since: its table was saved then.
-            file = self._disk.open(self._objects.path(oid))
-            file.sync_later(_Resolve(future))
-            file.close()
-            return future
-        if obj.is_dirty:
-            obj.save_table()
-        self._syncs.object(obj, _Resolve(future))
-        return future
-
-
-class _Resolve:
-    """A waiter for a sync that fills a future, unless it was given up."""
-
-    __slots__ = ('_future',)
-
-    def __init__(self, future: asyncio.Future):
-        self._future = future
-
-    def __call__(self, error) -> None:
-        if not self._future.done():
-            self._future.set_result(error)
-
-
-async def _outcome(future: asyncio.Future) -> None:
-    error = await future
-    if error is not None:
-        raise error

@@ -17,7 +17,8 @@ journalled once more. Where that has no room for them they go to a file: an
 update may have to wait for one on another sheep, that one for a third here,
 so nothing may wait until some are closed. A replay takes the file for older
 than all of the journal; so whenever a segment is freed it is written anew,
-or goes.
+or goes. What was closed since, of what it has, must be known to be closed
+before: the strip's floor is on disk.
 """
 
 import asyncio
@@ -26,6 +27,7 @@ from sheepdog.store import history as store_history
 from sheepdog.store import layout as store_layout
 from sheepdog.store import objects as store_objects
 from sheepdog.store import opening
+from sheepdog.store import saving
 from sheepdog.store import strips as store_strips
 from sheepdog.store import turns as store_turns
 from sheepdog.store import writer as store_writer
@@ -34,14 +36,19 @@ from sheepdog.store import writer as store_writer
 class Keeper:
     def __init__(self, disk, layout: store_layout.Layout,
                  objects: store_objects.Objects, opener: opening.Opener,
-                 turns: store_turns.Turns, writer: store_writer.Writer):
+                 turns: store_turns.Turns, writer: store_writer.Writer,
+                 saver: saving.Saver):
         self._disk = disk
         self._layout = layout
         self._objects = objects
         self._opener = opener
         self._turns = turns
         self._writer = writer
-        self._has_file = False
+        self._saver = saver
+        self._may_exist = False
+        self._filed = {}
+        """Key → numbers that the file has, but those that are known on disk
+        to be closed."""
         self._is_closed = False
         self._turn = asyncio.Lock()
 
@@ -57,7 +64,9 @@ class Keeper:
 
         :raises OSError, SheepdogError: they would not outlive this run
         """
-        self._has_file = self._disk.exists(self._layout.open_path)
+        self._may_exist = self._disk.exists(self._layout.open_path)
+        self._filed = {key: set(history.open)
+                       for key, history in histories.items()}
         for key in sorted(histories):
             obj = self._opener.get(key)
             if obj is None:
@@ -66,7 +75,7 @@ class Keeper:
             if obj.history is not None:
                 obj.history.open = histories[key].open
             self._turns.give_back(obj)
-        await self._keep(sorted(histories))
+        await self._keep()
 
     async def outlive(self, named) -> None:
         """A segment of the journal is about to be freed that names these
@@ -74,8 +83,7 @@ class Keeper:
 
         :raises OSError, SheepdogError: something would not outlive it
         """
-        await self._keep([key for key in self.with_open()
-                          if self._has_file or key in named])
+        await self._keep(named)
 
     async def close(self) -> None:
         """Nothing is changed any more, and the whole journal is about to
@@ -84,21 +92,43 @@ class Keeper:
         :raises OSError:
         """
         async with self._turn:
-            self._is_closed = True
+            await self._forget_closed()
             if self.with_open():
                 await self._write()
             else:
                 await self._drop()
+            self._is_closed = True
 
-    async def _keep(self, keys: list) -> None:
+    async def _keep(self, named=None) -> None:
+        """Of the strips that are named, or in the file; None: of all."""
         async with self._turn:
             if self._is_closed:
                 # The file has all.
                 return
-            if await self._repeat(keys):
+            await self._forget_closed()
+            if await self._repeat([key for key in self.with_open() if
+                                   named is None or self._may_exist
+                                   or key in named]):
                 await self._drop()
             else:
                 await self._write()
+
+    async def _forget_closed(self) -> None:
+        """What the file has and is closed needs it no more."""
+        while True:
+            closed = {key: numbers - self._open_numbers(key)
+                      for key, numbers in self._filed.items()}
+            keys = [key for key, numbers in closed.items() if numbers]
+            if not keys:
+                return
+            await self._saver.save(keys)
+            for key in keys:
+                self._filed[key] -= closed[key]
+
+    def _open_numbers(self, key: int) -> set:
+        obj = self._objects.open.get(key)
+        return set() if obj is None or obj.history is None \
+            else obj.history.open.keys()
 
     async def _repeat(self, keys: list) -> bool:
         """Journal the open updates of these strips; False: it has no room.
@@ -119,21 +149,34 @@ class Keeper:
         for obj, change in repeated:
             done = asyncio.get_running_loop().create_future()
             waiting.append(done)
-            self._writer.repeat(obj, change, done.set_result)
+            self._writer.repeat(obj, change, _teller(done))
         for error in [await done for done in waiting]:
             if error is not None:
                 raise error
         return True
 
     async def _write(self) -> None:
-        self._has_file = True
-        await self._disk.replace_file(
-            self._layout.open_path, store_history.pack_open({
-                key: self._objects.open[key].history
-                for key in self.with_open()}))
+        histories = {key: self._objects.open[key].history
+                     for key in self.with_open()}
+        filed = {key: set(history.open) for key, history
+                 in histories.items()}
+        self._may_exist = True
+        await self._disk.replace_file(self._layout.open_path,
+                                      store_history.pack_open(histories))
+        self._filed = filed
 
     async def _drop(self) -> None:
-        if self._has_file:
-            self._disk.unlink(self._layout.open_path)
+        if self._may_exist:
+            try:
+                self._disk.unlink(self._layout.open_path)
+            except FileNotFoundError:
+                # It was not written, or only its directory was not synced.
+                pass
             await self._disk.sync_directory(self._layout.meta)
-            self._has_file = False
+            self._may_exist = False
+            self._filed = {}
+
+
+def _teller(done: asyncio.Future):
+    """(Who waits may have been given up.)"""
+    return lambda error: done.done() or done.set_result(error)

@@ -31,6 +31,7 @@ import logging
 from typing import Any, Optional
 
 from sheepdog.model import errors
+from sheepdog.model import ids
 from sheepdog.model import shapes
 from sheepdog.store import objects as store_objects
 from sheepdog.store import settings as store_settings
@@ -80,7 +81,7 @@ class Identity:
                 raise ValueError(number)
         for oid, block in self.bad:
             if not (type(oid) is type(block) is int
-                    and 0 <= oid < 1 << 64 and 0 <= block < 1 << 32):
+                    and 0 <= oid < ids.KEYS_END and 0 <= block < 1 << 32):
                 raise ValueError(oid, block)
         return self
 

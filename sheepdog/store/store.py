@@ -35,6 +35,7 @@ from sheepdog.store import layout as store_layout
 from sheepdog.store import opening
 from sheepdog.store import pulse as store_pulse
 from sheepdog.store import reader as store_reader
+from sheepdog.store import saving
 from sheepdog.store import setting_aside
 from sheepdog.store import settings as store_settings
 from sheepdog.store import settling
@@ -101,6 +102,7 @@ class Store:
                                         self._bad, self._uncertain, reserve)
         writer = self._writer = store_writer.Writer(
             world, journal, turns, syncs, applier, reserve, counters)
+        writer.take_number = started.take_number
         syncs.on_failure = writer.fail
         writer.on_failed = self._note_failure
         writer.on_device_error = self._device_failed
@@ -126,13 +128,14 @@ class Store:
         """What could not be explained; see ``quarantine``."""
         self._strips = store_strips.Strips(
             world, objects, opener, turns, writer, reader, reserve)
+        self._saver = saving.Saver(world.disk, objects, syncs)
         self._keeper = keeping.Keeper(world.disk, started.layout, objects,
-                                      opener, turns, writer)
+                                      opener, turns, writer, self._saver)
         self._checkpoint = None
         self._regular = None
         if journal is not None:
             self._checkpoint = store_checkpoint.Checkpoint(
-                world, world.disk, objects, journal, writer, syncs, counters,
+                world, journal, writer, self._saver, counters,
                 self._keeper)
             writer.on_full = self._checkpoint.start
             self._regular = world.spawn(
@@ -172,6 +175,9 @@ class Store:
         await self._synced()
         try:
             await self._keeper.close()
+            if self._journal is None:
+                await self._saver.save([oid for oid, obj in self._open.items()
+                                        if obj.is_dirty])
             if self._checkpoint is not None and self._writer.failed is None:
                 await self._checkpoint.free_all()
             if self._writer.failed is not None:

@@ -85,6 +85,8 @@ class Writer:
         self.on_device_error = None
         """Called with each error of a change (it may be that the device is
         full) before whoever waits hears of it."""
+        self.take_number = None
+        """As ``Started.take_number``."""
         self.settler = None
         """A ``settling.Settler``: for operations that fail half-way."""
         self._world = world
@@ -369,7 +371,8 @@ class Writer:
         if not obj.exists:
             op.flags = records.CREATE
         if journal is None:
-            change.sequence = 0
+            # (Its history knows by it that it is new.)
+            change.sequence = self.take_number()
             self._do_directly(obj, op)
             return
         flags = records.PART | op.flags
@@ -402,9 +405,11 @@ class Writer:
                 and self._journal.has_room(change.size()))
 
     def has_room_to_repeat(self, size: int) -> bool:
-        """For so many bytes of records; room that is kept for removals will
-        do."""
-        return self._journal is None or self._journal.has_room(size, True)
+        """For so many bytes of records, without filling most of a segment
+        with what is old."""
+        journal = self._journal
+        return journal is None or (journal.has_room(size)
+                                   and size <= journal.segment_bytes // 2)
 
     def repeat(self, obj: store_objects.Object, change,
                done: Done) -> None:

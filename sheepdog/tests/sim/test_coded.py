@@ -42,6 +42,7 @@ class CodedCase(unittest.TestCase):
     nodes = 6
     policy = '4:2'
     journal_bytes = 4 << 20
+    has_journal = True
     avoids_full = False
     is_strict = False
     disks = (0,)
@@ -53,6 +54,7 @@ class CodedCase(unittest.TestCase):
             self.simulation, cluster_module.ClusterSettings(
                 wiring.build_sheep, nodes=self.nodes, copies=3,
                 journal_bytes=self.journal_bytes,
+                has_journal=self.has_journal,
                 avoids_full=self.avoids_full,
                 is_strict=self.is_strict, disks=self.disks))
         self.cluster.format()
@@ -279,6 +281,25 @@ class SmallJournalTest(CodedCase):
         self.assertLessEqual(sum(length for length, data in covering
                                  if data), OBJECT_BYTES + 8192)
         self.node.run(volume.flush())
+        for index in range(3):
+            self.check_strips(index)
+
+
+class NoJournalTest(CodedCase):
+    nodes = 6
+    has_journal = False
+
+    def test_one_is_started_anew(self):
+        self.create()
+        volume = self.open()
+        for start in range(0, SIZE, 1 << 19):
+            self.write(volume, start, self.chance.randbytes(65536))
+        self.kill('n3')
+        self.wait_for_view(5)
+        self.start('n3')
+        self.wait_for_view(6)
+        self.wait_well()
+        self.check(volume)
         for index in range(3):
             self.check_strips(index)
 

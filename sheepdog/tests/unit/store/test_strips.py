@@ -24,6 +24,7 @@ from sheepdog.store import scan
 from sheepdog.tests.unit.store import case
 
 KEY = ids.strip_key(0x7C2B2500000001, 5)
+OTHER = ids.strip_key(0x99, 1)
 BIRTH = (3, 0, True)
 NEXT = (4, 1, False)
 BLOCK = case.BLOCK
@@ -304,6 +305,120 @@ class StripsTest(case.StoreCase):
             self.open(journal_bytes=1 << 20)
             self.assertEqual([], self.store.oids())
             self.assertEqual(0, self.store.counters.lost_objects)
+
+    def forgotten(self, numbers):
+        """Which of these updates, all closed, the strip does not know."""
+        history = self.history()
+        return [number for number in numbers if number < history.floor
+                or number in history.open] != list(numbers)
+
+    def write_elsewhere(self, count):
+        """So much that the journal names no other strip any more."""
+        for _ in range(count):
+            self.elsewhere += 1
+            self.call(self.store.update, OTHER, 3, self.elsewhere, BIRTH, 0,
+                      4 * BLOCK, bytes([self.elsewhere % 255 + 1]) * 4 * BLOCK,
+                      capacity=CAPACITY)
+            self.store.close_updates(OTHER, self.elsewhere + 1)
+
+    elsewhere = 1000
+
+    def test_what_was_closed_of_the_file_is_known_to_be(self):
+        """Else another strip that has it open would roll it back."""
+        for end in (self.crash, lambda: self.crash(power=True), self.close):
+            self.fill()
+            self.write_elsewhere(60)
+            self.assertTrue(self.kept())
+            self.store.close_updates(KEY, 101)
+            if end != self.close:
+                self.write_elsewhere(60)
+            end()
+            self.open(journal_bytes=1 << 20)
+            self.assertFalse(self.forgotten(range(1, 101)))
+            self.call(self.store.remove, KEY)
+
+    def test_closed_behind_a_start_that_found_the_file(self):
+        self.fill()
+        self.reopen(journal_bytes=1 << 20)
+        self.store.close_updates(KEY, 101)
+        self.reopen(journal_bytes=1 << 20)
+        self.assertFalse(self.forgotten(range(1, 101)))
+
+    def test_the_disk_is_full_when_the_file_is_due(self):
+        """Later all goes on."""
+        self.reopen(journal_bytes=1 << 20)
+        size = 2 * BLOCK
+        image = self.host.image
+        self.update(1, 0, b'a' * size)
+        pages, image.total_pages = image.total_pages, image.used_pages + 3
+        number = 1
+        answers = [(None,)]
+        while answers == [(None,)]:
+            number += 1
+            self.assertLess(number, 200)
+            answers = self.start(self.store.update, KEY, 3, number, BIRTH, 0,
+                                 size, bytes([number]) * size,
+                                 capacity=CAPACITY)
+            self.let_pass(0.2)
+        self.store.close_updates(KEY, number + 1)
+        image.total_pages = pages
+        self.let_pass(20)
+        self.update(number + 1, 0, b'z' * size)
+        self.expect((0, b'z' * size))
+
+    def test_without_a_journal(self):
+        self.reopen(journal_skip=True)
+        for number in range(1, 4):
+            self.update(number, 0, b'a' * BLOCK)
+        self.store.close_updates(KEY, 3)
+        self.reopen(journal_skip=True)
+        self.assertFalse(self.forgotten(range(1, 4)))
+        self.wait(self.store.align(KEY, NEXT, {1, 2, 3}))
+        self.assertEqual((BIRTH, (NEXT,)), (self.history().generation,
+                                            self.history().nexts))
+        self.wait(self.store.settle(KEY, NEXT))
+        self.reopen(journal_skip=True)
+        self.assertEqual((NEXT, ()), (self.history().generation,
+                                      self.history().nexts))
+
+    def test_a_bad_block_over_a_start(self):
+        self.update(1, 0, b'a' * 2 * BLOCK)
+        self.reopen()
+        self.host.world.disk.open(
+            case.META + '/obj/007c2b2500000001_5').pwrite(b'rotten', 100)
+        with self.assertRaises(errors.ChecksumError):
+            self.read(KEY, 0, BLOCK)
+        self.let_pass(1)
+        self.reopen()
+        self.assertEqual({KEY: [0]}, self.store.bad_blocks())
+
+    def test_given_up_while_open_updates_are_repeated(self):
+        """Whatever is under way is answered."""
+        for number in range(1, 30):
+            self.update(number, number % 16 * BLOCK, b'a' * BLOCK)
+        answers = []
+        repeat = self.store._writer.repeat
+        repeated = []
+
+        def observed(obj, change, done):
+            repeat(obj, change, done)
+            repeated.append(change)
+            if len(repeated) == 29:
+                self.store.update(OTHER, 3, 50, BIRTH, 0, BLOCK,
+                                  b'b' * BLOCK, answers.append, CAPACITY)
+
+        async def run():
+            with mock.patch.object(self.store._writer, 'repeat', observed):
+                self.store._writer.change_segments()
+                while len(repeated) < 29:
+                    await asyncio.sleep(0)
+                for _ in range(2):
+                    await asyncio.sleep(0)
+                self.store.abandon()
+                await asyncio.sleep(30)
+
+        self.wait(run())
+        self.assertEqual(1, len(answers))
 
     def test_much_is_undone_in_a_small_journal(self):
         """More than one record of it may take."""
