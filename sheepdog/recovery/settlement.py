@@ -68,6 +68,9 @@ class Settlement:
         self._halts = 0
         self._halted = {}
         self._halted_view = None
+        self._sound = set()
+        """Objects whose strips were made anew since a journal was found to
+        be damaged."""
         self._turns = {}
 
     # -- as the first target --------------------------------------------
@@ -250,6 +253,8 @@ class Settlement:
                 if self._is_halted(oid, order):
                     del self._halted[oid]
                     self.behind.pop(oid, None)
+                    if self.store.journal_damaged:
+                        self._sound.add(oid)
                     self.standing.trust(oid, doubt)
 
     def _is_halted(self, oid, order):
@@ -283,6 +288,13 @@ class Settlement:
         self._halted[oid] = halt, self.standing.doubt_number(oid)
         async with self._turn(oid):
             strips = await self._strips(oid)
+            if self.store.journal_damaged and oid not in self._sound:
+                # It may lack what it had: also all of it.
+                strips = tuple(
+                    told.unknown(strip.index, strip.version, strip.capacity)
+                    for strip in strips) or (
+                        told.unknown(self._targets(oid, view).get(
+                            self.cluster.incarnation, 0)),)
         if not strips and not is_target:
             # No order will come.
             self._halted.pop(oid, None)

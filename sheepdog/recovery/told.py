@@ -102,6 +102,13 @@ def strip(index, history, state, is_bad) -> Told:
                 state.version, state.capacity, is_bad)
 
 
+def unknown(index, version=0, capacity=0) -> Told:
+    """A strip that may be there, or may have been: nothing follows from it.
+    """
+    return Told(index, agreement.NONE, (), agreement.NONE, 0, {}, version,
+                capacity, True)
+
+
 def pack_state(state: State) -> bytes:
     return wire.pack_json(state._replace(strips=[
         one._replace(open=[(number, '%x' % token) for number, token

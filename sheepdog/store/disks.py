@@ -333,6 +333,10 @@ class Disks:
     def power_lost(self) -> bool:
         return any(store.power_lost for store in self._stores)
 
+    @property
+    def journal_damaged(self) -> bool:
+        return any(store.journal_damaged for store in self._stores)
+
     async def power_loss_handled(self) -> None:
         for store in self._stores:
             await store.power_loss_handled()

@@ -48,7 +48,8 @@ EXIT_FULL = 4
 class Identity:
     """``boot_id``: where the last run was. ``clean``: it ended orderly, all
     is on disk. ``power_lost``: the page cache was lost once and nobody has
-    said yet that the objects were compared. ``sync_failed``: the device
+    said yet that the objects were compared; ``journal_damaged``: records of
+    it were lost, and the same. ``sync_failed``: the device
     refused a sync, so the page cache may show what the device has not, and
     no sync will tell. ``sequence``, ``generation``:
     no journal has used higher ones before this run began. ``cluster``: the
@@ -62,6 +63,7 @@ class Identity:
     boot_id: str = ''
     clean: bool = True
     power_lost: bool = False
+    journal_damaged: bool = False
     sync_failed: bool = False
     sequence: int = 0
     generation: int = 0
@@ -90,8 +92,9 @@ class Identity:
         # Versions that do not know of these read it, too.
         if not self.owner:
             del fields['owner'], fields['run']
-        if not self.bad:
-            del fields['bad']
+        for name in ('bad', 'journal_damaged'):
+            if not fields[name]:
+                del fields[name]
         return (json.dumps(fields, indent=1) + '\n').encode()
 
 

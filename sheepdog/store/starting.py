@@ -93,6 +93,7 @@ async def _start(world, settings, layout, owner, counters) -> Started:
         await disk.replace_file(layout.identity_path, identity.pack())
     power_lost = identity.power_lost or (
         not identity.clean and identity.boot_id != disk.boot_id)
+    journal_damaged = identity.journal_damaged
     sequence, generation = identity.sequence, identity.generation
     outcome = replay.Outcome()
     kept_open = await _kept_open(disk, layout)
@@ -104,7 +105,7 @@ async def _start(world, settings, layout, owner, counters) -> Started:
             await file.sync()
         found = await scan.scan(old, [identity.segment_bytes] * 2)
         if found.is_damaged:
-            power_lost = True
+            power_lost = journal_damaged = True
     elif not identity.clean:
         await _sync_all(disk, layout.objects_dir)
     if found is None and kept_open:
@@ -136,7 +137,7 @@ async def _start(world, settings, layout, owner, counters) -> Started:
             objects.versions[oid] = store_objects.UNKNOWN_VERSION
     identity = dataclasses.replace(
         identity, boot_id=disk.boot_id, clean=False, power_lost=power_lost,
-        sync_failed=False,
+        journal_damaged=journal_damaged, sync_failed=False,
         sequence=sequence, generation=generation,
         journal_dir='' if settings.journal_skip else layout.journal_dir,
         segment_bytes=0 if settings.journal_skip

@@ -70,6 +70,7 @@ class Store:
         self.counters = started.counters
         self.node_id = started.identity.node_id
         self.power_lost = started.identity.power_lost
+        self.journal_damaged = started.identity.journal_damaged
         self._world = world
         self._settings = settings
         self._layout = started.layout
@@ -588,10 +589,11 @@ class Store:
 
         :raises SheepdogError: it will be asked for again after a restart
         """
-        if self.power_lost:
-            self.power_lost = False
+        if self.power_lost or self.journal_damaged:
+            self.power_lost = self.journal_damaged = False
             try:
-                await self._write_identity(power_lost=False)
+                await self._write_identity(power_lost=False,
+                                           journal_damaged=False)
             except OSError as error:
                 raise store_state.typed(error, self._layout.meta)
 

@@ -285,6 +285,43 @@ class SmallJournalTest(CodedCase):
             self.check_strips(index)
 
 
+class DamagedJournalTest(CodedCase):
+    """What it has lost was acknowledged, and is not rolled back elsewhere.
+    """
+
+    policy = '2:2'
+    nodes = 4
+
+    def test_all_lose_power(self):
+        self.create()
+        volume = self.open()
+        for number in range(40):
+            self.write(volume, number % 3 * OBJECT_BYTES,
+                       self.chance.randbytes(8192), fua=True)
+        self.damage_journals('n2')
+        self.kill(*self.cluster.nodes, power=True)
+        self.start(*self.cluster.nodes)
+        self.wait_well()
+        self.check(self.open())
+        for index in range(3):
+            self.check_strips(index)
+        self.assertFalse(
+            self.cluster.nodes['n2'].sheep.store.journal_damaged)
+
+    def damage_journals(self, name):
+        """Each at the first page of a record."""
+        image = self.cluster.nodes[name].host.image
+        damaged = 0
+        for path, inode in image.files():
+            if '/journal/' in path:
+                used = [number for number in sorted(inode.pages) if any(
+                    bytes(inode.pages[number]))]
+                if len(used) > 8:
+                    inode.rot(used[len(used) // 2], 77)
+                    damaged += 1
+        self.assertTrue(damaged)
+
+
 class NoJournalTest(CodedCase):
     nodes = 6
     has_journal = False
