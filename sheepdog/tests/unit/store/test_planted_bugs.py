@@ -15,10 +15,10 @@
 import unittest
 from unittest import mock
 
-from sheepdog.store import checkpoint
 from sheepdog.store import journal
 from sheepdog.store import objects
 from sheepdog.store import records
+from sheepdog.store import saving
 from sheepdog.store import syncing
 from sheepdog.store import writer
 from sheepdog.tests.unit.store import test_crashes
@@ -56,7 +56,7 @@ class PlantedBugTest(unittest.TestCase):
         self.assert_found(writer.Writer, 'start', start_at_once)
 
     def test_a_segment_freed_before_its_objects_are_synced(self):
-        self.assert_found(checkpoint.Checkpoint, '_save',
+        self.assert_found(saving.Saver, '_begin',
                           lambda self, oid: None)
 
     def test_a_segment_freed_before_its_records_are_applied(self):
