@@ -114,7 +114,7 @@ CHECKS = (
 SUITES = CHECKS + (
     Suite('unit', './sheepdog/tests/unit', workers=2, minutes=8),
     Suite('contract', './sheepdog/tests/contract', workers=2, minutes=6),
-    Suite('sim', './sheepdog/tests/sim', workers=2, minutes=26),
+    Suite('sim', './sheepdog/tests/sim', workers=2, minutes=31),
     # Real clusters wait for leases and time-outs: alone on the machine,
     # since what they measure is time.
     Suite('functional', './sheepdog/tests/functional', workers=1,
