@@ -121,7 +121,7 @@ SUITES = CHECKS + (
           minutes=35),
     # CPU time per operation, against limits.
     Check('cpu', (sys.executable, '-m', 'tools.cpu_guard'), minutes=3),
-    Suite('interop', './sheepdog/tests/interop', workers=1, minutes=10),
+    Suite('interop', './sheepdog/tests/interop', workers=1, minutes=5),
     # Real sheep in trouble; as much of `make thrash` as there is time for.
     Check('thrash', (sys.executable, '-m', 'sheepdog.tests.thrash',
                      '--minutes', '3'), minutes=10),
