@@ -112,16 +112,16 @@ CHECKS = (
                    '-b', 'html', 'doc/source', 'doc/build/html')),
 )
 SUITES = CHECKS + (
-    Suite('unit', './sheepdog/tests/unit', workers=2, minutes=8),
-    Suite('contract', './sheepdog/tests/contract', workers=2, minutes=6),
-    Suite('sim', './sheepdog/tests/sim', workers=2, minutes=31),
+    Suite('unit', './sheepdog/tests/unit', workers=2, minutes=6),
+    Suite('contract', './sheepdog/tests/contract', workers=2, minutes=5),
+    Suite('sim', './sheepdog/tests/sim', workers=2, minutes=30),
     # Real clusters wait for leases and time-outs: alone on the machine,
     # since what they measure is time.
     Suite('functional', './sheepdog/tests/functional', workers=1,
           minutes=35),
     # CPU time per operation, against limits.
     Check('cpu', (sys.executable, '-m', 'tools.cpu_guard'), minutes=3),
-    Suite('interop', './sheepdog/tests/interop', workers=1, minutes=5),
+    Suite('interop', './sheepdog/tests/interop', workers=1, minutes=10),
     # Real sheep in trouble; as much of `make thrash` as there is time for.
     Check('thrash', (sys.executable, '-m', 'sheepdog.tests.thrash',
                      '--minutes', '3'), minutes=10),
