@@ -290,11 +290,9 @@ class Settlement:
             strips = await self._strips(oid)
             if self.store.journal_damaged and oid not in self._sound:
                 # It may lack what it had: also all of it.
-                strips = tuple(
-                    told.unknown(strip.index, strip.version, strip.capacity)
-                    for strip in strips) or (
-                        told.unknown(self._targets(oid, view).get(
-                            self.cluster.incarnation, 0)),)
+                indexes = [strip.index for strip in strips] or [
+                    self._targets(oid, view).get(self.cluster.incarnation, 0)]
+                strips = tuple(map(told.unknown, indexes))
         if not strips and not is_target:
             # No order will come.
             self._halted.pop(oid, None)

@@ -102,11 +102,10 @@ def strip(index, history, state, is_bad) -> Told:
                 state.version, state.capacity, is_bad)
 
 
-def unknown(index, version=0, capacity=0) -> Told:
+def unknown(index) -> Told:
     """A strip that may be there, or may have been: nothing follows from it.
     """
-    return Told(index, agreement.NONE, (), agreement.NONE, 0, {}, version,
-                capacity, True)
+    return Told(index, agreement.NONE, (), agreement.NONE, 0, {}, 0, 0, True)
 
 
 def pack_state(state: State) -> bytes:

@@ -75,7 +75,7 @@ class Keeper:
             if obj.history is not None:
                 obj.history.open = histories[key].open
             self._turns.give_back(obj)
-        await self._keep()
+        await self.outlive(histories)
 
     async def outlive(self, named) -> None:
         """A segment of the journal is about to be freed that names these
@@ -83,7 +83,16 @@ class Keeper:
 
         :raises OSError, SheepdogError: something would not outlive it
         """
-        await self._keep(named)
+        async with self._turn:
+            if self._is_closed:
+                # The file has all.
+                return
+            await self._forget_closed()
+            if await self._repeat([key for key in self.with_open()
+                                   if self._may_exist or key in named]):
+                await self._drop()
+            else:
+                await self._write()
 
     async def close(self) -> None:
         """Nothing is changed any more, and the whole journal is about to
@@ -98,20 +107,6 @@ class Keeper:
             else:
                 await self._drop()
             self._is_closed = True
-
-    async def _keep(self, named=None) -> None:
-        """Of the strips that are named, or in the file; None: of all."""
-        async with self._turn:
-            if self._is_closed:
-                # The file has all.
-                return
-            await self._forget_closed()
-            if await self._repeat([key for key in self.with_open() if
-                                   named is None or self._may_exist
-                                   or key in named]):
-                await self._drop()
-            else:
-                await self._write()
 
     async def _forget_closed(self) -> None:
         """What the file has and is closed needs it no more."""
@@ -134,14 +129,10 @@ class Keeper:
         """Journal the open updates of these strips; False: it has no room.
         (Their turns are not waited for: who has one may wait for room,
         too.)"""
-        repeated = []
-        for key in keys:
-            obj = self._objects.open.get(key)
-            if obj is None or obj.history is None:
-                continue
-            for number in sorted(obj.history.open):
-                repeated.append((obj, store_strips.Change(
-                    [], store_history.Repeat(obj.history.open[number]))))
+        repeated = [
+            (obj, store_strips.Change([], store_history.Repeat(update)))
+            for obj in map(self._objects.open.get, keys)
+            for _, update in sorted(obj.history.open.items())]
         if not self._writer.has_room_to_repeat(
                 sum(change.size() for _, change in repeated)):
             return False

@@ -307,7 +307,7 @@ class StripsTest(case.StoreCase):
             self.assertEqual(0, self.store.counters.lost_objects)
 
     def forgotten(self, numbers):
-        """Which of these updates, all closed, the strip does not know."""
+        """Is one of these updates neither open nor known to be closed?"""
         history = self.history()
         return [number for number in numbers if number < history.floor
                 or number in history.open] != list(numbers)
