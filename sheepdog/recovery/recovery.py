@@ -380,6 +380,9 @@ class Recovery:
         is_trusted = is_new or (cold and self.cluster.clean_start)
         if self.wiping.begin(is_new):
             self.standing.lapse()
+            # Its epochs go on, and so may the objects' ids: what was missed
+            # of the old ones says nothing of the new.
+            self.mover.behind.clear()
             self._fresh = new if is_new else None
             is_trusted = False
         if self.replica.store.has_untold_loss:

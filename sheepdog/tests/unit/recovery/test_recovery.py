@@ -403,6 +403,28 @@ class TestStarts(FlockCase):
         with self.assertRaises(errors.NoObject):
             await self.read(oid)
 
+    async def test_what_had_no_room_before_a_format(self):
+        oid = VDI << 32
+        await self.write(oid)
+        one = self.flock[1]
+        one.recovery.mover.behind[oid] = 1
+        self.flock.reformat()
+        await self.flock.settled()
+        self.flock.make_vdi(VDI)
+        await self.write(oid)
+        state = await one.recovery.describe(oid)
+        self.assertEqual((True, 0), (state['clean'], state['behind']))
+        # Others may follow it at once.
+        await one.recovery.ensure_for(oid)
+
+    async def test_what_was_behind_stays_so_while_the_cluster_does(self):
+        oid = VDI << 32
+        await self.write(oid)
+        one = self.flock[1]
+        one.recovery.mover.behind[oid + 1] = 1
+        self.flock.change_view()
+        self.assertEqual({oid + 1: 1}, one.recovery.mover.behind)
+
     async def test_who_hears_late_of_a_format(self):
         """By then there are VDIs again, of the names and ids of before."""
         oid = VDI << 32
