@@ -74,8 +74,6 @@ def strip_seeds():
     known = history.History()
     known.nexts = ((4, 1, False),)
     yield history.pack_attribute(known)
-    known.open[7] = history.Update(7, (3, 0, True), 0, 4, b'abcd')
-    yield history.pack_open({1 << 64 | 5: known})
 
 
 @registry.target('strip-attribute', (), ('sheepdog.store.history',),
@@ -85,7 +83,31 @@ def run_strip(data):
     if found is not None:
         assert history.unpack_attribute(
             history.pack_attribute(found)) is not None
-    history.unpack_open(data)
+
+
+def open_seeds():
+    known = history.History()
+    yield history.pack_open({})
+    for number, old in ((7, b'abcd'), (8, None)):
+        known.open[number] = history.Update(number, (3, 0, True), 0, 4, old)
+    yield history.pack_open({1 << 64 | 5: known, 2 << 64 | 5: known})
+
+
+def repair_open(data):
+    """Magic, length, checksum."""
+    head = history.pack_open({})
+    return head[:8] + struct.pack('<II', len(data[len(head):]),
+                                  crc32c(data[len(head):])) + data[len(head):]
+
+
+@registry.target('strips-open', (), ('sheepdog.store.history',),
+                 open_seeds, repair_open)
+def run_open(data):
+    found = history.unpack_open(data)
+    for updates in (found or {}).values():
+        for update in updates:
+            packed = history.pack_event(update)
+            assert history.unpack_event(packed) == update
 
 
 def _header(state=records.LIVE, generation=3):

@@ -44,7 +44,9 @@ _UPDATE = struct.Struct('<B8s16s16sII?')
 _ALIGN = struct.Struct('<B8sI')
 _ATTRIBUTE = struct.Struct('<Q8s8s16sB')
 _CRC = struct.Struct('<I')
-_KEPT = struct.Struct('<16sII')
+_KEPT = struct.Struct('<16sI')
+_FILE = struct.Struct('<8sII')
+_FILE_MAGIC = b'sd-open1'
 _ATTRIBUTE_BYTES = (_ATTRIBUTE.size + NEXTS_MAX * _GENERATION.size
                     + _CRC.size)
 
@@ -264,22 +266,32 @@ def pack_open(histories: dict) -> bytes:
         for number in sorted(history.open):
             event = pack_event(history.open[number])
             pieces.append(_KEPT.pack(key.to_bytes(_NUMBER_BYTES, 'little'),
-                                     len(event), crc32c(event)) + event)
-    return b''.join(pieces)
+                                     len(event)) + event)
+    data = b''.join(pieces)
+    return _FILE.pack(_FILE_MAGIC, len(data), crc32c(data)) + data
 
 
-def unpack_open(data) -> dict:
-    """Key → list of updates. What is damaged is left out."""
+def unpack_open(data) -> Optional[dict]:
+    """Key → list of updates; None where any of it is damaged: of which
+    strips some are missing, nobody can tell then."""
+    if len(data) < _FILE.size:
+        return None
+    magic, size, crc = _FILE.unpack_from(data)
+    start = _FILE.size
+    if magic != _FILE_MAGIC or len(data) != start + size \
+            or crc32c(data[start:]) != crc:
+        return None
     found = {}
-    start = 0
-    while start + _KEPT.size <= len(data):
-        key, size, crc = _KEPT.unpack_from(data, start)
+    while start < len(data):
+        if start + _KEPT.size > len(data):
+            return None
+        key, size = _KEPT.unpack_from(data, start)
         start += _KEPT.size
-        packed = data[start:start + size]
+        event = unpack_event(data[start:start + size])
         start += size
-        event = unpack_event(packed)
-        if crc32c(packed) == crc and isinstance(event, Update):
-            found.setdefault(_number_of(key), []).append(event)
+        if not isinstance(event, Update):
+            return None
+        found.setdefault(_number_of(key), []).append(event)
     return found
 
 

@@ -23,6 +23,7 @@ before: the strip's floor is on disk.
 
 import asyncio
 
+from sheepdog.model import errors
 from sheepdog.store import history as store_history
 from sheepdog.store import layout as store_layout
 from sheepdog.store import objects as store_objects
@@ -72,9 +73,12 @@ class Keeper:
             if obj is None:
                 continue
             await self._turns.take(obj)
-            if obj.history is not None:
-                obj.history.open = histories[key].open
             self._turns.give_back(obj)
+            if obj.history is None:
+                # It would be taken for one of which nothing is open, when
+                # it can be opened again.
+                raise errors.StorageError(obj.damage)
+            obj.history.open = histories[key].open
         await self.outlive(histories)
 
     async def outlive(self, named) -> None:

@@ -97,6 +97,11 @@ async def _start(world, settings, layout, owner, counters) -> Started:
     sequence, generation = identity.sequence, identity.generation
     outcome = replay.Outcome()
     kept_open = await _kept_open(disk, layout)
+    if kept_open is None:
+        LOG.error('%s is damaged: nothing follows from the strips here until '
+                  'they have been recovered', layout.open_path)
+        journal_damaged = True
+        kept_open = {}
     found = None
     if not identity.clean and old:
         # Records that only the page cache has count too: durable first,
@@ -106,6 +111,12 @@ async def _start(world, settings, layout, owner, counters) -> Started:
         found = await scan.scan(old, [identity.segment_bytes] * 2)
         if found.is_damaged:
             power_lost = journal_damaged = True
+        if journal_damaged and not identity.journal_damaged:
+            # A replay leaves no trace of it.
+            await disk.replace_file(
+                layout.identity_path, dataclasses.replace(
+                    layout.identity, power_lost=power_lost,
+                    journal_damaged=True).pack())
     elif not identity.clean:
         await _sync_all(disk, layout.objects_dir)
     if found is None and kept_open:
@@ -157,8 +168,9 @@ async def _start(world, settings, layout, owner, counters) -> Started:
                    outcome.histories)
 
 
-async def _kept_open(disk, layout) -> dict:
-    """Open updates of strips that the last run left in a file."""
+async def _kept_open(disk, layout) -> Optional[dict]:
+    """Open updates of strips that the last run left in a file; None: it is
+    damaged."""
     try:
         return history.unpack_open(await disk.read_file(layout.open_path))
     except FileNotFoundError:
