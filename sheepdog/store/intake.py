@@ -127,7 +127,7 @@ class Intake:
         elif op.kind == records.REMOVE:
             return None
         elif obj.damage:
-            return errors.StorageError(obj.damage)
+            return self._opener.unusable(obj)
         if op.offset < 0 or op.size < 0 or op.offset + op.size > capacity \
                 or not 0 <= op.version <= VERSION_MAX:
             return errors.InvalidParameters(

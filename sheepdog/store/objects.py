@@ -106,16 +106,18 @@ class Object:
     not yet on disk in the file; ``settling`` those that a running sync
     covers. ``is_unsynced``: the file has content that the journal has not.
     ``is_named``: its directory entry is durable. ``damage``: why the file
-    cannot be used. ``low``, ``high``: the bytes that the operations under
-    way and parked are about. ``history``: of a strip, else None.
+    cannot be used; ``is_spoilt``: for what the file is, not for what the
+    device or the system says of it. ``low``, ``high``: the bytes that the
+    operations under way and parked are about. ``history``: of a strip, else
+    None.
     """
 
     __slots__ = (
         'oid', 'file', 'capacity', 'table', 'version', 'birth', 'ready',
         'armed', 'batch', 'is_busy', 'parked', 'is_dirty', 'is_touched',
         'fresh', 'settling', 'is_unsynced', 'is_named', 'is_syncing',
-        'sync_waiters', 'damage', 'exists', 'low', 'high', 'history',
-        'updating', 'joined')
+        'sync_waiters', 'damage', 'is_spoilt', 'exists', 'low', 'high',
+        'history', 'updating', 'joined')
 
     def __init__(self, oid: int):
         self.oid = oid
@@ -138,6 +140,7 @@ class Object:
         self.is_syncing = False
         self.sync_waiters = None
         self.damage = ''
+        self.is_spoilt = False
         self.exists = False
         self.low = self.high = 0
         self.updating = None

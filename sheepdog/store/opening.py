@@ -18,6 +18,7 @@ from typing import Optional
 
 from crc32c import crc32c
 
+from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.store import applier as store_applier
 from sheepdog.store import checksums
@@ -32,9 +33,8 @@ from sheepdog.store import writer as store_writer
 LOG = logging.getLogger(__name__)
 
 BLOCK_BYTES = checksums.BLOCK_BYTES
-_OF_OTHERS = (errno.ENOENT, errno.EACCES, errno.EMFILE, errno.ENFILE,
-              errno.ENOMEM)
-"""For these a file cannot be opened though its device is well."""
+_OF_OTHERS = (errno.EACCES, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""For these a file cannot be opened though it and its device are well."""
 
 
 class Opener:
@@ -94,15 +94,12 @@ class Opener:
         try:
             head = self._objects.read_head(obj)
             table = obj.file.pread_warm(_table_bytes(head), head[0])
+            if table is not None and crc32c(table) == head[3]:
+                self._take(obj, head, table)
         except (OSError, ValueError) as error:
             self._damaged(obj, error)
             return
-        if table is not None and crc32c(table) == head[3]:
-            try:
-                self._take(obj, head, table)
-            except OSError as error:
-                self._damaged(obj, error)
-                return
+        if obj.table is not None:
             obj.ready = obj.armed
         else:
             self._turns.occupy(obj)
@@ -117,18 +114,22 @@ class Opener:
                 LOG.error('object %016x: its checksum table is damaged',
                           obj.oid)
                 await self._verify(obj, head[3])
-        except OSError as error:
+        except (OSError, ValueError) as error:
             self._damaged(obj, error)
         self._turns.release(obj)
 
     def _take(self, obj, head, table: bytes) -> None:
-        """:raises OSError: what it knows as a strip is not to be had"""
+        """
+        :raises OSError: what it knows as a strip cannot be read
+        :raises ValueError: that is damaged
+        """
         capacity, version, birth, _ = head
         if obj.oid > ids.MASK64:
             obj.history = store_history.unpack_attribute(
                 obj.file.get_attribute(store_history.ATTRIBUTE))
             if obj.history is None:
-                raise OSError('the history of the strip is damaged')
+                raise ValueError('%s: what it knows as a strip is damaged'
+                                 % self._objects.path(obj.oid))
         journal = self._journal
         is_fresh = journal is not None and (
             obj.oid in journal.current.named
@@ -156,9 +157,23 @@ class Opener:
     def _damaged(self, obj, error) -> None:
         LOG.error('object %016x cannot be used: %s', obj.oid, error)
         obj.damage = str(error)
-        if isinstance(error, OSError) and error.errno not in _OF_OTHERS:
+        number = error.errno if isinstance(error, OSError) else None
+        obj.is_spoilt = number in (None, errno.ENOENT)
+        if obj.is_spoilt:
+            # As good as bad from its first block on, and counted as such:
+            # the device has kept its word for all others.
+            self._bad.add(obj.oid, (0,))
+        elif number not in _OF_OTHERS:
             self.on_device_error(store_state.typed(
                 error, 'object %016x' % obj.oid))
+
+    def unusable(self, obj) -> errors.StorageError:
+        """The error for who asks for an object whose file is. Another copy
+        mends what the file itself is spoilt by: have it brought."""
+        if not obj.is_spoilt:
+            return errors.StorageError(obj.damage)
+        self._bad.report(obj.oid)
+        return errors.ChecksumError(obj.damage)
 
 
 def _table_bytes(head: tuple) -> int:

@@ -106,7 +106,7 @@ class Reader:
             done(errors.NoObject('object %016x' % obj.oid), None)
             return
         if obj.damage:
-            done(errors.StorageError(obj.damage), None)
+            done(self._opener.unusable(obj), None)
             return
         if offset < 0 or size < 0 or offset + size > obj.capacity:
             done(errors.InvalidParameters(

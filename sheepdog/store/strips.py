@@ -199,7 +199,7 @@ class Strips:
             if not capacity:
                 return _no_strip(obj.oid)
         elif obj.damage:
-            return errors.StorageError(obj.damage)
+            return self._opener.unusable(obj)
         if op.offset < 0 or not 0 < op.size <= limits.STRIP_UPDATE_MAX_BYTES \
                 or op.offset + op.size > capacity or capacity % _BLOCK:
             return errors.InvalidParameters(
@@ -268,7 +268,7 @@ class Strips:
             if not obj.exists:
                 raise _no_strip(key)
             if obj.damage:
-                raise errors.StorageError(obj.damage)
+                raise self._opener.unusable(obj)
             change = await make(obj)
             if self.is_closing:
                 raise errors.ShuttingDown('the store is closing')

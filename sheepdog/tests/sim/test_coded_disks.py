@@ -116,6 +116,63 @@ class SpoiltTest(test_coded.CodedCase):
         _, _, history = self.check_strips(0)[4]
         self.assertEqual(history.generation, history.forgotten)
 
+    def test_a_sheep_with_such_a_strip_stays(self):
+        """It is the file that is damaged, not the disk."""
+        self.create()
+        volume = self.open()
+        self.write(volume, 0, self.chance.randbytes(test_coded.SIZE))
+        self.simulation.run_for(60)
+        vdi_id = self.node.sheep.catalogue.find('v').vdi_id
+        oid = ids.data_oid(vdi_id, 0)
+        node, index = next((node, index) for index, (node, _, _)
+                           in self.strips(oid).items()
+                           if node is not self.node)
+        self.kill(node.name)
+        self.wait_for_view(5)
+        path = '/%s_%d' % (ids.hex_oid(oid), index)
+        inode, = [inode for name, inode in node.host.image.files()
+                  if name.endswith(path)]
+        value = inode.attributes[store_history.ATTRIBUTE]
+        inode.set_attribute(store_history.ATTRIBUTE, value[:-1])
+        self.start(node.name)
+        self.wait_for_view(6)
+        self.write(volume, 70000, self.chance.randbytes(20000))
+        self.wait_well()
+        self.simulation.run_for(30)
+        self.assertEqual(6, len(self.node.sheep.cluster.view.members))
+        self.assertIsNone(node.sheep.store.device_error)
+        self.assertEqual({}, node.sheep.store.bad_blocks())
+        self.assertEqual(1, node.sheep.store.quarantine.kept)
+        self.check(volume)
+        self.check_strips(0)
+
+    def test_it_is_found_where_clients_use_it(self):
+        """Its sheep keeps on; nobody hears of it but as a delay."""
+        self.create()
+        volume = self.open()
+        self.write(volume, 0, self.chance.randbytes(test_coded.SIZE))
+        self.simulation.run_for(60)
+        vdi_id = self.node.sheep.catalogue.find('v').vdi_id
+        oid = ids.data_oid(vdi_id, 0)
+        node = self.strips(oid)[0][0]
+        store = node.sheep.store
+        key = ids.strip_key(oid, 0)
+        opened = store._stores[0]._objects.open
+        opened.pop(key).file.close()
+        path = '/%s_0' % ids.hex_oid(oid)
+        inode, = [inode for name, inode in node.host.image.files()
+                  if name.endswith(path)]
+        value = inode.attributes[store_history.ATTRIBUTE]
+        inode.set_attribute(store_history.ATTRIBUTE, value[:-1])
+        self.write(volume, 0, self.chance.randbytes(20000))
+        self.check(volume)
+        self.wait_well()
+        self.assertIsNone(store.device_error)
+        self.assertEqual({}, store.bad_blocks())
+        self.assertEqual(1, store.quarantine.kept)
+        self.check(volume)
+        self.check_strips(0)
+
 
 if __name__ == '__main__':
     unittest.main()

@@ -18,6 +18,7 @@ from unittest import mock
 from sheepdog.model import errors
 from sheepdog.store import adopting
 from sheepdog.store import checksums
+from sheepdog.store import objects as store_objects
 from sheepdog.testing import disk as sim_disk
 from sheepdog.tests.unit.store import case
 
@@ -422,6 +423,35 @@ class DamageTest(case.StoreCase):
         self.read(1, 0, BLOCK)
         self.assertEqual([1], reported)
         self.assertEqual({1: [9]}, self.store.bad_blocks())
+
+    def test_a_file_that_is_no_objects_is_reported(self):
+        self.close()
+        self.inode(1).set_attribute(store_objects.ATTRIBUTE, b'nothing')
+        self.open()
+        reported = []
+        self.store.when_damaged(reported.append)
+        for call in (lambda: self.read(1, 0, BLOCK),
+                     lambda: self.write(1, 0, noise(BLOCK, 2))):
+            with self.assertRaises(errors.ChecksumError):
+                call()
+        self.assertEqual([1, 1], reported)
+        self.assertIsNone(self.store.device_error)
+        self.assertEqual({1: [0]}, self.store.bad_blocks())
+
+    def test_a_file_that_is_gone_is_reported(self):
+        self.close()
+        self.open()
+        self.host.world.disk.unlink(case.META + '/obj/%016x' % 1)
+        reported = []
+        self.store.when_damaged(reported.append)
+        with self.assertRaises(errors.ChecksumError):
+            self.read(1, 0, BLOCK)
+        self.assertEqual([1], reported)
+        self.assertIsNone(self.store.device_error)
+        self.wait(self.store.adopt(1, 5, CAPACITY, [(0, noise(BLOCK, 6))],
+                                   False))
+        self.assertEqual(noise(BLOCK, 6), self.read(1, 0, BLOCK))
+        self.assertEqual({}, self.store.bad_blocks())
 
     def test_after_a_kill_too(self):
         self.sync()

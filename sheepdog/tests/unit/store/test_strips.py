@@ -392,6 +392,48 @@ class StripsTest(case.StoreCase):
         self.reopen()
         self.assertEqual({KEY: [0]}, self.store.bad_blocks())
 
+    def test_what_it_knew_is_damaged(self):
+        """The file is, not the device: the others are served as before."""
+        self.update(1, 0, b'a' * BLOCK)
+        self.call(self.store.update, OTHER, 3, 1, BIRTH, 0, BLOCK,
+                  b'b' * BLOCK, capacity=CAPACITY)
+        self.wait(self.store.settle(KEY, NEXT))
+        self.close()
+        path = case.META + '/obj/007c2b2500000001_5'
+        inode = self.host.image.lookup(path)
+        inode.set_attribute(store_history.ATTRIBUTE, inode.attributes[
+            store_history.ATTRIBUTE][:-1])
+        self.open()
+        reported = []
+        self.store.when_damaged(reported.append)
+        for _ in range(2):
+            with self.assertRaises(errors.ChecksumError):
+                self.content()
+            with self.assertRaises(errors.ChecksumError):
+                self.update(2, 0, b'c' * BLOCK)
+            with self.assertRaises(errors.ChecksumError):
+                self.wait(self.store.align(KEY, NEXT, set()))
+            self.assertEqual([KEY] * 3, reported)
+            self.assertIsNone(self.store.device_error)
+            self.assertEqual('', self.store.failure)
+            self.assertEqual({KEY: [0]}, self.store.bad_blocks())
+            self.assertIsNone(self.history())
+            state = self.wait(self.store.describe(KEY))
+            self.assertEqual((0, False), (state.capacity, state.whole))
+            # That is known to the next start.
+            self.let_pass(1)
+            self.reopen()
+            self.store.when_damaged(reported.append)
+            reported.clear()
+        self.assertEqual(b'b' * BLOCK, self.read(OTHER, 0, BLOCK))
+        history = store_history.History()
+        history.nexts = (NEXT,)
+        self.wait(self.store.adopt(KEY, 4, CAPACITY, [(0, b'd' * BLOCK)],
+                                   keep=False, history=history))
+        self.expect((0, b'd' * BLOCK))
+        self.assertEqual({}, self.store.bad_blocks())
+        self.assertEqual(1, self.store.quarantine.kept)
+
     def test_given_up_while_open_updates_are_repeated(self):
         """Whatever is under way is answered."""
         for number in range(1, 30):
