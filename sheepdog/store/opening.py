@@ -29,6 +29,7 @@ from sheepdog.store import state as store_state
 from sheepdog.store import syncing
 from sheepdog.store import turns as store_turns
 from sheepdog.store import writer as store_writer
+from sheepdog.world import refusals
 
 LOG = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class Opener:
         self._writer = writer
         self._bad = bad
         self._counters = counters
+        self._complaints = refusals.Refusals(world.clock, LOG, logging.ERROR)
         self.on_device_error = None
         """Called with what opening failed for, if the device is to blame."""
 
@@ -155,7 +157,8 @@ class Opener:
             self._bad.report(obj.oid)
 
     def _damaged(self, obj, error) -> None:
-        LOG.error('object %016x cannot be used: %s', obj.oid, error)
+        self._complaints.note('object %016x' % obj.oid,
+                              'it cannot be used: %s' % error)
         obj.damage = str(error)
         number = error.errno if isinstance(error, OSError) else None
         obj.is_spoilt = number in (None, errno.ENOENT)

@@ -26,6 +26,7 @@ from sheepdog.store import pulse as store_pulse
 from sheepdog.store import state as store_state
 from sheepdog.store import turns as store_turns
 from sheepdog.store import writer as store_writer
+from sheepdog.world import refusals
 
 LOG = logging.getLogger(__name__)
 
@@ -50,13 +51,15 @@ class Reader:
         self._writer = writer
         self._bad = bad
         self._counters = counters
+        self._complaints = refusals.Refusals(world.clock, LOG, logging.ERROR)
         self.on_device_error = None
         """Called with what reading failed for, before who asked is told."""
 
     def failed(self, obj, error: OSError, what: str):
         """The device refused a read; the error for who asked."""
         self._counters.errors += 1
-        LOG.error('object %016x: reading %s: %s', obj.oid, what, error)
+        self._complaints.note('object %016x' % obj.oid,
+                              'reading %s: %s' % (what, error), 'device')
         typed = store_state.typed(error, 'object %016x' % obj.oid)
         if self.on_device_error is not None:
             self.on_device_error(typed)
@@ -183,9 +186,14 @@ class Reader:
     def note_bad(self, obj, blocks) -> None:
         """Remember blocks that were found to be wrong."""
         self._counters.bad_reads += 1
+        news = set(blocks).difference(self._bad.of(obj.oid))
         self._bad.add(obj.oid, blocks)
-        LOG.error('object %016x: wrong checksum in blocks %s', obj.oid,
-                  list(blocks)[:20])
+        text = 'wrong checksum in blocks %s' % list(blocks)[:20]
+        if news:
+            LOG.error('object %016x: %s', obj.oid, text)
+        else:
+            # (What nobody can mend is read, or mended, again and again.)
+            self._complaints.note('object %016x' % obj.oid, text, 'checksum')
         self._bad.report(obj.oid)
 
 

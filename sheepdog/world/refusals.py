@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Warnings about whoever is refused: they must not fill the log."""
+"""What is said as often as somebody asks must not fill the log."""
 
 import logging
 
@@ -22,16 +22,20 @@ SOURCES_MAX = 1000
 
 class Refusals:
     """Warns at most once a minute of each source and kind, and takes for all
-    of them no more memory than SOURCES_MAX do."""
+    of them no more memory than SOURCES_MAX do. A source is whoever is
+    refused, or what it is refused for."""
 
-    def __init__(self, clock: api.Clock, log: logging.Logger):
+    def __init__(self, clock: api.Clock, log: logging.Logger,
+                 level: int = logging.WARNING):
         self._clock = clock
         self._log = log
+        self._level = level
         self._said = {}
 
     def note(self, source: str, text: str, kind: str = '') -> None:
         """
-        :param source: without a port: each connection has another
+        :param source: of a client without its port: each connection has
+            another
         :param kind: what it is about; each has its own minute
         """
         now = self._clock.monotonic()
@@ -44,4 +48,4 @@ class Refusals:
         if len(self._said) >= SOURCES_MAX:
             del self._said[next(iter(self._said))]
         self._said[key] = now
-        self._log.warning('%s: %s', source, text)
+        self._log.log(self._level, '%s: %s', source, text)
