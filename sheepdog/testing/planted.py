@@ -31,6 +31,7 @@ from sheepdog.cluster import ledger
 from sheepdog.cluster import roster
 from sheepdog.cluster import takeover
 from sheepdog.gateway import changes
+from sheepdog.gateway import coded
 from sheepdog.gateway import gateway
 from sheepdog.gateway import turns
 from sheepdog.model import ids
@@ -40,9 +41,12 @@ from sheepdog.peer import order
 from sheepdog.peer import replica
 from sheepdog.recovery import agreement
 from sheepdog.recovery import compare
+from sheepdog.recovery import mover
 from sheepdog.recovery import recovery
+from sheepdog.recovery import settlement
 from sheepdog.store import records
 from sheepdog.store import scan
+from sheepdog.store import store
 from sheepdog.store import strips
 from sheepdog.testing import disk
 from sheepdog.volume import access
@@ -257,6 +261,50 @@ def compare_no_digests():
     """The scrub finds all copies equal that are there."""
     return mock.patch.object(compare, '_content',
                              lambda answer: answer['exists'])
+
+
+def take_copies_for_equal():
+    """Who comes back, or begins to hold an object, keeps what it has."""
+    async def is_equal(self, oid, state):
+        return await self.store.describe(oid) is not None
+
+    return mock.patch.object(mover.Mover, '_is_equal', is_equal)
+
+
+@contextlib.contextmanager
+def keep_the_version():
+    """A write leaves the object's version as it is: of copies that were away
+    for different times, all look equally new."""
+    def kept(change):
+        def change_quietly(self, oid, version, *arguments, **keywords):
+            if self.version(oid) is not None:
+                version = 0
+            change(self, oid, version, *arguments, **keywords)
+        return change_quietly
+
+    with mock.patch.multiple(store.Store, write=kept(store.Store.write),
+                             zero=kept(store.Store.zero)):
+        yield
+
+
+def number_all_updates_alike():
+    """An update of strips takes the number that the last one had."""
+    number = coded.Coded._number
+
+    def the_same(self, change, route):
+        self._count = 0
+        return number(self, change, route)
+
+    return mock.patch.object(coded.Coded, '_number', the_same)
+
+
+def use_generations_again():
+    """A settlement takes the name of another one of its epoch: strips that
+    it has not reached look as if."""
+    def the_first(self, view, states, verdict):
+        return agreement.Generation(view.epoch, 1, verdict.is_gone)
+
+    return mock.patch.object(settlement.Settlement, '_next', the_first)
 
 
 def drop_stray_copies_too_early():

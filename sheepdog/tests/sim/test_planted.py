@@ -59,7 +59,7 @@ def make_careless(sim_world):
 class SeedsTest(unittest.TestCase):
     """Clients and a nemesis, which is told what to do most of."""
 
-    def assert_found(self, bug, change, *checkers, plant=None):
+    def assert_found(self, bug, change, *checkers, plant=None, seeds=SEEDS):
         """By each of the checkers, in the first seed that shows the bug."""
         def change_alone(changed):
             changed.leave_alone()
@@ -70,7 +70,7 @@ class SeedsTest(unittest.TestCase):
             if plant is not None:
                 plant(changed)
 
-        for seed in SEEDS:
+        for seed in seeds:
             with bug():
                 failures = scenario.run_seed(
                     seed, wiring.build_sheep, change_and_plant).failures
@@ -78,7 +78,7 @@ class SeedsTest(unittest.TestCase):
                    for checker in checkers):
                 break
         else:
-            self.fail('%d seeds did not find it' % len(SEEDS))
+            self.fail('%d seeds did not find it' % len(seeds))
         sound = scenario.run_seed(seed, wiring.build_sheep, change_alone)
         self.assertEqual([], sound.failures, str(sound))
 
@@ -169,6 +169,53 @@ class SeedsTest(unittest.TestCase):
             changed.nemesis.weights = {'slow_link': 1}
 
         self.assert_found(planted.compare_no_digests, change, UNNOTICED)
+
+    def test_take_copies_for_equal(self):
+        def change(changed):
+            changed.nemesis.pause_seconds = 2.0
+            changed.nemesis.weights = {'kill': 1, 'stop': 1}
+
+        self.assert_found(planted.take_copies_for_equal, change, ORDER)
+
+    def test_keep_the_version(self):
+        def change(changed):
+            changed.trouble_seconds = 20.0
+            changed.workload.fua_share = 0.9
+            changed.nemesis.pause_seconds = 0.7
+            changed.nemesis.down_seconds = 0.5
+            changed.nemesis.weights = {'kill': 3, 'kill_all': 1}
+
+        self.assert_found(planted.keep_the_version, change, ORDER)
+
+    def test_number_all_updates_alike(self):
+        def change(changed):
+            _contend(changed)
+            changed.encode('2:1')
+            changed.trouble_seconds = 3.0
+            changed.workload.volumes = (('shared', True),)
+            changed.nemesis.weights = {'reset': 1}
+
+        self.assert_found(planted.number_all_updates_alike, change, ORDER)
+
+    def test_use_generations_again(self):
+        def change(changed):
+            _contend(changed)
+            changed.encode('2:2')
+            changed.cluster.nodes = 5
+            changed.trouble_seconds = 8.0
+            changed.workload.volumes = (('shared', True),)
+            changed.workload.clients_per_volume = 2
+            changed.workload.hot_units = 40
+            changed.nemesis.pause_seconds = 0.3
+            changed.nemesis.down_seconds = 0.5
+            changed.nemesis.fault_seconds = 0.5
+            changed.nemesis.weights = {'reset': 4, 'cut_link': 3,
+                                       'kill_all': 2,
+                                       'kill_in_the_middle': 4}
+
+        # (The two before it do not show the bug.)
+        self.assert_found(planted.use_generations_again, change, ORDER,
+                          seeds=SEEDS[2:])
 
     def test_drop_stray_copies_too_early(self):
         def change(changed):
