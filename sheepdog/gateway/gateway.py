@@ -170,14 +170,14 @@ class Gateway:
         attempts = 0
         while True:
             try:
-                return await self._extents(oid)
+                return await self._extents(oid, attempts)
             except errors.SheepdogError as exc:
                 if not exc.retry:
                     raise
             attempts += 1
             await self.routes.pause(attempts)
 
-    async def _extents(self, oid):
+    async def _extents(self, oid, attempts):
         route = self.routes.find(oid)
         if route is None:
             raise errors.NotServing('there is no view')
@@ -192,7 +192,8 @@ class Gateway:
         if not route.links:
             await guard.ensure(oid)
             raise errors.NotRecovered('just now it was not whole')
-        _, _, payload = await route.links[0].call(
+        link = route.links[attempts % len(route.links)]
+        _, _, payload = await link.call(
             wire.EXTENTS, epoch=route.epoch, oid=oid)
         return answers.unpack_extents(payload)
 

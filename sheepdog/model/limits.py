@@ -92,6 +92,9 @@ LARGE_BUFFERS_MAX_BYTES = 256 << 20
 """For messages of more than 256 KiB that are coming in; one address has at
 most half of it. Who finds no room is read from later."""
 
+STRIPS_MAX = 31
+"""Of one object, in any policy: 16:15."""
+
 STRIP_UPDATE_MAX_BYTES = 128 << 10
 """The longest update of one strip of a coded object: what it writes and what
 that replaces fit the smallest journal."""

@@ -67,6 +67,13 @@ class Guard(Protocol):
     async def ensure_for(self, oid: int) -> None:
         """As ``ensure``, when another sheep asks for it."""
 
+    async def ensure_read(self, oid: int) -> None:
+        """As ``ensure``, for a reader: another copy will do.
+
+        :raises SheepdogError: NotRecovered, too, while another one is whole
+            and there is no room for ours
+        """
+
     async def align(self, oid: int, settler: str) -> None:
         """Make it equal to the copy of the incarnation that settles what
         all copies follow; it is not whole by that.
@@ -401,7 +408,7 @@ class Replica:
 
     async def _on_extents(self, request):
         if self.guard.active and self.guard.needs(request.oid):
-            await self.guard.ensure(request.oid)
+            await self.guard.ensure_read(request.oid)
         return answers.pack_extents(await self.store.extents(request.oid))
 
     # -- changes --------------------------------------------------------

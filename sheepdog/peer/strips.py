@@ -110,7 +110,7 @@ class Strips:
         """:raises SheepdogError:"""
         guard = self._replica.guard
         if guard.active and guard.needs(oid):
-            await guard.ensure(oid)
+            await guard.ensure_read(oid)
         return await self._store.extents(ids.strip_key(oid, index))
 
     def close_below(self, vdi_id, below, orderer, exceptions):

@@ -210,19 +210,23 @@ class Mover:
             raise errors.NotServing(str(error)) from error
 
     async def _settle_strips(self, oid, view, first):
-        if oid in self.behind:
-            # (Each attempt halts the others for a moment.)
-            await self.settlement.check_room(oid, self.key(oid))
-        if first.incarnation == self.cluster.incarnation:
-            await self.settlement.settle(oid)
-        else:
-            await self._have_settled(oid, view, first)
-        if not self.standing.is_clean(oid):
+        for _ in range(ROUNDS):
             if oid in self.behind:
-                raise errors.NoRoom('object %s does not fit here'
-                                    % ids.hex_oid(oid))
-            raise errors.NotRecovered('object %s: not settled yet'
-                                      % ids.hex_oid(oid))
+                # (Each attempt halts the others for a moment.)
+                await self.settlement.check_room(oid, self.key(oid))
+            if first.incarnation == self.cluster.incarnation:
+                await self.settlement.settle(oid)
+            else:
+                await self._have_settled(oid, view, first)
+            if self.standing.is_clean(oid):
+                return
+            self._check(view)
+            if oid not in self.behind:
+                raise errors.NotRecovered('object %s: not settled yet'
+                                          % ids.hex_oid(oid))
+            # Without ours, which others could do without when they asked.
+        raise errors.NoRoom('object %s does not fit here'
+                            % ids.hex_oid(oid))
 
     async def _have_settled(self, oid, view, first):
         try:
@@ -286,6 +290,16 @@ class Mover:
             raise errors.NoRoom('object %s: nobody has room for it'
                                 % ids.hex_oid(oid))
         return False
+
+    async def is_whole_elsewhere(self, oid):
+        """Another target has a copy that can be read."""
+        view = self.cluster.view
+        others = [member for member in (
+            view.members[i] for i in self.order.targets(oid))
+            if member.incarnation != self.cluster.incarnation]
+        return any(isinstance(state, dict) and state['clean']
+                   and state['exists'] and not state['bad']
+                   for state in await self._answers(others, oid, view.epoch))
 
     def _without_refused(self, oid, clean):
         """Those of the sources that do not hold what is being taken back.
@@ -563,7 +577,8 @@ class Mover:
         differing, is_base = await self._differing(oid, capacity, theirs)
         if len(differing) or not is_base:
             self.store.check_room(
-                oid, capacity, self.cluster.state.settings.avoid_full)
+                oid, int(numpy.count_nonzero(theirs)) * limits.BLOCK_BYTES,
+                capacity, self.cluster.state.settings.avoid_full)
         fetch = fetch_module.Fetch(self, oid, epoch, sources, helpers, theirs)
         zeroes = []
         for first, count, is_zero in fetch_module.runs(differing, theirs):

@@ -154,6 +154,15 @@ class Orders:
                 self._left_out[incarnation] = answer
             elif isinstance(answer, BaseException):
                 raise answer
-        if self._left_out and len(self._targets) - len(
-                self._left_out) < self._data:
+            else:
+                self._left_out.pop(incarnation, None)
+        if not self._left_out or len(self._targets) - len(
+                self._left_out) >= self._data:
+            return
+        if fields.get('is_needed'):
             raise next(iter(self._left_out.values()))
+        # Some of them have room, perhaps, and hold it back.
+        await self._build_those(
+            [place for place in self._targets.items()
+             if place[0] in self._left_out],
+            {**fields, 'is_needed': True})

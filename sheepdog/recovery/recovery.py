@@ -98,7 +98,7 @@ class Recovery:
         self.estimate = account_module.Estimate()
         self.watcher: Optional[account_module.Watcher] = None
         self._running = {}
-        self._for_others = set()
+        self._optional = set()
         self._rings = {}
         self._pass = None
         self._announced = None
@@ -120,16 +120,28 @@ class Recovery:
         return not self.standing.is_clean(oid)
 
     async def ensure(self, oid):
-        if not self.needs(oid):
-            return
-        running = self._running.get(oid)
-        if running is None:
-            running = self._running[oid] = (
-                asyncio.get_running_loop().create_future())
-            self.world.spawn(self._ensure(oid, running), 'recover an object')
-        error = await asyncio.shield(running)
-        if error is not None:
-            raise error
+        await self._have_whole(oid)
+
+    async def _have_whole(self, oid, is_optional=False):
+        """:param is_optional: whoever asks can do without ours while it is
+            held back for want of room
+        """
+        while self.needs(oid):
+            running = self._running.get(oid)
+            if running is None:
+                running = self._running[oid] = (
+                    asyncio.get_running_loop().create_future())
+                if is_optional:
+                    self._optional.add(oid)
+                self.world.spawn(self._ensure(oid, running),
+                                 'recover an object')
+            was_optional = oid in self._optional
+            error = await asyncio.shield(running)
+            if error is None:
+                return
+            if is_optional or not was_optional \
+                    or not isinstance(error, errors.NoRoom):
+                raise error
 
     async def _ensure(self, oid, running):
         error = errors.NotRecovered('object %s: given up'
@@ -143,6 +155,7 @@ class Recovery:
             error = exc
         finally:
             del self._running[oid]
+            self._optional.discard(oid)
             running.set_result(error)
 
     async def ensure_for(self, oid):
@@ -172,13 +185,19 @@ class Recovery:
         """Copies of these incarnations are read last."""
         self.mover.slow = slow
 
+    async def ensure_read(self, oid):
+        if await self.room.is_elsewhere(oid):
+            raise errors.NotRecovered('object %s is held back: it would not '
+                                      'fit here' % ids.hex_oid(oid))
+        await self._have_whole(oid, is_optional=True)
+
     def hasten(self, oid):
-        if oid not in self._running:
+        if oid not in self._running and not self.room.spares(oid):
             self.world.spawn(self._hasten(oid), 'recover an object')
 
     async def _hasten(self, oid):
         try:
-            await self.ensure(oid)
+            await self.ensure_read(oid)
         except errors.SheepdogError as exc:
             LOG.debug('object %s: %s', ids.hex_oid(oid), exc)
 
@@ -242,11 +261,7 @@ class Recovery:
         if oid not in self._running:
             self.standing.doubt(oid)
             self.mover.behind.pop(oid, None)
-            self._for_others.add(oid)
-        try:
-            await self.ensure(oid)
-        finally:
-            self._for_others.discard(oid)
+        await self._have_whole(oid, is_optional=True)
         return b''
 
     # -- placement ------------------------------------------------------
@@ -308,8 +323,8 @@ class Recovery:
 
     def _holds_back(self, oid):
         """A new strip is not to come, and nobody here waits for it."""
-        return self.room.short is not None and (
-            oid not in self._running or oid in self._for_others)
+        return self.room.may_be_short and (
+            oid not in self._running or oid in self._optional)
 
     def _untold(self, oid, reach, behind, without, missed=standing.NEVER):
         """Who must be waited for (text), when the best copy here has every
@@ -489,7 +504,7 @@ class Recovery:
             self.is_running = False
             self.waiting = {}
             self.obstacle = None
-            self.room.short = None
+            self.room.forget()
 
     def _note_obstacle(self, reason):
         since = (self.obstacle[0] if self.obstacle

@@ -15,7 +15,8 @@
 In a cluster that avoids full disks (format's option -F) copies that a sheep
 has not, and that would not all fit, are not fetched: half of them would help
 nobody, and leave no room for writes. What is here already is made whole
-nevertheless, and so is what clients ask for, as long as the reserve lasts.
+nevertheless, and so is what clients write to, as long as the reserve lasts.
+Who reads is sent on to another copy, if one is whole.
 Strips are as copies in that; those who have room settle them without us.
 """
 
@@ -35,6 +36,9 @@ PROBES = 16
 """Objects whose size is asked for; the others are taken for as large."""
 
 CALL_SECONDS = 10.0
+ELSEWHERE_SECONDS = 10.0
+"""So long another copy is taken for whole that was found to be."""
+
 FILE_BYTES = 2 * limits.BLOCK_BYTES
 """What an object's file takes beside its blocks."""
 
@@ -49,6 +53,9 @@ class Room:
         :param mover: a ``mover.Mover``: knows strips
         """
         self.short: Optional[tuple] = None
+        self._held = frozenset()
+        self._elsewhere = {}
+        self._known = None
         self._world = world
         self._cluster = cluster
         self._store = store
@@ -63,34 +70,70 @@ class Room:
         """Take what would not fit out of the objects (keys) that are
         wanted here; how many these are. A copy that is doubtful was whole
         here, and stays. (A strip is doubtful whenever others settle it.)"""
-        new = []
-        if self._cluster.state.settings.avoid_full:
-            known = set(doubtful)
-            new = [oid for oid in wanted if self._is_new(oid)
-                   and (oid not in known or self._order.code(oid))]
-        if not new or sum(map(self._capacity, new)) <= self._store.room():
-            self.short = None
-            return 0
-        needed = int(await self._mean_bytes(view, new) * len(new))
+        new = await self._new(wanted, doubtful)
+        needed = 0
+        if new:
+            needed = int(await self._mean_bytes(view, new) * len(new))
+        self._known = view
         room = max(self._store.room(), 0)
         if needed <= room:
-            self.short = None
+            self.forget()
             return 0
         since = self.short[0] if self.short else self._world.clock.time()
         self.short = since, (
             '%d objects (about %s) are to come here, and there is room for '
             '%s' % (len(new), sizes.show_size(needed),
                     sizes.show_size(room)))
+        self._held = frozenset(new)
         for oid in new:
             del wanted[oid]
         return len(new)
 
-    def _is_new(self, oid: int) -> bool:
-        if self._order.code(oid) is not None and oid in self._mover.behind:
-            # What is here only says that it is not.
-            return True
-        key = self._mover.key(oid)
-        return key is not None and self._store.version(key) is None
+    @property
+    def may_be_short(self) -> bool:
+        """Is a new strip held back that another sheep would have us make?
+        (Also as long as nobody has looked, in this view.)"""
+        return self.short is not None or (
+            self._known is not self._cluster.view
+            and self._cluster.state.settings.avoid_full)
+
+    def forget(self) -> None:
+        """Nothing is held back any more."""
+        self.short = None
+        self._held = frozenset()
+        self._elsewhere.clear()
+
+    def spares(self, oid: int) -> bool:
+        """It is held back, and another copy was found to be whole."""
+        return oid in self._held and self._elsewhere.get(
+            oid, (None, 0))[0] is self._cluster.view and (
+            self._elsewhere[oid][1] > self._world.clock.monotonic())
+
+    async def is_elsewhere(self, oid: int) -> bool:
+        """It is held back, and another copy is whole: who reads need not
+        have ours. (A strip that is held back is settled without.)"""
+        if oid not in self._held or self._order.code(oid) is not None:
+            return False
+        view = self._cluster.view
+        if not self.spares(oid) and await self._mover.is_whole_elsewhere(oid):
+            self._elsewhere[oid] = (
+                view, self._world.clock.monotonic() + ELSEWHERE_SECONDS)
+        return self.spares(oid)
+
+    async def _new(self, wanted: dict, doubtful: list) -> list:
+        """Those that would take room; [] if all of them fit, whatever is in
+        them."""
+        if not self._cluster.state.settings.avoid_full:
+            return []
+        here = set(doubtful)
+        coded = [oid for oid in wanted if self._order.code(oid) is not None]
+        new = [oid for oid in wanted if self._order.code(oid) is None
+               and oid not in here and self._store.version(oid) is None]
+        if sum(map(self._capacity, new + coded)) <= self._store.room():
+            return []
+        # (What is here of a strip may only say that it is not.)
+        return new + [oid for oid in coded if self._mover.key(oid) is not None
+                      and await self._mover.settlement.is_new(oid)]
 
     def _capacity(self, oid: int) -> int:
         """The most that its file can take."""

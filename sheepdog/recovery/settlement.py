@@ -33,8 +33,11 @@ from sheepdog.recovery import calls
 from sheepdog.recovery import orders
 from sheepdog.recovery import past
 from sheepdog.recovery import told
+from sheepdog.store import checksums
 from sheepdog.store import history as store_history
 from sheepdog.wire import peer as wire
+
+_BLOCK = limits.BLOCK_BYTES
 
 LOG = logging.getLogger(__name__)
 
@@ -68,6 +71,8 @@ class Settlement:
         self._halts = 0
         self._halted = {}
         self._halted_view = None
+        self._needed = {}
+        """Object → bytes of content that a strip of it had no room for."""
         self._sound = set()
         """Objects whose strips were made anew since a journal was found to
         be damaged."""
@@ -253,6 +258,7 @@ class Settlement:
                 if self._is_halted(oid, order):
                     del self._halted[oid]
                     self.behind.pop(oid, None)
+                    self._needed.pop(oid, None)
                     if self.store.journal_damaged:
                         self._sound.add(oid)
                     self.standing.trust(oid, doubt)
@@ -365,17 +371,33 @@ class Settlement:
         if state is None or not state.capacity:
             return
         try:
-            await self._check_fitting(oid, key, state.capacity)
+            await self._check_fitting(oid, key, self._needed.get(oid, 0),
+                                      state.capacity)
         except errors.NoSpace as exc:
             raise errors.NoRoom(str(exc)) from exc
 
-    async def _check_fitting(self, oid, key, capacity):
-        history = await self.store.history(key)
-        is_new = self.store.version(key) is None or (
-            history is not None and history.is_left_out)
-        self.store.check_room(key, capacity,
-                              self.cluster.state.settings.avoid_full, is_new)
-        if is_new and self.holds_back(oid):
+    async def is_new(self, oid):
+        """There is no strip of it here that goes when ours is made. (One of
+        another index does.)"""
+        for key in self._keys(oid):
+            history = await self.store.history(key)
+            if history is None or not history.is_left_out:
+                return False
+        return True
+
+    async def _check_fitting(self, oid, key, content, capacity,
+                             is_needed=False):
+        """:raises NoSpace: it does not fit, or is held back (unless it
+            ``is_needed``)
+        """
+        is_new = await self.is_new(oid)
+        keeps_all = not is_needed and self.cluster.state.settings.avoid_full
+        try:
+            self.store.check_room(key, content, capacity, keeps_all, is_new)
+        except errors.NoSpace:
+            self._needed[oid] = content
+            raise
+        if is_new and keeps_all and self.holds_back(oid):
             raise errors.NoSpace('object %s is held back: not all that is '
                                  'to come here would fit'
                                  % ids.hex_oid(oid))
@@ -385,7 +407,8 @@ class Settlement:
         self.check(view)
         code = codecs.codec_of(*self.order.code(oid))
         index = order.index
-        await self._check_fitting(oid, key, order.capacity)
+        await self._check_fitting(oid, key, self._needed.get(oid, 0),
+                                  order.capacity, order.is_needed)
         sources = {}
         for incarnation, number in order.sources:
             if view.member(incarnation) is not None:
@@ -395,10 +418,12 @@ class Settlement:
             size = min(PIECE_BYTES, order.capacity - start)
             piece = await self._piece(oid, view, code, index, sources, start,
                                       size)
-            if any(piece):
-                pieces.append((start, piece))
+            pieces += _solid(start, piece)
             self.check(view)
             self._check_halt(oid, order)
+        await self._check_fitting(
+            oid, key, sum(len(piece) for _, piece in pieces), order.capacity,
+            order.is_needed)
         before = await self.store.history(key)
         history = store_history.History()
         history.nexts = (order.generation,)
@@ -481,3 +506,15 @@ class Settlement:
         history = await self.store.history(key)
         return history is not None and (
             0 < history.generation[0] < self.cluster.state.forced)
+
+
+def _solid(start, piece):
+    """(offset, bytes) of its runs of blocks that are not zero: a hole of the
+    others is one of ours."""
+    found = checksums.runs(
+        number for number in range(len(piece) // _BLOCK)
+        if piece[number * _BLOCK:(number + 1) * _BLOCK]
+        != checksums.ZERO_BLOCK)
+    return [(start + first * _BLOCK,
+             piece[first * _BLOCK:(first + count) * _BLOCK])
+            for first, count in found]

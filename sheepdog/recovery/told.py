@@ -80,7 +80,8 @@ class State(NamedTuple):
 class Order(NamedTuple):
     """``index``: of the strip; ``kept``: numbers (of ALIGN); ``sources``:
     (incarnation, index) of strips to build one from (none: the others
-    go on without it), ``capacity``, ``version`` (of BUILD)."""
+    go on without it), ``capacity``, ``version`` (of BUILD); ``is_needed``:
+    without it there are too few."""
 
     index: int
     generation: tuple
@@ -90,6 +91,7 @@ class Order(NamedTuple):
     sources: list = []
     capacity: int = 0
     version: int = 0
+    is_needed: bool = False
 
 
 def strip(index, history, state, is_bad) -> Told:
@@ -163,12 +165,14 @@ def unpack_order(payload) -> Order:
                for incarnation, index in order.sources]
     if any(type(incarnation) is not str for incarnation, _ in sources):
         raise ValueError('no source')
+    if type(order.is_needed) is not bool:
+        raise ValueError('no order')
     return Order(_number(order.index, STRIPS_MAX),
                  tuple(_generation(order.generation)),
                  _number(order.halt, 1 << 64), _tokens(order.marks),
                  _numbers(order.kept, _NUMBER_END), sources,
                  _capacity(order.capacity),
-                 _number(order.version, _EPOCH_END))
+                 _number(order.version, _EPOCH_END), order.is_needed)
 
 
 def _number(value, end):

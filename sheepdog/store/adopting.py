@@ -20,8 +20,11 @@ one behind it the new (replay gives it its name).
 
 import asyncio
 import logging
+from typing import Optional
 
 from sheepdog.model import errors
+from sheepdog.model import ids
+from sheepdog.model import limits
 from sheepdog.store import applier as store_applier
 from sheepdog.store import checksums
 from sheepdog.store import objects as store_objects
@@ -77,26 +80,38 @@ class Adopter:
         self._quarantine = quarantine
         self._write_bad = write_bad
 
-    def check_room(self, oid: int, capacity: int, keeps_all: bool = False,
-                   is_new: bool = False) -> None:
+    def check_room(self, oid: int, content: int, capacity: int,
+                   keeps_all: bool = False,
+                   is_new: Optional[bool] = None) -> None:
         """See ``Store.check_room``."""
         self._reserve.check_room(
-            store_objects.file_bytes(capacity),
-            is_new or self._objects.version(oid) is None, keeps_all)
+            content + store_objects.file_bytes(capacity) - capacity,
+            self._is_new(oid) if is_new is None else is_new, keeps_all)
+
+    def _is_new(self, oid: int) -> bool:
+        """Nothing goes for it. (Of a coded object a sheep keeps one strip:
+        another one goes when the new one counts.)"""
+        keys = [oid]
+        if ids.strip_of(oid) >= 0:
+            keys = [ids.strip_key(ids.object_of(oid), index)
+                    for index in range(limits.STRIPS_MAX)]
+        return all(self._objects.version(key) is None for key in keys)
 
     async def adopt(self, oid: int, version: int, capacity: int,
                     pieces: list, keep: bool, zeros: list,
                     lost: list, history=None) -> None:
         """See ``Store.adopt``."""
         _check(capacity, pieces, zeros, lost)
-        if pieces or keep or lost:
-            self.check_room(oid, capacity)
-        else:
-            # Next to nothing.
-            self._reserve.check_room(0, False, False)
         obj = self._opener.get_or_new(oid)
         await self._turns.take(obj)
         try:
+            if pieces or keep or lost:
+                self.check_room(oid, _content_bytes(
+                    obj.table if keep and obj.exists and not obj.damage
+                    else (), capacity, pieces, zeros), capacity)
+            else:
+                # Next to nothing.
+                self._reserve.check_room(0, False, False)
             self._writer.flush()
             birth = self._take_number()
             path = path_of_new(self._objects.path(oid), birth)
@@ -234,6 +249,21 @@ def _check(capacity: int, pieces: list, zeros: list, lost: list) -> None:
             raise errors.InvalidParameters(
                 '%d bytes from %d are not within an object of %d bytes'
                 % (size, offset, capacity))
+
+
+def _content_bytes(table, capacity: int, pieces: list, zeros: list) -> int:
+    """Of the blocks that are no holes, when all that is over a content with
+    this table."""
+    blocks = bytearray(map(bool, table[:capacity // _BLOCK]))
+    blocks.extend(bytes(capacity // _BLOCK - len(blocks)))
+    for offset, data in pieces:
+        low, high = offset // _BLOCK, -(-(offset + len(data)) // _BLOCK)
+        blocks[low:high] = b'\1' * (high - low)
+    for offset, size in zeros:
+        low, high = -(-offset // _BLOCK), (offset + size) // _BLOCK
+        if low < high:
+            blocks[low:high] = bytes(high - low)
+    return blocks.count(1) * _BLOCK
 
 
 def _blocks_of(pieces: list, zeros: list) -> set:

@@ -233,10 +233,11 @@ class Disks:
     async def settle(self, key: int, generation: tuple) -> None:
         await self._ask(key, 'settle', key, generation)
 
-    def check_room(self, oid: int, capacity: int, keeps_all: bool = False,
-                   is_new: bool = False) -> None:
-        self._rack.find(oid).store.check_room(oid, capacity, keeps_all,
-                                              is_new)
+    def check_room(self, oid: int, content: int, capacity: int,
+                   keeps_all: bool = False,
+                   is_new: Optional[bool] = None) -> None:
+        self._rack.find(oid).store.check_room(oid, content, capacity,
+                                              keeps_all, is_new)
 
     async def set_aside(self, oid: int, why: str, remove: bool = False,
                         digest: Optional[bytes] = None) -> bool:

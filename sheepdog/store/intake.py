@@ -134,7 +134,7 @@ class Intake:
                 '%d bytes from %d, version %d, object %016x of %d bytes'
                 % (op.size, op.offset, op.version, obj.oid, capacity))
         if self._reserve.is_low and op.kind == records.WRITE \
-                and _takes_room(obj, op) and self._reserve.refuses():
+                and takes_room(obj, op) and self._reserve.refuses():
             return self._reserve.refusal()
         return None
 
@@ -213,7 +213,7 @@ class Intake:
             self._writer.submit_parts(obj, _zero_parts(obj, op, blocks))
 
 
-def _takes_room(obj, op: operations.Operation) -> bool:
+def takes_room(obj, op: operations.Operation) -> bool:
     """True where a block that it writes is perhaps a hole now."""
     if not obj.exists:
         return True

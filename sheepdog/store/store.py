@@ -448,15 +448,17 @@ class Store:
         await self._adopter.adopt(oid, version, capacity, pieces, keep,
                                   list(zeros), list(lost), history)
 
-    def check_room(self, oid: int, capacity: int, keeps_all: bool = False,
-                   is_new: bool = False) -> None:
+    def check_room(self, oid: int, content: int, capacity: int,
+                   keeps_all: bool = False,
+                   is_new: Optional[bool] = None) -> None:
         """Before a copy is fetched that is to be adopted.
 
+        :param content: bytes of its blocks that are no holes
         :param keeps_all: a new copy may take nothing of the reserve
-        :param is_new: what is here under that id is none
+        :param is_new: nothing goes for it; None: look
         :raises NoSpace: there is no room for it
         """
-        self._adopter.check_room(oid, capacity, keeps_all, is_new)
+        self._adopter.check_room(oid, content, capacity, keeps_all, is_new)
 
     def room(self) -> int:
         """Bytes that writes may take; 0 or less: none."""

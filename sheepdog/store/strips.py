@@ -28,6 +28,7 @@ from sheepdog.model import errors
 from sheepdog.model import limits
 from sheepdog.store import checksums
 from sheepdog.store import history as store_history
+from sheepdog.store import intake as store_intake
 from sheepdog.store import objects as store_objects
 from sheepdog.store import opening
 from sheepdog.store import operations
@@ -206,9 +207,9 @@ class Strips:
                 '%d bytes from %d of a strip of %d bytes'
                 % (op.size, op.offset, capacity))
         if data is not None and self._reserve.is_low \
+                and store_intake.takes_room(obj, op) \
                 and self._reserve.refuses():
-            return errors.NoSpace('%s: only the reserve is left'
-                                  % self._objects.directory)
+            return self._reserve.refusal()
         return None
 
     def _go(self, obj, op: operations.Operation, old: Optional[bytes]):

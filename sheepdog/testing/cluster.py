@@ -81,6 +81,7 @@ class ClusterSettings:
     copy_policy: int = 0
     block_size_shift: int = 20
     journal_bytes: int = 4 << 20
+    reserve_bytes: int = 64 << 20
     has_journal: bool = True
     checkpoint_seconds: float = 20.0
     disks: tuple = (0,)
@@ -244,6 +245,7 @@ class Node:
                 meta=META, disks=tuple(self.disks),
                 lost_disks=tuple(self.pulled),
                 journal_bytes=settings.journal_bytes,
+                reserve_bytes=settings.reserve_bytes,
                 journal_skip=not settings.has_journal,
                 checkpoint_seconds=settings.checkpoint_seconds),
             log=settings_module.LogSettings(path=META + '/sheep.log'),

@@ -236,11 +236,11 @@ class MemoryStore:
                     found.append((index * BLOCK, BLOCK))
         return found
 
-    def check_room(self, oid, capacity, keeps_all=False):
+    def check_room(self, oid, content, capacity, keeps_all=False):
         error = self.refuse('adopt', oid)
         if error is not None:
             raise error
-        if keeps_all and oid not in self.objects and self.left < capacity:
+        if keeps_all and oid not in self.objects and self.left < content:
             raise errors.NoSpace('full')
 
     def room(self):

@@ -45,7 +45,7 @@ class Guard:
             raise self.error
         self.needed.discard(oid)
 
-    ensure_for = ensure
+    ensure_for = ensure_read = ensure
 
     def hasten(self, oid):
         self.hastened.append(oid)

@@ -65,10 +65,24 @@ class TestRoom(RoomCase):
             '20 objects (about %s) are to come here, and there is room for '
             '%s' % ((sizes.show_size(self.needed),) * 2), text)
         self.assertFalse(self.c.cluster.state.has_recovered())
-        # What clients want is served.
+        # What clients read is served, by others.
         for index in range(OBJECTS):
             self.assertEqual(b'x' * BLOCK,
                              await self.read(VDI << 32 | index, self.c))
+        self.assertEqual([(0, SIZE)], [
+            tuple(one) for one in await self.c.gateway.extents(VDI << 32)])
+        self.assertEqual({}, self.c.store.objects)
+
+    async def test_a_read_brings_what_no_other_can_read(self):
+        """…else it would be sent round for ever."""
+        oid = VDI << 32
+        await self.lose_a_disk(SIZE)
+        for sheep in self.flock.alive()[:2]:
+            sheep.store.objects[oid].rotten.add(0)
+        with self.assertRaises(errors.StorageError):
+            await self.read(oid, self.c)
+        self.assertEqual({oid}, set(self.c.store.objects))
+        self.assertEqual(b'x' * BLOCK, await self.read(oid, self.c, BLOCK))
 
     async def test_who_talks_nonsense_is_not_believed(self):
         await self.lose_a_disk(0)
@@ -120,10 +134,10 @@ class TestRoom(RoomCase):
         self.assertIn('2 objects', c.recovery.room.short[1])
 
     async def test_single_ones_that_clients_write_to_come(self):
-        await self.lose_a_disk(CAPACITY)
+        await self.lose_a_disk(SIZE)
         await self.write(VDI << 32, b'new!')
         self.assertEqual({VDI << 32}, set(self.c.store.objects))
-        self.c.store.left = CAPACITY - 1
+        self.c.store.left = SIZE - 1
         with self.assertRaises(errors.NoSpace):
             await self.write(VDI << 32 | 1, b'new!')
         self.assertEqual({VDI << 32}, set(self.c.store.objects))

@@ -13,6 +13,7 @@
 """A disk that gets full: what goes on in the reserve, and what does not."""
 
 from sheepdog.model import errors
+from sheepdog.model import ids
 from sheepdog.store import store as store_module
 from sheepdog.testing import image
 from sheepdog.tests.unit.store import case
@@ -87,17 +88,36 @@ class TestSpace(case.StoreCase):
         self.adopt(2)
         self.leave(RESERVE // 2 + size - BLOCK)
         self.assert_no_room(self.adopt, 3, left='2.2 MB')
-        self.assert_no_room(self.store.check_room, 3, CAPACITY,
+        self.assert_no_room(self.store.check_room, 3, CAPACITY, CAPACITY,
                             left='2.2 MB')
+
+    def test_holes_take_no_room(self):
+        self.adopt(2, data=b'2' * BLOCK)
+        self.leave(RESERVE // 2 + 2 * BLOCK)
+        self.store.check_room(3, BLOCK, CAPACITY)
+        self.adopt(3, data=b'3' * BLOCK)
+        self.assertEqual(b'3' * BLOCK + bytes(BLOCK),
+                         self.read(3, 0, 2 * BLOCK))
+        # What is kept counts, and what goes does not.
+        self.leave(RESERVE // 4 + 2 * BLOCK)
+        self.wait(self.store.adopt(
+            2, 2, CAPACITY, [(BLOCK, b'4' * BLOCK)], True,
+            zeros=[(0, BLOCK)]))
+        self.leave(RESERVE // 4 + 2 * BLOCK)
+        with self.assertRaises(errors.NoSpace):
+            self.wait(self.store.adopt(
+                2, 2, CAPACITY, [(0, b'5' * BLOCK)], True))
+        self.assertEqual(bytes(BLOCK) + b'4' * BLOCK,
+                         self.read(2, 0, 2 * BLOCK))
 
     def test_or_nothing_of_it(self):
         self.leave(RESERVE)
-        self.store.check_room(2, CAPACITY)
-        self.assert_no_room(self.store.check_room, 2, CAPACITY, True,
-                            left='4.0 MB')
-        self.store.check_room(1, CAPACITY, True)
+        self.store.check_room(2, CAPACITY, CAPACITY)
+        self.assert_no_room(self.store.check_room, 2, CAPACITY, CAPACITY,
+                            True, left='4.0 MB')
+        self.store.check_room(1, CAPACITY, CAPACITY, True)
         self.leave(RESERVE + CAPACITY * 2)
-        self.store.check_room(2, CAPACITY, True)
+        self.store.check_room(2, CAPACITY, CAPACITY, True)
 
     def test_those_that_replace_one_take_more(self):
         """…else copies could not be made equal on a full disk."""
@@ -109,10 +129,32 @@ class TestSpace(case.StoreCase):
         self.leave(RESERVE // 4 + size - BLOCK)
         self.assert_no_room(self.adopt, 1, left='1.2 MB')
 
+    def update(self, number, offset):
+        self.call(self.store.update, ids.strip_key(5, 0), 1, number,
+                  (1, 0, True), offset, BLOCK, b'%d' % number * BLOCK,
+                  capacity=CAPACITY, token=number, is_known=False)
+
+    def test_strips_are_written_over_all_the_same(self):
+        self.update(1, 0)
+        self.leave(RESERVE - BLOCK)
+        self.assertTrue(self.store.is_full)
+        self.update(2, 0)
+        self.assert_no_room(self.update, 3, BLOCK, left='4.0 MB')
+        self.assertEqual(b'2' * BLOCK + bytes(BLOCK),
+                         self.read(ids.strip_key(5, 0), 0, 2 * BLOCK))
+
+    def test_a_strip_that_changes_its_index_replaces_one(self):
+        """The other one goes when the new one counts."""
+        self.update(1, 0)
+        size = CAPACITY + (CAPACITY >> 6)
+        self.leave(RESERVE // 4 + size)
+        self.adopt(ids.strip_key(5, 1))
+        self.assert_no_room(self.adopt, ids.strip_key(6, 1), left='1.0 MB')
+
     def test_without_a_reserve_the_disk_says_no(self):
         self.reopen(reserve_bytes=0)
         self.leave(0)
         self.assertFalse(self.store.is_full)
-        self.store.check_room(2, CAPACITY, True)
+        self.store.check_room(2, CAPACITY, CAPACITY, True)
         with self.assertRaises(errors.NoSpace):
             self.write(2, 0, b'x' * BLOCK)

@@ -1,0 +1,249 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""Recovery must not make an outage worse: nodes go while disks are filled.
+
+Five sheep whose disks are filled to 85 %: four cannot take over what the
+fifth had. What does not fit is not begun (format's option -F), clients write
+over what they have and read all of it meanwhile, and when those who were
+lost come back, all is whole again.
+"""
+
+import asyncio
+import itertools
+from unittest import mock
+
+from sheepdog.cmd import wiring
+from sheepdog.placement import redundancy
+from sheepdog.recovery import room
+from sheepdog.testing import cluster as cluster_module
+from sheepdog.testing import workload
+from sheepdog.tests.sim import test_pains
+
+UNIT = workload.UNIT_BYTES
+OBJECT = 1 << 20
+
+
+class FullCase(test_pains.PainCase):
+    """``self.objects`` of volume ``big`` have ``PIECE`` bytes each, and all
+    disks have ``FULL`` of their bytes in use."""
+
+    count = 5
+    policy = '3'
+    DISK_BYTES = 48 << 20
+    RESERVE_BYTES = 4 << 20
+    FULL = 0.85
+    PIECE = 64 << 10
+    BUSY = 32
+    """Objects that are written over, by ``WRITERS``."""
+    WRITERS = 4
+    P99_MAX_SECONDS = 0.2
+
+    def setUp(self):
+        disk_bytes = mock.patch.object(cluster_module, 'HOST_DISK_BYTES',
+                                       self.DISK_BYTES)
+        disk_bytes.start()
+        self.addCleanup(disk_bytes.stop)
+        super().setUp()
+        self.gateway = self.nodes[0]
+        self.latencies = []
+        self.is_over = False
+        self.clients = []
+        copies, copy_policy = redundancy.parse(self.policy)
+        self.objects = self.count_objects(copies, copy_policy)
+        self.gateway.run(self.gateway.sheep.catalogue.create(
+            'big', self.objects * OBJECT, copies, copy_policy))
+        self.gateway.run(self.fill())
+        # Until what the journals hold is in the files only.
+        self.simulation.run_for(
+            2 * self.cluster.settings.checkpoint_seconds)
+        for node in self.nodes:
+            image = node.host.image
+            left = int(image.total_pages * (1 - self.FULL))
+            self.assertGreaterEqual(image.free_pages(), left, node.name)
+            image.fill(left)
+
+    def count_objects(self, copies, copy_policy):
+        """So many that they fill the fullest disk, or nearly so."""
+        strips, data = copies, 1
+        if copy_policy:
+            data, parity = redundancy.strips_of(copy_policy)
+            strips = data + parity
+        each = (self.PIECE / data + room.FILE_BYTES) * strips
+        return int(self.count * self.DISK_BYTES * (self.FULL - 0.15) / each)
+
+    def make_cluster(self):
+        return cluster_module.SimCluster(
+            self.simulation, cluster_module.ClusterSettings(
+                wiring.build_sheep, **self.settings()))
+
+    def settings(self):
+        return {'nodes': self.count, 'journal_bytes': 2 << 20,
+                'reserve_bytes': self.RESERVE_BYTES, 'avoids_full': True}
+
+    async def fill(self):
+        volume = await self.gateway.sheep.volumes.open('big')
+        for index in range(self.objects):
+            await self.put(volume, index, self.PIECE)
+        await volume.close()
+
+    async def put(self, volume, index, size=UNIT, start=0):
+        """A new value for the object's first unit (from ``start`` on), and
+        what is behind."""
+        first = (index * OBJECT + start) // UNIT
+        value = self.history.new_value()
+        begun = self.history.begin_write('writer', [first], value)
+        await volume.write(first * UNIT, workload.fill(
+            value, first, size // UNIT), fua=True)
+        self.history.end_write(begun, volume, True)
+
+    async def get(self, volume, index):
+        first = index * OBJECT // UNIT
+        begun = self.history.begin_read('reader', [first])
+        data = await volume.read(first * UNIT, UNIT)
+        self.history.end_read(begun, [workload.value_of(data, first)])
+
+    def begin(self):
+        self.clients = [self.gateway.host.world.spawn(
+            self.write_over(number), 'client')
+            for number in range(self.WRITERS)]
+        self.clients.append(self.gateway.host.world.spawn(
+            self.read_all(), 'client'))
+
+    def end(self):
+        self.is_over = True
+        self.wait_for(lambda: all(task.done() for task in self.clients), 60,
+                      'requests without an answer')
+        for task in self.clients:
+            task.result()
+
+    async def timed(self, request):
+        clock = self.simulation.loop.time
+        began = clock()
+        await request
+        self.latencies.append(clock() - began)
+        await asyncio.sleep(0.02)
+
+    async def write_over(self, number):
+        volume = await self.gateway.sheep.volumes.open('big')
+        for index in itertools.cycle(range(number, self.BUSY,
+                                           self.WRITERS)):
+            if self.is_over:
+                break
+            await self.timed(self.put(volume, index))
+            await self.timed(self.get(volume, index))
+            # There is room for a little more, too.
+            await self.timed(self.put(volume, index, start=self.PIECE))
+        await volume.close()
+
+    async def read_all(self):
+        volume = await self.gateway.sheep.volumes.open('big')
+        for index in itertools.cycle(range(self.objects)):
+            if self.is_over:
+                break
+            await self.timed(self.get(volume, index))
+        await volume.close()
+
+    def p99(self, seconds):
+        """Of requests that end in the next so many seconds."""
+        self.latencies.clear()
+        self.simulation.run_for(seconds)
+        found = sorted(self.latencies)
+        for task in self.clients:
+            if task.done():
+                task.result()
+        self.assertGreater(len(found), 100, self.cluster.explain())
+        return found[len(found) * 99 // 100]
+
+    def check_all(self):
+        self.gateway.run(self.look())
+        self.assert_in_order()
+
+    async def look(self):
+        volume = await self.gateway.sheep.volumes.open('big', read_only=True)
+        for index in range(self.objects):
+            await self.get(volume, index)
+        await volume.close()
+
+
+class OutageTest(FullCase):
+
+    def test_two_go_and_come_back(self):
+        self.begin()
+        self.assertLess(self.p99(3), self.P99_MAX_SECONDS)
+        self.lose_one()
+        self.assertLess(self.p99(6), self.P99_MAX_SECONDS)
+        self.lose_another()
+        self.assert_come_back()
+
+    def lose_one(self):
+        self.lost = self.nodes[3:4]
+        self.lost[0].host.kill()
+        self.wait_for(lambda: len(
+            self.gateway.sheep.cluster.view.members) == 4, 30, 'not missed')
+
+    def lose_another(self):
+        self.lost.append(self.nodes[4])
+        self.lost[1].host.kill()
+        self.assertLess(self.p99(8), self.P99_MAX_SECONDS)
+
+    def assert_come_back(self):
+        """Nobody was refused anything: that would have ended the clients.
+        """
+        for node in self.nodes[:3]:
+            self.assertFalse(node.sheep.store.is_full, node.name)
+            self.assertIsNotNone(node.sheep.recovery.room.short)
+        for node in self.lost:
+            node.start()
+        self.wait_for(lambda: all(node.is_serving for node in self.nodes),
+                      30, 'not back')
+        self.assertLess(self.p99(8), self.P99_MAX_SECONDS)
+        self.wait_for(self.cluster.is_well, 120, 'not well')
+        self.end()
+        self.check_all()
+
+
+class MidRecoveryTest(OutageTest):
+    """What the first one had fits; then the second goes."""
+
+    FULL = 0.7
+
+    def test_two_go_and_come_back(self):
+        self.begin()
+        self.lose_one()
+        self.wait_for(lambda: self.gateway.sheep.recovery.done > 10, 30,
+                      'recovery does not begin')
+        self.assertIsNone(self.gateway.sheep.recovery.room.short)
+        self.lose_another()
+        self.assert_come_back()
+
+    def settings(self):
+        return dict(super().settings(), recovery_interval_ms=100)
+
+
+class CodedOutageTest(OutageTest):
+
+    policy = '2:2'
+    PIECE = 256 << 10
+
+
+class OneSpareTest(OutageTest):
+    """With two of its strips gone, an object waits for one of them."""
+
+    policy = '2:1'
+    PIECE = 256 << 10
+
+    def lose_another(self):
+        self.lost.append(self.nodes[4])
+        self.lost[1].host.kill()
+        self.simulation.run_for(8)
