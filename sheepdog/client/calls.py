@@ -170,7 +170,8 @@ class NodeCalls:
 
     def recovery(self) -> list:
         """Progress of each node that recovers: objects ``done``, and in
-        ``total``; ``seconds_left``: about so long, None: not known yet."""
+        ``total``; ``seconds_left``: about so long, None: not known yet;
+        ``held_back``: for which clients, None: it is not."""
         return self._client.call('node.recovery')
 
     def set_vnodes(self, number) -> None:

@@ -26,6 +26,7 @@ from sheepdog.cluster import cluster as cluster_module
 from sheepdog.cmd import disk_care
 from sheepdog.cmd import exits
 from sheepdog.cmd import monitoring
+from sheepdog.cmd import precedence
 from sheepdog.cmd import tracing
 from sheepdog.faces.native import admin
 from sheepdog.faces.native import handles
@@ -35,6 +36,7 @@ from sheepdog.faces.nbd import server as nbd
 from sheepdog.gateway import gateway
 from sheepdog.gateway import operation
 from sheepdog.gateway import orders
+from sheepdog.gateway import waits
 from sheepdog.gateway import watch
 from sheepdog.model import errors
 from sheepdog.peer import access
@@ -127,6 +129,7 @@ class Sheep:
             self.world.spawn(self.watch.run(), 'watch of slow requests')
             self.world.spawn(self._look_for_slow_members(),
                              'watch of slow members')
+            self.world.spawn(self.precedence.run(), 'watch of clients')
             self.world.spawn(self.scrub.run(), 'scrub')
             self.world.spawn(self.links.complain_forever(self.cluster),
                              'complaints')
@@ -169,6 +172,10 @@ class Sheep:
             self._leave_with_disk)
         self.gateway = gateway.Gateway(world, self.cluster, self.replica,
                                        self.links, self.order)
+        self.waits = waits.Waits(world.clock, self.gateway)
+        self.precedence = precedence.Precedence(
+            world, self.cluster, self.replica, self.waits, self.recovery,
+            self.links, settings.recovery_clients_first)
         self.health = self.cluster.health = health.Health(
             world, self.cluster, self.store, self.links)
         self.health.listen(self.gateway.demote)
@@ -193,7 +200,7 @@ class Sheep:
         # ring) before anybody asks where objects are; recovery knows what
         # is whole before the gateway sends anything.
         for listener in (self.replica, self.recovery, self.gateway,
-                         self.volumes, self):
+                         self.volumes, self.precedence, self):
             self.cluster.add_listener(listener)
         self.monitoring = monitoring.Monitoring(self, self._sink)
         self.monitoring.listen(info)
@@ -207,6 +214,7 @@ class Sheep:
         self.server.register(self.gateway.coded.strips.handlers(),
                              roles=('peer',))
         self.server.register(self.recovery.handlers(), roles=('peer',))
+        self.server.register(self.precedence.handlers(), roles=('peer',))
         self.server.register(orders.Orders(self.world,
                                            self.gateway).handlers(),
                              roles=('peer',))
@@ -237,6 +245,7 @@ class Sheep:
             self.settings, slow_seconds=settings.slow_seconds,
             recovery_max=settings.recovery_max,
             recovery_interval_ms=settings.recovery_interval_ms,
+            recovery_clients_first=settings.recovery_clients_first,
             scrub=settings.scrub, slow=settings.slow)
         if self.cluster is not None:
             self.cluster.slow_settings = settings.slow
@@ -247,6 +256,7 @@ class Sheep:
             if paces[0] != paces[1]:
                 # (Else what an operator has set meanwhile stays.)
                 self.recovery.throttle.set(*paces[1])
+            self.precedence.is_enabled = settings.recovery_clients_first
             self.scrub.settings = settings.scrub
             if self.nbd is not None and settings.nbd is not None:
                 self.nbd.reload(settings.nbd)

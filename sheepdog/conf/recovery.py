@@ -25,4 +25,9 @@ OPTIONS = [
     cfg.IntOpt(
         'interval', default=0, min=0, max=throttle.PAUSE_MS_MAX, mutable=True,
         help='Milliseconds of rest behind each object.'),
+    cfg.BoolOpt(
+        'clients_first', default=True, mutable=True,
+        help='Work at it less while clients wait for longer than they do '
+        'when nothing is recovered. What they ask for is made whole at once '
+        'in any case.'),
 ]

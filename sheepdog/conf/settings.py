@@ -91,6 +91,7 @@ class SheepSettings:
     vnodes: int = -1
     recovery_max: int = 0
     recovery_interval_ms: int = 0
+    recovery_clients_first: bool = True
     scrub: pace.ScrubSettings = pace.ScrubSettings()
     nbd: Optional[nbd_settings.NbdSettings] = None
     metrics: Optional[metrics_settings.MetricsSettings] = None
@@ -157,6 +158,7 @@ def build(conf) -> SheepSettings:
         vnodes=0 if conf.gateway else conf.vnodes,
         recovery_max=conf.recovery.max,
         recovery_interval_ms=conf.recovery.interval,
+        recovery_clients_first=conf.recovery.clients_first,
         scrub=pace.ScrubSettings(
             conf.scrub.enabled, conf.scrub.bytes_per_second,
             float(conf.scrub.pause)),

@@ -47,9 +47,10 @@ class Timing(Protocol):
     """Takes the time of some requests. Each function returns what is to be
     used in the place of what it is given."""
 
-    def of_read(self, done: Callable) -> Callable: ...
+    def of_read(self, done: Callable, size: int) -> Callable: ...
 
-    def of_write(self, done: Callable, durable: bool) -> Callable: ...
+    def of_write(self, done: Callable, size: int,
+                 durable: bool) -> Callable: ...
 
     def of_flush(self, flush: Coroutine) -> Coroutine: ...
 
@@ -57,7 +58,7 @@ class Timing(Protocol):
 class Gateway:
     """Also a ``ClusterListener``. ``done`` callbacks are called exactly
     once, in the loop, perhaps before the call returns. ``timing`` is None
-    but for moments (see ``faces.metrics.latency``)."""
+    but for moments (see ``waits``)."""
 
     def __init__(self, world, cluster, replica, links, order):
         self.world = world
@@ -97,7 +98,7 @@ class Gateway:
         counters['write'] += 1
         counters['bytes_written'] += len(data)
         if self.timing is not None:
-            done = self.timing.of_write(done, durable)
+            done = self.timing.of_write(done, len(data), durable)
         if len(data) > coded.ALWAYS_ONE_BYTES:
             pieces = self.coded.pieces(oid, offset, len(data), False)
             if len(pieces) > 1:
@@ -141,7 +142,7 @@ class Gateway:
         counters['read'] += 1
         counters['bytes_read'] += size
         if self.timing is not None:
-            done = self.timing.of_read(done)
+            done = self.timing.of_read(done, size)
         self.reads.enter(operation.Read(self.reads, oid, offset, size, done))
 
     async def flush(self, vdi_id):

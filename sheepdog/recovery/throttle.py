@@ -17,6 +17,7 @@ Both may change at any moment. What a client waits for never comes here.
 
 import asyncio
 
+from sheepdog.recovery import yielding
 from sheepdog.world import futures
 
 AT_ONCE = 2
@@ -28,12 +29,14 @@ PAUSE_MS_MAX = 3600000
 
 class Throttle:
     """``at_once`` objects are under way at the same time; behind each,
-    whoever made it whole rests for ``pause_seconds``."""
+    whoever made it whole rests for ``pause_seconds``. Both are bounds:
+    while clients wait it is less (see ``yielding``)."""
 
     def __init__(self, at_once=0, pause_seconds=0.0):
         """:param at_once: 0 for AT_ONCE"""
         self.at_once = at_once or AT_ONCE
         self.pause_seconds = pause_seconds
+        self.yielding = yielding.Yielding()
         self.on_change = None
         """Called without arguments when it has changed."""
         self._resting = []
@@ -43,8 +46,35 @@ class Throttle:
         self.at_once = at_once or AT_ONCE
         self.pause_seconds = pause_seconds
         self.wake()
+        self._changed()
+
+    def _changed(self):
         if self.on_change is not None:
             self.on_change()
+
+    @property
+    def allowed(self):
+        """Objects at once, at this moment."""
+        at_once = self.yielding.at_once
+        return self.at_once if at_once is None else min(at_once, self.at_once)
+
+    def step(self, is_waited):
+        """Again and again: do clients wait?"""
+        before = self.allowed
+        self.yielding.step(self.at_once, is_waited)
+        if self.allowed > before:
+            self._changed()
+
+    def begin_slowly(self):
+        """There are clients, and nobody knows yet whether they mind."""
+        self.yielding.begin()
+
+    def stop_yielding(self):
+        """Nothing is recovered, or clients are not to be looked at."""
+        if self.yielding.pace is not None:
+            self.yielding.end()
+            self.wake()
+            self._changed()
 
     def wake(self):
         """End all rests."""
@@ -52,14 +82,15 @@ class Throttle:
         for future in resting:
             futures.settle(future, None)
 
-    async def rest(self):
-        if not self.pause_seconds:
+    async def rest(self, seconds=0.0):
+        """Behind something that took ``seconds``."""
+        pause = max(self.pause_seconds, self.yielding.rest_seconds(seconds))
+        if not pause:
             return
         loop = asyncio.get_running_loop()
         future = loop.create_future()
         self._resting.append(future)
-        timer = loop.call_later(self.pause_seconds, futures.settle, future,
-                                None)
+        timer = loop.call_later(pause, futures.settle, future, None)
         try:
             await future
         finally:
@@ -96,18 +127,20 @@ class Crew:
             self._throttle.on_change = None
 
     def _hire(self):
-        while self._count < self._throttle.at_once and self._is_left():
+        while self._count < self._throttle.allowed and self._is_left():
             self._count += 1
             self._world.spawn(self._work(), 'recovery worker')
 
     async def _work(self):
         ended = self._ended
+        monotonic = self._world.clock.monotonic
         try:
             while (self._is_left() and not ended.done()
-                    and self._count <= self._throttle.at_once):
+                    and self._count <= self._throttle.allowed):
+                began = monotonic()
                 await self._job()
                 if self._is_left():
-                    await self._throttle.rest()
+                    await self._throttle.rest(monotonic() - began)
         except Exception as exc:
             if not ended.done():
                 ended.set_exception(exc)

@@ -108,6 +108,9 @@ it is read again."""
 SUSPECT = 0x9D
 """JSON {"why": text}: this copy was compared with the others, and is the
 wrong one. Set it aside and make it anew; answered when it is read no more."""
+CLIENTS_WAIT = 0x9E
+"""token = for how long clients of who says so do, in microseconds << 32 | how
+long they do usually, 0 where that is not known. Not answered."""
 
 # Strips of coded objects (see ``wire.strips``).
 STRIP_WRITE = 0xB0

@@ -73,6 +73,7 @@ def _bars(nodes):
             node['id'], words.host_port(node), '#' * filled,
             '.' * (BAR_WIDTH - filled), 100 * done / total,
             _left(node.get('seconds_left')))
+        yield from tables.held_back(node)
 
 
 def _left(seconds):

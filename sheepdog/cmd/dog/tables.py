@@ -159,6 +159,17 @@ def node_recovery(nodes, raw):
             yield '%4d   %-20s%5d%11d%11.1f%%' % (
                 node['id'], words.host_port(node), node['vnodes'],
                 node['zone'], 100 * node['done'] / node['total'])
+            yield from held_back(node)
+
+
+def held_back(node):
+    """A line where recovery steps back for clients."""
+    found = node.get('held_back')
+    if found:
+        usual = found['usual_ms']
+        yield '       holds back: clients of %s wait %.1f ms%s' % (
+            found['of'], found['ms'],
+            ', usually %.1f ms' % usual if usual else '')
 
 
 def node_stat(stat, raw, before=None, seconds=1.0):

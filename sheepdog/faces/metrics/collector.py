@@ -46,8 +46,8 @@ _KINDS = {family_module.GAUGE: core.GaugeMetricFamily,
 class Kept:
     """What no other room counts. Also a ``ClusterListener``."""
 
-    def __init__(self, world: api.World, gateway):
-        self.latencies = latency.Latencies(world, gateway)
+    def __init__(self, world: api.World, waits):
+        self.latencies = latency.Latencies(world, waits)
         self.sync_seconds = histogram.Histogram(latency.BOUNDS_SECONDS)
         self.sync_records = histogram.Histogram(RECORDS)
         self.pauses = histogram.Histogram(PAUSES_SECONDS)
@@ -96,7 +96,7 @@ class Collector:
     """
 
     def __init__(self, world: api.World, sheep):
-        self.kept = Kept(world, sheep.gateway)
+        self.kept = Kept(world, sheep.waits)
         self._world = world
         self._sheep = sheep
         self._failed = set()

@@ -10,19 +10,18 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The time that requests take, of a sample of them.
+"""The time that requests take, of a sample of them (see ``gateway.waits``).
 
-Two clock readings and an object for each request would cost what the fastest
-requests cannot spare. So a *run* of consecutive requests is timed four times
-a second, and in between the gateway sees only that there is nothing to time.
-A run is longer than what usually comes in one go, so that the last requests
-of a batch, which wait the longest, are as likely in the sample as its first
-ones. A sheep with few requests times nearly all of them.
+A *run* of consecutive requests is timed four times a second. A run is longer
+than what usually comes in one go, so that the last requests of a batch, which
+wait the longest, are as likely in the sample as its first ones. A sheep with
+few requests times nearly all of them.
 """
 
 import asyncio
 
 from sheepdog.faces.metrics import histogram
+from sheepdog.gateway import waits as waits_module
 from sheepdog.world import api
 
 PERIOD_SECONDS = 0.25
@@ -31,40 +30,19 @@ RUN_REQUESTS = 64
 BOUNDS_SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01,
                   0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
-KINDS = ('read', 'write', 'write_back', 'flush')
-
-
-class _Timed:
-    """A ``done`` that takes the time first."""
-
-    __slots__ = ('times', 'began', 'monotonic', 'done')
-
-    def __init__(self, times, monotonic, done):
-        self.times = times
-        self.monotonic = monotonic
-        self.done = done
-        self.began = monotonic()
-
-    def __call__(self, *answer):
-        self.times.observe(self.monotonic() - self.began)
-        self.done(*answer)
-
 
 class Latencies:
     """``times``: a ``Histogram`` of seconds by kind of request, from the
     gateway's taking it to its answer, with all attempts in between.
     ``delays``: by how much the loop was late for its own timer.
-
-    Also ``gateway.Timing``.
     """
 
-    def __init__(self, world: api.World, gateway):
+    def __init__(self, world: api.World, waits: waits_module.Waits):
         self.times = {kind: histogram.Histogram(BOUNDS_SECONDS)
-                      for kind in KINDS}
+                      for kind in waits_module.KINDS}
         self.delays = histogram.Histogram(BOUNDS_SECONDS)
         self._monotonic = world.clock.monotonic
-        self._gateway = gateway
-        self._left = 0
+        self._waits = waits
         self._timer = None
         self._due = 0.0
 
@@ -75,31 +53,14 @@ class Latencies:
         self._due = now + PERIOD_SECONDS
         self._timer = asyncio.get_running_loop().call_later(
             PERIOD_SECONDS, self.start)
-        self._left = RUN_REQUESTS
-        self._gateway.timing = self
+        self._waits.listener = self._observe
+        self._waits.take_times(RUN_REQUESTS)
 
     def stop(self) -> None:
-        self._gateway.timing = None
+        self._waits.listener = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def of_read(self, done):
-        self._count()
-        return _Timed(self.times['read'], self._monotonic, done)
-
-    def of_write(self, done, durable):
-        self._count()
-        return _Timed(self.times['write' if durable else 'write_back'],
-                      self._monotonic, done)
-
-    async def of_flush(self, flush):
-        self._count()
-        began = self._monotonic()
-        await flush
-        self.times['flush'].observe(self._monotonic() - began)
-
-    def _count(self) -> None:
-        self._left -= 1
-        if not self._left:
-            self._gateway.timing = None
+    def _observe(self, kind: str, seconds: float) -> None:
+        self.times[kind].observe(seconds)

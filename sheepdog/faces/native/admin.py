@@ -395,7 +395,8 @@ class Admin:
                               'vnodes': m.vnodes, 'zone': m.zone,
                               'done': result['done'],
                               'total': result['total'],
-                              'seconds_left': result.get('seconds_left')})
+                              'seconds_left': result.get('seconds_left'),
+                              'held_back': result.get('held_back')})
         return nodes
 
     async def _node_progress(self):
@@ -410,7 +411,8 @@ class Admin:
                 'moved_bytes': recovery.moved_bytes,
                 'seconds_left': recovery.estimate.seconds(
                     self.world.clock.monotonic(), recovery.done,
-                    recovery.total)}
+                    recovery.total),
+                'held_back': self.sheep.precedence.describe()}
 
     async def _node_throttle(self, action, max=0, interval=0,
                              everyone=False):

@@ -17,6 +17,7 @@ import unittest
 
 from sheepdog.faces.metrics import histogram
 from sheepdog.faces.metrics import latency
+from sheepdog.gateway import waits
 from sheepdog.testing import world as world_module
 
 
@@ -38,12 +39,12 @@ class FakeGateway:
     def read(self, done):
         """As the gateway has it."""
         if self.timing is not None:
-            done = self.timing.of_read(done)
+            done = self.timing.of_read(done, 4096)
         return done
 
     def write(self, done, durable):
         if self.timing is not None:
-            done = self.timing.of_write(done, durable)
+            done = self.timing.of_write(done, 4096, durable)
         return done
 
 
@@ -53,7 +54,8 @@ class LatenciesTest(unittest.TestCase):
         self.host = self.simulation.add_host('h')
         self.world = self.host.start()
         self.gateway = FakeGateway()
-        self.latencies = latency.Latencies(self.world, self.gateway)
+        self.latencies = latency.Latencies(
+            self.world, waits.Waits(self.world.clock, self.gateway))
         self.answers = []
 
     def run_in_world(self, function):
@@ -102,8 +104,10 @@ class LatenciesTest(unittest.TestCase):
     def test_stops(self):
         self.run_in_world(self.latencies.start)
         self.run_in_world(self.latencies.stop)
+        read = self.gateway.read(lambda *answer: None)
         self.simulation.run_for(2 * latency.PERIOD_SECONDS)
-        self.assertIsNone(self.gateway.timing)
+        read(None, b'')
+        self.assertEqual(0, self.latencies.times['read'].count)
 
     def test_a_late_loop_shows(self):
         self.run_in_world(self.latencies.start)

@@ -91,6 +91,7 @@ class AdminCase(native_case.NativeCase):
         one.cluster.acquaintances = lambda: list(one.cluster.view.members)
         one.store.failure = ''
         one.store.is_full = False
+        one.precedence = types.SimpleNamespace(describe=lambda: None)
         one.health = types.SimpleNamespace(slow=frozenset())
         one.watch = watch.Watch(one.world, one.gateway, one.name, 5.0)
         one.nbd = types.SimpleNamespace(
@@ -282,15 +283,20 @@ class AdminTest(AdminCase):
             'is_on_record': True,
             'done': self.a.recovery.done, 'total': self.a.recovery.total,
             'moved_bytes': self.a.recovery.moved_bytes,
-            'seconds_left': None})
+            'seconds_left': None, 'held_back': None})
+
+        held_back = {'at_once': 1, 'share': 0.5, 'of': '10.0.0.2:7000',
+                     'ms': 5.0, 'usual_ms': None}
 
         async def progress():
-            return {'is_running': True, 'done': 3, 'total': 9}
+            return {'is_running': True, 'done': 3, 'total': 9,
+                    'held_back': held_back}
 
         self.admin.methods['node.progress'] = progress
         self.assertEqual(await self.ok('node.recovery'), [
             {'id': 0, 'host': '10.0.0.1', 'port': flock.PORT, 'vnodes': 16,
-             'zone': 1, 'done': 3, 'total': 9, 'seconds_left': None}])
+             'zone': 1, 'done': 3, 'total': 9, 'seconds_left': None,
+             'held_back': held_back}])
 
     async def test_throttle(self):
         self.assertEqual(await self.ok('node.throttle', action='get'),

@@ -11,14 +11,19 @@
 # under the License.
 
 import asyncio
+import types
 import unittest
 
 from sheepdog.recovery import throttle as throttle_module
 
 
 class World:
+    """``now`` is what its clock says."""
+
     def __init__(self):
         self.tasks = []
+        self.now = 0.0
+        self.clock = types.SimpleNamespace(monotonic=lambda: self.now)
 
     def spawn(self, coroutine, name=''):
         self.tasks.append(asyncio.ensure_future(coroutine))
@@ -38,6 +43,7 @@ class TestThrottle(unittest.IsolatedAsyncioTestCase):
         self.under_way = 0
         self.most = 0
         self.gate = asyncio.Event()
+        self.world = World()
 
     async def job(self):
         self.left -= 1
@@ -47,7 +53,7 @@ class TestThrottle(unittest.IsolatedAsyncioTestCase):
         self.under_way -= 1
 
     def run_crew(self):
-        crew = throttle_module.Crew(World(), self.throttle, self.job,
+        crew = throttle_module.Crew(self.world, self.throttle, self.job,
                                     lambda: self.left)
         return asyncio.ensure_future(crew.run())
 
@@ -132,3 +138,53 @@ class TestThrottle(unittest.IsolatedAsyncioTestCase):
             await asyncio.wait_for(self.run_crew(), 5)
         await turns()
         self.assertEqual(self.left, 5)
+
+    async def test_where_clients_wait(self):
+        self.throttle.set(4, 0.0)
+        self.gate.set()
+        crew = self.run_crew()
+        for allowed in (2, 1, 1, 1):
+            self.throttle.step(True)
+            self.assertEqual(self.throttle.allowed, allowed)
+        self.assertEqual(self.throttle.at_once, 4)
+        await asyncio.wait_for(crew, 5)
+
+    async def test_as_many_again_as_clients_let(self):
+        self.throttle.set(3, 0.0)
+        for _ in range(3):
+            self.throttle.step(True)
+        crew = self.run_crew()
+        await turns()
+        self.assertEqual(self.under_way, 1)
+        while self.throttle.yielding.pace is not None:
+            self.throttle.step(False)
+            await turns()
+        self.assertEqual(self.under_way, 3)
+        self.gate.set()
+        await asyncio.wait_for(crew, 5)
+
+    async def test_a_rest_goes_by_what_the_work_took(self):
+        self.throttle.set(1, 0.0)
+        self.throttle.step(True)
+        crew = self.run_crew()
+        await turns()
+        self.world.now += 0.03
+        began = asyncio.get_running_loop().time()
+        self.left = 1
+        self.gate.set()
+        await asyncio.wait_for(crew, 5)
+        self.assertGreater(asyncio.get_running_loop().time() - began, 0.025)
+
+    async def test_nobody_to_yield_to_ends_the_rests(self):
+        self.throttle.set(2, 0.0)
+        for _ in range(9):
+            self.throttle.step(True)
+        crew = self.run_crew()
+        await turns()
+        self.world.now += 3600.0
+        self.gate.set()
+        await turns()
+        self.assertEqual(self.left, 9)
+        self.throttle.stop_yielding()
+        await asyncio.wait_for(crew, 5)
+        self.assertEqual(self.left, 0)

@@ -253,10 +253,28 @@ class NodeTest(DogCase):
         for words in ('node recovery -r', 'node recovery info -r'):
             self.assertEqual('0 127.0.0.1:7000 128 0 1 2\n', self.dog(words))
 
+    def test_recovery_that_holds_back(self):
+        node = samples.member(7000, id=0, done=1, total=2)
+        self.cluster.answers['node.recovery'] = [node]
+        for usual, said in ((0.21, ', usually 0.2 ms'), (None, '')):
+            node['held_back'] = {
+                'at_once': 1, 'share': 0.25, 'of': '127.0.0.1:7001',
+                'ms': 1.94, 'usual_ms': usual}
+            with self.subTest(usual):
+                self.assertEqual(
+                    '       holds back: clients of 127.0.0.1:7001 wait '
+                    '1.9 ms' + said,
+                    self.dog('node recovery').splitlines()[-1])
+                self.assertEqual(
+                    1, len(self.dog('node recovery -r').splitlines()))
+
     def test_recovery_on_a_terminal(self):
         nodes = [samples.member(7000, id=0, done=done, total=200,
                                 seconds_left=left)
                  for done, left in ((0, None), (90, 75.2), (200, 0.0))]
+        nodes[1]['held_back'] = {
+            'at_once': 1, 'share': 0.25, 'of': '127.0.0.1:7001', 'ms': 1.9,
+            'usual_ms': 0.2}
         states = iter([nodes[:1], [nodes[1]], [nodes[2]]])
         calls = mock.Mock(recovery=lambda: next(states))
         session = mock.Mock(is_json=False, is_raw=False)
@@ -275,7 +293,9 @@ class NodeTest(DogCase):
             'Nodes In Recovery:\n'
             '   0   127.0.0.1:7000       [%s]  45.0%%  '
             'about 1 min 15 s left\n'
-            '\x1b[2A\x1b[J'
+            '       holds back: clients of 127.0.0.1:7001 wait 1.9 ms, '
+            'usually 0.2 ms\n'
+            '\x1b[3A\x1b[J'
             'No node is in recovery.\n' % (empty, half), out.getvalue())
 
     def test_throttle(self):
