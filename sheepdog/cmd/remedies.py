@@ -133,7 +133,8 @@ REMEDIES = {
         'Reads and writes of these objects wait: who is missing may have '
         'their last writes, and nobody guesses.',
         'Start the missing sheep. Only if they never come back: stop all, '
-        'start those that are left, and dog cluster recover force.'),
+        'start those that are left (of those with lost disks all but one), '
+        'and dog cluster recover force.'),
     'recovery-no-room': Remedy(
         DEGRADED, 'recovery-no-room',
         'The objects that should come there have fewer copies than wanted. '
@@ -164,6 +165,15 @@ REMEDIES = {
         'copies are whole.',
         'Stop the sheep there: the others restore the redundancy. Then '
         'replace the disk.'),
+    'disk-needed': Remedy(
+        DEGRADED, 'lost-disk',
+        'Another disk, or sheep, was lost before, and this disk may have the '
+        'last good copies: so it is not given up yet. Writes wait where it '
+        'takes none.',
+        'Wait as long as objects become whole there (dog node recovery). When '
+        'no more do, bring that disk back and restart its sheep. Only if it '
+        'is gone for good: restart that sheep with --lost-disk PATH (one with '
+        'a single disk: stop it). What all lost disks had is lost then.'),
     'disk-lost': Remedy(
         NOTE, 'lost-disk',
         'It failed, or an operator gave it up. Its objects are recovered '

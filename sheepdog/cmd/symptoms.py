@@ -318,8 +318,7 @@ def _disks(facts):
     for one in facts.answers:
         address, store = one['address'], one['store']
         if store['failure']:
-            yield Finding('disk-failed', 'the disk of %s fails: %s' % (
-                address, store['failure']), None, (address,))
+            yield _failing(facts, one)
         if store['lost_disks']:
             yield Finding('disk-lost', '%s has given up %s' % (
                 address, words.some(store['lost_disks'])), None, (address,))
@@ -353,6 +352,27 @@ def _disks(facts):
             yield Finding('damaged-blocks', '%s with damaged blocks on %s' % (
                 words.count(store['bad_objects'], 'object'), address), None,
                 (address,))
+
+
+def _failing(facts, one):
+    """A disk that fails goes as soon as all others are whole: are they?"""
+    address, failure = one['address'], one['store']['failure']
+    waiting = {other['address']: other['recovery']['waiting'] or [
+        dict(other['recovery']['obstacle'], count=0)]
+        for other in facts.serving if other is not one
+        and (other['recovery']['waiting'] or other['recovery']['obstacle'])}
+    if one not in facts.serving or not waiting:
+        return Finding('disk-failed', 'the disk of %s fails: %s' % (
+            address, failure), None, (address,))
+    reasons = [reason for found in waiting.values() for reason in found]
+    count = sum(reason['count'] for reason in reasons)
+    return Finding(
+        'disk-needed', 'the disk of %s fails (%s), and is kept in use until '
+        '%s whole%s' % (
+            address, failure, words.are(sorted(waiting)),
+            ': %s there cannot be made so' % words.count(count, 'object')
+            if count else ''),
+        min(reason['since'] for reason in reasons), (address,))
 
 
 def _zone_room(facts):

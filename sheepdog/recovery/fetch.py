@@ -12,8 +12,6 @@
 
 """Blocks of a copy, from the first of the other sheep who has them good."""
 
-import logging
-
 import numpy
 
 from sheepdog.model import errors
@@ -22,8 +20,6 @@ from sheepdog.model import limits
 from sheepdog.recovery import calls
 from sheepdog.store import checksums
 from sheepdog.wire import peer as wire
-
-LOG = logging.getLogger(__name__)
 
 PIECE_BYTES = 256 << 10
 """What is moved at once; a client's read waits while one is dealt with."""
@@ -65,9 +61,9 @@ class Fetch:
             try:
                 return await self._ask(member, offset, size)
             except errors.StorageError as exc:
-                LOG.warning('object %s at %d: %s:%s: %s',
-                            ids.hex_oid(self.oid), offset, *member.address,
-                            exc)
+                self.mover.complaints.note(
+                    'object %s' % ids.hex_oid(self.oid),
+                    '%s:%s, at %d: %s' % (*member.address, offset, exc))
         first = offset // limits.BLOCK_BYTES
         if self._asked is None:
             self._asked = list(self.helpers)

@@ -31,6 +31,7 @@ from sheepdog.recovery import choice
 from sheepdog.recovery import fetch as fetch_module
 from sheepdog.recovery import standing as standing_module
 from sheepdog.wire import peer as wire
+from sheepdog.world import refusals
 
 LOG = logging.getLogger(__name__)
 
@@ -64,6 +65,8 @@ class Mover:
         self.on_irreparable = None
         """Called with an object and its blocks that are bad in all copies.
         """
+        self.complaints = refusals.Refusals(replica.world.clock, LOG)
+        """Of sources that cannot be read: tried again all the time."""
         self.slow = frozenset()
         """Incarnations that are not followed if others will do."""
         self._aligning = {}

@@ -47,6 +47,7 @@ from sheepdog.store import syncing
 from sheepdog.store import turns as store_turns
 from sheepdog.store import writer as store_writer
 from sheepdog.world import api
+from sheepdog.world import refusals
 
 LOG = logging.getLogger(__name__)
 
@@ -631,12 +632,14 @@ class Store:
 
     async def _write_failure(self) -> None:
         """For the next start, if the device lets us."""
+        complaints = refusals.Refusals(self._world.clock, LOG, logging.ERROR)
         while not self._is_closing:
             try:
                 await self._write_identity(sync_failed=True, power_lost=True)
                 return
             except OSError as error:
-                LOG.error('cannot note the failure: %s', error)
+                complaints.note(self._layout.meta,
+                                'cannot note the failure: %s' % error)
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _look_at_bad(self) -> None:

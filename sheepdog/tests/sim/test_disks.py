@@ -17,6 +17,7 @@ import unittest
 
 from sheepdog.cmd import wiring
 from sheepdog.model import errors
+from sheepdog.model import ids
 from sheepdog.recovery import standing
 from sheepdog.testing import cluster as cluster_module
 from sheepdog.testing import scenario
@@ -65,12 +66,14 @@ class AtOnceTest(test_pains.PainCase):
     have both of their copies there."""
 
     UNITS = tuple(256 * number for number in range(16))
-    """One in each of so many objects."""
+    """Two in each data object, and in one more."""
+    copies = 2
 
     def make_cluster(self):
         return cluster_module.SimCluster(
             self.simulation, cluster_module.ClusterSettings(
-                wiring.build_sheep, copies=2, disks=(2,)))
+                wiring.build_sheep, nodes=self.count, copies=self.copies,
+                disks=(2,)))
 
     async def write_all(self):
         volume = await self.nodes[2].sheep.volumes.open('v')
@@ -89,14 +92,15 @@ class AtOnceTest(test_pains.PainCase):
                 found.append((len(both), (one, other), pair))
         return max(found, key=lambda item: item[0])
 
-    def test_nothing_is_lost(self):
+    def fill(self):
+        """``two_shelves``, when all is written."""
         self.nodes[2].run(self.write_all())
         self.wait_for(self.cluster.is_well, 30, 'not well')
-        count, nodes, shelves = self.two_shelves()
-        self.assertGreater(count, 2)
-        for shelf in shelves:
-            shelf.store._device_failed(errors.StorageError('EIO'))
+        found = self.two_shelves()
+        self.assertTrue(found[0])
+        return found
 
+    def check_given_up(self, nodes):
         def are_given_up():
             return (all(len(node.plugged()) == 1 for node in nodes)
                     and self.cluster.is_well())
@@ -106,6 +110,76 @@ class AtOnceTest(test_pains.PainCase):
             for unit in self.UNITS:
                 node.run(self.read(node, unit))
         self.assert_in_order()
+
+    def test_nothing_is_lost(self):
+        count, nodes, shelves = self.fill()
+        self.assertGreater(count, 2)
+        for shelf in shelves:
+            shelf.store._device_failed(errors.StorageError('EIO'))
+        self.check_given_up(nodes)
+
+
+class DeadAtOnceTest(AtOnceTest):
+    """They cannot be read any more: what only they had is lost, but nothing
+    else; and the wait for it has an end."""
+
+    def test_nothing_is_lost(self):
+        _, nodes, shelves = self.fill()
+        only_there = set.intersection(*(set(shelf.store.oids())
+                                        for shelf in shelves))
+        self.assertEqual({0}, {oid >> 63 for oid in only_there})
+        for node, shelf in zip(nodes, shelves):
+            node.pull(shelf.entry.path)
+        self.simulation.run_for(60)
+        kept, = [node for node in nodes if node.sheep.store.device_error]
+        gone, = [node for node in nodes if node is not kept]
+        # Its sheep goes on, and is what the other one waits for.
+        self.assertTrue(kept.is_serving)
+        self.assertTrue(gone.sheep.recovery.waiting)
+        # What the runbook says.
+        kept.host.kill()
+        kept.start()
+        self.wait_for(lambda: all(
+            node.is_serving and 'may be known only to a lost disk of' in (
+                node.sheep.recovery.obstacle or ('', ''))[1]
+            for node in self.nodes), 60, 'nobody is waited for')
+        for node in self.nodes:
+            node.host.kill()
+        kept.start()
+        self.nodes[2].start()
+        self.wait_for(lambda: all(
+            node.sheep and node.sheep.cluster and len(
+                node.sheep.cluster.explain()['missing']) == 1
+            for node in (kept, self.nodes[2])), 60, 'waits for others')
+        kept.run(kept.sheep.cluster.execute('recover-force', {}))
+        gone.start()
+        self.wait_for(self.cluster.is_well, 60, 'not well')
+        self.check_left(only_there)
+
+    def check_left(self, lost):
+        vdi_id = self.nodes[0].sheep.catalogue.find('v').vdi_id
+        for node in self.nodes:
+            for unit in self.UNITS:
+                oid = ids.data_oid(vdi_id, unit // test_pains.OBJECT_UNITS)
+                if oid in lost:
+                    with self.assertRaises(errors.NoObject):
+                        node.run(self.read(node, unit))
+                else:
+                    node.run(self.read(node, unit))
+        self.assert_in_order()
+
+
+class DeadOfThreeTest(AtOnceTest):
+    """A third copy is left of all, so nobody needs to be asked."""
+
+    count = 5
+    copies = 3
+
+    def test_nothing_is_lost(self):
+        _, nodes, shelves = self.fill()
+        for node, shelf in zip(nodes, shelves):
+            node.pull(shelf.entry.path)
+        self.check_given_up(nodes)
 
 
 if __name__ == '__main__':

@@ -207,6 +207,27 @@ CASES = (
      {'disk-filling': (A + ' is 85 % full', None)}),
     ('a disk that fails', found({'store': {'failure': 'EIO'}}), 1,
      {'disk-failed': (A + ' fails: EIO', None)}),
+    ('one that others still need', found(
+        {'store': {'failure': 'EIO'}}, {'recovery': {
+            'is_running': True, 'done': 3, 'total': 9, 'waiting': [dict(
+                UNTOLD, reason='no copy', is_untold=False)]}}), 1,
+     {'disk-needed': ('the disk of %s fails (EIO), and is kept in use until '
+                      '%s is whole: 2 objects there cannot' % (A, B),
+                      NOW - 30),
+      'recovering': ('3 of 9', NOW - 500),
+      'recovery-waits': ('2 objects on ' + B, NOW - 30)}),
+    ('one that is needed for a reason of the pass', found(
+        {'store': {'failure': 'EIO'}}, *2 * [{'recovery': {
+            'is_running': True, 'done': 0, 'total': 0, 'obstacle': dict(
+                UNTOLD)}}]), 1,
+     {'disk-needed': ('until %s, %s are whole' % (B, C), NOW - 30),
+      'recovering': ('0 of 0', NOW - 500),
+      'objects-missing': ('recovery on', NOW - 30)}),
+    ('one that fails itself', found({'store': {'failure': 'EIO'}, 'recovery': {
+        'is_running': True, 'obstacle': UNTOLD}}), 1,
+     {'disk-failed': (A + ' fails: EIO', None),
+      'recovering': ('0 of 0', NOW - 500),
+      'objects-missing': (A, NOW - 30)}),
     ('a lost disk', found({'store': {'lost_disks': ['/d1', '/d2']}}), 0,
      {'disk-lost': (A + ' has given up /d1, /d2', None)}),
     ('damage', found({'store': {'bad_objects': 1}}), 0,
