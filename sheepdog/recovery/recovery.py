@@ -88,8 +88,8 @@ class Recovery:
                               self._holders, self.mover)
         self.mover.settlement = self.settlement = settlement.Settlement(
             cluster, replica, links, order, self.standing, self._untold,
-            self._nodes_in, self.check_told, self.mover.adopt,
-            self.mover.behind, self._holds_back)
+            self._nodes_in, self.wiping.wait, self.check_told,
+            self.mover.adopt, self.mover.behind, self._holds_back)
         self.done = 0
         self.total = 0
         self.waiting = {}

@@ -51,8 +51,9 @@ class Settlement:
     past epoch, None where it is forgotten."""
 
     def __init__(self, cluster, replica, links, order, standing, untold,
-                 holders, check_told, adopt, behind, holds_back):
-        """``adopt``, ``behind``: see ``Mover``. ``holds_back(oid)``: is it
+                 holders, wiped, check_told, adopt, behind, holds_back):
+        """``wiped()`` returns when nothing of an earlier cluster is here.
+        ``adopt``, ``behind``: see ``Mover``. ``holds_back(oid)``: is it
         held back, as all would not fit (see ``room``)?"""
         self.cluster = cluster
         self.replica = replica
@@ -62,6 +63,7 @@ class Settlement:
         self.standing = standing
         self.untold = untold
         self.holders = holders
+        self.wiped = wiped
         self.check_told = check_told
         self.adopt = adopt
         self.behind = behind
@@ -281,6 +283,9 @@ class Settlement:
 
     async def _tell(self, oid):
         """Halt, and say what we have."""
+        # What is still here of a cluster of before would count; and what
+        # is built would go with it.
+        await self.wiped()
         self.check_told()
         view = self.cluster.view
         is_target = self.cluster.incarnation in self._targets(oid, view)
