@@ -400,7 +400,9 @@ class Recovery:
             self.mover.behind.clear()
             self._fresh = new if is_new else None
             is_trusted = False
-        if self.replica.store.has_untold_loss:
+        store = self.replica.store
+        if store.has_untold_loss or store.journal_damaged:
+            # (The cluster was stopped in order; the store perhaps was not.)
             is_trusted = False
         self._stop_announcing()
         # Whoever has come may have good copies.

@@ -86,6 +86,7 @@ class MemoryStore:
         self.quarantine = MemoryQuarantine()
         self.cluster = 0
         self.power_lost = False
+        self.journal_damaged = False
         self.has_untold_loss = False
         self.device_error = None
         self._on_damage = None

@@ -380,6 +380,19 @@ class TestStarts(FlockCase):
         self.assertEqual([s.store.adopted for s in self.flock.alive()],
                          [[], [], []])
 
+    async def test_one_whose_journal_is_damaged_is_not_whole(self):
+        oid = VDI << 32
+        await self.write(oid)
+        one = self.flock[1]
+        one.store.objects[oid].data[:BLOCK] = b'0' * BLOCK
+        await self.stop_all()
+        one = self.flock[1]
+        one.store.journal_damaged = True
+        self.flock.change_view(cold=True, clean=True)
+        self.assertEqual([True, False, False], [
+            s.recovery.active for s in self.flock.alive()])
+        await self.assert_same_everywhere(oid, b'x' * BLOCK)
+
     async def test_a_leader_that_dies_during_the_first_cold_start(self):
         """The next one brings in who is missing, and does not call it a
         cold start. This must not look like a new cluster."""
