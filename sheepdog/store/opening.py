@@ -161,7 +161,10 @@ class Opener:
                               'it cannot be used: %s' % error)
         obj.damage = str(error)
         number = error.errno if isinstance(error, OSError) else None
-        obj.is_spoilt = number in (None, errno.ENOENT)
+        # (Where the directory is gone as well, so is the device.)
+        obj.is_spoilt = number is None or (
+            number == errno.ENOENT
+            and self._world.disk.exists(self._objects.directory))
         if obj.is_spoilt:
             # As good as bad from its first block on, and counted as such:
             # the device has kept its word for all others.

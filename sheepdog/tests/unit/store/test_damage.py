@@ -188,6 +188,17 @@ class DamageTest(case.StoreCase):
         self.assertEqual(noise(BLOCK, 6), self.read(1, 0, BLOCK))
         self.assertEqual({}, self.store.bad_blocks())
 
+    def test_a_directory_that_is_gone_is_the_device(self):
+        self.reopen()
+        reported = []
+        self.store.when_damaged(reported.append)
+        meta, name = self.host.image.parent(case.META + '/obj')
+        del meta.entries[name]
+        with self.assertRaises(errors.StorageError):
+            self.read(1, 0, BLOCK)
+        self.assertEqual([], reported)
+        self.assertIsNotNone(self.store.device_error)
+
     def test_after_a_kill_too(self):
         self.sync()
         self.write(1, 0, noise(BLOCK, 2))
