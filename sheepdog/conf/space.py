@@ -22,6 +22,7 @@ OPTIONS = [
         'reserve', type=kinds.Size(), default=64 << 20,
         help='So much of the disk is kept for deleting, for recovery and '
              'for what the store itself needs: below it, writes that need '
-             'room are refused. 0 keeps nothing, and a disk that gets full '
-             'may then have no room to delete anything.'),
+             'room are refused; they are slowed down while no more than as '
+             'much is left above it. 0 keeps nothing, and a disk that gets '
+             'full may then have no room to delete anything.'),
 ]

@@ -133,9 +133,9 @@ class Intake:
             return errors.InvalidParameters(
                 '%d bytes from %d, version %d, object %016x of %d bytes'
                 % (op.size, op.offset, op.version, obj.oid, capacity))
-        if self._reserve.is_low and op.kind == records.WRITE \
-                and takes_room(obj, op) and self._reserve.refuses():
-            return self._reserve.refusal()
+        if self._reserve.is_near and op.kind == records.WRITE \
+                and takes_room(obj, op):
+            return self._reserve.check(op)
         return None
 
     def _begin_ragged(self, obj, op: operations.Operation) -> None:

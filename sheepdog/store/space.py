@@ -18,13 +18,20 @@ store's own work go on: new copies are adopted down to half of the reserve,
 those that replace one that is here (they take room only until its file is
 gone) down to a quarter. So a full disk can be emptied, copies can be made
 equal on it, and a journal can always be replayed.
+
+Before that comes back pressure: of as much room as the reserve is, the less
+is left above it, the later what takes more of it is acknowledged. So whoever
+fills the disk gets slower before it is refused, and an operator has time.
 """
 
+import asyncio
 import logging
 import math
+from typing import Callable, Optional
 
 from sheepdog.model import errors
 from sheepdog.model import sizes
+from sheepdog.store import operations
 
 LOG = logging.getLogger(__name__)
 
@@ -33,16 +40,42 @@ CHECKS_PER_RESERVE = 4
 have been used up."""
 
 
+SLOWED_MAX_SECONDS = 0.05
+"""Less than what would make a sheep count as slow beside its peers."""
+
+
+class Slowed:
+    """The ``done(error)`` of a change that took room when little was left:
+    the same, a little later."""
+
+    __slots__ = ('done', 'seconds')
+
+    def __init__(self, done: Callable, seconds: float):
+        self.done = done
+        self.seconds = seconds
+
+    def __call__(self, error: Optional[Exception]) -> None:
+        if error is not None:
+            self.done(error)
+        else:
+            asyncio.get_running_loop().call_later(self.seconds, self.done,
+                                                  None)
+
+
 class Reserve:
-    """``is_low``: what takes more space must ask ``refuses`` first."""
+    """``is_near``: what takes more space must ask ``check`` first.
+    ``is_low``: and is refused, as it seems."""
 
     def __init__(self, disk, directory: str, reserve_bytes: int):
+        self.is_near = False
         self.is_low = False
+        self._is_warned = False
         self._disk = disk
         self._directory = directory
         self._reserve = reserve_bytes
         self._step = reserve_bytes // CHECKS_PER_RESERVE
         self._left = 0
+        self._room = math.inf
         self.look()
 
     def look(self) -> None:
@@ -50,7 +83,15 @@ class Reserve:
         self._left = self._step
         if self._reserve:
             was_low = self.is_low
-            self.is_low = self.room() < 0
+            room = self._room = self.room()
+            self.is_near = room < self._reserve
+            self.is_low = room < 0
+            if self.is_near and not self._is_warned:
+                LOG.warning('writes that need room are slowed down: %s is '
+                            'nearly full', self._directory)
+                self._is_warned = True
+            elif room > 2 * self._reserve:
+                self._is_warned = False
             if self.is_low and not was_low:
                 LOG.warning('writes that need room are refused: %s',
                             self.refusal())
@@ -98,8 +139,13 @@ class Reserve:
         if self._left < 0:
             self.look()
 
-    def refuses(self) -> bool:
-        """True while there is no room for more."""
+    def check(self, op: operations.Operation) -> Optional[errors.NoSpace]:
+        """For a change that takes room: why it is refused, or None. It is
+        acknowledged later where little is left."""
+        self.look()
         if self.is_low:
-            self.look()
-        return self.is_low
+            return self.refusal()
+        if self.is_near and not isinstance(op.done, Slowed):
+            op.done = Slowed(op.done, SLOWED_MAX_SECONDS * (
+                1 - self._room / self._reserve))
+        return None

@@ -206,10 +206,9 @@ class Strips:
             return errors.InvalidParameters(
                 '%d bytes from %d of a strip of %d bytes'
                 % (op.size, op.offset, capacity))
-        if data is not None and self._reserve.is_low \
-                and store_intake.takes_room(obj, op) \
-                and self._reserve.refuses():
-            return self._reserve.refusal()
+        if data is not None and self._reserve.is_near \
+                and store_intake.takes_room(obj, op):
+            return self._reserve.check(op)
         return None
 
     def _go(self, obj, op: operations.Operation, old: Optional[bytes]):

@@ -118,7 +118,8 @@ class Writer:
         capacity = obj.capacity
         if tail > journal.limit or offset + _BLOCK > capacity \
                 or self.failed is not None or self._stalled \
-                or self._reserve.is_low:
+                or self._reserve.is_near and not obj.table[
+                    offset // _BLOCK]:
             return False
         entry = crc32c(data) ^ _ZERO_CRC or checksums.entry(data)
         journal.sequence = journal.appended_sequence = sequence = \

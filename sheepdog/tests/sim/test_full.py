@@ -11,12 +11,12 @@
 # under the License.
 
 
-"""Recovery must not make an outage worse: nodes go while disks are filled.
+"""Clusters whose disks are nearly full.
 
-Five sheep whose disks are filled to 85 %: four cannot take over what the
-fifth had. What does not fit is not begun (format's option -F), clients write
-over what they have and read all of it meanwhile, and when those who were
-lost come back, all is whole again.
+Recovery must not make an outage worse. Of five sheep whose disks are filled
+to 85 %, four cannot take over what the fifth had. What does not fit is not
+begun (format's option -F), clients write over what they have and read all of
+it meanwhile, and when those who were lost come back, all is whole again.
 """
 
 import asyncio
@@ -24,6 +24,7 @@ import itertools
 from unittest import mock
 
 from sheepdog.cmd import wiring
+from sheepdog.model import errors
 from sheepdog.placement import redundancy
 from sheepdog.recovery import room
 from sheepdog.testing import cluster as cluster_module
@@ -49,6 +50,8 @@ class FullCase(test_pains.PainCase):
     WRITERS = 4
     P99_MAX_SECONDS = 0.2
 
+    fills = True
+
     def setUp(self):
         disk_bytes = mock.patch.object(cluster_module, 'HOST_DISK_BYTES',
                                        self.DISK_BYTES)
@@ -63,6 +66,10 @@ class FullCase(test_pains.PainCase):
         self.objects = self.count_objects(copies, copy_policy)
         self.gateway.run(self.gateway.sheep.catalogue.create(
             'big', self.objects * OBJECT, copies, copy_policy))
+        if self.fills:
+            self.fill_all()
+
+    def fill_all(self):
         self.gateway.run(self.fill())
         # Until what the journals hold is in the files only.
         self.simulation.run_for(
@@ -247,3 +254,57 @@ class OneSpareTest(OutageTest):
         self.lost.append(self.nodes[4])
         self.lost[1].host.kill()
         self.simulation.run_for(8)
+
+
+class PressureTest(FullCase):
+    """Who fills the disks is slowed down before it is refused."""
+
+    count = 3
+    fills = False
+    PIECE = 256 << 10
+    QUICK_SECONDS = 0.03
+    SLOW_SECONDS = 0.08
+
+    def count_objects(self, copies, copy_policy):
+        return 2 * self.DISK_BYTES // self.PIECE
+
+    def test_slower_and_slower(self):
+        volume = self.gateway.run(self.gateway.sheep.volumes.open('big'))
+        found = []
+        try:
+            for index in range(self.objects):
+                found.append((self.room(), self.time(
+                    self.put(volume, index, self.PIECE))))
+        except errors.NoSpace:
+            pass
+        self.assertLess(100, len(found))
+        self.assertLess(len(found), self.objects)
+        far = [seconds for left, seconds in found
+               if left > 2 * self.RESERVE_BYTES]
+        self.assertLess(max(far), self.QUICK_SECONDS)
+        near = [seconds for left, seconds in found
+                if left < self.RESERVE_BYTES // 2]
+        last = [seconds for left, seconds in found
+                if left < self.RESERVE_BYTES // 8]
+        self.assertLess(sum(far) / len(far) + 0.02, sum(near) / len(near))
+        self.assertLess(sum(far) / len(far) + 0.04, sum(last) / len(last))
+        self.assertLess(max(last), self.SLOW_SECONDS)
+        # What is there is read and written over as ever.
+        for index in range(len(found)):
+            self.assertLess(self.time(self.put(volume, index)),
+                            self.QUICK_SECONDS)
+            self.assertLess(self.time(self.get(volume, index)),
+                            self.QUICK_SECONDS)
+        self.gateway.run(volume.close())
+        self.assert_in_order()
+
+    def room(self):
+        """Of the fullest disk, above the reserve."""
+        return min(node.host.image.free_pages() for node in self.nodes
+                   ) * 4096 - self.RESERVE_BYTES
+
+    def time(self, request):
+        clock = self.simulation.loop.time
+        began = clock()
+        self.gateway.run(request)
+        return clock() - began

@@ -77,10 +77,49 @@ class TestSpace(case.StoreCase):
             self.host.image.unfill()
             self.write(2, 0, b'x' * BLOCK)
         self.assertEqual(
-            ['writes that need room are refused: %s/obj is full: 4.0 MB are '
+            ['writes that need room are slowed down: %s/obj is nearly full'
+             % case.META,
+             'writes that need room are refused: %s/obj is full: 4.0 MB are '
              'left, and 4.0 MB are kept for deleting and recovery'
              % case.META, '%s/obj has room again' % case.META],
             [record.getMessage() for record in logs.records])
+
+    def taken(self, function, *arguments):
+        """How long it takes, in seconds."""
+        began = self.simulation.loop.time()
+        function(*arguments)
+        return self.simulation.loop.time() - began
+
+    def test_what_takes_room_is_slowed_down_before(self):
+        """The less is left, the more; what takes none is not."""
+        self.leave(2 * RESERVE)
+        quick = self.taken(self.write, 2, 0, b'x' * BLOCK)
+        self.assertLess(quick, 0.02)
+        times = []
+        for part in (3, 2, 1, 0):
+            self.leave(RESERVE + RESERVE * part // 4 + 8 * BLOCK)
+            self.store._reserve.look()
+            times.append(self.taken(self.write, 3, 2 * part * BLOCK,
+                                    b'x' * BLOCK) - quick)
+            self.assertLess(self.taken(self.write, 1, 0, b'y' * BLOCK), 0.02)
+            self.assertLess(self.taken(self.zero, 1, 0, BLOCK), 0.02)
+            self.write(1, 0, b'y' * BLOCK)
+        for least, seconds in zip((0.005, 0.015, 0.03, 0.04), times):
+            self.assertLess(least, seconds, times)
+            self.assertLess(seconds, least + 0.02, times)
+        # What is refused is so at once.
+        self.leave(RESERVE - BLOCK)
+        began = self.simulation.loop.time()
+        self.assert_no_room(self.write, 3, 20 * BLOCK, b'x' * BLOCK,
+                            left='4.0 MB')
+        self.assertLess(self.simulation.loop.time() - began, 0.02)
+
+    def test_strips_are_slowed_down_likewise(self):
+        self.update(1, 0)
+        self.leave(RESERVE + 8 * BLOCK)
+        self.store._reserve.look()
+        self.assertLess(0.04, self.taken(self.update, 2, BLOCK))
+        self.assertLess(self.taken(self.update, 3, BLOCK), 0.02)
 
     def test_new_copies_take_half_of_the_reserve(self):
         size = CAPACITY + (CAPACITY >> 6)

@@ -126,8 +126,9 @@ class StripsTest(case.StoreCase):
 
     def test_what_is_open_is_not_refused_when_it_is_sent_again(self):
         self.update(1, 0, b'a' * 1024)
-        with mock.patch.multiple(self.store._reserve, is_low=True,
-                                 refuses=lambda: True):
+        with mock.patch.multiple(
+                self.store._reserve, is_near=True,
+                check=lambda op: errors.NoSpace('full')):
             with self.assertRaises(errors.NoSpace):
                 self.update(2, BLOCK, b'b' * 1024)
             self.update(1, 0, b'a' * 1024)
