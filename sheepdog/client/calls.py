@@ -184,8 +184,8 @@ class NodeCalls:
     def evict(self, node_id, force=False) -> None:
         """It keeps no objects from now on, until it is let in again.
 
-        :param force: also with too few zones left for all copies, or while
-            not all is recovered
+        :param force: also with too few zones left for all copies, without
+            room for them there, or while not all is recovered
         :raises InvalidParameters: it cannot be done without now
         """
         self._client.change('node.evict', {'id': node_id, 'force': force})

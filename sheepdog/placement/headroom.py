@@ -10,11 +10,11 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Is there room for the loss of one zone?
+"""Is there room for the loss of one zone, or of a node?
 
-When all nodes of a zone go, what they hold is made anew on the others, by
-their weights; provided that there are zones enough for it: where each of
-those that are left has a copy already, nothing is made. Pure.
+What those hold that go is made anew on the others, by their weights;
+provided that there are zones enough for it: where each of those that are
+left has a copy already, nothing is made. Pure.
 """
 
 from typing import Iterable, NamedTuple, Optional
@@ -32,8 +32,8 @@ class Node(NamedTuple):
 
 
 class Lack(NamedTuple):
-    """Were ``zone`` lost, ``node`` would be given ``needed`` bytes, and has
-    room for ``room``."""
+    """Were ``zone`` lost (or one of its nodes), ``node`` would be given
+    ``needed`` bytes, and has room for ``room``."""
 
     zone: int
     node: str
@@ -46,15 +46,30 @@ def worst_lack(nodes: Iterable[Node], copies: int) -> Optional[Lack]:
     nodes = [node for node in nodes if node.weight]
     lacks = []
     for zone in sorted({node.zone for node in nodes}):
-        left = [node for node in nodes if node.zone != zone]
-        if len({node.zone for node in left}) < copies:
-            continue
-        moved = sum(node.used for node in nodes if node.zone == zone)
-        total = sum(node.weight for node in left)
-        for node in left:
-            needed = moved * node.weight // total
-            if needed > max(node.room, 0):
-                lacks.append(Lack(zone, node.name, needed,
-                                  max(node.room, 0)))
-    return max(lacks, key=lambda lack: lack.needed - lack.room,
-               default=None)
+        lacks += _lacks([node for node in nodes if node.zone == zone],
+                        [node for node in nodes if node.zone != zone], copies)
+    return _worst(lacks)
+
+
+def lack_without(nodes: Iterable[Node], copies: int,
+                 name: str) -> Optional[Lack]:
+    """The largest one, were this node to keep nothing any more."""
+    nodes = [node for node in nodes if node.weight]
+    return _worst(_lacks([node for node in nodes if node.name == name],
+                         [node for node in nodes if node.name != name],
+                         copies))
+
+
+def _lacks(gone: list, left: list, copies: int) -> list:
+    if not gone or len({node.zone for node in left}) < copies:
+        return []
+    moved = sum(node.used for node in gone)
+    total = sum(node.weight for node in left)
+    return [Lack(gone[0].zone, node.name, needed, max(node.room, 0))
+            for node in left
+            for needed in [moved * node.weight // total]
+            if needed > max(node.room, 0)]
+
+
+def _worst(lacks: list) -> Optional[Lack]:
+    return max(lacks, key=lambda lack: lack.needed - lack.room, default=None)

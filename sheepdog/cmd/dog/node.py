@@ -167,7 +167,8 @@ COMMANDS = (
         'have a node keep no objects, until it is let in again', 'ID',
         (1, 1),
         (Option('f', 'force', 'though zones would be too few for all '
-                'copies, or not all is recovered'),)),
+                'copies, or the others have no room for them, or not all '
+                'is recovered'),)),
     command.Command(('node', 'readmit'), readmit,
                     'let a node that was evicted keep objects again', 'ID',
                     (1, 1)),

@@ -26,6 +26,8 @@ from sheepdog.faces.native import facts
 from sheepdog.faces.native import quarantine
 from sheepdog.model import errors
 from sheepdog.model import shapes
+from sheepdog.model import sizes
+from sheepdog.placement import headroom
 from sheepdog.recovery import throttle
 from sheepdog.store import settings as store_settings
 from sheepdog.wire import peer as wire
@@ -318,6 +320,7 @@ class Admin:
         store = self.sheep.store
         used, free = await store.used_bytes(), store.space().free
         return {'total': used + free, 'free': free, 'used': used,
+                'kept': store.reserve_bytes,
                 'quarantined': store.quarantine.kept,
                 'quarantine': await store.quarantine.used_bytes()}
 
@@ -363,9 +366,32 @@ class Admin:
             raise errors.StorageError('%s: %s' % (path, exc)) from exc
 
     async def _node_evict(self, id, force=False, operation_id=''):
+        if not force:
+            await self._check_room_without(self._member(id))
         await self.sheep.cluster.execute('evict', {
             'node': self._member(id).node, 'by_hand': True, 'force': force,
             'why': 'by hand'}, operation_id)
+
+    async def _check_room_without(self, gone):
+        """:raises InvalidParameters: what that node has would not fit on the
+            others. (Of who does not tell nothing is known.)
+        """
+        nodes = []
+        for _, member, result in await self._ask_all('node.space'):
+            if not isinstance(result, errors.SheepdogError):
+                nodes.append(headroom.Node(
+                    '%s:%s' % (member.host, member.port), member.zone,
+                    member.vnodes, result['used'],
+                    result['free'] - result.get('kept', 0)))
+        lack = headroom.lack_without(
+            nodes, self.sheep.cluster.state.settings.copies,
+            '%s:%s' % (gone.host, gone.port))
+        if lack is not None:
+            raise errors.InvalidParameters(
+                'node %s:%s cannot be evicted now: %s would be given about '
+                '%s of what it has, and has room for %s' % (
+                    gone.host, gone.port, lack.node,
+                    sizes.show_size(lack.needed), sizes.show_size(lack.room)))
 
     async def _node_readmit(self, id, operation_id=''):
         await self.sheep.cluster.execute(

@@ -109,6 +109,55 @@ class AdminCase(native_case.NativeCase):
         self.assertTrue(message['error'])
 
 
+class EvictTest(AdminCase):
+    """Two copies: what one of three nodes has goes to the two others, who
+    have room for 20 bytes each."""
+
+    copies = 2
+
+    def set_used(self, one, used):
+        async def used_bytes():
+            return used
+
+        one.store.used_bytes = used_bytes
+
+    async def asyncSetUp(self):
+        await super().asyncSetUp()
+        self.told = []
+
+        carry_out = self.a.cluster.execute
+
+        async def execute(kind, arguments, *more, **others):
+            if kind != 'evict':
+                return await carry_out(kind, arguments, *more, **others)
+            self.told.append((arguments['node'], arguments['force']))
+
+        self.a.cluster.execute = execute
+
+    async def test_with_room(self):
+        self.set_used(self.b, 40)
+        await self.ok('node.evict', id=1)
+        self.assertEqual(1, len(self.told))
+
+    async def test_without(self):
+        self.set_used(self.b, 42 << 20)
+        result, message = await self.method(self.tool, 'node.evict', id=1)
+        self.assertEqual(INVALID, result)
+        self.assertEqual(
+            'node 10.0.0.2:7000 cannot be evicted now: 10.0.0.1:7000 would '
+            'be given about 21 MB of what it has, and has room for 0.0 MB',
+            message['error'])
+        self.assertEqual([], self.told)
+        await self.ok('node.evict', id=1, force=True)
+        self.assertEqual([True], [force for _, force in self.told])
+
+    async def test_who_does_not_tell(self):
+        """…does not count: one that is slow may have to go."""
+        self.set_used(self.b, 42)
+        self.b.store.space = mock.Mock(side_effect=errors.StorageError('so'))
+        await self.ok('node.evict', id=1)
+
+
 class AdminTest(AdminCase):
 
     # What is no method.
@@ -381,7 +430,7 @@ class AdminTest(AdminCase):
             {'status': 'ok', 'node': self.a.name, 'version': '1.2',
              'address': '10.0.0.1:7000', 'nbd': '127.0.0.1:10809',
              'bad_objects': 0,
-             'store': {'total': 40, 'free': 30, 'used': 10,
+             'store': {'total': 40, 'free': 30, 'used': 10, 'kept': 10,
                        'quarantined': 0, 'quarantine': 0}})
 
     async def facts(self, method='cluster.facts'):

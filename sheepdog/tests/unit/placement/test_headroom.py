@@ -64,6 +64,16 @@ class TestHeadroom(unittest.TestCase):
             headroom.Lack(0, 'n1', 20 * GB, 15 * GB),
             headroom.worst_lack(nodes(*rooms), 3))
 
+    def test_without_one_node(self):
+        """…the others of its zone take their share."""
+        some = nodes(50 * GB, 20 * GB, 19 * GB, 50 * GB,
+                     zones=[0, 0, 1, 2])
+        self.assertEqual(headroom.Lack(0, 'n2', 20 * GB, 19 * GB),
+                         headroom.lack_without(some, 3, 'n0'))
+        self.assertIsNone(headroom.lack_without(some, 4, 'n0'))
+        self.assertIsNone(headroom.lack_without(some, 3, 'n2'))
+        self.assertIsNone(headroom.lack_without(some, 3, 'n9'))
+
     def test_gateways_take_nothing(self):
         self.assertIsNone(headroom.worst_lack(
             nodes(0, 0, 0, 0, weights=[1, 1, 1, 0]), 3))
