@@ -72,6 +72,8 @@ class PrecedenceTest(test_pains.SlowCase):
     ENDS_SECONDS = 20.0
     P99_SECONDS = 0.5
     """An object is written in the quarter of that."""
+    REQUESTS = 40
+    """Answered in a second."""
 
     def setUp(self):
         super().setUp()
@@ -98,7 +100,8 @@ class PrecedenceTest(test_pains.SlowCase):
         lost = self.nodes[-1]
         lost.host.kill()
         self.wait_for(lambda: len(
-            self.gateway.sheep.cluster.view.members) == 4, 30, 'not missed')
+            self.gateway.sheep.cluster.view.members) < self.count, 30,
+            'not missed')
         self.simulation.run_for(0.2)
         self.latencies.clear()
         began = self.simulation.loop.time()
@@ -120,16 +123,23 @@ class PrecedenceTest(test_pains.SlowCase):
         self.assertLess(statistics.median(busy),
                         3 * statistics.median(quiet))
         self.assertLess(self.p99_of(busy), self.P99_SECONDS)
-        self.assertGreater(len(busy) / seconds, 60)
+        self.assertGreater(len(busy) / seconds, self.REQUESTS)
 
     def test_it_need_not(self):
-        """It is soon over, and meanwhile clients hardly get anywhere."""
+        """It is soon over, and meanwhile clients wait for long."""
         for node in self.nodes:
             node.sheep.precedence.is_enabled = False
         _, busy, seconds = self.lose_one()
-        self.assertGreater(self.p99_of(busy), 1.5 * self.P99_SECONDS)
-        self.assertLess(len(busy) / seconds, 40)
+        self.assertGreater(self.p99_of(busy), self.P99_SECONDS)
         self.assertLess(seconds, 3)
+
+
+class CodedTest(PrecedenceTest):
+    """Strips are rebuilt by all at once, whoever settles the object."""
+
+    count = 7
+    policy = '4:2'
+    P99_SECONDS = 0.4
 
 
 if __name__ == '__main__':
