@@ -104,6 +104,7 @@ class Journal:
         self.current, self.other = [Segment(file) for file in files]
         self.segment_bytes = segment_bytes
         self.limit = segment_bytes - segment_bytes // RESERVE_FRACTION
+        self._kept = 0
         self._ahead = min(AHEAD_MAX_BYTES, segment_bytes // AHEAD_FRACTION
                           // PAGE_BYTES * PAGE_BYTES)
         self.generation = generation
@@ -156,8 +157,14 @@ class Journal:
 
     def has_room(self, size: int, is_removal: bool = False) -> bool:
         """True where a record of ``size`` bytes fits the segment."""
-        limit = self.segment_bytes if is_removal else self.limit
+        limit = self.segment_bytes - self._kept if is_removal else self.limit
         return self.tail + size <= limit
+
+    def keep(self, size: int) -> None:
+        """Leave so many bytes more (below 0: fewer) of each segment to what
+        may have to be undone."""
+        self._kept += size
+        self.limit -= size
 
     def take_number(self) -> int:
         """A number that no record and no object's birth had before."""

@@ -31,11 +31,13 @@ class Operation:
     operation's record is; late ones are applied when their record is
     durable. ``waits``: what an acknowledgement still waits for.
     ``is_applied``: the file is like this already, only its journal is not.
+    ``kept``: bytes of the journal that are kept for undoing it, or, where it
+    undoes something, for itself.
     """
 
     __slots__ = ('kind', 'obj', 'version', 'offset', 'size', 'data', 'done',
                  'is_durable', 'capacity', 'flags', 'birth', 'entries',
-                 'segment', 'waits', 'error', 'is_applied')
+                 'segment', 'waits', 'error', 'is_applied', 'kept')
 
     def __init__(self, kind: int, obj, version: int, offset: int, size: int,
                  data, done: Callable, is_durable: bool, capacity: int):
@@ -55,6 +57,7 @@ class Operation:
         self.waits = 1
         self.error = None
         self.is_applied = False
+        self.kept = 0
 
     def part_done(self, error: Optional[Exception]) -> None:
         """One of the things waited for has come."""

@@ -18,7 +18,8 @@ and journalled as they are. Replay then ends with what readers saw. A
 creation is made void by a removal, and a removal is never taken back.
 
 An update of a strip says itself what it replaced: it is rolled back, by a
-change of its own. What rolls back waits for room.
+change of its own, for which the journal has kept room. (Refused, a replay
+would bring the update back, though the strip has told that it lacks it.)
 """
 
 import asyncio
@@ -98,12 +99,17 @@ class Settler:
         if op.flags & records.CREATE:
             self._undo_create(op, typed)
         elif isinstance(op.data.event, store_history.Update):
+            def finish(failure):
+                # (Until then its own record is needed: its blocks are
+                # neither the old nor the new ones.)
+                op.segment.applied()
+                op.done(failure or typed)
+
             undo = operations.Operation(
                 records.HISTORY, op.obj, op.version, 0, 0,
-                store_strips.undoing(op.data), lambda failure: op.done(
-                    failure or typed), True, op.capacity)
+                store_strips.undoing(op.data), finish, True, op.capacity)
+            undo.kept, op.kept = op.kept, 0
             self._turns.park_first(op.obj, self._writer.start, [undo])
-            op.segment.applied()
             self._turns.release(op.obj)
         elif store_state.is_full(error):
             # (Its segment stays pending meanwhile.)
@@ -149,6 +155,7 @@ class Settler:
         removal = operations.Operation(
             records.REMOVE, obj, 0, 0, 0, None, lambda _: op.done(error),
             False, 0)
+        removal.kept, op.kept = op.kept, 0
         self._turns.park_first(obj, self._writer.start, [removal])
         op.segment.applied()
         self._turns.release(obj)

@@ -80,6 +80,17 @@ class Change:
         return records.size_of(records.HISTORY, len(self.packed)) + sum(
             records.size_of(part.kind, part.size) for part in self.parts)
 
+    def undo_size(self) -> int:
+        """Of the records that take it back, at most."""
+        if not isinstance(self.event, store_history.Update):
+            return 0
+        blocks = sum(part.size for part in self.parts) // _BLOCK
+        return _UNDO_EVENT_BYTES + blocks * records.ONE_BLOCK_BYTES
+
+
+_UNDO_EVENT_BYTES = Change([], store_history.Align(
+    store_history.NONE, frozenset((0,)))).size()
+
 
 class Strips:
     def __init__(self, world, objects: store_objects.Objects,

@@ -332,7 +332,9 @@ class Writer:
             self._do_directly(obj, op)
             return
         size = records.size_of(op.kind, op.size)
-        if not self._make_room(obj, op, size):
+        if op.kept:
+            self._give_room_back(op)
+        elif not self._make_room(obj, op, size):
             return
         sequence = journal.take_number()
         if obj.exists:
@@ -366,9 +368,18 @@ class Writer:
         them count."""
         change = op.data
         journal = self._journal
-        if journal is not None and not self._make_room(obj, op,
-                                                       change.size()):
-            return
+        if journal is not None:
+            if op.kept:
+                # It undoes something: its room is there, and nothing makes
+                # it wait, nor refuses it.
+                self._give_room_back(op)
+                assert journal.has_room(change.size(), True)
+            else:
+                kept = change.undo_size()
+                if not self._make_room(obj, op, change.size() + kept):
+                    return
+                op.kept = kept
+                journal.keep(kept)
         if not obj.exists:
             op.flags = records.CREATE
         if journal is None:
@@ -403,7 +414,14 @@ class Writer:
         """``start`` would journal that change of a strip at once."""
         return (self._journal is not None and self.failed is None
                 and not self._stalled
-                and self._journal.has_room(change.size()))
+                and self._journal.has_room(change.size()
+                                           + change.undo_size()))
+
+    def _give_room_back(self, op: operations.Operation) -> None:
+        """It need not be undone any more."""
+        if op.kept:
+            self._journal.keep(-op.kept)
+            op.kept = 0
 
     def has_room_to_repeat(self, size: int) -> bool:
         """For so many bytes of records, without filling most of a segment
@@ -572,6 +590,7 @@ class Writer:
         """A late operation was applied: its object is armed."""
         obj = op.obj
         segment = op.segment
+        self._give_room_back(op)
         obj.armed = segment.generation
         segment.named[obj.oid] = True
         segment.applied()
@@ -585,5 +604,6 @@ class Writer:
             op.error = error
             self._answers.append(op)
             if op.segment is not None:
+                self._give_room_back(op)
                 op.segment.applied()
                 self._to_release.append(op.obj)

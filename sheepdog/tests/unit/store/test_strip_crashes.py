@@ -206,6 +206,9 @@ class Run:
                 wrong = self.differs(found, self.twins[key][0])
                 if wrong:
                     self.failures.append('%x refused: %s' % (key, wrong))
+                if self.is_large:
+                    # (Nothing frees the journal while the disk is full.)
+                    await asyncio.sleep(self.chance.uniform(0, 0.02))
                 continue
             except errors.SheepdogError as error:
                 self.failures.append('%s: %r' % (key, error))
@@ -389,3 +392,16 @@ class StripCrashTest(unittest.TestCase):
             self.assertEqual([], failures, 'STRIP_SEED=%d' % seed)
             refused += run.refused
         self.assertGreater(refused, SEEDS)
+
+    def test_a_full_disk_and_a_full_journal(self):
+        """No segment becomes free, for what is open has no room elsewhere:
+        what could not be applied is rolled back nevertheless."""
+        refused = kept_apart = 0
+        for seed in range(FIRST_SEED, FIRST_SEED + SEEDS):
+            run = Run(seed, is_filled=True, is_large=True)
+            failures = run.run()
+            self.assertEqual([], failures, 'STRIP_SEED=%d' % seed)
+            refused += run.refused
+            kept_apart += run.kept_apart
+        self.assertGreater(refused, SEEDS)
+        self.assertGreater(kept_apart, SEEDS // 4)

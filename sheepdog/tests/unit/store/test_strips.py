@@ -151,6 +151,30 @@ class StripsTest(case.StoreCase):
                     (2048, b'c' * 1024), (BLOCK, b'd' * 1024))
         self.assertEqual(b'a' * 1024, self.history().open[3].old)
 
+    def test_what_shares_a_sync_on_a_full_disk(self):
+        """Each is there or not; and no room stays kept for undoing it."""
+        self.update(1, 0, b'a' * BLOCK)
+        image = self.host.image
+        limit = self.store._journal.limit
+        for free in range(4):
+            base = 10 * free + 10
+            pages, image.total_pages = image.total_pages, (
+                image.used_pages + free)
+            found = self.begin(*(
+                (base + number, (base + number) * BLOCK, b'b' * BLOCK)
+                for number in range(4)))[0]
+            image.total_pages = pages
+            self.assertEqual(free, found.count(None))
+            self.assertEqual(limit, self.store._journal.limit)
+            there = set(self.history().open)
+            self.assertEqual(free, len({n for n in there if n >= base}))
+            self.crash(power=bool(free % 2))
+            self.open()
+            self.assertEqual(there, set(self.history().open))
+            self.expect((0, b'a' * BLOCK), *(
+                (number * BLOCK, b'b' * BLOCK) for number in there
+                if number != 1))
+
     def test_those_that_join_the_first_wait_until_it_is_made(self):
         found = self.begin(*((number, number * BLOCK, b'b' * BLOCK)
                              for number in range(4)))
