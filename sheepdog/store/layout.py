@@ -33,6 +33,7 @@ from typing import Any, Optional
 from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.model import shapes
+from sheepdog.store import ballast
 from sheepdog.store import objects as store_objects
 from sheepdog.store import settings as store_settings
 
@@ -146,6 +147,8 @@ async def open_layout(disk, settings: store_settings.StoreSettings) -> Layout:
     lock = lock_directory(disk, meta)
     layout = Layout(meta, lock, None, journal_dir)
     try:
+        if settings.reserve_bytes:
+            ballast.throw(disk, meta)
         layout.identity = await read_identity(disk, meta)
         _check_attributes(disk, meta)
         _check_objects(disk, layout)

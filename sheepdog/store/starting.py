@@ -18,6 +18,7 @@ import logging
 from typing import Any, Callable, NamedTuple, Optional
 
 from sheepdog.store import adopting
+from sheepdog.store import ballast
 from sheepdog.store import history
 from sheepdog.store import journal as store_journal
 from sheepdog.store import layout as store_layout
@@ -154,6 +155,8 @@ async def _start(world, settings, layout, owner, counters) -> Started:
         segment_bytes=0 if settings.journal_skip
         else settings.segment_bytes)
     files = await _new_segments(disk, layout, identity, old)
+    if settings.reserve_bytes:
+        await ballast.lay(disk, layout.meta)
     await disk.sync_directory(layout.meta)
     await disk.replace_file(layout.identity_path, identity.pack())
     journal = None

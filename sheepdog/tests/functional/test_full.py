@@ -153,6 +153,12 @@ class TestExt4(FullCase):
             # What else there is on these disks takes all the rest.
             mounts.fill(sheep.meta)
         self.check_pattern(count)
+        # They start without it, too.
+        self.cluster.kill_all()
+        for sheep in self.cluster.sheep:
+            mounts.fill(sheep.meta)
+        self.cluster.make_whole()
+        self.check_pattern(count)
         self.cluster.dog('vdi', 'delete', 'old')
         harness.wait_until(
             lambda: all(self.free(sheep) >= 5 * OBJECT

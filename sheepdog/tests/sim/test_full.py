@@ -308,3 +308,149 @@ class PressureTest(FullCase):
         began = clock()
         self.gateway.run(request)
         return clock() - began
+
+
+class BrimTest(FullCase):
+    """Not one byte is left on any disk."""
+
+    count = 3
+    fills = False
+    PIECE = 256 << 10
+    OTHERS = 20
+
+    def setUp(self):
+        super().setUp()
+        self.gateway.run(self.gateway.sheep.catalogue.create(
+            'other', self.OTHERS * OBJECT))
+        self.gateway.run(self.write_other())
+        self.found = self.gateway.run(self.fill_up())
+        self.assertGreater(self.found, 50)
+        self.simulation.run_for(
+            2 * self.cluster.settings.checkpoint_seconds)
+
+    def count_objects(self, copies, copy_policy):
+        return 2 * self.DISK_BYTES // self.PIECE
+
+    def settings(self):
+        return dict(super().settings(), avoids_full=False)
+
+    async def write_other(self):
+        volume = await self.gateway.sheep.volumes.open('other')
+        for index in range(self.OTHERS):
+            await volume.write(index * OBJECT, b'x' * self.PIECE, fua=True)
+        await volume.close()
+
+    async def fill_up(self):
+        """How many objects there is room for."""
+        volume = await self.gateway.sheep.volumes.open('big')
+        try:
+            for index in range(self.objects):
+                try:
+                    await self.put(volume, index, self.PIECE)
+                except errors.NoSpace:
+                    return index
+        finally:
+            await volume.close()
+
+    def take_all(self):
+        """…what is left, for files of others."""
+        for node in self.nodes:
+            node.host.image.fill(0)
+
+    def restart(self, stop):
+        """All of them."""
+        for node in self.nodes:
+            stop(node.host)
+        self.history.power_cut()
+        for node in self.nodes:
+            if not node.host.is_on:
+                node.host.power_on()
+            if node.host.image.free_pages():
+                self.take_all()
+            node.start()
+        self.wait_for(self.cluster.is_well, 60, 'not well at the brim')
+
+    def look_through_all(self):
+        for node in self.nodes:
+            node.run(self.look(node))
+        self.assert_in_order()
+
+    async def look(self, node):
+        volume = await node.sheep.volumes.open('big', read_only=True)
+        for index in range(self.found):
+            await self.get(volume, index)
+        await volume.close()
+
+    def free(self):
+        return [node.host.image.free_pages() * 4096 for node in self.nodes]
+
+    def delete_other(self):
+        before = self.free()
+        self.gateway.run(self.gateway.sheep.catalogue.delete('other'))
+        self.wait_for(lambda: all(
+            after - left >= self.OTHERS * self.PIECE
+            for after, left in zip(self.free(), before)), 60,
+            'no room is given back')
+
+    def write_more(self):
+        for node in self.nodes:
+            node.host.image.unfill()
+        self.gateway.run(self.put_one())
+        self.look_through_all()
+
+    async def put_one(self):
+        volume = await self.gateway.sheep.volumes.open('big')
+        await self.put(volume, 0, start=OBJECT - self.PIECE,
+                       size=self.PIECE)
+        await volume.close()
+
+    def test_starting_and_deleting(self):
+        """…whether they were killed, or lost power."""
+        self.take_all()
+        self.look_through_all()
+        for stop in (lambda host: host.kill(),
+                     lambda host: host.power_cut()):
+            self.restart(stop)
+            self.assertLess(max(self.free()), 1 << 20)
+            self.look_through_all()
+        self.delete_other()
+        self.write_more()
+
+    def test_deleting_and_starting(self):
+        """What is deleted stays so, and what was to be given back is."""
+        self.take_all()
+        self.delete_other()
+        for stop in (lambda host: host.kill(),
+                     lambda host: host.power_cut()):
+            for node in self.nodes:
+                stop(node.host)
+            self.history.power_cut()
+            for node in self.nodes:
+                if not node.host.is_on:
+                    node.host.power_on()
+                node.start()
+            self.wait_for(self.cluster.is_well, 60, 'not well')
+            self.look_through_all()
+        self.assertIsNone(self.gateway.sheep.catalogue.find('other')
+                          if 'other' in self.names() else None)
+        self.write_more()
+
+    def names(self):
+        return {entry.name for entry in
+                self.gateway.sheep.cluster.state.vdis.values()
+                if not entry.deleted}
+
+    def test_one_that_comes_with_a_full_disk(self):
+        """It is a source: the others take what they lack from it."""
+        full, empty, _ = self.nodes
+        full.host.kill()
+        full.host.image.fill(0)
+        self.wait_for(lambda: len(
+            empty.sheep.cluster.view.members) == 2, 30, 'not missed')
+        full.start()
+        self.wait_for(self.cluster.is_well, 60, 'not well')
+        empty.renew()
+        self.wait_for(self.cluster.is_well, 120, 'not well')
+        full.run(self.look(full))
+        empty.run(self.look(empty))
+        self.assert_in_order()
