@@ -299,7 +299,8 @@ def told_seeds():
     one = told.Told(3, agreement.Generation(7, 2), (
         agreement.Generation(8, 1), agreement.Generation(8, 2)),
         agreement.Generation(0, 0, True), 1 << 40 | 5,
-        {1 << 40 | 6: 1 << 80 | 9, 1 << 40 | 7: 0}, 7, 1 << 20, False)
+        {1 << 40 | 6: 1 << 80 | 9, 1 << 40 | 7: 0}, 7, 1 << 20, False,
+        {agreement.Generation(7, 2): (1 << 40 | 5, 1 << 500 | 3)})
     yield told.pack_state(told.State((one, one._replace(index=4)),
                                      [1 << 48 | 5], 3, 2))
     yield told.pack_state(told.State((), [], 0, 1))
@@ -317,7 +318,8 @@ def order_seeds():
     yield told.pack_order(order)
     yield told.pack_order(order._replace(kept=[1 << 40 | 6]))
     yield told.pack_order(order._replace(
-        sources=[('aa', 1), ('bb', 2)], capacity=1 << 20, version=7))
+        sources=[('aa', 1), ('bb', 2)], capacity=1 << 20, version=7,
+        changed={agreement.Generation(7, 2): (1 << 40 | 5, 1 << 500 | 3)}))
 
 
 @registry.target('strip-orders', (errors.InvalidParameters,),

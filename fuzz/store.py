@@ -74,6 +74,9 @@ def strip_seeds():
     known = history.History()
     known.nexts = ((4, 1, False),)
     yield history.pack_attribute(known)
+    known.changed = {(3, 0, True): (7, 5), (3, 1, False): (0, 1 << 500)}
+    known.now, known.held, known.held_end = 9, 8, 1 << 70
+    yield history.pack_attribute(known)
 
 
 @registry.target('strip-attribute', (), ('sheepdog.store.history',),

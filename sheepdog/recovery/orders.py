@@ -17,6 +17,7 @@ import logging
 
 from sheepdog.model import errors
 from sheepdog.model import ids
+from sheepdog.recovery import absence
 from sheepdog.recovery import calls
 from sheepdog.recovery import told
 from sheepdog.store import history as store_history
@@ -130,7 +131,8 @@ class Orders:
         note that before anybody goes on."""
         some = next(iter(self._usable.values()))
         fields = {'capacity': some.capacity, 'version': max(
-            strip.version for strip in self._usable.values())}
+            strip.version for strip in self._usable.values()),
+            'changed': absence.changes(self._usable.values(), self._data)}
         places = list(self._targets.items())
         await self._build_those(
             [place for place in places if place not in self._usable], fields)

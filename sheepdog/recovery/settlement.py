@@ -28,6 +28,7 @@ from sheepdog.erasure import codec as codecs
 from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.model import limits
+from sheepdog.recovery import absence
 from sheepdog.recovery import agreement
 from sheepdog.recovery import calls
 from sheepdog.recovery import orders
@@ -418,20 +419,27 @@ class Settlement:
         for incarnation, number in order.sources:
             if view.member(incarnation) is not None:
                 sources.setdefault(number, incarnation)
+        ranges = await self._lacking(oid, key, order)
+        keep = ranges is not None
         pieces = []
-        for start in range(0, order.capacity, PIECE_BYTES):
-            size = min(PIECE_BYTES, order.capacity - start)
+        zeros = []
+        for start, size in _pieces(ranges if keep else
+                                   [(0, order.capacity)]):
             piece = await self._piece(oid, view, code, index, sources, start,
                                       size)
-            pieces += _solid(start, piece)
+            solid, holes = _split(start, piece)
+            pieces += solid
+            zeros += holes
             self.check(view)
             self._check_halt(oid, order)
         await self._check_fitting(
-            oid, key, sum(len(piece) for _, piece in pieces), order.capacity,
-            order.is_needed)
+            oid, key, sum(len(piece) for _, piece in pieces)
+            + (absence.kept_bytes(await self.store.extents(key), ranges)
+               if keep else 0), order.capacity, order.is_needed)
         before = await self.store.history(key)
         history = store_history.History()
         history.nexts = (order.generation,)
+        history.inherit(order.changed)
         if before is not None:
             history.forgotten = max((before.forgotten, before.generation)
                                     + before.nexts)
@@ -440,8 +448,21 @@ class Settlement:
             # not.
             history.forgotten = order.generation
         await self.adopt(view, key, order.version, order.capacity, pieces,
-                         keep=False, history=history)
+                         keep=keep, zeros=zeros if keep else (),
+                         history=history)
         self.check(view)
+
+    async def _lacking(self, oid, key, order):
+        """Ranges that our strip is to get from the others, what is there
+        being kept; None: it is to be made of nothing."""
+        history = await self.store.history(key)
+        state = await self.store.describe(key)
+        if history is None or state.capacity != order.capacity \
+                or self.store.journal_damaged and oid not in self._sound:
+            return None
+        return absence.lacking(history, order.changed,
+                               self.store.bad_blocks().get(key, ()),
+                               order.capacity)
 
     async def _piece(self, oid, view, code, index, sources, start, size):
         """A range of our strip: as somebody has it, else of the first d that
@@ -513,13 +534,26 @@ class Settlement:
             0 < history.generation[0] < self.cluster.state.forced)
 
 
-def _solid(start, piece):
+def _split(start, piece):
     """(offset, bytes) of its runs of blocks that are not zero: a hole of the
-    others is one of ours."""
-    found = checksums.runs(
-        number for number in range(len(piece) // _BLOCK)
-        if piece[number * _BLOCK:(number + 1) * _BLOCK]
-        != checksums.ZERO_BLOCK)
-    return [(start + first * _BLOCK,
-             piece[first * _BLOCK:(first + count) * _BLOCK])
-            for first, count in found]
+    others is one of ours. And (offset, size) of the others."""
+    solid = []
+    holes = []
+    for first, count in checksums.runs(
+            number for number in range(len(piece) // _BLOCK)
+            if piece[number * _BLOCK:(number + 1) * _BLOCK]
+            != checksums.ZERO_BLOCK):
+        solid.append((start + first * _BLOCK,
+                      piece[first * _BLOCK:(first + count) * _BLOCK]))
+    end = start
+    for offset, data in solid + [(start + len(piece), b'')]:
+        if offset > end:
+            holes.append((end, offset - end))
+        end = offset + len(data)
+    return solid, holes
+
+
+def _pieces(ranges):
+    for offset, size in ranges:
+        for start in range(offset, offset + size, PIECE_BYTES):
+            yield start, min(PIECE_BYTES, offset + size - start)

@@ -25,6 +25,7 @@ from sheepdog.model import errors
 from sheepdog.model import limits
 from sheepdog.model import shapes
 from sheepdog.recovery import agreement
+from sheepdog.store import changed as store_changed
 from sheepdog.store import history as store_history
 from sheepdog.wire import peer as wire
 
@@ -39,7 +40,8 @@ _EPOCH_END = 1 << 32
 
 class Told(NamedTuple):
     """One strip. ``open``: number → lasting token, of its open updates;
-    ``is_bad``: not all of it can be used."""
+    ``is_bad``: not all of it can be used. ``changed``: generation → its
+    floor, and what may have changed since it (``History.all_changes``)."""
 
     index: int
     generation: agreement.Generation
@@ -50,6 +52,7 @@ class Told(NamedTuple):
     version: int
     capacity: int
     is_bad: bool
+    changed: dict = {}
 
     def seen_by(self, holder: str) -> agreement.Strip:
         return agreement.Strip(
@@ -81,7 +84,8 @@ class Order(NamedTuple):
     """``index``: of the strip; ``kept``: numbers (of ALIGN); ``sources``:
     (incarnation, index) of strips to build one from (none: the others
     go on without it), ``capacity``, ``version`` (of BUILD); ``is_needed``:
-    without it there are too few."""
+    without it there are too few; ``changed``: as in ``Told``, of all strips
+    that are usable."""
 
     index: int
     generation: tuple
@@ -92,6 +96,7 @@ class Order(NamedTuple):
     capacity: int = 0
     version: int = 0
     is_needed: bool = False
+    changed: dict = {}
 
 
 def strip(index, history, state, is_bad) -> Told:
@@ -101,7 +106,9 @@ def strip(index, history, state, is_bad) -> Told:
                 agreement.Generation(*history.forgotten), history.floor,
                 {number: update.token for number, update
                  in sorted(history.open.items())},
-                state.version, state.capacity, is_bad)
+                state.version, state.capacity, is_bad,
+                {agreement.Generation(*generation): changes
+                 for generation, changes in history.all_changes().items()})
 
 
 def unknown(index) -> Told:
@@ -113,7 +120,8 @@ def unknown(index) -> Told:
 def pack_state(state: State) -> bytes:
     return wire.pack_json(state._replace(strips=[
         one._replace(open=[(number, '%x' % token) for number, token
-                           in one.open.items()])
+                           in one.open.items()],
+                     changed=_packed(one.changed))
         for one in state.strips])._asdict())
 
 
@@ -150,11 +158,13 @@ def _told_of(fields):
                 tuple(_generation(one) for one in told.nexts),
                 _generation(told.forgotten), _number(told.floor, _NUMBER_END),
                 opened, _number(told.version, _EPOCH_END),
-                _capacity(told.capacity), told.is_bad)
+                _capacity(told.capacity), told.is_bad,
+                _changed(told.changed))
 
 
 def pack_order(order: Order) -> bytes:
-    return wire.pack_json(order._asdict())
+    return wire.pack_json(order._replace(
+        changed=_packed(order.changed))._asdict())
 
 
 @shapes.decoder('order of a settlement')
@@ -172,7 +182,23 @@ def unpack_order(payload) -> Order:
                  _number(order.halt, 1 << 64), _tokens(order.marks),
                  _numbers(order.kept, _NUMBER_END), sources,
                  _capacity(order.capacity),
-                 _number(order.version, _EPOCH_END), order.is_needed)
+                 _number(order.version, _EPOCH_END), order.is_needed,
+                 _changed(order.changed))
+
+
+def _packed(changed):
+    return [(generation, floor, '%x' % bits)
+            for generation, (floor, bits) in changed.items()]
+
+
+def _changed(items):
+    found = {_generation(generation): (
+        _number(floor, _NUMBER_END),
+        _number(int(bits, 16), store_changed.BITS_END))
+        for generation, floor, bits in items}
+    if len(found) > store_history.CHANGED_MAX + 1:
+        raise ValueError('%d generations' % len(found))
+    return found
 
 
 def _number(value, end):

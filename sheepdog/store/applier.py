@@ -170,6 +170,8 @@ class Applier:
         change = op.data
         if op.flags & records.CREATE:
             self._objects.create(obj, op.capacity, op.version, op.birth)
+        # (Also where only a part of it gets into the file.)
+        obj.history.note(change.event, change.sequence)
         for part in change.parts:
             first = part.offset // BLOCK_BYTES
             end = first + part.size // BLOCK_BYTES

@@ -20,7 +20,7 @@ they replaced. ``doc/source/design-erasure.rst`` says what it is for.
 Each change is an event in the journal (a HISTORY record). The events that
 the journal still has, done in order over what the file's attribute says,
 give the state; events that the attribute knows of change nothing but what is
-open.
+open, and what is said to have changed.
 """
 
 import copy
@@ -29,8 +29,11 @@ from typing import NamedTuple, Optional
 
 from crc32c import crc32c
 
+from sheepdog.store import changed as store_changed
+
 ATTRIBUTE = 'sheepdog.history'
 NEXTS_MAX = 8
+CHANGED_MAX = 4
 
 UPDATE = 1
 ALIGN = 2
@@ -47,8 +50,12 @@ _CRC = struct.Struct('<I')
 _KEPT = struct.Struct('<16sI')
 _FILE = struct.Struct('<8sII')
 _FILE_MAGIC = b'sd-open1'
-_ATTRIBUTE_BYTES = (_ATTRIBUTE.size + NEXTS_MAX * _GENERATION.size
-                    + _CRC.size)
+_CHANGES = struct.Struct('<{0}s{0}s{0}s16sB'.format(
+    store_changed.BITS_BYTES))
+_CHANGED = struct.Struct('<8s16s%ds' % store_changed.BITS_BYTES)
+_NEXTS_END = _ATTRIBUTE.size + NEXTS_MAX * _GENERATION.size
+_CHANGES_END = _NEXTS_END + _CHANGES.size
+_CHANGED_END = _CHANGES_END + CHANGED_MAX * _CHANGED.size
 
 NONE = (0, 0, False)
 
@@ -91,10 +98,19 @@ class History:
     ``_undone``: updates whose rolling back is among the events; ``_since``:
     those applied behind the last settlement that is, but what was closed.
     (For repetitions that come behind that: in a replay, or while they are
-    journalled.)"""
+    journalled.)
+
+    What changed is kept as bits (see ``store.changed``). ``now``: while the
+    generation is the strip's. Of that, not all targets may have: what was
+    rolled back (``left``), and what is open. (In a replay that may lack what
+    was open when this was saved: ``held``, by updates below ``held_end``: its
+    records go when it is not open any more.) ``changed``: earlier
+    generation → (its floor, what perhaps not all had when it ended, and what
+    changed since)."""
 
     __slots__ = ('generation', 'nexts', 'forgotten', 'floor', 'open',
-                 'sequence', '_undone', '_since')
+                 'sequence', 'changed', 'now', 'left', 'held', 'held_end',
+                 '_undone', '_since')
 
     def __init__(self):
         self.generation = NONE
@@ -103,6 +119,11 @@ class History:
         self.floor = 0
         self.open = {}
         self.sequence = 0
+        self.changed = {}
+        self.now = 0
+        self.left = 0
+        self.held = 0
+        self.held_end = 0
         self._undone = set()
         self._since = None
 
@@ -130,6 +151,7 @@ class History:
         """The same of another file."""
         other = copy.copy(self)
         other.open = dict(self.open)
+        other.changed = dict(self.changed)
         other._undone = set(self._undone)
         if self._since is not None:
             other._since = set(self._since)
@@ -141,6 +163,72 @@ class History:
         return [self.open[number] for number in sorted(self.open,
                                                        reverse=True)
                 if number not in kept]
+
+    def since(self, generation, floor: int = 0) -> Optional[int]:
+        """What may have changed since that generation, but for what all its
+        targets have; None where nobody knows.
+
+        :param floor: they have what is below
+        """
+        if generation == self.generation != NONE:
+            return self._unsure(floor)
+        _, bits = self.changed.get(generation, (0, None))
+        return None if bits is None else bits | self.now
+
+    def all_changes(self) -> dict:
+        """Generation → (its floor, what may have changed since)."""
+        found = {generation: (floor, bits | self.now)
+                 for generation, (floor, bits) in self.changed.items()}
+        if self.generation != NONE:
+            found[self.generation] = self.floor, self.since(self.generation)
+        return found
+
+    def _unsure(self, floor: int = 0) -> int:
+        """What not all targets of the generation may have."""
+        bits = self.left
+        for number, update in self.open.items():
+            if number >= floor:
+                bits |= store_changed.bits_of(update.offset, update.size)
+        return bits
+
+    def holds(self) -> tuple:
+        """What is open, or may be, as bits, and one more than its greatest
+        number."""
+        bits, end = self.held, self.held_end
+        if self.floor >= end:
+            bits = end = 0
+        for number, update in self.open.items():
+            bits |= store_changed.bits_of(update.offset, update.size)
+            end = max(end, number + 1)
+        return bits, end
+
+    def note(self, event, sequence: int) -> None:
+        """It is about to happen (again): to be called before the file
+        changes."""
+        if isinstance(event, Update) and sequence > self.sequence:
+            self.now |= store_changed.bits_of(event.offset, event.size)
+
+    def inherit(self, changes: dict) -> None:
+        """``changes``: as of ``all_changes``, of the strips that this one is
+        made of."""
+        self.changed = {generation: changes[generation]
+                        for generation in sorted(changes)[-CHANGED_MAX:]}
+
+    def forget_changes(self) -> None:
+        """All may have changed."""
+        self.changed = {}
+        self.now = self.left = store_changed.ALL
+
+    def _end_changes(self) -> None:
+        """Another generation begins."""
+        self.changed = {generation: (floor, bits | self.now) for
+                        generation, (floor, bits) in self.changed.items()}
+        if self.generation != NONE:
+            self.changed[self.generation] = (
+                self.floor, self._unsure() | self.holds()[0])
+            while len(self.changed) > CHANGED_MAX:
+                del self.changed[next(iter(self.changed))]
+        self.now = self.left = self.held = self.held_end = 0
 
     def apply(self, event, sequence: int) -> None:
         """It happened (again, for what the journal repeats)."""
@@ -161,7 +249,10 @@ class History:
                 self._open(event.update)
         elif isinstance(event, Align):
             for number in event.undone:
-                self.open.pop(number, None)
+                update = self.open.pop(number, None)
+                if is_news and update is not None:
+                    self.left |= store_changed.bits_of(update.offset,
+                                                       update.size)
             self._undone.update(event.undone)
             if is_news:
                 if event.undone:
@@ -170,6 +261,8 @@ class History:
                 if event.generation != NONE:
                     self._prepare(event.generation)
         else:
+            if is_news and event.generation != self.generation:
+                self._end_changes()
             self.open.clear()
             self._undone.clear()
             self._since = set()
@@ -201,6 +294,10 @@ class History:
 
 def _pack_number(number: int) -> bytes:
     return number.to_bytes(_NUMBER_BYTES, 'little')
+
+
+def _pack_bits(bits: int) -> bytes:
+    return bits.to_bytes(store_changed.BITS_BYTES, 'little')
 
 
 def _number_of(data) -> int:
@@ -299,17 +396,28 @@ def pack_attribute(history: History) -> bytes:
     """All but what is open; always of one length, so that it needs no more
     space later, on a full disk."""
     nexts = b''.join(map(_pack_generation, history.nexts))
-    data = _ATTRIBUTE.pack(
-        history.sequence, _pack_generation(history.generation),
-        _pack_generation(history.forgotten), _pack_number(history.floor),
-        len(history.nexts)) + nexts.ljust(
-            NEXTS_MAX * _GENERATION.size, b'\0')
+    changed = b''.join(
+        _CHANGED.pack(_pack_generation(generation), _pack_number(floor),
+                      _pack_bits(bits))
+        for generation, (floor, bits) in history.changed.items())
+    held, held_end = history.holds()
+    data = b''.join((
+        _ATTRIBUTE.pack(
+            history.sequence, _pack_generation(history.generation),
+            _pack_generation(history.forgotten), _pack_number(history.floor),
+            len(history.nexts)),
+        nexts.ljust(NEXTS_MAX * _GENERATION.size, b'\0'),
+        _CHANGES.pack(_pack_bits(history.now), _pack_bits(history.left),
+                      _pack_bits(held), _pack_number(held_end),
+                      len(history.changed)),
+        changed.ljust(CHANGED_MAX * _CHANGED.size, b'\0')))
     return data + _CRC.pack(crc32c(data))
 
 
 def unpack_attribute(value) -> Optional[History]:
     """What the attribute says, or None where it is damaged."""
-    if value is None or len(value) != _ATTRIBUTE_BYTES:
+    if value is None or len(value) - _CRC.size not in (_NEXTS_END,
+                                                       _CHANGED_END):
         return None
     data = value[:-_CRC.size]
     if _CRC.pack(crc32c(data)) != value[-_CRC.size:]:
@@ -328,4 +436,20 @@ def unpack_attribute(value) -> Optional[History]:
     history.nexts = tuple(
         _generation_of(data[start + i * width:start + (i + 1) * width])
         for i in range(count))
+    if len(data) == _NEXTS_END:
+        # An earlier version has written it.
+        history.forget_changes()
+        return history
+    now, left, held, held_end, count = _CHANGES.unpack_from(data, _NEXTS_END)
+    if count > CHANGED_MAX:
+        return None
+    history.left = _number_of(left)
+    history.now = _number_of(now)
+    history.held = _number_of(held)
+    history.held_end = _number_of(held_end)
+    for i in range(count):
+        generation, floor, bits = _CHANGED.unpack_from(
+            data, _CHANGES_END + i * _CHANGED.size)
+        history.changed[_generation_of(generation)] = (
+            _number_of(floor), _number_of(bits))
     return history

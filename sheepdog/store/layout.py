@@ -52,7 +52,8 @@ class Identity:
     said yet that the objects were compared; ``journal_damaged``: records of
     it were lost, and the same. ``sync_failed``: the device
     refused a sync, so the page cache may show what the device has not, and
-    no sync will tell. ``sequence``, ``generation``:
+    no sync will tell. ``nosync``: the last run synced nothing.
+    ``sequence``, ``generation``:
     no journal has used higher ones before this run began. ``cluster``: the
     creation time of the one that the objects are of, 0 where it was not
     told yet. ``bad``: ``(object id, number)`` of the blocks that were known
@@ -74,6 +75,7 @@ class Identity:
     bad: tuple = ()
     owner: str = ''
     run: int = 0
+    nosync: bool = False
     format: int = FORMAT
 
     def checked(self) -> 'Identity':
@@ -93,7 +95,7 @@ class Identity:
         # Versions that do not know of these read it, too.
         if not self.owner:
             del fields['owner'], fields['run']
-        for name in ('bad', 'journal_damaged'):
+        for name in ('bad', 'journal_damaged', 'nosync'):
             if not fields[name]:
                 del fields[name]
         return (json.dumps(fields, indent=1) + '\n').encode()

@@ -303,6 +303,7 @@ class Replay:
             return
         if plan.reset is None:
             for update in self._kept_open.get(key, ()):
+                history.note(update, 0)
                 history.apply(update, 0)
         for record, segment, position in plan.events:
             event = store_history.unpack_event(
@@ -312,6 +313,7 @@ class Replay:
                 LOG.error('strip %s: record %d is no event',
                           store_objects.name_of(key), record.sequence)
                 continue
+            history.note(event, record.sequence)
             history.apply(event, record.sequence)
         history.trim()
         store_objects.save_history(file, history)

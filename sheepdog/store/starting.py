@@ -17,6 +17,7 @@ import itertools
 import logging
 from typing import Any, Callable, NamedTuple, Optional
 
+from sheepdog.model import ids
 from sheepdog.store import adopting
 from sheepdog.store import ballast
 from sheepdog.store import history
@@ -136,6 +137,9 @@ async def _start(world, settings, layout, owner, counters) -> Started:
                 layout.open_path, history.pack_open(outcome.histories))
         for number in found.live:
             await _free(old[number], generation, sequence)
+    is_other_boot = identity.boot_id != disk.boot_id
+    if not identity.clean and (not old or identity.nosync and is_other_boot):
+        await _forget_changes(disk, layout.objects_dir)
     names = disk.list(layout.objects_dir)
     await _drop_leftovers(disk, layout.objects_dir, names)
     await _set_strangers_aside(disk, layout.objects_dir, names, quarantine)
@@ -150,6 +154,7 @@ async def _start(world, settings, layout, owner, counters) -> Started:
     identity = dataclasses.replace(
         identity, boot_id=disk.boot_id, clean=False, power_lost=power_lost,
         journal_damaged=journal_damaged, sync_failed=False,
+        nosync=settings.nosync,
         sequence=sequence, generation=generation,
         journal_dir='' if settings.journal_skip else layout.journal_dir,
         segment_bytes=0 if settings.journal_skip
@@ -233,6 +238,25 @@ async def _sync_all(disk, directory: str) -> None:
         finally:
             file.close()
     await disk.sync_directory(directory)
+
+
+async def _forget_changes(disk, directory: str) -> None:
+    """What changed in strips is known no more: no journal, or none on disk,
+    tells what was written."""
+    for name in disk.list(directory):
+        key = store_objects.oid_of(name)
+        if key is None or ids.strip_of(key) < 0:
+            continue
+        file = disk.open('%s/%s' % (directory, name))
+        try:
+            known = history.unpack_attribute(
+                file.get_attribute(history.ATTRIBUTE))
+            if known is not None:
+                known.forget_changes()
+                store_objects.save_history(file, known)
+                await file.sync()
+        finally:
+            file.close()
 
 
 async def _free(file, generation: int, sequence: int) -> None:

@@ -44,6 +44,7 @@ from sheepdog.recovery import compare
 from sheepdog.recovery import mover
 from sheepdog.recovery import recovery
 from sheepdog.recovery import settlement
+from sheepdog.store import history
 from sheepdog.store import records
 from sheepdog.store import scan
 from sheepdog.store import store
@@ -368,6 +369,13 @@ def undo_nothing():
         return []
 
     return mock.patch.object(strips.Strips, '_restored', restored)
+
+
+def note_no_changes():
+    """A strip that comes back gets nothing of what it or the others have
+    changed since."""
+    return mock.patch.object(history.History, 'note',
+                             lambda self, event, sequence: None)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@
 
 """A real image in a volume of 4:2 over six sheep, of which any two go."""
 
+import random
 import shutil
 import subprocess
 import tempfile
@@ -23,6 +24,7 @@ from sheepdog.tests.functional import images
 from sheepdog.tests.functional import test_recovery
 
 SECONDS = 60
+MIB = 1 << 20
 
 
 def setUpModule():
@@ -91,3 +93,55 @@ class CodedImageTest(test_recovery.RecoveryCase):
     def assert_same(self, sheep):
         harness.run('qemu-img', 'compare', '-f', 'raw', '-F', 'raw',
                     sheep.nbd_uri('disk'), self.image)
+
+
+class ShortAbsenceTest(test_recovery.RecoveryCase):
+    """One of six goes for a moment, while a little is written."""
+
+    count = 6
+    size = 64 * MIB
+    share = 0.05
+    step = 128 << 10
+
+    def setUp(self):
+        super().setUp()
+        self.chance = random.Random(4)
+        self.content = bytearray(self.chance.randbytes(self.size))
+        self.writer, *_, self.absent = self.cluster.sheep
+        self.cluster.dog('vdi', 'create', 'disk', self.size, '-c', '4:2')
+        self.addCleanup(self._delete, 'disk')
+        self.write(range(0, self.size, self.step))
+        self.wait_recovered()
+
+    def write(self, places):
+        with self.writer.client() as client, client.open('disk') as volume:
+            for start in places:
+                volume.write(start, self.content[start:start + self.step])
+            volume.flush()
+
+    def check(self):
+        with (self.absent.client() as client,
+              client.open('disk', read_only=True) as volume):
+            for start in range(0, self.size, MIB):
+                self.assertEqual(self.content[start:start + MIB],
+                                 volume.read(start, MIB))
+        self.cluster.dog('vdi', 'check', 'disk')
+
+    def test_only_what_was_written_is_moved(self):
+        for leave in self.absent.terminate, self.absent.kill:
+            leave()
+            places = [place * self.step for place in self.chance.sample(
+                range(self.size // self.step),
+                int(self.size * self.share) // self.step)]
+            for start in places:
+                self.content[start:start + self.step] = \
+                    self.chance.randbytes(self.step)
+            self.write(places)
+            self.absent.start()
+            self.absent.wait_answering()
+            self.wait_recovered()
+            # It has a quarter of it, which takes four others to tell. (And
+            # inodes are moved.)
+            self.assertLess(self.progress(self.absent)['moved_bytes'],
+                            1.5 * len(places) * self.step + MIB)
+            self.check()

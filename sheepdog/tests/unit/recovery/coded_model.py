@@ -84,6 +84,10 @@ class Strip:
             if not self.open.pop(number):
                 self.content.discard(number)
 
+    def settle(self, generation):
+        self.generation, self.nexts = generation, ()
+        self.open, self.floor = {}, 0
+
 
 class Model:
     """:param decide: in the place of ``agreement.decide``, for a test of
@@ -93,6 +97,8 @@ class Model:
     :param forgets_counts: who settles counts from the beginning when it was
         started anew, whatever counts there are
     """
+
+    strip = Strip
 
     def __init__(self, seed, data=4, parity=2, sheep=8,
                  decide=agreement.decide, forgets_halts=False,
@@ -200,7 +206,7 @@ class Model:
         strips = self.sheep[name].strips
         strip = strips.get(targets[name])
         if strip is None:
-            strip = strips[targets[name]] = Strip(self.births.get(
+            strip = strips[targets[name]] = self.strip(self.births.get(
                 name, agreement.Generation(self.epoch_of_birth(), 0, True)))
         if number not in self.sheep[name].kept:
             strip.apply(number)
@@ -437,7 +443,7 @@ class Model:
 
     def build(self, name, index, source, new, marks):
         own = self.sheep[name].strips.get(index)
-        built = Strip(agreement.NONE, source.content)
+        built = self.strip(agreement.NONE, source.content)
         built.nexts = (new,)
         if own is not None:
             built.forgotten = max(
@@ -449,8 +455,7 @@ class Model:
         self.sheep[name].marks = set(marks)
         self.sheep[name].kept = set(marks)
         strip = self.sheep[name].strips[index]
-        strip.generation, strip.nexts = new, ()
-        strip.open, strip.floor = {}, 0
+        strip.settle(new)
         self.settled.add(name)
 
     def check_kept(self, content):

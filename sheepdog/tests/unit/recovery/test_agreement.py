@@ -13,6 +13,7 @@
 import unittest
 
 from sheepdog.recovery import agreement
+from sheepdog.tests.unit.recovery import absence_model
 from sheepdog.tests.unit.recovery import bad_model
 from sheepdog.tests.unit.recovery import coded_model
 from sheepdog.tests.unit.recovery import full_model
@@ -202,3 +203,24 @@ class ModelTest(unittest.TestCase):
     def test_making_anew_what_is_needed_is_found(self):
         with self.assertRaisesRegex(coded_model.Lost, 'not settled'):
             self.runs(kind=bad_model.BadModel, builds_at_once=True)
+
+    def test_who_was_away_gets_what_changed(self):
+        kept = []
+
+        class Counted(absence_model.AbsenceModel):
+            def end(self):
+                super().end()
+                kept.append(self.kept)
+
+        self.runs(kind=Counted)
+        self.assertGreater(sum(kept), SEEDS)
+        for data, parity in (2, 1), (8, 3):
+            self.runs(kind=Counted, data=data, parity=parity,
+                      seeds=SEEDS // 4)
+
+    def test_not_noting_what_changed_is_found(self):
+        class Careless(absence_model.AbsenceModel):
+            strip = absence_model.Careless
+
+        with self.assertRaises(coded_model.Mixed):
+            self.runs(kind=Careless)

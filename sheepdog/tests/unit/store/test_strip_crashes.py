@@ -15,7 +15,7 @@
 Whatever happens, a strip is as its last acknowledged change left it, or as
 the one under way would: bytes, generation, prepared generations, and open
 updates with the bytes they replaced. Updates that were closed may be open
-again.
+again. What it says to have changed may be more than what has, never less.
 
 ``STRIP_SEEDS`` sets how many seeds are tried, ``STRIP_SEED`` the first.
 """
@@ -28,6 +28,7 @@ import unittest
 
 from sheepdog.model import errors
 from sheepdog.model import ids
+from sheepdog.store import changed
 from sheepdog.store import history as store_history
 from sheepdog.store import store as store_module
 from sheepdog.testing import world as sim
@@ -57,6 +58,9 @@ class Twin:
         self.forgotten = store_history.NONE
         self.open = {}
         self.closed = {}
+        self.now = 0
+        self.left = 0
+        self.changed = {}
 
     def update(self, number, offset, data):
         if number in self.open:
@@ -65,6 +69,7 @@ class Twin:
         self.open[number] = (offset, bytes(
             self.content[offset:offset + len(data)]))
         self.content[offset:offset + len(data)] = data
+        self.now |= changed.bits_of(offset, len(data))
 
     def close(self, below):
         for number in [n for n in self.open if n < below]:
@@ -84,10 +89,24 @@ class Twin:
         for number in numbers:
             offset, old = self.open.pop(number)
             self.content[offset:offset + len(old)] = old
+            self.left |= changed.bits_of(offset, len(old))
         if numbers:
             self.refuse()
 
+    def unsure(self):
+        bits = self.left
+        for offset, old in self.open.values():
+            bits |= changed.bits_of(offset, len(old))
+        return bits
+
     def settle(self, generation):
+        self.changed = {g: bits | self.now for g, bits
+                        in self.changed.items()}
+        if self.generation != store_history.NONE:
+            self.changed[self.generation] = self.unsure()
+        for old in list(self.changed)[:-store_history.CHANGED_MAX]:
+            del self.changed[old]
+        self.now = self.left = 0
         self.generation, self.nexts = generation, ()
         self.open, self.closed = {}, {}
 
@@ -103,6 +122,7 @@ class Twin:
         self.generation, self.nexts = store_history.NONE, (generation,)
         self.forgotten = store_history.NONE
         self.open, self.closed = {}, {}
+        self.changed, self.now, self.left = {}, 0, 0
 
 
 class Run:
@@ -356,6 +376,11 @@ class Run:
             if (update.offset, update.old or bytes(update.size)) != (
                     offset, old):
                 return '%d replaced something else' % number
+        for generation, bits in twin.changed.items():
+            if bits & ~(history.since(generation) or 0):
+                return 'more has changed since %s' % (generation,)
+        if twin.unsure() & ~(history.since(history.generation) or 0):
+            return 'more may not be everywhere'
         more = history.open.keys() - twin.open.keys() - twin.closed.keys()
         self.reopened += len(history.open.keys() - twin.open.keys())
         return '%s should not be open' % more if more else ''

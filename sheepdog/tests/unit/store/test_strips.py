@@ -11,12 +11,16 @@
 # under the License.
 
 import asyncio
+import struct
 import unittest
 from unittest import mock
+
+import crc32c
 
 from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.model import limits
+from sheepdog.store import changed
 from sheepdog.store import history as store_history
 from sheepdog.store import records
 from sheepdog.store import replay
@@ -96,6 +100,68 @@ class StripsTest(case.StoreCase):
         self.update(1, 0, b'a' * 1024)
         self.update(1, 0, b'b' * 1024)
         self.expect((0, b'a' * 1024))
+
+    def unsure(self, floor=0):
+        """Blocks that perhaps not all targets of the generation have."""
+        bits = self.history().since(self.history().generation, floor)
+        return [offset // BLOCK for offset, _ in
+                changed.ranges(bits, CAPACITY)]
+
+    def test_what_changed_is_known_after_a_crash(self):
+        for power in False, True:
+            number = 3 if power else 0
+            for i in 1, 2:
+                self.update(number + i, 8 * i * BLOCK, b'a' * BLOCK)
+            self.assertEqual([8, 16], self.unsure())
+            self.crash(power=power)
+            self.open()
+            self.assertEqual([8, 16], self.unsure())
+            self.assertEqual([16], self.unsure(number + 2))
+        self.wait(self.store.align(KEY, NEXT, {number + 1}))
+        self.wait(self.store.settle(KEY, NEXT))
+        self.update(number + 3, 40 * BLOCK, b'b')
+        self.assertEqual([40], self.unsure())
+        self.crash(power=True)
+        self.open()
+        history = self.history()
+        self.assertEqual([(8 * BLOCK, BLOCK), (16 * BLOCK, BLOCK),
+                          (40 * BLOCK, BLOCK)], changed.ranges(
+                              history.since(BIRTH), CAPACITY))
+
+    def test_what_is_closed_counts_no_more(self):
+        self.update(1, 0, b'a')
+        self.update(2, 5 * BLOCK, b'a')
+        self.store.close_updates(KEY, 2)
+        self.assertEqual([5], self.unsure())
+        self.reopen()
+        self.assertEqual([5], self.unsure())
+        self.store.close_updates(KEY, 3)
+        self.assertEqual([], self.unsure())
+        self.wait(self.store.settle(KEY, NEXT))
+        self.assertEqual(0, self.history().since(BIRTH))
+
+    def test_without_a_journal_a_crash_makes_all_unsure(self):
+        for power in False, True:
+            self.reopen(journal_skip=True)
+            self.update(1, 0, b'a')
+            self.store.close_updates(KEY, 2)
+            self.reopen(journal_skip=True)
+            if not power:
+                self.assertEqual([], self.unsure())
+            self.crash(power=power)
+            self.open()
+            self.assertEqual(changed.ALL, self.history().since(BIRTH))
+
+    def test_with_nosync_a_power_cut_makes_all_unsure(self):
+        self.update(1, 0, b'a')
+        self.store.close_updates(KEY, 2)
+        self.reopen(nosync=True)
+        self.crash()
+        self.open(nosync=True)
+        self.assertEqual(0, self.history().since(BIRTH, 2))
+        self.crash(power=True)
+        self.open()
+        self.assertEqual(changed.ALL, self.history().since(BIRTH, 2))
 
     def begin(self, *updates):
         """(number, offset, data) of several at once; their errors, as
@@ -591,12 +657,51 @@ class HistoryTest(unittest.TestCase):
         history.sequence = 99
         history.generation, history.nexts = NEXT, (BIRTH, (9, 9, False))
         history.floor, history.forgotten = 1 << 80, BIRTH
+        history.changed = {BIRTH: (7, 1 << 511), (3, 9, False): (1 << 99, 5)}
+        history.now, history.left = 1 << 400, 3
+        history.held, history.held_end = 1, 1 << 90
         value = store_history.pack_attribute(history)
         found = store_history.unpack_attribute(value)
         for name in ('sequence', 'generation', 'nexts', 'forgotten',
-                     'floor'):
+                     'floor', 'changed', 'now', 'left', 'held',
+                     'held_end'):
             self.assertEqual(getattr(history, name), getattr(found, name))
         for bit in range(8 * len(value)):
             broken = bytearray(value)
             broken[bit // 8] ^= 1 << bit % 8
             self.assertIsNone(store_history.unpack_attribute(bytes(broken)))
+
+    def test_of_an_earlier_version_nothing_is_known_to_be_alike(self):
+        history = store_history.History()
+        history.generation, history.floor = NEXT, 5
+        value = store_history.pack_attribute(history)
+        data = value[:store_history._NEXTS_END]
+        found = store_history.unpack_attribute(
+            data + struct.pack('<I', crc32c.crc32c(data)))
+        self.assertEqual((NEXT, 5), (found.generation, found.floor))
+        self.assertEqual(changed.ALL, found.since(NEXT))
+        found.apply(store_history.Settle((7, 1, False)), 1)
+        self.assertEqual({NEXT: (5, changed.ALL), (7, 1, False): (0, 0)},
+                         found.all_changes())
+
+    def test_what_a_settlement_ends_is_known_without_its_record(self):
+        history = store_history.History()
+        history.apply(store_history.Settle(BIRTH), 1)
+        for number in 3, 4:
+            update = store_history.Update(number, BIRTH, number * BLOCK, 4,
+                                          None)
+            history.note(update, number)
+            history.apply(update, number)
+        history.close(4)
+        # A checkpoint saves it, and frees what tells of the update 4, while
+        # the settlement is on its way.
+        saved = store_history.unpack_attribute(
+            store_history.pack_attribute(history))
+        saved.apply(store_history.Settle(NEXT), 5)
+        self.assertEqual(changed.bits_of(4 * BLOCK, 4), saved.since(BIRTH))
+        # Closed, it is not counted.
+        history.close(5)
+        closed = store_history.unpack_attribute(
+            store_history.pack_attribute(history))
+        closed.apply(store_history.Settle(NEXT), 5)
+        self.assertEqual(0, closed.since(BIRTH))
