@@ -83,6 +83,43 @@ class TestStrays(jumping.Case):
         await self.a.recovery.space.drop_strays()
         self.assertNotIn(self.oid, self.a.store.objects)
 
+    async def test_that_all_have_recovered_is_not_enough(self):
+        """Nobody takes back that it was whole when it finds later that it
+        is not: a disk is gone, a file or a block is bad."""
+        for spoil in self.lose_b, self.damage_c:
+            with self.subTest(spoil.__name__):
+                mend = spoil()
+                self.assertTrue(self.a.cluster.state.has_recovered())
+                await self.drop()
+                self.assertIn(self.oid, self.a.store.objects)
+                mend()
+        await self.drop()
+        self.assertNotIn(self.oid, self.a.store.objects)
+
+    def lose_b(self):
+        content = self.b.store.objects.pop(self.oid)
+        with mock.patch.object(self.b.recovery, '_start'):
+            self.b.recovery.lose([self.oid])
+
+        def mend():
+            self.b.store.objects[self.oid] = content
+            self.b.recovery.standing.complete(self.b.cluster.view)
+
+        return mend
+
+    def damage_c(self):
+        described = self.c.store.describe
+
+        async def describe(oid):
+            return (await described(oid))._replace(whole=False)
+
+        self.c.store.describe = describe
+
+        def mend():
+            self.c.store.describe = described
+
+        return mend
+
     async def test_kept_while_one_is_not_on_disk(self):
         self.b.store.refuse = lambda verb, oid: (
             proof.errors.StorageError('no') if verb == 'sync' else None)
