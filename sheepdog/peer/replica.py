@@ -54,9 +54,16 @@ class Guard(Protocol):
 
     active: bool
     """False: all are whole, ``needs`` need not be asked."""
+    inherits: bool
+    """False: ``renew`` need not be called."""
 
     def needs(self, oid: int) -> bool:
         """Our copy must be recovered before it may be used."""
+
+    def renew(self, oid: int, key: int) -> None:
+        """Before an update of our strip ``key``: numbers begin anew where
+        an object is ordered by another process than before, though nothing
+        tells them apart. Then it is not whole."""
 
     async def ensure(self, oid: int) -> None:
         """Make it whole now.

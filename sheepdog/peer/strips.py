@@ -38,6 +38,8 @@ class Strips:
             done(error)
             return
         guard = replica.guard
+        if guard.inherits:
+            guard.renew(oid, ids.strip_key(oid, index))
         if guard.active and guard.needs(oid):
             replica.when_whole(oid, done, self.update, epoch, oid, index,
                                token, aux, offset, payload, create, done)

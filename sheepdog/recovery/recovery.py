@@ -89,7 +89,8 @@ class Recovery:
         self.mover.settlement = self.settlement = settlement.Settlement(
             cluster, replica, links, order, self.standing, self._untold,
             self._nodes_in, self.wiping.wait, self.check_told,
-            self.mover.adopt, self.mover.behind, self._holds_back)
+            self.mover.adopt, self.mover.behind, self._holds_back,
+            self._settled)
         self.done = 0
         self.total = 0
         self.waiting = {}
@@ -102,6 +103,11 @@ class Recovery:
         self._rings = {}
         self._pass = None
         self._announced = None
+        self._inherited = None
+        """The number of the event that began a full stop's end, if all was
+        whole then."""
+        self._renewed = set()
+        """Coded objects that were settled, or made, since."""
         self._fresh = None
         self._announcing = None
 
@@ -118,6 +124,23 @@ class Recovery:
 
     def needs(self, oid):
         return not self.standing.is_clean(oid)
+
+    @property
+    def inherits(self):
+        return self._inherited is not None
+
+    def renew(self, oid, key):
+        """After a full stop in order the strips go on in the generation of
+        before, with a new process to number their updates. Where the lock
+        has not changed either, its numbers may be those of before: one
+        would be taken for done, or could not be rolled back."""
+        if self.cluster.state.fences.get(ids.vdi_of(oid), 0) > \
+                self._inherited or oid in self._renewed:
+            return
+        if self.replica.store.version(key) is None:
+            self._renewed.add(oid)
+        elif self.standing.is_clean(oid):
+            self._doubt(oid)
 
     async def ensure(self, oid):
         await self._have_whole(oid)
@@ -326,6 +349,10 @@ class Recovery:
         return self.room.may_be_short and (
             oid not in self._running or oid in self._optional)
 
+    def _settled(self, oid):
+        if self.inherits:
+            self._renewed.add(oid)
+
     def _untold(self, oid, reach, behind, without, missed=standing.NEVER):
         """Who must be waited for (text), when the best copy here has every
         write up to the epoch ``reach``, and the nodes ``without`` have no
@@ -412,6 +439,10 @@ class Recovery:
             self.standing.drop_recovered(
                 lambda oid: self.order.code(oid) is not None
                 and self._names(old, oid) != self._names(new, oid))
+        if cold:
+            self._inherited = (self.cluster.state.sequence if is_trusted
+                               else None)
+            self._renewed.clear()
         self.standing.begin(new, is_trusted)
         self.done = self.total = 0
         self._start(new)
@@ -446,6 +477,7 @@ class Recovery:
         self._stop_announcing()
         self.throttle.wake()
         self.standing.lapse()
+        self._inherited = None
         self._rings.clear()
 
     def on_shutdown(self):

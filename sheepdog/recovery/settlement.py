@@ -52,10 +52,12 @@ class Settlement:
     past epoch, None where it is forgotten."""
 
     def __init__(self, cluster, replica, links, order, standing, untold,
-                 holders, wiped, check_told, adopt, behind, holds_back):
+                 holders, wiped, check_told, adopt, behind, holds_back,
+                 settled):
         """``wiped()`` returns when nothing of an earlier cluster is here.
         ``adopt``, ``behind``: see ``Mover``. ``holds_back(oid)``: is it
-        held back, as all would not fit (see ``room``)?"""
+        held back, as all would not fit (see ``room``)? ``settled(oid)`` is
+        called when ours has begun a generation."""
         self.cluster = cluster
         self.replica = replica
         self.store = replica.store
@@ -69,6 +71,7 @@ class Settlement:
         self.adopt = adopt
         self.behind = behind
         self.holds_back = holds_back
+        self.settled = settled
         self.moved_bytes = 0
         self._count = 0
         self._halts = 0
@@ -258,6 +261,7 @@ class Settlement:
                 opcode == wire.STRIP_SETTLE)
             if opcode == wire.STRIP_SETTLE:
                 _, doubt = self._halted.get(oid, (0, None))
+                self.settled(oid)
                 if self._is_halted(oid, order):
                     del self._halted[oid]
                     self.behind.pop(oid, None)

@@ -27,7 +27,7 @@ class Guard:
     """Says what the test says."""
 
     def __init__(self):
-        self.active = False
+        self.active = self.inherits = False
         self.needed = set()
         self.hastened = []
         self.doubted = []
