@@ -173,6 +173,10 @@ class Opener:
             self.on_device_error(store_state.typed(
                 error, 'object %016x' % obj.oid))
 
+    def report(self, obj) -> None:
+        """It is to be looked at by those who know the other copies."""
+        self._bad.report(obj.oid)
+
     def unusable(self, obj) -> errors.StorageError:
         """The error for who asks for an object whose file is. Another copy
         mends what the file itself is spoilt by: have it brought."""

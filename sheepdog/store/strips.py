@@ -212,6 +212,13 @@ class Strips:
                 return _no_strip(obj.oid)
         elif obj.damage:
             return self._opener.unusable(obj)
+        elif op.data[0] < obj.history.floor:
+            # It would not be kept as open, and could not be rolled back.
+            # (Numbers that start again, for whatever reason.)
+            self._opener.report(obj)
+            return errors.NotRecovered(
+                'strip %s: an update is numbered as one of before'
+                % store_objects.name_of(obj.oid))
         if op.offset < 0 or not 0 < op.size <= limits.STRIP_UPDATE_MAX_BYTES \
                 or op.offset + op.size > capacity or capacity % _BLOCK:
             return errors.InvalidParameters(

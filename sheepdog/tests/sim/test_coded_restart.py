@@ -18,6 +18,7 @@ from unittest import mock
 
 from sheepdog.model import ids
 from sheepdog.peer import strips as peer_strips
+from sheepdog.recovery import recovery
 from sheepdog.tests.sim import test_coded
 
 WRITTEN = 1 << 16
@@ -92,6 +93,11 @@ class RestartTest(test_coded.CodedCase):
         self.start(orderer.name)
         self.wait_well()
         self.assertEqual(data, self.get())
+
+    def test_the_strips_notice_themselves(self):
+        """Should numbers start again for whatever other reason."""
+        with mock.patch.object(recovery.Recovery, 'renew'):
+            self.test_what_is_on_some_strips_only_is_undone()
 
     def test_what_was_open_is_taken_for_nothing_else(self):
         """Nobody has heard that the last one is complete; soon another one

@@ -141,10 +141,10 @@ class StripsTest(case.StoreCase):
         self.assertEqual(0, self.history().since(BIRTH))
 
     def test_without_a_journal_a_crash_makes_all_unsure(self):
-        for power in False, True:
+        for number, power in (1, False), (2, True):
             self.reopen(journal_skip=True)
-            self.update(1, 0, b'a')
-            self.store.close_updates(KEY, 2)
+            self.update(number, 0, b'a')
+            self.store.close_updates(KEY, number + 1)
             self.reopen(journal_skip=True)
             if not power:
                 self.assertEqual([], self.unsure())
@@ -567,6 +567,21 @@ class StripsTest(case.StoreCase):
         self.assertEqual(b'b' * size + b'a' * (capacity - size),
                          self.read(KEY, 0, capacity))
         self.assertEqual(((5, 1, False),), self.history().nexts)
+
+    def test_a_number_below_the_floor_is_settled_first(self):
+        self.update(5, 0, b'a' * BLOCK)
+        self.store.close_updates(KEY, 6)
+        reported = []
+        self.store.when_damaged(reported.append)
+        for number in 1, 5:
+            with self.assertRaises(errors.NotRecovered):
+                self.update(number, 0, b'b' * BLOCK)
+        self.assertEqual([KEY] * 2, reported)
+        self.expect((0, b'a' * BLOCK))
+        self.wait(self.store.settle(KEY, NEXT))
+        self.update(1, 0, b'c' * BLOCK)
+        self.expect((0, b'c' * BLOCK))
+        self.assertEqual({1}, set(self.history().open))
 
     def test_the_floor_stays(self):
         self.update(1, 0, b'a' * 4096)
