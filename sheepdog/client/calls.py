@@ -319,12 +319,15 @@ class VdiCalls:
         self._client.change('vdi.resize', {'name': name, 'size': size})
 
     def alter_copies(self, name, copies, copy_policy=0, force=False) -> dict:
-        """Give a VDI another number of copies, in the background; returns
-        ``before``, ``copies``, and ``vdis``, the ids of all it concerns.
+        """Give a VDI another number of copies, in the background, or turn
+        it from copies to strips, or back; returns ``before``,
+        ``policy_before``, ``copies``, ``copy_policy``, and ``vdis``, the ids
+        of all it concerns.
 
         :param force: also where there are fewer zones
         :raises NoVdi: there is none
         :raises InvalidParameters: there are, or it is out of range
+        :raises VdiLocked: it is open shared, and would be turned
         """
         return self._client.change('vdi.alter-copy', {
             'name': name, 'copies': copies, 'copy_policy': copy_policy,

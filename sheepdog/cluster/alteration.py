@@ -10,18 +10,24 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Another number of copies for VDIs that there are. Pure.
+"""Another redundancy for VDIs that there are. Pure.
 
-An alteration is an event that notes the wanted number; the next epoch, which
+An alteration is an event that notes the wanted policy; the next epoch, which
 the leader makes for it, puts it in force. So it comes as members come and
 go: everybody has stopped serving the old epoch before anybody serves the
 new one, and what was acknowledged is on all copies of the old one. What each
 VDI had in earlier epochs is kept for as long as recovery may ask: who held
 an object then is found out with the number of then.
+
+Another number of copies is that of the same objects. Between copies and
+strips, or from one code to another, a VDI gets another *form*: it keeps the
+objects that it has, as they are, and the new ones are other objects, with
+other names (``model.ids``). From then on ``volume.turning`` copies one after
+the other; an event says when none of the former form is left.
 """
 
 import dataclasses
-from typing import Mapping
+from typing import Mapping, Optional
 
 from sheepdog.cluster import entries
 from sheepdog.model import errors
@@ -36,12 +42,20 @@ EARLIER_MAX = 64
 
 
 def plan(vdis: Mapping[int, entries.VdiEntry], name: str,
-         copies: int) -> dict:
+         policy: redundancy.Policy) -> dict:
     """VDI id → its copies, when those of that name get another number: the
     working VDI and its snapshots, which it shares objects with; and what
     they were cloned from, if it has fewer. What others were cloned from
     keeps as many as they have: none shares objects with fewer copies.
+
+    Where the form changes it is the working VDI alone: objects that it
+    shares with others stay theirs.
     """
+    working = [entry for entry in vdis.values() if entry.name == name
+               and not entry.deleted and not entry.snapshot]
+    if policy.copy_policy or any(entry.copy_policy for entry in working):
+        return {entry.vdi_id: policy.copies for entry in working}
+    copies = policy.copies
     named = [entry for entry in vdis.values()
              if entry.name == name and not entry.deleted]
     wanted = {entry.vdi_id: copies for entry in named}
@@ -69,23 +83,39 @@ def _ancestors(vdis, entry):
             yield entry
 
 
-def check(entry: entries.VdiEntry, copies: int, settled: int) -> None:
+def check(entry: entries.VdiEntry, policy: redundancy.Policy,
+          settled: int, lock: Optional[entries.Lock] = None) -> None:
     """
+    :param lock: who has it open
     :raises InvalidParameters: it cannot be altered so, or not now
+    :raises VdiLocked: not as it is open
     """
-    if entry.copy_policy:
-        raise errors.InvalidParameters(
-            'VDI %s is erasure-coded, and only numbers of copies can be '
-            'altered: create another VDI and copy its content there '
-            '(dog vdi read | dog vdi write, or qemu-img convert)'
-            % entry.name)
-    check_number(copies)
-    if len([1 for until, _ in entry.earlier
+    if not policy.copy_policy:
+        check_number(policy.copies)
+    if len([1 for until, _ in entry.whole_earlier
             if until >= settled]) >= EARLIER_MAX:
         raise errors.InvalidParameters(
             'VDI %s was altered %d times since all its copies were whole: '
             'wait until "dog node recovery" shows none' % (
                 entry.name, EARLIER_MAX))
+    if policy.copy_policy == entry.copy_policy:
+        return
+    if entry.former:
+        raise errors.InvalidParameters(
+            'VDI %s is being turned into %s: wait until "dog vdi list" shows '
+            'no other beside it' % (entry.name, redundancy.text_of(
+                entry.copies, entry.copy_policy)))
+    if entry.form + 1 >= limits.FORMS_MAX:
+        raise errors.InvalidParameters(
+            'VDI %s was altered between copies and strips %d times, as often '
+            'as one can be: create another VDI and copy its content there '
+            '(dog vdi read | dog vdi write, or qemu-img convert)'
+            % (entry.name, limits.FORMS_MAX - 1))
+    if lock is not None and lock.owners and lock.mode == entries.SHARED:
+        raise errors.VdiLocked(
+            'VDI %s is open shared, and can be altered between copies and '
+            'strips only while it is not: close it first ("dog vdi lock '
+            'list" shows by whom)' % entry.name)
 
 
 def check_number(copies: int) -> None:
@@ -143,19 +173,45 @@ def _shown(zones: list) -> str:
     return text + (', …' if len(zones) > 8 else '') or 'none'
 
 
-def noted(entry: entries.VdiEntry, copies: int) -> entries.VdiEntry:
-    """The entry that wants another number from the next epoch on."""
-    return dataclasses.replace(
-        entry, wanted=0 if copies == entry.copies else copies)
+def noted(entry: entries.VdiEntry,
+          policy: redundancy.Policy) -> entries.VdiEntry:
+    """The entry that wants another policy from the next epoch on."""
+    if policy == (entry.copies, entry.copy_policy):
+        policy = redundancy.Policy(0, 0)
+    return dataclasses.replace(entry, wanted=policy.copies,
+                               wanted_policy=policy.copy_policy)
 
 
 def in_force(entry: entries.VdiEntry, epoch: int,
              settled: int) -> entries.VdiEntry:
     """…and once the epoch after ``epoch`` has begun. Nobody asks for what
     was before the ``settled`` epoch."""
-    old = [one for one in entry.earlier[:-EARLIER_MIN + 1]
-           if one[0] >= settled]
-    earlier = (*old, *entry.earlier[-EARLIER_MIN + 1:],
-               (epoch, entry.copies))
-    return dataclasses.replace(entry, copies=entry.wanted, wanted=0,
-                               earlier=earlier)
+    whole_earlier = _with(entry.whole_earlier, epoch, entry.whole_copies,
+                          settled)
+    changes = {'copies': entry.wanted, 'copy_policy': entry.wanted_policy,
+               'wanted': 0, 'wanted_policy': 0,
+               'whole_earlier': whole_earlier}
+    if entry.wanted_policy == entry.copy_policy:
+        earlier = _with(entry.earlier, epoch, entry.copies, settled)
+        return dataclasses.replace(entry, earlier=earlier, **changes)
+    former = entries.Former(entry.form, entry.copies, entry.copy_policy,
+                            entry.earlier)
+    return dataclasses.replace(
+        entry, form=entry.form + 1, former=(former,), earlier=(), **changes)
+
+
+def _with(earlier: tuple, epoch: int, copies: int, settled: int) -> tuple:
+    old = [one for one in earlier[:-EARLIER_MIN + 1] if one[0] >= settled]
+    return (*old, *earlier[-EARLIER_MIN + 1:], (epoch, copies))
+
+
+def turned(entry: entries.VdiEntry, form: int) -> entries.VdiEntry:
+    """No object of a former form is left.
+
+    :raises InvalidParameters: it was altered again meanwhile
+    """
+    if entry.form != form:
+        raise errors.InvalidParameters(
+            'VDI %s has form %d by now' % (entry.name, entry.form))
+    return dataclasses.replace(entry, former=(),
+                               gone=(*entry.gone, *entry.former))

@@ -16,6 +16,7 @@ from typing import Any, Iterable, Optional
 
 from sheepdog.cluster import alteration
 from sheepdog.cluster import api
+from sheepdog.cluster import entries
 from sheepdog.cluster import eviction
 from sheepdog.cluster import roster
 from sheepdog.cluster import state as state_module
@@ -26,7 +27,7 @@ from sheepdog.placement import redundancy
 
 KINDS = ('lock', 'unlock', 'settings', 'recovered', 'reweight', 'vnodes',
          'disks', 'forgo', 'evict', 'readmit', 'alter-default', 'alter-vdi',
-         'shutdown')
+         'turned', 'shutdown')
 
 UNORDERED = ('recovered', 'disks', 'forgo', 'evict', 'readmit')
 """May be decided while another operation runs."""
@@ -58,8 +59,11 @@ def _lock(arguments: dict, state: state_module.State) -> tuple:
         serial = state.fences[vdi_id]
     else:
         serial = state.sequence + 1
+    # What is turned can be taken away; its replicas must know that it was.
+    is_forced = (lock is not None and lock.mode == entries.TURNING != mode
+                 and owner not in lock.owners)
     return ({'kind': 'lock', 'vdi_id': vdi_id, 'mode': mode,
-             'owner': owner}, {'serial': serial})
+             'owner': owner, 'force': is_forced}, {'serial': serial})
 
 
 def _unlock(arguments: dict, state: state_module.State) -> tuple:
@@ -169,9 +173,9 @@ def has_redundancy(state: state_module.State) -> bool:
         return False
     zones = len({member.zone for member in view.members if member.vnodes})
     return zones > 1 and all(
-        min(entry.copies, zones) > redundancy.zones_needed(
-            entry.copies, entry.copy_policy)
-        for entry in state.vdis.values() if not entry.deleted)
+        min(policy.copies, zones) > redundancy.zones_needed(*policy)
+        for entry in state.vdis.values() if not entry.deleted
+        for policy in entry.policies())
 
 
 def is_spare(state: state_module.State, incarnation: str) -> bool:
@@ -210,20 +214,30 @@ def _policy(arguments: dict) -> redundancy.Policy:
 
 def _alter_vdi(arguments: dict, state: state_module.State) -> tuple:
     """``vdis`` of the result: ids of all that it concerns."""
-    name, copies = _text(arguments, 'name'), _number(arguments, 'copies')
+    name, policy = _text(arguments, 'name'), _policy(arguments)
     entry = state.lookup(name)
     if entry is None:
         raise errors.NoVdi('there is no VDI %s' % name)
-    alteration.check(entry, copies, state.settled)
-    before = entry.wanted or entry.copies
-    if copies > before:
-        alteration.check_zones(
-            state.view, redundancy.Policy(copies), state.settings.strict,
-            bool(arguments.get('force')))
-    changes = alteration.plan(state.vdis, name, copies)
+    alteration.check(entry, policy, state.settled,
+                     state.locks.get(entry.vdi_id))
+    before = redundancy.Policy(entry.copies, entry.copy_policy)
+    if entry.wanted:
+        before = redundancy.Policy(entry.wanted, entry.wanted_policy)
+    if alteration.needs_more(policy, before):
+        alteration.check_zones(state.view, policy, state.settings.strict,
+                               bool(arguments.get('force')))
+    changes = alteration.plan(state.vdis, name, policy)
     return ({'kind': 'vdi-alter',
-             'changes': [list(item) for item in changes.items()]},
-            {'before': before, 'copies': copies, 'vdis': list(changes)})
+             'changes': [[vdi_id, copies, policy.copy_policy]
+                         for vdi_id, copies in changes.items()]},
+            {'before': before.copies, 'policy_before': before.copy_policy,
+             **policy._asdict(), 'vdis': list(changes)})
+
+
+def _turned(arguments: dict, state: state_module.State) -> tuple:
+    return {'kind': 'vdi-turned', 'vdi_id': _number(arguments, 'vdi_id'),
+            'form': _number(arguments, 'form'),
+            'owner': _text(arguments, 'owner')}, None
 
 
 def _shutdown(arguments: dict, state: state_module.State) -> tuple:
@@ -235,6 +249,7 @@ _DECISIONS = {'lock': _lock, 'unlock': _unlock, 'settings': _settings,
               'vnodes': _vnodes, 'disks': _disks, 'forgo': _forgo,
               'evict': _evict, 'readmit': _readmit,
               'alter-default': _alter_default, 'alter-vdi': _alter_vdi,
+              'turned': _turned,
               'shutdown': _shutdown}
 
 

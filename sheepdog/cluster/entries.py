@@ -22,11 +22,17 @@ from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.model import limits
 from sheepdog.model import shapes
+from sheepdog.placement import redundancy
 
 POSITION_MAX = (1 << 62) - 1
 """Of terms and sequences: there is always a higher one."""
 
-LOCK_MODES = ('exclusive', 'shared')
+EXCLUSIVE = 'exclusive'
+SHARED = 'shared'
+TURNING = 'turning'
+LOCK_MODES = (EXCLUSIVE, SHARED, TURNING)
+"""``turning``: exclusive, and of nobody's client: to turn a VDI into its new
+form. Whoever wants the VDI may take it away."""
 
 _EVENTS = {
     'format': {'settings': dict, 'view': dict},
@@ -36,6 +42,7 @@ _EVENTS = {
     'vdi-delete': {'vdi_id': int},
     'vdi-resize': {'vdi_id': int},
     'vdi-alter': {'changes': list},
+    'vdi-turned': {'vdi_id': int, 'form': int, 'owner': str},
     'lock': {'vdi_id': int, 'mode': str, 'owner': str},
     'unlock': {'vdi_id': int, 'owner': str},
     'settings': {'changes': dict},
@@ -84,14 +91,29 @@ class Record(NamedTuple):
         return kind
 
 
+class Former(NamedTuple):
+    """A form that a VDI had, and in which it may still have objects.
+    ``earlier``: as that of a ``VdiEntry``."""
+
+    form: int
+    copies: int
+    copy_policy: int
+    earlier: tuple = ()
+
+
 @dataclasses.dataclass(frozen=True)
 class VdiEntry:
     """What the cluster knows of a VDI without reading its inode.
 
     ``created`` is seconds << 32 | nanoseconds. The id of a deleted VDI
     stays taken, so its entry stays. ``wanted``: the number of copies from
-    the next epoch on (0: no other); ``earlier``: what it was before, as
-    (last epoch, copies), oldest first.
+    the next epoch on (0: no other), with ``wanted_policy``; ``earlier``:
+    what it was before, as (last epoch, copies), oldest first. ``form``: of
+    its new data objects (see ``model.ids``); ``former``: forms in which it
+    may have others, being turned into this one; ``gone``: forms of which it
+    has none any more (what still comes to light of them is known for what it
+    is). ``whole_earlier``: as
+    ``earlier``, of the inode and what else is always kept in whole copies.
     """
 
     vdi_id: int
@@ -107,26 +129,100 @@ class VdiEntry:
     snapshot: bool = False
     wanted: int = 0
     earlier: tuple = ()
+    wanted_policy: int = 0
+    form: int = 0
+    former: tuple = ()
+    gone: tuple = ()
+    whole_earlier: tuple = ()
 
     RANGES = {'vdi_id': (0, ids.VDI_ID_MASK),
-              'wanted': (0, limits.COPIES_MAX)}
+              'wanted': (0, limits.COPIES_MAX),
+              'form': (0, limits.FORMS_MAX - 1)}
 
-    def copies_at(self, epoch: int) -> int:
-        """How many copies were wanted in that epoch."""
-        for until, copies in self.earlier:
-            if epoch <= until:
-                return copies
-        return self.copies
+    @property
+    def owner(self) -> int:
+        """What the map says of objects that are made now."""
+        return ids.owner_of(self.vdi_id, self.form)
+
+    @property
+    def is_turning(self) -> bool:
+        """It gets another form, or has objects in more than one."""
+        return bool(self.former) or (
+            bool(self.wanted) and self.wanted_policy != self.copy_policy)
+
+    @property
+    def whole_copies(self) -> int:
+        """Of the inode and attributes."""
+        return redundancy.whole_copies(self.copies, self.copy_policy)
+
+    def kept(self, oid: int) -> 'VdiEntry | Former':
+        """How one of its data objects is kept: has ``copies``,
+        ``copy_policy`` and ``earlier``."""
+        if self.form and ids.is_data(oid):
+            form = ids.form_of(oid)
+            for former in (*self.former, *self.gone):
+                if former.form == form:
+                    return former
+        return self
+
+    def policies(self) -> list:
+        """Of all its forms."""
+        return [redundancy.Policy(one.copies, one.copy_policy)
+                for one in (self, *self.former)]
+
+    def is_gone(self, oid: int) -> bool:
+        """Nothing refers to that object any more: the VDI is deleted, or
+        has no objects of that form."""
+        return self.deleted or (
+            ids.is_data(oid) and ids.form_of(oid) != self.form
+            and all(former.form != ids.form_of(oid)
+                    for former in self.former))
+
+    def copies_at(self, oid: int, epoch: int) -> int:
+        """How many copies, or strips, of an object were wanted in that
+        epoch."""
+        if ids.is_whole(oid):
+            return _at(epoch, self.whole_earlier, self.whole_copies)
+        kept = self.kept(oid)
+        return _at(epoch, kept.earlier, kept.copies)
+
+    def fewest_at(self, epoch: int) -> int:
+        """With so many holders lost in that epoch, nobody may know of an
+        object any more."""
+        return min(_at(epoch, self.whole_earlier, self.whole_copies),
+                   *(redundancy.whole_copies(
+                       _at(epoch, kept.earlier, kept.copies),
+                       kept.copy_policy) for kept in (self, *self.former)))
 
     def to_dict(self) -> dict:
         # There may be very many, and hardly one has anything nested.
-        return dict(vars(self), earlier=[list(one) for one in self.earlier])
+        fields = dict(vars(self),
+                      earlier=[list(one) for one in self.earlier])
+        for name in ('former', 'gone'):
+            fields[name] = [[*one[:3], [list(pair) for pair in one.earlier]]
+                            for one in fields[name]]
+        if self.whole_earlier:
+            fields['whole_earlier'] = [list(one)
+                                       for one in self.whole_earlier]
+        return fields
 
     @classmethod
     def from_dict(cls, fields: dict) -> 'VdiEntry':
         """:raises InvalidParameters:"""
+        earlier = _earlier(fields.get('earlier', ()))
         return shapes.build(cls, dict(
-            fields, earlier=_earlier(fields.get('earlier', ()))))
+            fields, earlier=earlier,
+            former=_former(fields.get('former', ())),
+            gone=_former(fields.get('gone', ())),
+            # (That of a version before this one had one list for both.)
+            whole_earlier=_earlier(fields.get('whole_earlier', earlier))))
+
+
+def _at(epoch: int, earlier: tuple, copies: int) -> int:
+    for until, before in earlier:
+        if epoch <= until:
+            return before
+    return copies
 
 
 @shapes.decoder('earlier copies')
@@ -137,6 +233,18 @@ def _earlier(pairs) -> tuple:
                 1 <= copies <= limits.COPIES_MAX):
             raise ValueError('%.40r' % ((until, copies),))
     return tuple((until, copies) for until, copies in pairs)
+
+
+@shapes.decoder('former forms')
+def _former(rows) -> tuple:
+    """:raises InvalidParameters:"""
+    found = []
+    for form, copies, copy_policy, earlier in rows:
+        if type(form) is not int or not 0 <= form < limits.FORMS_MAX:
+            raise ValueError('%.40r' % (form,))
+        policy = redundancy.checked(copies, copy_policy)
+        found.append(Former(form, *policy, _earlier(earlier)))
+    return tuple(found)
 
 
 class Lock(NamedTuple):

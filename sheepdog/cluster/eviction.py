@@ -73,8 +73,8 @@ def is_missed(state: state_module.State, member) -> bool:
 def _copies(state: state_module.State) -> int:
     """The most that any VDI has, or is to have."""
     return max([state.settings.copies] + [
-        max(entry.copies, entry.wanted) for entry in state.vdis.values()
-        if not entry.deleted])
+        max(entry.wanted, *(policy.copies for policy in entry.policies()))
+        for entry in state.vdis.values() if not entry.deleted])
 
 
 def back_at(eviction: entries.Eviction) -> float:

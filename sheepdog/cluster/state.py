@@ -24,9 +24,11 @@ from typing import Any, Callable, Optional
 from sheepdog.cluster import alteration
 from sheepdog.cluster import entries
 from sheepdog.model import errors
+from sheepdog.model import ids
 from sheepdog.model import limits
 from sheepdog.model import shapes
 from sheepdog.model import view as view_model
+from sheepdog.placement import redundancy
 
 OPERATIONS_MIN = 1024
 OPERATIONS_MAX = 65536
@@ -85,7 +87,7 @@ class State:
 
     @property
     def is_altering(self) -> bool:
-        """The next epoch changes numbers of copies, so it must come."""
+        """The next epoch changes policies, so it must come."""
         return bool(self._altering)
 
     @property
@@ -118,6 +120,11 @@ class State:
             elif not entry.snapshot:
                 return entry
         return None
+
+    def is_gone(self, oid: int) -> bool:
+        """Nothing refers to that object any more; see ``VdiEntry``."""
+        entry = self.vdis.get(ids.vdi_of(oid))
+        return entry is not None and entry.is_gone(oid)
 
     def is_member(self, incarnation: str) -> bool:
         return incarnation in self._members
@@ -315,7 +322,8 @@ class State:
         vdi_id = record.event['vdi_id']
         entry = self._living_vdi(vdi_id)
         lock = self.locks.get(vdi_id)
-        if lock and lock.owners != (record.event.get('owner'),):
+        if lock and lock.mode != entries.TURNING and (
+                lock.owners != (record.event.get('owner'),)):
             raise errors.VdiLocked('VDI %s is in use' % entry.name)
         if lock:
             self._set_lock(vdi_id, lock.mode, (), record.sequence)
@@ -333,15 +341,28 @@ class State:
         self._living_vdi(record.event['vdi_id'])
 
     def _vdi_alter(self, record: entries.Record) -> None:
-        """From the next epoch on these VDIs have other numbers of copies.
-        """
+        """From the next epoch on these VDIs have other policies."""
         changes = _changes(record.event)
-        for vdi_id, copies in changes.items():
-            alteration.check(self._living_vdi(vdi_id), copies, self.settled)
-        for vdi_id, copies in changes.items():
-            self.vdis[vdi_id] = alteration.noted(self.vdis[vdi_id], copies)
+        for vdi_id, policy in changes.items():
+            alteration.check(self._living_vdi(vdi_id), policy, self.settled,
+                             self.locks.get(vdi_id))
+        for vdi_id, policy in changes.items():
+            self.vdis[vdi_id] = alteration.noted(self.vdis[vdi_id], policy)
         self._altering = tuple(vdi_id for vdi_id, entry in self.vdis.items()
                                if entry.wanted)
+
+    def _vdi_turned(self, record: entries.Record) -> None:
+        """A VDI has no objects of former forms any more. Who has it open
+        says so: nobody else knows its map."""
+        vdi_id, owner = record.event['vdi_id'], record.event['owner']
+        entry = alteration.turned(self._living_vdi(vdi_id),
+                                  record.event['form'])
+        lock = self.locks.get(vdi_id)
+        if lock is None or owner not in lock.owners or (
+                lock.mode == entries.SHARED):
+            raise errors.VdiNotLocked('VDI %s is not locked by %s' % (
+                entry.name, self._who(owner)))
+        self.vdis[vdi_id] = entry
 
     def _lock(self, record: entries.Record) -> None:
         vdi_id, mode, owner = (record.event['vdi_id'], record.event['mode'],
@@ -351,10 +372,17 @@ class State:
             raise errors.InvalidParameters('unknown lock mode %r' % (mode,))
         if owner not in self._members:
             raise errors.NotServing('%s is not a member' % owner)
+        if mode == entries.SHARED and entry.is_turning:
+            raise errors.VdiLocked(
+                'VDI %s is being turned into another redundancy, and can be '
+                'opened by one at a time until it is done ("dog vdi list" '
+                'shows how far it is)' % entry.name)
         lock = self.locks.get(vdi_id)
         owners = lock.owners if lock else ()
         others = tuple(one for one in owners if one != owner)
-        if others and 'exclusive' in (mode, lock.mode):
+        if others and lock.mode == entries.TURNING != mode:
+            others = ()
+        if others and (mode, lock.mode) != (entries.SHARED, entries.SHARED):
             raise errors.VdiLocked('VDI %s is locked by %s' % (
                 entry.name, ', '.join(map(self._who, others))))
         if lock and owner in owners and lock.mode == mode:
@@ -525,8 +553,15 @@ def _weights(event: dict) -> tuple:
 
 @shapes.decoder('alteration')
 def _changes(event: dict) -> dict:
-    """:raises InvalidParameters:"""
-    return _pairs(int, int, event['changes'])
+    """VDI id → policy.
+
+    :raises InvalidParameters:
+    """
+    found = {}
+    for vdi_id, copies, *policy in event['changes']:
+        found[_the(int, vdi_id)] = redundancy.checked(
+            _the(int, copies), *(_the(int, one) for one in policy))
+    return found
 
 
 def _all(kind, values) -> list:
@@ -545,6 +580,7 @@ _APPLIERS: dict[str, Callable[[State, entries.Record], None]] = {
     'vdi-delete': State._vdi_delete,
     'vdi-resize': State._vdi_resize,
     'vdi-alter': State._vdi_alter,
+    'vdi-turned': State._vdi_turned,
     'lock': State._lock,
     'unlock': State._unlock,
     'settings': State._settings,

@@ -25,7 +25,6 @@ from sheepdog.cmd import words
 from sheepdog.faces.native import facts as facts_module
 from sheepdog.model import ids
 from sheepdog.model import view as view_model
-from sheepdog.peer import order as order_module
 from sheepdog.placement import redundancy
 from sheepdog.placement import ring as ring_module
 
@@ -245,12 +244,12 @@ class _Case:
         reach furthest are what there is; where too few strips are, all that
         there are."""
         whole, partial = {}, {}
-        vdis, policies = {}, {}
+        owners, inodes = {}, {}
         for address, answer in self.copies.items():
             if address not in self.members:
                 continue
-            vdis.update(answer['vdis'])
-            policies.update(answer.get('policies', {}))
+            owners.update(answer['owners'])
+            inodes.update(answer['inodes'])
             clean = base64.b64decode(answer['whole'])
             for oid, in facts_module.WHOLE.iter_unpack(clean):
                 whole.setdefault(oid, set()).add(address)
@@ -261,17 +260,20 @@ class _Case:
                 self.held = max(1, len(clean) // facts_module.WHOLE.size
                                 + len(other) // facts_module.PARTIAL.size)
 
+        def policy(oid):
+            return owners.get('%06x' % ids.owner_in(oid),
+                              (self.settled_copies, 0))
+
         def wanted(oid):
-            vdi = '%06x' % ids.vdi_of(oid)
-            if vdi in policies and oid & order_module.WHOLE_BITS:
-                return redundancy.whole_copies(0, policies[vdi])
-            return vdis.get(vdi, self.settled_copies)
+            if ids.is_whole(oid):
+                return inodes.get('%06x' % ids.vdi_of(oid),
+                                  self.settled_copies)
+            return policy(oid)[0]
 
         def needed(oid):
-            policy = policies.get('%06x' % ids.vdi_of(oid))
-            if policy is None or oid & order_module.WHOLE_BITS:
+            if ids.is_whole(oid):
                 return 1
-            return redundancy.strips_of(policy)[0]
+            return redundancy.zones_needed(*policy(oid))
 
         for oid, found in partial.items():
             known = whole.setdefault(oid, set())

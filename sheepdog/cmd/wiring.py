@@ -50,6 +50,7 @@ from sheepdog.recovery import scrub
 from sheepdog.recovery import throttle
 from sheepdog.store import disks as disks_module
 from sheepdog.volume import catalogue
+from sheepdog.volume import turner
 from sheepdog.volume import volumes
 from sheepdog.wire import peer as wire
 
@@ -131,6 +132,8 @@ class Sheep:
                              'watch of slow members')
             self.world.spawn(self.precedence.run(), 'watch of clients')
             self.world.spawn(self.scrub.run(), 'scrub')
+            self.world.spawn(self.turner.run(),
+                             'turn VDIs into another form')
             self.world.spawn(self.links.complain_forever(self.cluster),
                              'complaints')
             if self.access.is_watched:
@@ -190,6 +193,8 @@ class Sheep:
                                              self.gateway)
         self.volumes = volumes.Volumes(world, self.cluster, self.gateway,
                                        self.catalogue)
+        self.turner = turner.Turner(world, self.cluster, self.volumes,
+                                    self.recovery.throttle)
         self.watch = watch.Watch(
             world, self.gateway, '%s:%s' % (settings.advertised_host,
                                             settings.port),
@@ -198,9 +203,10 @@ class Sheep:
         self.cluster.operations = self.catalogue
         # In this order: a view is known to the replica (which takes its
         # ring) before anybody asks where objects are; recovery knows what
-        # is whole before the gateway sends anything.
-        for listener in (self.replica, self.recovery, self.gateway,
-                         self.volumes, self.precedence, self):
+        # is whole, and volumes what form objects have, before the gateway
+        # sends anything.
+        for listener in (self.replica, self.recovery, self.turner,
+                         self.gateway, self.volumes, self.precedence, self):
             self.cluster.add_listener(listener)
         self.monitoring = monitoring.Monitoring(self, self._sink)
         self.monitoring.listen(info)

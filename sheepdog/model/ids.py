@@ -13,7 +13,13 @@
 """Object and VDI ids, and the hash that both names and places come from.
 
 Layout of an object id (u64): bits 0-31 index or key hash, bits 32-55 VDI id,
-bit 63 VDI object, 62 vmstate, 61 attribute, 60 b-tree node, 59 ledger.
+bits 56-58 form (of data objects), bit 63 VDI object, 62 vmstate, 61
+attribute, 60 b-tree node, 59 ledger.
+
+A VDI that is altered between copies and strips gets another *form*: its data
+objects other names, so the old and the new one of an index are two objects.
+What an inode's map says of an index, its *owner*, is the VDI's id with the
+form above it (0: there is no object).
 """
 
 from sheepdog.model import limits
@@ -28,7 +34,10 @@ ATTRIBUTE_BIT = 1 << 61
 BTREE_BIT = 1 << 60
 LEDGER_BIT = 1 << 59
 KIND_BITS = VDI_BIT | VMSTATE_BIT | ATTRIBUTE_BIT | BTREE_BIT | LEDGER_BIT
+WHOLE_BITS = VDI_BIT | ATTRIBUTE_BIT
 VDI_ID_MASK = limits.VDI_IDS_MAX - 1
+VDI_ID_BITS = 24
+FORM_MASK = limits.FORMS_MAX - 1
 
 
 def fnv1a(data: bytes, state: int = FNV_BASIS) -> int:
@@ -43,8 +52,28 @@ def next_hash(value: int) -> int:
     return fnv1a(value.to_bytes(8, 'little'), value)
 
 
-def data_oid(vdi_id: int, index: int) -> int:
-    return (vdi_id << 32) | index
+def data_oid(owner: int, index: int) -> int:
+    """:param owner: as the inode's map has it: a VDI's id, and the form"""
+    return (owner << 32) | index
+
+
+def owner_of(vdi_id: int, form: int) -> int:
+    """What the map of a VDI says of its own objects of that form."""
+    return form << VDI_ID_BITS | vdi_id
+
+
+def owner_in(oid: int) -> int:
+    """What the map says of a data object: its VDI's id, and its form."""
+    return (oid >> 32) & (FORM_MASK << VDI_ID_BITS | VDI_ID_MASK)
+
+
+def form_of(oid: int) -> int:
+    return (oid >> 56) & FORM_MASK
+
+
+def is_owned(owner: int, vdi_id: int) -> bool:
+    """Does that entry of a map name an object of this VDI's own?"""
+    return owner & VDI_ID_MASK == vdi_id
 
 
 def vdi_oid(vdi_id: int) -> int:
@@ -69,6 +98,11 @@ def index_of(oid: int) -> int:
 
 def is_data(oid: int) -> bool:
     return not oid & KIND_BITS
+
+
+def is_whole(oid: int) -> bool:
+    """It is kept in whole copies, whatever its VDI's policy."""
+    return bool(oid & WHOLE_BITS)
 
 
 def is_vdi(oid: int) -> bool:

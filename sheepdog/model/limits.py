@@ -35,6 +35,9 @@ VDI_OBJECTS_MAX = 1 << 20
 VDI_IDS_MAX = 1 << 24
 
 COPIES_MAX = 31
+FORMS_MAX = 8
+"""So many forms a VDI may have in its life: seven times it may be altered
+between copies and strips."""
 
 FRAME_PAYLOAD_MAX_BYTES = 16 << 20
 """The longest payload of a native or peer message; longer closes the link."""

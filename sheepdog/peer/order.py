@@ -20,14 +20,13 @@ sequence number of its last change) travels with every write and read, so
 that nobody acts on an older answer.
 """
 
+from sheepdog.cluster import entries
 from sheepdog.model import ids
 from sheepdog.placement import redundancy
 from sheepdog.placement import ring as ring_module
 from sheepdog.placement import slots
 
 SERIAL_MASK = 0xFFFFFF
-WHOLE_BITS = ids.VDI_BIT | ids.ATTRIBUTE_BIT
-"""Objects with one of these are kept whole, whatever the VDI's policy."""
 
 
 class Order:
@@ -44,35 +43,39 @@ class Order:
     def copies_at(self, oid, epoch):
         """As ``copies``, in an earlier epoch perhaps."""
         entry = self.cluster.state.vdis.get(ids.vdi_of(oid))
-        if entry is not None and entry.earlier:
-            return entry.copies_at(epoch)
+        if entry is not None:
+            return entry.copies_at(oid, epoch)
         return self.copies(oid)
 
     def copies(self, oid):
         """How many sheep keep (a part of) an object: as its VDI has it,
         else as the cluster has it."""
-        state = self.cluster.state
-        policy = state.vdis.get(ids.vdi_of(oid)) or state.settings
-        if policy is None:
+        kept = self._kept(oid)
+        if kept is None:
             return 1
-        if policy.copy_policy and oid & WHOLE_BITS:
-            return redundancy.whole_copies(policy.copies, policy.copy_policy)
-        return policy.copies
+        if kept.copy_policy and ids.is_whole(oid):
+            return redundancy.whole_copies(kept.copies, kept.copy_policy)
+        return kept.copies
+
+    def _kept(self, oid):
+        state = self.cluster.state
+        entry = state.vdis.get(ids.vdi_of(oid))
+        return state.settings if entry is None else entry.kept(oid)
 
     def code(self, oid):
         """(d, p) of an object that is kept in strips, else None."""
-        if oid & WHOLE_BITS:
+        if ids.is_whole(oid):
             return None
-        state = self.cluster.state
-        policy = state.vdis.get(ids.vdi_of(oid)) or state.settings
-        if policy is None or not policy.copy_policy:
+        kept = self._kept(oid)
+        if kept is None or not kept.copy_policy:
             return None
-        return redundancy.strips_of(policy.copy_policy)
+        return redundancy.strips_of(kept.copy_policy)
 
     def copies_max(self):
         """No object has more copies than that."""
         state = self.cluster.state
-        return max([entry.copies for entry in state.vdis.values()]
+        return max([policy.copies for entry in state.vdis.values()
+                    for policy in entry.policies()]
                    + [state.settings.copies if state.settings else 1])
 
     def targets(self, oid, copies=0):
@@ -91,7 +94,7 @@ class Order:
     def exclusive_owner(self, vdi_id):
         """The incarnation that has locked the VDI exclusively, or None."""
         lock = self.cluster.state.locks.get(vdi_id)
-        if lock is None or lock.mode != 'exclusive' or not lock.owners:
+        if lock is None or lock.mode == entries.SHARED or not lock.owners:
             return None
         return lock.owners[0]
 

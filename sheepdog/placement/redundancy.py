@@ -104,6 +104,11 @@ def parts(copy_policy: int = 0) -> str:
     return 'strips' if copy_policy else 'copies'
 
 
+def parts_text(copies: int, copy_policy: int = 0) -> str:
+    """As an operator reads it: ``3 copies`` or ``4:2 strips``."""
+    return '%s %s' % (text_of(copies, copy_policy), parts(copy_policy))
+
+
 def zones_needed(copies: int, copy_policy: int = 0) -> int:
     """With storage in fewer zones nothing can be kept at all."""
     return strips_of(copy_policy)[0] if copy_policy else 1

@@ -184,8 +184,7 @@ class Mover:
         """The same for a coded object: its first target settles it."""
         view = self.cluster.view
         self._check(view)
-        entry = self.cluster.state.vdis.get(ids.vdi_of(oid))
-        if entry is not None and entry.deleted:
+        if self.is_deleted(oid):
             for key in self.store.oids():
                 if ids.object_of(key) == oid:
                     await calls.wait_for(self.store.remove, key)
@@ -457,9 +456,9 @@ class Mover:
         return states
 
     def is_deleted(self, oid):
-        """Of a deleted VDI: nobody needs it any more."""
-        entry = self.cluster.state.vdis.get(ids.vdi_of(oid))
-        return entry is not None and entry.deleted
+        """Of a deleted VDI, or of a form that it has no objects of: nobody
+        needs it any more."""
+        return self.cluster.state.is_gone(oid)
 
     async def _drop(self, oid):
         """It should be nowhere. Of a deleted VDI that is explained; else it

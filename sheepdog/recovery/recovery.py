@@ -23,7 +23,6 @@ from typing import Optional
 
 from sheepdog.model import errors
 from sheepdog.model import ids
-from sheepdog.placement import redundancy
 from sheepdog.placement import ring as ring_module
 from sheepdog.recovery import account as account_module
 from sheepdog.recovery import mover
@@ -403,9 +402,8 @@ class Recovery:
         if living:
             before = past.hidden(
                 self.cluster.views, view, state.settled,
-                lambda view: min(redundancy.whole_copies(
-                    entry.copies_at(view.epoch), entry.copy_policy)
-                    for entry in living), state.lost)
+                lambda view: min(entry.fewest_at(view.epoch)
+                                 for entry in living), state.lost)
             if before is not None:
                 raise errors.NotRecovered(self._wanting(before))
 
@@ -452,6 +450,9 @@ class Recovery:
         kind = event['kind']
         if kind == 'vdi-delete':
             self.world.spawn(self.space.reclaim([event['vdi_id']]), 'reclaim')
+        elif kind == 'vdi-turned':
+            self.world.spawn(self.space.reclaim([event['vdi_id']]),
+                             'reclaim a former form')
         elif kind == 'vdi-create':
             self._look_for_remains(ids.vdi_oid(event['entry']['vdi_id']))
         elif kind == 'recovered':
@@ -634,10 +635,12 @@ class Recovery:
 
     async def _announce(self, view):
         """Tell all: when everybody has, copies that nobody needs may go."""
-        deleted = [v for v, entry in sorted(self.cluster.state.vdis.items())
-                   if entry.deleted]
-        if deleted:
-            await self.space.reclaim(deleted)
+        # (Of what has another form by now, who was away may have the one
+        # before.)
+        doomed = [v for v, entry in sorted(self.cluster.state.vdis.items())
+                  if entry.deleted or entry.form]
+        if doomed:
+            await self.space.reclaim(doomed)
         self._announcing = task = asyncio.ensure_future(self.cluster.execute(
             'recovered', {'incarnation': self.cluster.incarnation,
                           'epoch': view.epoch}))

@@ -304,8 +304,7 @@ class Scrub:
         return None
 
     def _is_deleted(self, oid):
-        entry = self.cluster.state.vdis.get(ids.vdi_of(oid))
-        return entry is not None and entry.deleted
+        return self.cluster.state.is_gone(oid)
 
     async def _object(self, oid, check):
         """:raises Later: look at it again"""

@@ -33,7 +33,7 @@ PAUSES_SECONDS = (0.3, 1.0, 3.0, 10.0, 30.0)
 
 class Space:
     """
-    :param is_deleted: called with an object's id: is its VDI deleted?
+    :param is_deleted: called with an object's id: does nobody need it?
     :param are_targets: called with a view and ids: an array of booleans,
         must we hold them then?
     """
@@ -49,7 +49,8 @@ class Space:
         self._tidied = None
 
     async def reclaim(self, vdi_ids):
-        """Remove our objects of deleted VDIs. May stop anywhere; is done
+        """Remove our objects of deleted VDIs, and those of forms that these
+        VDIs have no more. May stop anywhere; is done
         again after each change of the view."""
         vdi_ids = set(vdi_ids)
         try:

@@ -105,8 +105,7 @@ class Wanted:
         return self._standing.unclean(oids)
 
     def _is_deleted(self, oid):
-        entry = self._cluster.state.vdis.get(ids.vdi_of(oid))
-        return entry is not None and entry.deleted
+        return self._cluster.state.is_gone(oid)
 
 
 def batches(ours, lists):

@@ -12,19 +12,23 @@
 
 """Operators alter the number of copies of VDIs, while clients use them and
 things go wrong: again before the last time has come to its end, and also to
-more than there are zones."""
+more than there are zones. They also turn them from copies to strips, and
+back."""
 
 import dataclasses
 from typing import Collection
 
 from sheepdog.model import errors
+from sheepdog.placement import redundancy
 from sheepdog.testing import cluster as cluster_module
 from sheepdog.testing import steps
 
 FEWEST = 2
 """With one copy each fault would be a loss."""
 MOST = 5
-ANSWERS = ('done', 'InvalidParameters', 'NoVdi')
+TURNS = ('2', '3', '2:1', '2:2')
+"""To what VDIs are turned; one with too few zones is refused."""
+ANSWERS = ('done', 'VdiLocked', 'InvalidParameters', 'NoVdi')
 """After these nothing may happen later."""
 
 
@@ -60,7 +64,14 @@ class Alterations(steps.Steps):
     def _alter(self, source) -> None:
         names = [name for name, _ in self.workload.settings.volumes]
         self._last = (names[source.randrange(len(names))],
-                      source.randint(FEWEST, MOST))
+                      redundancy.Policy(source.randint(FEWEST, MOST)))
+        self._ask(self._serving(source), *self._last)
+
+    def _turn(self, source) -> None:
+        """To copies if it has strips, else to strips."""
+        names = [name for name, _ in self.workload.settings.volumes]
+        self._last = (names[source.randrange(len(names))],
+                      redundancy.parse(TURNS[source.randrange(len(TURNS))]))
         self._ask(self._serving(source), *self._last)
 
     def _repeat(self, source) -> None:
@@ -69,17 +80,20 @@ class Alterations(steps.Steps):
             self._ask(self._serving(source), *self._last)
 
     def _default(self, source) -> None:
-        self._ask(self._serving(source), '', source.randint(FEWEST, MOST))
+        self._ask(self._serving(source), '',
+                  redundancy.Policy(source.randint(FEWEST, MOST)))
 
-    def _ask(self, node, name: str, copies: int) -> None:
+    def _ask(self, node, name: str, policy: redundancy.Policy) -> None:
         if node is None:
             return
         self._unsettled()
-        self.cluster.fewest = min(self.cluster.fewest, copies)
-        node.host.world.spawn(self._answered(node, name, copies),
+        self.cluster.fewest = min(self.cluster.fewest,
+                                  redundancy.whole_copies(*policy))
+        node.host.world.spawn(self._answered(node, name, policy),
                               cluster_module.CLIENT + 'alter')
 
-    async def _answered(self, node, name: str, copies: int) -> None:
+    async def _answered(self, node, name: str,
+                        policy: redundancy.Policy) -> None:
         sheep = node.sheep
         number = self._asked[name] = self._asked.get(name, 0) + 1
         # (Of two at the same time the first one may be done last.)
@@ -90,11 +104,13 @@ class Alterations(steps.Steps):
         try:
             if name:
                 created = sheep.catalogue.find(name).created
-                await sheep.catalogue.alter_copies(name, copies, True)
+                await sheep.catalogue.alter_copies(
+                    name, policy.copies, True,
+                    copy_policy=policy.copy_policy)
             else:
                 created = sheep.cluster.state.created
                 await sheep.cluster.execute(
-                    'alter-default', {'copies': copies, 'force': True})
+                    'alter-default', {**policy._asdict(), 'force': True})
         except errors.SheepdogError as error:
             outcome = type(error).__name__
         if outcome in ANSWERS:
@@ -102,7 +118,7 @@ class Alterations(steps.Steps):
         if (outcome == 'done' and was_alone and not self._open[name]
                 and number == self._asked[name]):
             # Nothing that was asked for can come after it.
-            self._sure[name] = created, copies
+            self._sure[name] = created, policy
         key = 'alter %s' % outcome
         self.outcomes[key] = self.outcomes.get(key, 0) + 1
 
@@ -110,16 +126,23 @@ class Alterations(steps.Steps):
         """What is wrong in the end, a line per VDI."""
         found = ['%s still waits for %d copies' % (entry.name, entry.wanted)
                  for entry in state.vdis.values() if entry.wanted]
-        for name, (created, copies) in self._sure.items():
+        found += ['%s still has objects of former forms' % entry.name
+                  for entry in state.vdis.values()
+                  if entry.former and not entry.deleted]
+        for name, (created, policy) in self._sure.items():
             if not name:
                 if (state.created == created
-                        and state.settings.copies != copies):
-                    found.append('new VDIs get %d copies, not %d' % (
-                        state.settings.copies, copies))
+                        and _policy(state.settings) != policy):
+                    found.append('new VDIs get %s, not %s' % (
+                        _policy(state.settings), policy))
                 continue
             entry = state.lookup(name)
             if entry is not None and (
-                    entry.created == created and entry.copies != copies):
-                found.append('%s has %d copies, not %d' % (
-                    name, entry.copies, copies))
+                    entry.created == created and _policy(entry) != policy):
+                found.append('%s has %s, not %s' % (
+                    name, _policy(entry), policy))
         return found
+
+
+def _policy(kept) -> redundancy.Policy:
+    return redundancy.Policy(kept.copies, kept.copy_policy)

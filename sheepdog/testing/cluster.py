@@ -454,8 +454,7 @@ class SimCluster:
                        for oid in node.sheep.store.oids()})
         wrong = []
         for oid in oids:
-            entry = state.vdis.get(ids.vdi_of(oid))
-            if entry is None or entry.deleted:
+            if ids.vdi_of(oid) not in state.vdis or state.is_gone(oid):
                 continue
             if order.code(oid) is not None:
                 wrong += self._strips_differ(oid, order, by_member)

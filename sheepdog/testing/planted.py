@@ -328,14 +328,14 @@ def take_new_copies_for_whole():
     """Who held an object in earlier epochs is found out with the number of
     copies of now: who has just been given one takes it for whole."""
     return mock.patch.object(entries.VdiEntry, 'copies_at',
-                             lambda self, epoch: self.copies)
+                             lambda self, oid, epoch: self.kept(oid).copies)
 
 
 def alter_without_an_epoch():
     """Each sheep goes on with another number of copies when it hears of it,
     while others, and what is under way, go on with the one before."""
-    def noted(entry, copies):
-        return dataclasses.replace(entry, copies=copies)
+    def noted(entry, policy):
+        return dataclasses.replace(entry, copies=policy.copies)
 
     return mock.patch.object(alteration, 'noted', noted)
 

@@ -28,7 +28,7 @@ REST_SECONDS = 90.0
 STANDING_TASKS = re.compile(
     r'^(watch|membership|declarations to replicas|leader \d+|desk|patrol|'
     r'store: regular checkpoints|store: watch the disks|watch .*|complaints|'
-    r'scrub|task .*)$')
+    r'scrub|turn VDIs into another form|task .*)$')
 LOOK_SECONDS = 0.93
 """Not in step with what is done once a second."""
 LINKS_MAX = 2
@@ -66,6 +66,8 @@ def _tables(sheep) -> list:
         ('objects with turns', gateway.turns.table),
         ('volumes open to write', volumes._writing),
         ('volumes open to read', volumes._reading),
+        ('volumes being turned', volumes._turning),
+        ('VDIs to be turned', sheep.turner.todo),
         ('native claims', volumes._claims),
         ('objects under recovery', sheep.recovery._running)) if table]
 
@@ -105,8 +107,9 @@ def _objects(node) -> list:
             if ids.is_vdi(oid):
                 continue
             found.append('object %s of no VDI' % ids.hex_oid(oid))
-        elif entry.deleted:
-            found.append('object %s of a deleted VDI' % ids.hex_oid(oid))
+        elif entry.is_gone(oid):
+            found.append('object %s of a deleted VDI, or a former form'
+                         % ids.hex_oid(oid))
         elif not is_away and not any(
                 view.members[index].host == node.address for index
                 in ring.targets(oid, node.sheep.order.copies(oid))):

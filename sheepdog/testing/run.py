@@ -44,10 +44,11 @@ def seeds_of(text: str) -> list:
 def run_one(seed: int, build: str = BUILD, without=(),
             seconds: Optional[float] = None,
             remote: bool = False, slow: bool = False,
-            policy: str = '') -> scenario.Result:
+            policy: str = '', turn: bool = False) -> scenario.Result:
     """``seconds`` of trouble instead of the usual. ``remote``: see
     ``Scenario.send_clients_away``; ``slow``: ``Scenario.slow_down``;
-    ``policy``: erasure coded, in a cluster large enough."""
+    ``policy``: erasure coded, in a cluster large enough; ``turn``:
+    ``Scenario.turn``."""
     def change(changed):
         if remote:
             changed.send_clients_away()
@@ -55,6 +56,8 @@ def run_one(seed: int, build: str = BUILD, without=(),
             changed.slow_down()
         if policy:
             changed.encode(policy)
+        if turn:
+            changed.turn()
         if seconds is not None:
             changed.trouble_seconds = seconds
 
@@ -78,6 +81,8 @@ def main(arguments=None) -> int:
                         help='slow disks and links, and evictions')
     parser.add_argument('--policy', default='',
                         help='D:P: erasure coded volumes')
+    parser.add_argument('--turn', action='store_true',
+                        help='volumes are turned from copies to strips')
     parser.add_argument('--shrink', action='store_true',
                         help='make a failing seed as small as it goes')
     parser.add_argument('--trace', action='store_true',
@@ -90,6 +95,7 @@ def main(arguments=None) -> int:
     run = functools.partial(
         run_one, build=options.build, seconds=options.seconds,
         remote=options.remote, slow=options.slow, policy=options.policy,
+        turn=options.turn,
         without=tuple(filter(None, options.without.split(','))))
     failed = []
     for result in _results(run, options.seeds, options.jobs):
@@ -100,18 +106,20 @@ def main(arguments=None) -> int:
                 print(result.trace)
             if options.shrink:
                 print(shrunk(result, options.build, options.remote,
-                             options.slow, options.policy), flush=True)
+                             options.slow, options.policy, options.turn),
+                      flush=True)
     if failed:
         print('failed: %s' % ','.join(map(str, failed)))
     return 1 if failed else 0
 
 
 def shrunk(result: scenario.Result, build: str = BUILD,
-           remote: bool = False, slow: bool = False, policy: str = '') -> str:
+           remote: bool = False, slow: bool = False, policy: str = '',
+           turn: bool = False) -> str:
     """The story of a failing seed, as short as it gets."""
     def run(without, seconds):
         return run_one(result.seed, build, without, seconds, remote, slow,
-                       policy)
+                       policy, turn)
 
     return shrink.describe(shrink.shrink(run, result,
                                          scenario.TROUBLE_SECONDS))

@@ -170,6 +170,13 @@ class Scenario:
         cluster.copies, cluster.copy_policy = redundancy.parse(policy)
         cluster.nodes = max(cluster.nodes, cluster.copies)
 
+    def turn(self) -> None:
+        """VDIs are turned from copies to strips, and back."""
+        source = random.Random('%s/turn' % self.seed)
+        self.alterations = alterations.AlterationSettings(
+            source.choice((0.5, 1.0, 2.0)),
+            {'turn': 8, 'alter': 1, 'repeat': 1})
+
     def leave_alone(self) -> None:
         """No operators, few nodes, and volumes that stay as they are."""
         self.cluster.nodes = min(self.cluster.nodes, 4)

@@ -19,10 +19,10 @@ in between leaves at most an inode that no name leads to, which the next
 attempt overwrites.
 """
 
-import array
 import asyncio
 import logging
-import sys
+
+import numpy
 
 from sheepdog.cluster import api
 from sheepdog.cluster import entries
@@ -118,16 +118,20 @@ class Catalogue:
                                    operation_id)
 
     async def alter_copies(self, name, copies, force=False,
-                           operation_id=''):
+                           operation_id='', copy_policy=0):
         """Another number of copies for a VDI and its snapshots, in the
-        background. ``force``: also where zones for so many are missing.
-        Returns a dict: ``before``, ``copies``, ``vdis`` (ids).
+        background; or from copies to strips, between codes, or back, for the
+        VDI alone. ``force``: also where zones for so many are missing.
+        Returns a dict: ``before``, ``policy_before``, ``copies``,
+        ``copy_policy``, ``vdis`` (ids).
 
         :raises NoVdi: there is none
         :raises InvalidParameters: out of range, or of the cluster's zones
+        :raises VdiLocked: it is open shared, and would get another form
         """
         result = await self.cluster.execute(
-            'alter-vdi', {'name': name, 'copies': copies, 'force': force},
+            'alter-vdi', {'name': name, 'copies': copies,
+                          'copy_policy': copy_policy, 'force': force},
             operation_id)
         for vdi_id in result['vdis']:
             self.world.spawn(self._note_copies(vdi_id), 'note copies')
@@ -142,13 +146,14 @@ class Catalogue:
                 entry = self.cluster.state.vdis.get(vdi_id)
                 if entry is None or entry.deleted:
                     return
-                copies = entry.wanted or entry.copies
-                if copies == noted:
+                policy = _newest(entry)
+                if policy == noted:
                     return
-                await self.gateway.write_wait(
-                    ids.vdi_oid(vdi_id), inode.COPIES_OFFSET,
-                    bytes([copies]))
-                noted = copies
+                for offset, value in zip(
+                        (inode.COPIES_OFFSET, inode.POLICY_OFFSET), policy):
+                    await self.gateway.write_wait(
+                        ids.vdi_oid(vdi_id), offset, bytes([value]))
+                noted = policy
         except errors.SheepdogError as exc:
             LOG.info('the copies of VDI %06x in its inode: %s', vdi_id, exc)
 
@@ -228,7 +233,8 @@ class Catalogue:
                 objects * inode.MAP_ENTRY_BYTES)
         except errors.NoObject:
             return None
-        used, shared = _count(owners, entry.vdi_id)
+        copies, copy_policy = _newest(entry)
+        used, shared, former = _count(owners, entry)
         return {
             'name': entry.name, 'tag': entry.tag, 'snap_id': entry.snap_id,
             'vdi_id': entry.vdi_id, 'size': head.vdi_size,
@@ -236,23 +242,29 @@ class Catalogue:
             'shared': shared * head.object_bytes,
             'created': (entry.created >> 32)
             + (entry.created & 0xFFFFFFFF) / 1e9,
-            'copies': entry.wanted or entry.copies,
-            'copies_before': self._copies_before(entry),
-            'copy_policy': entry.copy_policy,
+            'copies': copies, 'copy_policy': copy_policy,
+            **self._before(entry),
+            'objects_left': former if entry.former else 0,
             'block_size_shift': entry.block_size_shift,
             'snapshot': entry.snapshot, 'clone': bool(entry.parent),
             'parent': entry.parent,
         }
 
-    def _copies_before(self, entry):
-        """The number that was altered, until all copies are as many as now;
-        0: none."""
-        if entry.wanted:
-            return entry.copies
-        settled = self.cluster.state.settled
-        under_way = [copies for until, copies in entry.earlier
-                     if until >= settled and copies != entry.copies]
-        return under_way[0] if under_way else 0
+    def _before(self, entry):
+        """The policy that was altered, until all is as wanted; 0: none."""
+        before = redundancy.Policy(0, 0)
+        if entry.former:
+            before = entry.former[0]
+        elif entry.wanted:
+            before = entry
+        else:
+            settled = self.cluster.state.settled
+            for until, copies in entry.earlier:
+                if until >= settled and copies != entry.copies:
+                    before = redundancy.Policy(copies, 0)
+                    break
+        return {'copies_before': before.copies,
+                'policy_before': before.copy_policy}
 
     # -- on the leader --------------------------------------------------
 
@@ -353,13 +365,20 @@ class Catalogue:
                  'size': size}, None)
 
 
-def _count(owners, vdi_id):
-    """``(owned, shared)`` objects of an object map (bytes)."""
-    found = array.array('I', owners)
-    if sys.byteorder == 'big':
-        found.byteswap()
-    owned = found.count(vdi_id)
-    return owned, len(found) - owned - found.count(0)
+def _newest(entry):
+    """The policy that it has, or is to have from the next epoch on."""
+    if entry.wanted:
+        return redundancy.Policy(entry.wanted, entry.wanted_policy)
+    return redundancy.Policy(entry.copies, entry.copy_policy)
+
+
+def _count(owners, entry):
+    """``(owned, shared, of former forms)``: objects of a map (bytes)."""
+    found = numpy.frombuffer(owners, '<u4')
+    owned = int(numpy.count_nonzero(
+        found & ids.VDI_ID_MASK == entry.vdi_id))
+    present = int(numpy.count_nonzero(found == entry.owner))
+    return (owned, int(numpy.count_nonzero(found)) - owned, owned - present)
 
 
 def _check_new(name, size, shift):

@@ -10,11 +10,13 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Copy on write: an ancestor's object becomes the volume's own."""
+"""Copies of objects: an ancestor's becomes the volume's own on its first
+write, and one of a former form one of the present form."""
 
 from sheepdog.model import errors
 
 CHUNK_BYTES = 1 << 20
+BLOCK = bytes(4096)
 
 
 async def create_from(gateway, source_oid, oid, offset, data, durable):
@@ -28,13 +30,30 @@ async def create_from(gateway, source_oid, oid, offset, data, durable):
         extents = await gateway.extents(source_oid)
     except errors.NoObject:
         extents = []
-    end = offset + len(data)
+    await _copy(gateway, source_oid, oid, extents, offset,
+                offset + len(data), durable)
+    await gateway.write_wait(oid, offset, data, durable, create=True)
+
+
+async def create_equal(gateway, source_oid, oid):
+    """Create ``oid`` with the content of ``source_oid``, durably.
+
+    :raises NoObject: there is no source
+    :raises SheepdogError:
+    """
+    extents = await gateway.extents(source_oid)
+    if not extents:
+        await gateway.write_wait(oid, 0, BLOCK, True, create=True)
+    await _copy(gateway, source_oid, oid, extents, 0, 0, True)
+
+
+async def _copy(gateway, source_oid, oid, extents, offset, end, durable):
+    """All but [offset, end)."""
     for start, size in extents:
         for piece, length in _outside(start, start + size, offset, end):
             content = await gateway.read_wait(source_oid, piece, length)
             await gateway.write_wait(oid, piece, content, durable,
                                      create=True)
-    await gateway.write_wait(oid, offset, data, durable, create=True)
 
 
 def _outside(start, end, hole_start, hole_end):

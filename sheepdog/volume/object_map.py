@@ -30,16 +30,20 @@ SPAN_BYTES = 64 << 10
 
 
 class ObjectMap:
-    """``owners[i]``: the VDI id that owns object i, 0 where there is none.
+    """``owners[i]``: what owns object i (a VDI's id, and the form above it;
+    see ``model.ids``), 0 where there is none.
 
     :param gateway: an ``access.Access``
+    :param owner: of objects that are made now; may change
     :param is_alone: nobody else changes the inode while we hold it open
-        (exclusive lock); else entries that are 0 are looked up again
+        (exclusive lock); else entries that may have changed are looked up
+        again
     """
 
-    def __init__(self, gateway, vdi_id, is_alone):
+    def __init__(self, gateway, vdi_id, owner, is_alone):
         self.gateway = gateway
         self.vdi_id = vdi_id
+        self.owner = owner
         self.is_alone = is_alone
         self.owners = array.array('I')
         self._pending = {}
@@ -67,21 +71,22 @@ class ObjectMap:
 
     async def refresh(self, index):
         """The owner of an object; asks the inode where another sheep may
-        have created it meanwhile."""
+        have created it, or turned it into another form, meanwhile."""
         owner = self.owners[index]
-        if owner == 0 and not self.is_alone:
+        if owner != self.owner and not self.is_alone and (
+                owner == 0 or ids.is_owned(owner, self.vdi_id)):
             owner = (await self._read(index, 1))[0]
             if owner:
                 self.owners[index] = owner
         return owner
 
-    async def own(self, index):
-        """Object ``index`` exists and is ours: say so in the inode. Returns
-        when that is durable, whatever the write was: an entry that a power
-        cut took back would come again with the object's next write, and
-        with it what the object held before."""
+    async def own(self, index, owner):
+        """Object ``index`` exists with that owner: say so in the inode.
+        Returns when that is durable, whatever the write was: an entry that a
+        power cut took back would come again with the object's next write,
+        and with it what the object held before."""
         waiter = asyncio.get_running_loop().create_future()
-        self._pending.setdefault(index, []).append(waiter)
+        self._pending.setdefault((index, owner), []).append(waiter)
         if self._writing is None:
             self._writing = self.gateway.world.spawn(self._write_out(),
                                                      'object map')
@@ -96,18 +101,19 @@ class ObjectMap:
             self._writing = None
 
     async def _write_batch(self, pending):
-        indexes = sorted(pending)
+        new = dict(pending.keys())
+        indexes = sorted(new)
         error = None
         try:
             await pieces.gather(
-                [self._write_span(span) for span in _spans(indexes)])
+                [self._write_span(span, new) for span in _spans(indexes)])
         except Exception as exc:
             # Handed to everybody who waits for it, below.
             error = exc
-        for index in indexes:
+        for index, owner in new.items():
             if error is None:
-                self.owners[index] = self.vdi_id
-            for waiter in pending[index]:
+                self.owners[index] = owner
+            for waiter in pending[index, owner]:
                 if waiter.done():
                     continue
                 if error is not None:
@@ -115,13 +121,21 @@ class ObjectMap:
                 else:
                     waiter.set_result(None)
 
-    async def _write_span(self, span):
-        """One write for neighbouring entries; in between stand those of
-        objects that have been ours all along."""
-        first, last = span[0], span[-1]
-        owners = self.owners[first:last + 1]
-        for index in span:
-            owners[index - first] = self.vdi_id
+    async def _write_span(self, span, new):
+        """One write for neighbouring entries."""
+        await self._write(span[0], array.array(
+            'I', [new[index] for index in span]))
+
+    async def repeat(self):
+        """Write what is known of former forms once more: what the one who
+        had the volume before, and lost it to us, had under way must not
+        change it later."""
+        former = [index for index, owner in enumerate(self.owners)
+                  if owner != self.owner and ids.is_owned(owner, self.vdi_id)]
+        for span in _spans(former):
+            await self._write(span[0], self.owners[span[0]:span[-1] + 1])
+
+    async def _write(self, first, owners):
         if sys.byteorder == 'big':
             owners.byteswap()
         await self.gateway.write_wait(
@@ -130,8 +144,9 @@ class ObjectMap:
 
 
 def _spans(indexes):
-    """Runs of adjacent indexes. (With gaps between them a span would write
-    old entries over what another sheep may have set.)"""
+    """Runs of adjacent indexes, which one write is enough for. (With gaps
+    between them it would write old entries over what another sheep may have
+    set.)"""
     span = []
     for index in indexes:
         if span and (index != span[-1] + 1

@@ -14,19 +14,24 @@
 
 Reads and writes of objects that are the volume's own go straight to the
 gateway; first writes take the long way (create the object, then its entry
-in the inode). Writes are write-back, durable at the next ``flush``, unless
-``fua`` is asked for.
+in the inode), and so do objects that are of another form than new ones (see
+``model.ids``) until ``turn`` has copied them. Writes are write-back, durable
+at the next ``flush``, unless ``fua`` is asked for.
 """
-
-import asyncio
 
 from sheepdog.gateway import operation
 from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.volume import access
 from sheepdog.volume import cow
+from sheepdog.volume import holds
 from sheepdog.volume import object_map
 from sheepdog.volume import pieces
+from sheepdog.volume import steady
+
+
+NOBODY = -1
+"""Owns no object."""
 
 
 class Volume:
@@ -52,9 +57,12 @@ class Volume:
         self.users = 0
         self.on_resize = []
         self.access = access.Access(gateway, self._refusal_when_lost)
-        self.map = object_map.ObjectMap(self.access, entry.vdi_id, is_alone)
+        self.owner = entry.owner
+        self.map = object_map.ObjectMap(self.access, entry.vdi_id, self.owner,
+                                        is_alone)
+        self._straight = self.owner if is_alone else NOBODY
         self._release = release
-        self._creating = {}
+        self._holds = holds.Holds()
 
     async def load(self):
         await self.map.load(self._objects(self.size))
@@ -75,10 +83,10 @@ class Volume:
         if length and (offset + length - 1) >> shift == index:
             owner = self.map.owners[index]
             start = offset & (self.object_bytes - 1)
-            if owner:
+            if owner == self._straight:
                 self.gateway.read(owner << 32 | index, start, length, done)
             else:
-                self._read_unwritten(index, start, length, done)
+                self._read_piece(index, start, length, done)
             return
         if not length:
             done(None, b'')
@@ -86,12 +94,19 @@ class Volume:
         parts = pieces.split(offset, length, self.object_bytes)
         several = pieces.SeveralReads(len(parts), done)
         for place, (index, start, _, size) in enumerate(parts):
-            owner = self.map.owners[index]
-            if owner:
-                self.gateway.read(owner << 32 | index, start, size,
-                                  several.at(place))
-            else:
-                self._read_unwritten(index, start, size, several.at(place))
+            self._read_piece(index, start, size, several.at(place))
+
+    def _read_piece(self, index, start, size, done):
+        owner = self.map.owners[index]
+        if owner == self._straight:
+            self.gateway.read(owner << 32 | index, start, size, done)
+        elif not owner and self.map.is_alone:
+            done(None, bytes(size))
+        elif owner and (owner == self.owner or self.map.is_alone
+                        or not ids.is_owned(owner, self.vdi_id)):
+            self._read_once(index, owner, start, size, done)
+        else:
+            self._read_again(index, start, size, done)
 
     def submit_write(self, offset, data, fua, done):
         """``done(error)``; ``data`` must not change afterwards."""
@@ -116,13 +131,13 @@ class Volume:
                               fua, several)
 
     def _write_piece(self, index, start, data, fua, done):
-        if self.map.owners[index] == self.vdi_id:
-            self.gateway.write(self.vdi_id << 32 | index, start, data, done,
-                               fua)
+        owner = self.map.owners[index]
+        if owner == self.owner:
+            self.gateway.write(owner << 32 | index, start, data, done, fua)
         else:
             self.gateway.world.spawn(
-                self._answer(self._first_write(index, start, data, fua),
-                             done), 'first write of an object')
+                self._answer(self._slow_write(index, start, data, fua),
+                             done), 'write to an object by the long way')
 
     def _refusal(self, offset, length, is_write=False):
         if not self.valid:
@@ -146,56 +161,65 @@ class Volume:
         else:
             done(None)
 
-    def _read_unwritten(self, index, start, size, done):
-        if self.map.is_alone:
-            done(None, bytes(size))
-        else:
-            self.gateway.world.spawn(
-                self._read_perhaps(index, start, size, done),
-                'read of an object')
+    def _read_once(self, index, owner, start, size, done):
+        """Read what the map names. When the answer comes it may name another
+        object."""
+        form_owner = self.owner
 
-    async def _read_perhaps(self, index, start, size, done):
-        """Another sheep may have created it."""
-        try:
-            owner = await self.map.refresh(index)
-        except errors.SheepdogError as exc:
-            done(exc, None)
-            return
-        if owner:
-            self.gateway.read(owner << 32 | index, start, size, done)
-        else:
-            done(None, bytes(size))
+        def read(error, data):
+            if self.owner != form_owner or (
+                    isinstance(error, errors.NoObject)
+                    and self.map.owners[index] != owner):
+                self._read_again(index, start, size, done)
+            else:
+                done(error, data)
 
-    async def _first_write(self, index, start, data, fua):
-        """Write to an object that is not ours yet: one creates, the others
-        wait."""
-        while True:
-            creating = self._creating.get(index)
-            if creating is None:
-                break
-            await asyncio.shield(creating)
-        oid = ids.data_oid(self.vdi_id, index)
+        self.gateway.read(owner << 32 | index, start, size, read)
+
+    def _read_again(self, index, start, size, done):
+        async def read():
+            try:
+                data = await self._steadily(
+                    index, lambda oid: self.gateway.read_wait(oid, start,
+                                                              size))
+            except errors.SheepdogError as exc:
+                done(exc, None)
+            else:
+                done(None, bytes(size) if data is None else data)
+
+        self.gateway.world.spawn(read(), 'read of an object')
+
+    async def _steadily(self, index, question):
+        """Awaits ``question(oid)`` of the object that is there, and returns
+        its answer; None: there is no object."""
+        return await steady.ask(
+            lambda: self.map.refresh(index),
+            lambda owner: question(ids.data_oid(owner, index)))
+
+    async def _slow_write(self, index, start, data, fua):
+        """Write to an object that is not ours yet (one creates, the others
+        wait), or is of a former form: then it is written as it is."""
+        await self._holds.free(index)
         owner = self.map.owners[index]
-        if owner == self.vdi_id:
-            await self.access.write_wait(oid, start, data, fua)
+        if ids.is_owned(owner, self.vdi_id):
+            with self._holds.use(index):
+                await self.access.write_wait(ids.data_oid(owner, index),
+                                             start, data, fua)
             return
-        creating = self._creating[index] = (
-            asyncio.get_running_loop().create_future())
-        try:
+        with self._holds.hold(index):
+            new = self.owner
+            oid = ids.data_oid(new, index)
             owner = await self.map.refresh(index)
             if self.map.is_alone:
                 await self._clear(oid)
-            if owner not in (0, self.vdi_id):
+            if owner and not ids.is_owned(owner, self.vdi_id):
                 await cow.create_from(self.access,
                                       ids.data_oid(owner, index), oid, start,
                                       data, fua)
             else:
                 await self.access.write_wait(oid, start, data, fua,
                                              create=True)
-            await self.map.own(index)
-        finally:
-            del self._creating[index]
-            creating.set_result(None)
+            await self.map.own(index, new)
 
     async def _clear(self, oid):
         """Of a first write that got no further than the object, nothing may
@@ -245,21 +269,19 @@ class Volume:
         await self.zero(offset, length, fua)
 
     async def _zero_piece(self, index, start, size, fua):
-        creating = self._creating.get(index)
-        while creating is not None:
-            await asyncio.shield(creating)
-            creating = self._creating.get(index)
+        await self._holds.free(index)
         owner = await self.map.refresh(index)
         if owner == 0:
             self.access.check()
             return
-        if owner != self.vdi_id:
-            await self._first_write(index, start, bytes(size), fua)
+        if not ids.is_owned(owner, self.vdi_id):
+            await self._slow_write(index, start, bytes(size), fua)
             return
         # An object that the inode names and nobody has is damage: no
         # answer may make it look well.
-        await self.access.zero_wait(ids.data_oid(owner, index), start, size,
-                                    fua)
+        with self._holds.use(index):
+            await self.access.zero_wait(ids.data_oid(owner, index), start,
+                                        size, fua)
 
     async def flush(self):
         """All writes acknowledged before are durable on all copies.
@@ -282,11 +304,10 @@ class Volume:
         covering = []
         for index, start, _, size in pieces.split(offset, length,
                                                   self.object_bytes):
-            owner = await self.map.refresh(index)
-            if owner == 0:
+            written = await self._steadily(index, self.access.extents)
+            if written is None:
                 _append(covering, size, False)
                 continue
-            written = await self.access.extents(ids.data_oid(owner, index))
             position, end = start, start + size
             for low, count in written:
                 low, high = max(low, position), min(low + count, end)
@@ -301,6 +322,58 @@ class Volume:
         """Give up this use of the volume; the last one flushes and frees
         the lock."""
         await self._release(self)
+
+    # -- another form ---------------------------------------------------
+
+    def alter(self, owner):
+        """Objects that are made from now on have another form. Others stay
+        as they are until they are turned."""
+        if owner == self.owner:
+            return
+        self.owner = self.map.owner = owner
+        if self.map.is_alone:
+            self._straight = owner
+            # Straight writes are under way to objects that are former now;
+            # nobody knows to which.
+            self._holds.shut()
+            self.gateway.world.spawn(self._drain(), 'drain for another form')
+
+    async def _drain(self):
+        await self._holds.drained()
+        await self.gateway.finish(self.vdi_id)
+        self._holds.open()
+
+    async def former(self):
+        """Indexes of objects that are of a former form. Nobody makes another
+        one."""
+        await self._holds.all_free()
+        return [index for index, owner in enumerate(self.map.owners)
+                if owner != self.owner and ids.is_owned(owner, self.vdi_id)]
+
+    async def turn(self, index):
+        """Copy an object of a former form; the map names the copy then, and
+        the other one is removed. Writes to it wait, reads do not. May be
+        broken off anywhere, and begun anew. For who has the volume alone.
+
+        :raises NoObject: there is none, though the map names it
+        :raises SheepdogError:
+        """
+        await self._holds.free(index)
+        before = self.map.owners[index]
+        if before == self.owner or not ids.is_owned(before, self.vdi_id):
+            return
+        source = ids.data_oid(before, index)
+        with self._holds.hold(index):
+            new = self.owner
+            await self._holds.unused(index)
+            await self._clear(ids.data_oid(new, index))
+            await cow.create_equal(self.access, source,
+                                   ids.data_oid(new, index))
+            await self.map.own(index, new)
+        try:
+            await self.access.remove_wait(source)
+        except errors.NoObject:
+            pass
 
     # -- changes from outside -------------------------------------------
 

@@ -20,13 +20,11 @@ freed with the last user's close, or by the cluster when this sheep dies.
 import asyncio
 import logging
 
+from sheepdog.cluster import entries
 from sheepdog.model import errors
 from sheepdog.volume import volume as volume_module
 
 LOG = logging.getLogger(__name__)
-
-EXCLUSIVE = 'exclusive'
-SHARED = 'shared'
 
 
 class Volumes:
@@ -42,6 +40,7 @@ class Volumes:
         self.gateway = gateway
         self.catalogue = catalogue
         self._writing = {}
+        self._turning = {}
         self._reading = {}
         self._claims = {}
         self._turns = {}
@@ -64,7 +63,8 @@ class Volumes:
             if read_only:
                 return await self._open_to_read(entry)
             return await self._open_to_write(entry,
-                                             SHARED if shared else EXCLUSIVE)
+                                             entries.SHARED if shared
+                                             else entries.EXCLUSIVE)
 
     async def _open_to_read(self, entry):
         volume = await self._make(entry, True, False)
@@ -75,7 +75,7 @@ class Volumes:
     async def _open_to_write(self, entry, mode):
         volume = self._writing.get(entry.vdi_id)
         if volume is not None and volume.valid:
-            if volume.map.is_alone != (mode == EXCLUSIVE):
+            if volume.map.is_alone != (mode != entries.SHARED):
                 raise errors.VdiLocked('VDI %s is open here in another mode'
                                        % entry.name)
             volume.users += 1
@@ -83,15 +83,23 @@ class Volumes:
         if entry.vdi_id in self._claims:
             raise errors.VdiLocked('VDI %s is open here by a native client'
                                    % entry.name)
+        await self._stop_turning(entry.vdi_id)
+        volume = await self._open_locked(entry, mode)
+        volume.users = 1
+        self._writing[entry.vdi_id] = volume
+        return volume
+
+    async def _open_locked(self, entry, mode):
         await self._lock(entry.vdi_id, mode)
         try:
-            volume = await self._make(entry, False, mode == EXCLUSIVE)
+            volume = await self._make(entry, False, mode != entries.SHARED)
+            if self._now(entry).former:
+                # Its lock may have been taken away from who was turning it.
+                await volume.map.repeat()
             self._check_held(entry.vdi_id)
         except BaseException:
             await self._unlock(entry.vdi_id)
             raise
-        volume.users = 1
-        self._writing[entry.vdi_id] = volume
         return volume
 
     async def _make(self, entry, read_only, is_alone):
@@ -100,10 +108,16 @@ class Volumes:
             # Whoever grew meanwhile was not told: look again.
             resizes = self._resizes.get(entry.vdi_id, 0)
             head = await self.catalogue.head(entry.vdi_id)
-            volume = volume_module.Volume(self.gateway, entry, head,
-                                          read_only, is_alone, self._close)
+            volume = volume_module.Volume(
+                self.gateway, self._now(entry), head, read_only, is_alone,
+                self._close)
             await volume.load()
+        volume.alter(self._now(entry).owner)
         return volume
+
+    def _now(self, entry):
+        """It may have another form by now."""
+        return self.cluster.state.vdis.get(entry.vdi_id, entry)
 
     async def _close(self, volume):
         if volume.read_only:
@@ -147,9 +161,18 @@ class Volumes:
             if self._is_open(vdi_id):
                 raise errors.VdiLocked('VDI %06x is open here' % vdi_id)
             if vdi_id not in self._claims:
-                await self._lock(vdi_id, SHARED if shared else EXCLUSIVE)
+                await self._stop_turning(vdi_id)
+                await self._lock(vdi_id, entries.SHARED if shared
+                                 else entries.EXCLUSIVE)
                 self._check_held(vdi_id)
-                self._claims[vdi_id] = None
+                entry = self.cluster.state.vdis[vdi_id]
+                if entry.former:
+                    await self._unlock(vdi_id)
+                    raise errors.VdiLocked(
+                        'VDI %s is being turned into another redundancy: '
+                        'native clients can use it again when "dog vdi list" '
+                        'shows one only' % entry.name)
+                self._claims[vdi_id] = entry.owner
 
     async def release(self, vdi_id):
         """Give a claim back.
@@ -170,18 +193,69 @@ class Volumes:
     def is_claimed(self, vdi_id):
         return vdi_id in self._claims
 
+    def claimed_owner(self, vdi_id):
+        """What owns the objects that a native client writes (see
+        ``model.ids``): those of a form for as long as it has the VDI."""
+        return self._claims.get(vdi_id)
+
     def may_write(self, vdi_id):
         """Whether a native client of this sheep may change the VDI's
         objects: not while another sheep, or a volume open here, has it."""
+        if vdi_id in self._claims:
+            return True
         if self._is_open(vdi_id):
             return False
+        entry = self.cluster.state.vdis.get(vdi_id)
+        if entry is not None and entry.is_turning:
+            return False
         lock = self.cluster.state.locks.get(vdi_id)
-        return (lock is None or not lock.owners or lock.mode == SHARED
+        return (lock is None or not lock.owners
+                or lock.mode == entries.SHARED
                 or self.cluster.incarnation in lock.owners)
 
     def _is_open(self, vdi_id):
         volume = self._writing.get(vdi_id)
         return volume is not None and volume.valid
+
+    # -- who turns objects into another form ------------------------------
+
+    def to_turn(self, vdi_id):
+        """The volume, if its clients here have it alone; else None."""
+        volume = self._writing.get(vdi_id)
+        if volume is not None and volume.valid and volume.map.is_alone:
+            return volume
+        return None
+
+    async def open_to_turn(self, entry):
+        """A volume for nobody's use, which ends when somebody else wants it;
+        to be given to ``close_turned``. None: a client here has it.
+
+        :raises VdiLocked: somebody elsewhere has it
+        :raises SheepdogError:
+        """
+        async with self._turn(entry.vdi_id):
+            if self._is_open(entry.vdi_id) or entry.vdi_id in self._claims:
+                return None
+            volume = await self._open_locked(entry, entries.TURNING)
+            self._turning[entry.vdi_id] = volume
+            return volume
+
+    async def close_turned(self, volume):
+        async with self._turn(volume.vdi_id):
+            if self._turning.get(volume.vdi_id) is volume:
+                await self._stop_turning(volume.vdi_id)
+
+    async def _stop_turning(self, vdi_id):
+        """…in order; for who has the turn."""
+        volume = self._turning.get(vdi_id)
+        if volume is None:
+            return
+        was_valid = volume.valid
+        volume.invalidate()
+        if was_valid:
+            await self._settle(vdi_id)
+        if self._turning.pop(vdi_id, None) is volume and was_valid:
+            await self._unlock(vdi_id)
 
     # -- locks ----------------------------------------------------------
 
@@ -231,17 +305,15 @@ class Volumes:
         if kind == 'vdi-resize':
             self._resizes[event['vdi_id']] = 1 + self._resizes.get(
                 event['vdi_id'], 0)
-            for volume in self.opened():
-                if volume.vdi_id == event['vdi_id']:
-                    volume.resized(event['size'])
-        elif kind == 'unlock':
+            for volume in self._of(event['vdi_id']):
+                volume.resized(event['size'])
+        elif kind in ('lock', 'unlock'):
             self._check_lock(event['vdi_id'])
         elif kind == 'format':
             self.on_lapse()
         elif kind == 'vdi-delete':
-            for volume in self.opened():
-                if volume.vdi_id == event['vdi_id']:
-                    volume.invalidate()
+            for volume in self._of(event['vdi_id']):
+                volume.invalidate()
 
     def users(self):
         """VDI id → how many have it open here, native clients as one."""
@@ -255,16 +327,23 @@ class Volumes:
         return counts
 
     def opened(self):
-        """All volumes that are open here."""
+        """All volumes that are open here, for clients."""
         return list(self._writing.values()) + list(self._reading)
+
+    def _all(self):
+        return self.opened() + list(self._turning.values())
+
+    def _of(self, vdi_id):
+        return [volume for volume in self._all() if volume.vdi_id == vdi_id]
 
     def _check_lock(self, vdi_id):
         if self._holds(vdi_id):
             return
-        volume = self._writing.get(vdi_id)
-        if volume is not None:
+        volumes = [held[vdi_id] for held in (self._writing, self._turning)
+                   if vdi_id in held]
+        for volume in volumes:
             volume.invalidate()
-        if volume is not None or vdi_id in self._claims:
+        if volumes or vdi_id in self._claims:
             self.gateway.abandon_vdi(vdi_id, errors.VdiNotLocked(
                 'the lock of VDI %06x was taken away' % vdi_id))
         self._claims.pop(vdi_id, None)
@@ -275,10 +354,18 @@ class Volumes:
     def on_view(self, old, new, cold):
         pass
 
+    def take_forms(self):
+        """VDIs may have another form with this view (see ``turner``)."""
+        for volume in self._all():
+            entry = self.cluster.state.vdis.get(volume.vdi_id)
+            if entry is not None:
+                volume.alter(entry.owner)
+
     def on_lapse(self):
-        for volume in self.opened():
+        for volume in self._all():
             volume.invalidate(can_reopen=True)
         self._writing.clear()
+        self._turning.clear()
         self._reading.clear()
         self._claims.clear()
 

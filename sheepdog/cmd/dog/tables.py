@@ -200,7 +200,8 @@ def vdi_list(vdis, raw):
     for vdi in vdis:
         copies = redundancy.text_of(vdi['copies'], vdi['copy_policy'])
         if vdi.get('copies_before') and not raw:
-            copies = '%d>%s' % (vdi['copies_before'], copies)
+            copies = '%s>%s' % (redundancy.text_of(
+                vdi['copies_before'], vdi.get('policy_before', 0)), copies)
         mark = 's' if vdi['snapshot'] else 'c' if vdi['clone'] else ' '
         if raw:
             yield '%s %s %d %d %d %d %d %x %s %s %d' % (

@@ -53,21 +53,20 @@ def resize(session):
 
 def alter_copy(session):
     name, policy = session.arguments[0], cluster.wanted_redundancy(session)
-    if policy.copy_policy:
-        raise exits.UsageError(
-            '-c %s: of a VDI that there is, only numbers of copies can be '
-            'altered. Create another one with it (dog vdi create -c %s), and '
-            'copy the content there (dog vdi read %s | dog vdi write)'
-            % (session.values['copies'], session.values['copies'], name))
     before = [cluster.policy_of(vdi) for vdi in session.client.vdis.list(name)
               if not vdi['snapshot']]
     cluster.warn_of_fewer(session, 'VDI %s' % name, policy,
                           before[0] if before else redundancy.Policy(1))
-    done = session.client.vdis.alter_copies(name, policy.copies,
+    done = session.client.vdis.alter_copies(name, *policy,
                                             force=session.is_forced)
-    session.show(done, ['VDI %s: %d copies instead of %d; they are made and '
-                        'dropped in the background (dog node recovery)'
-                        % (name, done['copies'], done['before'])])
+    before = redundancy.text_of(done['before'], done['policy_before'])
+    if done['copy_policy'] == done['policy_before']:
+        how = 'they are made and dropped in the background (dog node ' \
+            'recovery)'
+    else:
+        how = 'its objects are copied in the background (dog vdi list)'
+    session.show(done, ['VDI %s: %s instead of %s; %s' % (
+        name, redundancy.parts_text(*policy), before, how)])
 
 
 def delete(session):

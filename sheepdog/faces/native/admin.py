@@ -560,9 +560,8 @@ class Admin:
 
     async def _vdi_alter_copy(self, name, copies, copy_policy=0, force=False,
                               operation_id=''):
-        _refuse_strips(copy_policy)
-        return await self.sheep.catalogue.alter_copies(name, copies, force,
-                                                       operation_id)
+        return await self.sheep.catalogue.alter_copies(
+            name, copies, force, operation_id, copy_policy)
 
     async def _vdi_locks(self):
         cluster = self.sheep.cluster
@@ -596,10 +595,3 @@ class Admin:
 
     async def _volume_close(self, session, handle, operation_id=''):
         await self.handles.close(session, handle)
-
-
-def _refuse_strips(copy_policy):
-    if copy_policy:
-        raise errors.InvalidParameters(
-            'only numbers of copies can be altered in this version: create '
-            'an erasure-coded VDI and copy the content over')

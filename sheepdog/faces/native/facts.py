@@ -203,8 +203,9 @@ class Facts:
     async def copies(self) -> dict:
         """Which objects this sheep has, and how it stands with each copy
         (or strip: one of an object, that which is for us): ``whole`` and
-        ``partial`` are base64 of the structures above. ``policies``: of VDIs
-        with strips.
+        ``partial`` are base64 of the structures above. ``owners``: of
+        each form of a VDI, copies and copy policy; ``inodes``: copies of
+        each VDI's inode.
         ``is_settled``: nothing changed while it was looked at."""
         sheep = self.sheep
         cluster = sheep.cluster
@@ -219,8 +220,7 @@ class Facts:
                 if cluster.view is not view:
                     break
             oid = ids.object_of(key)
-            entry = vdis.get(ids.vdi_of(oid))
-            if entry is not None and entry.deleted:
+            if cluster.state.is_gone(oid):
                 continue
             if key != oid and key != sheep.recovery.mover.key(oid):
                 continue
@@ -238,12 +238,13 @@ class Facts:
                            and cluster.status is api.Status.OK),
             'whole': base64.b64encode(b''.join(whole)).decode(),
             'partial': base64.b64encode(b''.join(partial)).decode(),
-            'vdis': {'%06x' % vdi_id: entry.copies
-                     for vdi_id, entry in vdis.items()
-                     if not entry.deleted},
-            'policies': {'%06x' % vdi_id: entry.copy_policy
-                         for vdi_id, entry in vdis.items()
-                         if entry.copy_policy and not entry.deleted},
+            'owners': {'%06x' % ids.owner_of(vdi_id, kept.form):
+                       [kept.copies, kept.copy_policy]
+                       for vdi_id, entry in vdis.items() if not entry.deleted
+                       for kept in (entry, *entry.former)},
+            'inodes': {'%06x' % vdi_id: entry.whole_copies
+                       for vdi_id, entry in vdis.items()
+                       if not entry.deleted},
         }
 
 
@@ -255,8 +256,8 @@ def _policies(state) -> list:
         found[state.settings.copies, state.settings.copy_policy] = 0
     for entry in state.vdis.values():
         if not entry.deleted:
-            policy = entry.copies, entry.copy_policy
-            found[policy] = found.get(policy, 0) + 1
+            for policy in entry.policies():
+                found[policy] = found.get(policy, 0) + 1
     return [[*policy, count] for policy, count in sorted(found.items())]
 
 

@@ -20,6 +20,7 @@ to the catalogue.
 import logging
 
 from sheepdog.faces.native import claims
+from sheepdog.faces.native import forms
 from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.volume import access
@@ -58,6 +59,7 @@ class Public:
         self.catalogue = catalogue
         self.volumes = volumes
         self.claims = claims.Claims(world, volumes)
+        self.forms = forms.Forms(cluster, gateway, volumes)
         self.objects = {
             native.READ_OBJ: self._read,
             native.WRITE_OBJ: self._write,
@@ -66,6 +68,12 @@ class Public:
             native.DISCARD_OBJ: self._discard,
             native.FLUSH_VDI: self._flush,
         }
+        self.inodes = {
+            native.READ_OBJ: self._read_inode,
+            native.WRITE_OBJ: self._write_inode,
+            native.CREATE_AND_WRITE_OBJ: self._write_inode,
+        }
+        """Of VDIs with forms."""
         self._vdis = {
             native.NEW_VDI: self._new_vdi,
             native.LOCK_VDI: self._lock_vdi,
@@ -85,7 +93,17 @@ class Public:
                                  'native VDI request')
                 return
             native.check_object(fields, payload)
-            self._check(session, fields, payload)
+            entry = self._check(session, fields, payload)
+            oid = fields[native.OID]
+            if entry.form or ids.form_of(oid):
+                if ids.is_vdi(oid):
+                    function = self.inodes.get(fields[native.OPCODE],
+                                               function)
+                elif ids.is_data(oid) and self.forms.is_turned_elsewhere(
+                        entry):
+                    function = self._read_turning
+                else:
+                    fields = self._translated(fields)
         except errors.SheepdogError as exc:
             session.answer(fields, native.pack_error(fields, exc))
             return
@@ -124,6 +142,14 @@ class Public:
                 'bytes %d to %d are beyond object %s'
                 % (fields[native.OFFSET], fields[native.OFFSET] + size,
                    ids.hex_oid(oid)))
+        return entry
+
+    def _translated(self, fields):
+        """:raises InvalidParameters: there is no such object"""
+        found = list(fields)
+        for place in (native.OID, native.COW_OID):
+            found[place] = self.forms.translated(fields[place])
+        return tuple(found)
 
     def _refusal_to_write(self, vdi_id):
         if self.volumes.may_write(vdi_id):
@@ -139,6 +165,48 @@ class Public:
         self.gateway.write(fields[native.OID], fields[native.OFFSET],
                            payload, _Answer(session, fields),
                            is_durable(fields))
+
+    def _read_inode(self, session, fields, payload):
+        answer = _Answer(session, fields)
+        offset = fields[native.OFFSET]
+
+        def done(error, data=b''):
+            if isinstance(data, list):
+                data = b''.join(data)
+            answer(error, forms.without_forms(data, offset) if data
+                   else b'')
+
+        self.gateway.read(fields[native.OID], offset,
+                          fields[native.DATA_LENGTH], done)
+
+    def _write_inode(self, session, fields, payload):
+        entry = self.cluster.state.vdis[ids.vdi_of(fields[native.OID])]
+        answer = _Answer(session, fields)
+        try:
+            payload = forms.with_forms(payload, fields[native.OFFSET],
+                                       entry.vdi_id, self.forms.owner(entry))
+        except errors.SheepdogError as exc:
+            answer(exc)
+            return
+        self.gateway.write(fields[native.OID], fields[native.OFFSET],
+                           payload, answer, is_durable(fields),
+                           create=fields[native.OPCODE]
+                           == native.CREATE_AND_WRITE_OBJ)
+
+    def _read_turning(self, session, fields, payload):
+        self.world.spawn(self._answer_turning(session, fields),
+                         'native read of a VDI that is turned')
+
+    async def _answer_turning(self, session, fields):
+        answer = _Answer(session, fields)
+        try:
+            data = await self.forms.read_steadily(
+                fields[native.OID], fields[native.OFFSET],
+                fields[native.DATA_LENGTH])
+        except errors.SheepdogError as exc:
+            answer(exc)
+        else:
+            answer(None, data)
 
     def _create(self, session, fields, payload):
         if fields[native.FLAGS] & native.FLAG_COW:

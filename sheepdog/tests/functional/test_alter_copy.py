@@ -16,6 +16,7 @@ import collections
 import os
 
 from sheepdog.model import errors
+from sheepdog.placement import redundancy
 from sheepdog.tests.functional import case
 from sheepdog.tests.functional import harness
 from sheepdog.tests.functional import writers
@@ -95,6 +96,62 @@ class AlterCopyTest(case.ClusterCase):
         self.check('load')
         self.wait_for_copies(vdi, 2)
 
+    def forms(self, vdi):
+        """The forms of its data objects, on all sheep."""
+        return {name[1] for sheep in self.cluster.sheep
+                for name in os.listdir(sheep.meta / 'obj')
+                if name[2:8] == '%06x' % vdi['vdi_id'] and name[0] == '0'}
+
+    def wait_turned(self, vdi, policy, form):
+        def listed():
+            with self.cluster.client() as client:
+                found, = client.vdis.list(vdi['name'])
+            return {key: found[key] for key in (
+                'copies', 'copy_policy', 'copies_before', 'objects_left')}
+
+        harness.wait_until(
+            lambda: listed() == {**policy._asdict(), 'copies_before': 0,
+                                 'objects_left': 0}, SECONDS, listed)
+        # What is left of the former form goes without a word.
+        harness.wait_until(lambda: self.forms(vdi) == {str(form)}, SECONDS,
+                           lambda: self.forms(vdi))
+
+    def check_everywhere(self, writer, name):
+        for sheep in self.cluster.sheep:
+            with (sheep.client() as client,
+                  client.open(name, read_only=True) as volume):
+                writer.record.check(volume.read)
+
+    def test_to_strips_and_back_under_load(self):
+        vdi = self.create('turned', OBJECTS * MIB, block_size_shift=20)
+        writer = writers.NbdWriter(
+            1, [sheep.nbd_address for sheep in self.cluster.sheep[:2]],
+            'turned', blocks=OBJECTS * MIB // writers.BLOCK_BYTES, fua=True)
+        self.addCleanup(writer.abandon)
+        writer.start().wait_for(500)
+        self.assertEqual(
+            'VDI turned: 2:1 strips instead of 2; its objects are '
+            'copied in the background (dog vdi list)\n',
+            self.alter('turned', '2:1').stdout)
+        # Asked for again it is the same; whoever copies dies in the middle
+        # (the writer goes on through the other one).
+        self.alter('turned', '2:1')
+        victim = self.cluster.sheep[0]
+        victim.kill()
+        writer.wait_for(200)
+        victim.start()
+        victim.wait_answering()
+        writer.wait_for(100)
+        self.wait_turned(vdi, redundancy.Policy(3, 0x11), 1)
+        self.check_everywhere(writer, 'turned')
+        # Back, and nobody has it open.
+        writer.stop()
+        self.alter('turned', 2, '-f')
+        self.wait_turned(vdi, redundancy.Policy(2), 2)
+        self.check_everywhere(writer, 'turned')
+        self.cluster.wait_whole()
+        self.check('turned')
+
     def test_what_dog_says(self):
         vdi = self.create('vdi', 4 * MIB)
         with (self.cluster.client() as client,
@@ -115,8 +172,8 @@ class AlterCopyTest(case.ClusterCase):
         self.alter('vdi', 2, '-f')
         self.wait_for_copies(vdi, 2)
         self.alter('none', 2, expect=5)
-        self.assertIn('only numbers of copies', self.alter(
-            'vdi', '4:2', expect=64).stderr)
+        self.assertIn('4:2 is 6 strips, which need as many zones',
+                      self.alter('vdi', '4:2', expect=64).stderr)
         self.cluster.dog('vdi', 'alter-copy', 'vdi', expect=64)
         # More than there are zones: as many as there are, until more come.
         self.alter('vdi', 5, '-f')

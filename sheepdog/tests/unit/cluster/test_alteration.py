@@ -18,9 +18,16 @@ from sheepdog.cluster import decisions
 from sheepdog.cluster import entries
 from sheepdog.cluster import state as state_module
 from sheepdog.model import errors
+from sheepdog.model import ids
+from sheepdog.model import limits
 from sheepdog.model import view as view_model
 from sheepdog.placement import redundancy
 from sheepdog.tests.unit.cluster import test_state
+
+
+OID = ids.data_oid(1, 7)
+CODE = 0x11
+"""2:1, three strips."""
 
 
 def entry(vdi_id, name, copies=2, **fields):
@@ -31,39 +38,47 @@ def table(*found):
     return {one.vdi_id: one for one in found}
 
 
+def plan(vdis, name, *policy):
+    return alteration.plan(vdis, name, redundancy.Policy(*policy))
+
+
+def noted(one, *policy):
+    return alteration.noted(one, redundancy.Policy(*policy))
+
+
 class PlanTest(unittest.TestCase):
     """Who shares objects has no more copies than those."""
 
     def test_alone(self):
         vdis = table(entry(1, 'a'), entry(2, 'b'))
-        self.assertEqual({1: 3}, alteration.plan(vdis, 'a', 3))
+        self.assertEqual({1: 3}, plan(vdis, 'a', 3))
 
     def test_snapshots_of_the_same_name(self):
         vdis = table(entry(1, 'a', snapshot=True, tag='s'),
                      entry(2, 'a', parent=1),
                      entry(3, 'a', snapshot=True, deleted=True))
-        self.assertEqual({1: 4, 2: 4}, alteration.plan(vdis, 'a', 4))
-        self.assertEqual({1: 1, 2: 1}, alteration.plan(vdis, 'a', 1))
+        self.assertEqual({1: 4, 2: 4}, plan(vdis, 'a', 4))
+        self.assertEqual({1: 1, 2: 1}, plan(vdis, 'a', 1))
 
     def test_what_it_was_cloned_from_gets_as_many(self):
         vdis = table(entry(1, 'a', snapshot=True), entry(2, 'a', parent=1),
                      entry(3, 'b', parent=1))
-        self.assertEqual({1: 3, 3: 3}, alteration.plan(vdis, 'b', 3))
-        self.assertEqual({3: 1}, alteration.plan(vdis, 'b', 1))
+        self.assertEqual({1: 3, 3: 3}, plan(vdis, 'b', 3))
+        self.assertEqual({3: 1}, plan(vdis, 'b', 1))
 
     def test_what_others_were_cloned_from_keeps_what_they_need(self):
         vdis = table(entry(1, 'a', 3, snapshot=True),
                      entry(2, 'a', 3, parent=1), entry(3, 'b', 3, parent=1))
-        self.assertEqual({1: 3, 2: 1}, alteration.plan(vdis, 'a', 1))
+        self.assertEqual({1: 3, 2: 1}, plan(vdis, 'a', 1))
 
     def test_what_is_under_way_counts(self):
         vdis = table(entry(1, 'a', 2, snapshot=True, wanted=3),
                      entry(3, 'b', 2, parent=1))
-        self.assertEqual({3: 3}, alteration.plan(vdis, 'b', 3))
+        self.assertEqual({3: 3}, plan(vdis, 'b', 3))
 
     def test_a_ring_of_parents_ends(self):
         vdis = table(entry(1, 'a', parent=2), entry(2, 'b', parent=1))
-        alteration.plan(vdis, 'a', 3)
+        plan(vdis, 'a', 3)
 
 
 class EntryTest(unittest.TestCase):
@@ -71,10 +86,10 @@ class EntryTest(unittest.TestCase):
     def test_copies_of_earlier_epochs(self):
         one = entry(1, 'a', 3)
         for epoch, copies in ((5, 1), (6, 4)):
-            one = alteration.in_force(alteration.noted(one, copies), epoch,
-                                      0)
+            one = alteration.in_force(noted(one, copies), epoch, 0)
         self.assertEqual([3, 3, 1, 4, 4],
-                         [one.copies_at(epoch) for epoch in (1, 5, 6, 7, 9)])
+                         [one.copies_at(OID, epoch)
+                          for epoch in (1, 5, 6, 7, 9)])
         self.assertEqual(one, entries.VdiEntry.from_dict(
             json.loads(json.dumps(one.to_dict()))))
 
@@ -82,12 +97,12 @@ class EntryTest(unittest.TestCase):
         one = entry(1, 'a', 2)
         for epoch in range(100):
             one = alteration.in_force(
-                alteration.noted(one, 2 + epoch % 2 * 2 - 1), epoch, 50)
+                noted(one, 2 + epoch % 2 * 2 - 1), epoch, 50)
         self.assertEqual([*range(50, 100)],
                          [until for until, _ in one.earlier])
         for epoch in range(100, 120):
             one = alteration.in_force(
-                alteration.noted(one, 2 + epoch % 2 * 2 - 1), epoch, 119)
+                noted(one, 2 + epoch % 2 * 2 - 1), epoch, 119)
         self.assertEqual(alteration.EARLIER_MIN, len(one.earlier))
 
     def test_nonsense(self):
@@ -97,9 +112,88 @@ class EntryTest(unittest.TestCase):
                     {'vdi_id': 1, 'name': 'a', 'earlier': earlier})
 
     def test_the_same_number_again_takes_it_back(self):
-        one = alteration.noted(entry(1, 'a', 2), 3)
+        one = noted(entry(1, 'a', 2), 3)
         self.assertEqual(3, one.wanted)
-        self.assertEqual(0, alteration.noted(one, 2).wanted)
+        self.assertEqual(0, noted(one, 2).wanted)
+
+
+class FormTest(unittest.TestCase):
+    """Between copies and strips."""
+
+    def turned(self, one, epoch, *policy):
+        one = noted(one, *policy)
+        self.assertTrue(one.is_turning)
+        return alteration.in_force(one, epoch, 0)
+
+    def test_each_form_is_kept_as_it_was_made(self):
+        one = alteration.in_force(noted(entry(1, 'a', 2), 3), 4, 0)
+        one = self.turned(one, 5, 3, CODE)
+        former, now = (ids.data_oid(ids.owner_of(1, form), 7)
+                       for form in (0, 1))
+        self.assertEqual(now, ids.data_oid(one.owner, 7))
+        self.assertEqual((3, CODE), (one.kept(now).copies,
+                                     one.kept(now).copy_policy))
+        self.assertEqual((3, 0), (one.kept(former).copies,
+                                  one.kept(former).copy_policy))
+        self.assertEqual([2, 3], [one.copies_at(former, epoch)
+                                  for epoch in (4, 5)])
+        # The inode goes on, with another number of copies.
+        self.assertEqual([2, 3, 2], [one.copies_at(ids.vdi_oid(1), epoch)
+                                     for epoch in (4, 5, 6)])
+        self.assertEqual(2, one.fewest_at(4))
+        self.assertEqual([False] * 3, [one.is_gone(oid) for oid in (
+            former, now, ids.vdi_oid(1))])
+        self.assertEqual(one, entries.VdiEntry.from_dict(
+            json.loads(json.dumps(one.to_dict()))))
+
+    def test_what_was_turned(self):
+        one = alteration.turned(self.turned(entry(1, 'a', 2), 5, 3, CODE), 1)
+        self.assertFalse(one.is_turning)
+        former = ids.data_oid(ids.owner_of(1, 0), 7)
+        self.assertTrue(one.is_gone(former))
+        # What comes with a sheep much later is still known for copies.
+        self.assertEqual((2, 0), (one.kept(former).copies,
+                                  one.kept(former).copy_policy))
+        self.assertFalse(one.is_gone(ids.vdi_oid(1)))
+        self.assertFalse(one.is_gone(ids.attribute_oid(1, 5)))
+        self.assertFalse(one.is_gone(ids.data_oid(one.owner, 7)))
+        with self.assertRaises(errors.InvalidParameters):
+            alteration.turned(one, 2)
+
+    def test_a_form_is_never_used_again(self):
+        one = entry(1, 'a', 2)
+        for number in range(1, limits.FORMS_MAX):
+            policy = redundancy.Policy(3, CODE * (number % 2))
+            alteration.check(one, policy, 0)
+            one = alteration.turned(self.turned(one, number, *policy), number)
+        with self.assertRaisesRegex(errors.InvalidParameters, '7 times'):
+            alteration.check(one, redundancy.Policy(3), 0)
+        # (Numbers of copies are another thing.)
+        alteration.check(one, redundancy.Policy(3, CODE), 0)
+
+    def test_one_after_the_other(self):
+        one = self.turned(entry(1, 'a', 2), 5, 3, CODE)
+        with self.assertRaisesRegex(errors.InvalidParameters,
+                                    'being turned into 2:1'):
+            alteration.check(one, redundancy.Policy(3), 0)
+
+    def test_not_while_it_is_shared(self):
+        lock = entries.Lock('shared', ('a.1',))
+        alteration.check(entry(1, 'a'), redundancy.Policy(3), 0, lock)
+        with self.assertRaisesRegex(errors.VdiLocked, 'close it first'):
+            alteration.check(entry(1, 'a'), redundancy.Policy(3, CODE), 0,
+                             lock)
+
+    def test_snapshots_keep_theirs(self):
+        vdis = table(entry(1, 'a', snapshot=True), entry(2, 'a', parent=1))
+        self.assertEqual({2: 3}, plan(vdis, 'a', 3, CODE))
+
+    def test_nonsense(self):
+        for former in ([[0, 3]], [[8, 3, 0, []]], [[0, 0, 0, []]],
+                       [[0, 3, 0x70, []]], [[0, 3, 0, [[1]]]], 'a', [1]):
+            with self.assertRaises(errors.InvalidParameters, msg=former):
+                entries.VdiEntry.from_dict(
+                    {'vdi_id': 1, 'name': 'a', 'former': former})
 
 
 class ZonesTest(unittest.TestCase):
@@ -162,7 +256,8 @@ class StateTest(unittest.TestCase):
                 epoch or self.state.epoch + 1, test_state.NODES[:3])})
 
     def test_in_force_from_the_next_epoch_on(self):
-        self.assertEqual({'before': 2, 'copies': 3, 'vdis': [5]},
+        self.assertEqual({'before': 2, 'policy_before': 0, 'copies': 3,
+                          'copy_policy': 0, 'vdis': [5]},
                          self.decide())
         self.assertEqual(2, self.state.vdis[5].copies)
         self.assertTrue(self.state.is_altering)
@@ -174,7 +269,8 @@ class StateTest(unittest.TestCase):
         self.assertFalse(self.state.is_altering)
         found = self.state.vdis[5]
         self.assertEqual((3, 0), (found.copies, found.wanted))
-        self.assertEqual([2, 3], [found.copies_at(1), found.copies_at(2)])
+        self.assertEqual([2, 3], [found.copies_at(ids.vdi_oid(5), 1),
+                                  found.copies_at(ids.data_oid(5, 1), 2)])
 
     def test_it_is_not_lost_on_the_way(self):
         self.decide()
@@ -188,13 +284,63 @@ class StateTest(unittest.TestCase):
 
     def test_changed_while_under_way(self):
         self.decide()
-        self.assertEqual({'before': 3, 'copies': 1, 'vdis': [5]},
+        self.assertEqual({'before': 3, 'policy_before': 0, 'copies': 1,
+                          'copy_policy': 0, 'vdis': [5]},
                          self.decide(copies=1))
         self.next_epoch()
         self.assertEqual(1, self.state.vdis[5].copies)
         self.decide()
         self.decide(copies=1)
         self.assertFalse(self.state.is_altering)
+
+    def turn(self, **fields):
+        """To strips, and the epoch that puts it in force."""
+        test_state.put(self.state, test_state.lock(5, 'a.1', **fields))
+        self.decide(copy_policy=CODE)
+        self.next_epoch()
+
+    def turned(self, owner='a.1', form=1):
+        test_state.put(self.state, decisions.decide(
+            'turned', {'vdi_id': 5, 'form': form, 'owner': owner},
+            self.state)[0])
+
+    def test_turned_by_who_has_it(self):
+        self.turn()
+        self.assertTrue(self.state.vdis[5].is_turning)
+        for owner, form in (('b.1', 1), ('a.1', 0)):
+            with self.assertRaises((errors.VdiNotLocked,
+                                    errors.InvalidParameters)):
+                self.turned(owner, form)
+        self.turned()
+        self.assertFalse(self.state.vdis[5].is_turning)
+        self.assertEqual((3, CODE), (self.state.vdis[5].copies,
+                                     self.state.vdis[5].copy_policy))
+
+    def test_nobody_shares_it_meanwhile(self):
+        self.decide(copy_policy=CODE)
+        for _ in range(2):
+            with self.assertRaisesRegex(errors.VdiLocked, 'one at a time'):
+                test_state.put(self.state, test_state.lock(5, 'a.1',
+                                                           'shared'))
+            self.next_epoch()
+        test_state.put(self.state, test_state.lock(5, 'a.1'))
+        self.turned()
+        test_state.put(self.state, test_state.unlock(5, 'a.1'))
+        test_state.put(self.state, test_state.lock(5, 'a.1', 'shared'))
+
+    def test_who_turns_gives_way(self):
+        self.turn(mode='turning')
+        event, _ = decisions.decide('lock', {'vdi_id': 5, 'owner': 'b.1'},
+                                    self.state)
+        self.assertTrue(event['force'])
+        test_state.put(self.state, event)
+        self.assertEqual(('exclusive', ('b.1',)), self.state.locks[5])
+        event, _ = decisions.decide(
+            'lock', {'vdi_id': 5, 'owner': 'a.1', 'mode': 'turning'},
+            self.state)
+        self.assertFalse(event['force'])
+        with self.assertRaises(errors.VdiLocked):
+            test_state.put(self.state, event)
 
     def test_deleted_meanwhile(self):
         self.decide()
@@ -220,10 +366,6 @@ class StateTest(unittest.TestCase):
         # Fewer are welcome though they are still too many.
         self.decide(copies=5, force=True)
         self.decide(copies=4)
-        test_state.put(self.state, test_state.create(6, 'c', copies=6,
-                                                     copy_policy=0x12))
-        with self.assertRaisesRegex(errors.InvalidParameters, 'erasure'):
-            self.decide('c')
 
     def test_events_without_sense(self):
         for changes in ([5], [[5]], [['5', 3]], [[5, 'x']], [[5, 0]]):

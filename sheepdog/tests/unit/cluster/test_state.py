@@ -90,8 +90,9 @@ class Twin:
                 continue
             elif kind == 'lock' and not (
                     event['owner'] in owners and event['mode'] == mode):
+                owners = [one for one in owners if one != event['owner']
+                          and not (mode == 'turning' != event['mode'])]
                 mode = event['mode']
-                owners = [one for one in owners if one != event['owner']]
                 owners.append(event['owner'])
             elif kind == 'unlock':
                 owners = [] if event['force'] else [
@@ -117,13 +118,15 @@ class Twin:
             vdi_id not in self.deleted())
         mode, owners, _ = self.lock_of(vdi_id)
         if kind == 'vdi-delete':
-            return is_there and not owners
+            return is_there and (not owners or mode == 'turning')
         if kind == 'unlock':
             return bool(owners) and (event['force'] or
                                      event['owner'] in owners)
         others = [one for one in owners if one != event['owner']]
+        if mode == 'turning' != event['mode']:
+            others = []
         return is_there and event['owner'] in self.living() and not (
-            others and 'exclusive' in (mode, event['mode']))
+            others and {mode, event['mode']} != {'shared'})
 
 
 ids = strategies.integers(1, 3)

@@ -32,7 +32,8 @@ def copies(whole='', partial=(), **changes):
     """``whole``: numbers of objects, ``partial``: (number, reach)."""
     return dict({
         'incarnation': '', 'epoch': 2, 'term': 1, 'is_settled': True,
-        'vdis': {'abcdef': 3, '123456': 2},
+        'owners': {'abcdef': [3, 0], '123456': [2, 0]},
+        'inodes': {'abcdef': 3, '123456': 2},
         'whole': base64.b64encode(b''.join(
             facts_module.WHOLE.pack(VM + int(number))
             for number in whole)).decode(),
@@ -42,7 +43,7 @@ def copies(whole='', partial=(), **changes):
 
 
 ALL = [copies('1234')] * 3
-TWO_COPIES = [dict(one, vdis={'abcdef': 2}) for one in (
+TWO_COPIES = [dict(one, owners={'abcdef': [2, 0]}) for one in (
     copies('12'), copies('23'), copies('13'))]
 UNTOLD = dict(samples.UNTOLD, reason=samples.UNTOLD['reason'].replace(
     '10.0.0.9:7000', A))
@@ -145,7 +146,7 @@ class JudgeTest(unittest.TestCase):
 
     def coded(self, *held):
         return departure.judge(*given([{}, {}, {}], [
-            dict(one, vdis={'abcdef': 3}, policies={'abcdef': 0x11})
+            dict(one, owners={'abcdef': [3, 0x11]}, inodes={'abcdef': 2})
             for one in held]), B)
 
     def test_strips(self):

@@ -510,8 +510,9 @@ class AdminTest(AdminCase):
         with mock.patch.object(self.b.recovery.mover, 'make_whole',
                                side_effect=errors.NotRecovered):
             a, b, _c = await self.facts('cluster.copies')
-        self.assertEqual((1, True, {'%06x' % vdi_id: 3}),
-                         (a['epoch'], a['is_settled'], a['vdis']))
+        name = '%06x' % vdi_id
+        self.assertEqual((1, True, {name: [3, 0]}, {name: 3}), tuple(
+            a[key] for key in ('epoch', 'is_settled', 'owners', 'inodes')))
 
         def unpack(packing, text):
             return list(packing.iter_unpack(base64.b64decode(text)))

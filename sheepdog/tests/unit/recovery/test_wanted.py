@@ -48,9 +48,8 @@ class Peers:
         self.coded = None
         self.asked = []
         self.answering = None
-        self.state = types.SimpleNamespace(vdis={
-            vdi: types.SimpleNamespace(copies=copies, deleted=vdi == DELETED)
-            for vdi, copies in COPIES.items()})
+        self.state = types.SimpleNamespace(
+            is_gone=lambda oid: ids.vdi_of(oid) == DELETED)
 
     def copies(self, oid):
         return COPIES[ids.vdi_of(oid)]

@@ -15,6 +15,7 @@ import types
 import unittest
 
 from sheepdog.cluster import entries
+from sheepdog.placement import redundancy
 from sheepdog.testing import alterations
 
 
@@ -27,7 +28,7 @@ class Catalogue:
     def find(self, name):
         return types.SimpleNamespace(created=7)
 
-    async def alter_copies(self, name, copies, force):
+    async def alter_copies(self, name, copies, force, copy_policy):
         self.answers.append(asyncio.get_running_loop().create_future())
         await self.answers[-1]
 
@@ -45,7 +46,8 @@ class JudgeTest(unittest.IsolatedAsyncioTestCase):
 
     async def ask(self, copies):
         task = asyncio.ensure_future(
-            self.alterations._answered(self.node, 'v', copies))
+            self.alterations._answered(self.node, 'v',
+                                       redundancy.Policy(copies)))
         await asyncio.sleep(0)
         return task
 
@@ -60,7 +62,8 @@ class JudgeTest(unittest.IsolatedAsyncioTestCase):
             self.catalogue.answers[-1].set_result(None)
             await task
         self.assertEqual([], self.judge(4))
-        self.assertEqual(['v has 2 copies, not 4'], self.judge(2))
+        self.assertEqual(['v has Policy(copies=2, copy_policy=0), not '
+                          'Policy(copies=4, copy_policy=0)'], self.judge(2))
 
     async def test_of_two_at_once_nobody_knows(self):
         tasks = [await self.ask(2), await self.ask(4)]

@@ -57,7 +57,7 @@ class TestObjectMap(jumping.Case):
             INODE, inode.MAP_OFFSET, b''.join(
                 e.to_bytes(4, 'little') for e in self.entries), create=True)
         self.gateway.log.clear()
-        self.map = object_map.ObjectMap(self.gateway, VDI, self.is_alone)
+        self.map = object_map.ObjectMap(self.gateway, VDI, VDI, self.is_alone)
         await self.map.load(8)
 
     async def asyncTearDown(self):
@@ -74,19 +74,19 @@ class TestObjectMap(jumping.Case):
         self.map.extend(10)
         self.map.extend(4)
         self.assertEqual(self.map.owners.tolist(), self.entries + [0, 0])
-        empty = object_map.ObjectMap(self.gateway, VDI, True)
+        empty = object_map.ObjectMap(self.gateway, VDI, VDI, True)
         await empty.load(0)
         self.assertEqual(empty.owners.tolist(), [])
 
     async def test_own(self):
-        await self.map.own(3)
+        await self.map.own(3, VDI)
         self.assertEqual(self.map.owners[3], VDI)
         self.assertEqual(self.on_disk(True)[3], VDI)
 
     async def test_it_is_ours_only_when_it_is_written(self):
         gate = asyncio.Event()
         self.gateway.gate = lambda verb, oid: gate.wait()
-        own = asyncio.ensure_future(self.map.own(3))
+        own = asyncio.ensure_future(self.map.own(3, VDI))
         await flock.turns()
         self.assertEqual(self.map.owners[3], 0)
         gate.set()
@@ -96,7 +96,7 @@ class TestObjectMap(jumping.Case):
     async def test_many_at_once_share_their_writes(self):
         gate = asyncio.Event()
         self.gateway.gate = lambda verb, oid: gate.wait()
-        tasks = [asyncio.ensure_future(self.map.own(index))
+        tasks = [asyncio.ensure_future(self.map.own(index, VDI))
                  for index in (0, 3, 4, 5, 7)]
         await flock.turns()
         gate.set()
@@ -110,13 +110,13 @@ class TestObjectMap(jumping.Case):
 
     async def test_entries_of_others_are_not_written_over(self):
         """What lies between may have been set by another sheep."""
-        await asyncio.gather(self.map.own(0), self.map.own(4))
+        await asyncio.gather(self.map.own(0, VDI), self.map.own(4, VDI))
         obj = self.gateway.objects[INODE]
         obj[inode.map_offset(5):inode.map_offset(6)] = (9).to_bytes(
             4, 'little')
         gate = asyncio.Event()
         self.gateway.gate = lambda verb, oid: gate.wait()
-        tasks = [asyncio.ensure_future(self.map.own(index))
+        tasks = [asyncio.ensure_future(self.map.own(index, VDI))
                  for index in (3, 4, 6)]
         await flock.turns()
         gate.set()
@@ -126,11 +126,11 @@ class TestObjectMap(jumping.Case):
     async def test_a_failure_is_told_to_all_and_changes_nothing(self):
         self.gateway.refuse = lambda verb, oid: errors.NoSpace('full')
         results = await asyncio.gather(
-            self.map.own(3), self.map.own(4), return_exceptions=True)
+            self.map.own(3, VDI), self.map.own(4, VDI), return_exceptions=True)
         self.assertEqual([type(r) for r in results], [errors.NoSpace] * 2)
         self.assertEqual(self.map.owners.tolist(), self.entries)
         self.gateway.refuse = lambda verb, oid: None
-        await self.map.own(3)
+        await self.map.own(3, VDI)
         self.assertEqual(self.on_disk()[3], VDI)
 
     async def test_refresh(self):

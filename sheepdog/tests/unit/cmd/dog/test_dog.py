@@ -388,7 +388,8 @@ class VdiTest(DogCase):
     def test_alter_copy(self):
         self.dog('vdi create v 1M -c 2')
         self.cluster.answers['vdi.alter-copy'] = {
-            'before': 2, 'copies': 3, 'vdis': [7]}
+            'before': 2, 'policy_before': 0, 'copies': 3, 'copy_policy': 0,
+            'vdis': [7]}
         self.assertEqual(
             'VDI v: 3 copies instead of 2; they are made and dropped in the '
             'background (dog node recovery)\n',
@@ -398,14 +399,24 @@ class VdiTest(DogCase):
         self.assertEqual(3, json.loads(self.dog(
             'vdi alter-copy v -c 3 --json'))['copies'])
         self.dog('vdi alter-copy v', code=64)
-        self.dog('vdi alter-copy v -c 4:2', code=64)
-        self.assertIn('only numbers of copies can be altered',
-                      self.streams.complaint)
+
+    def test_alter_copy_to_strips(self):
+        self.dog('vdi create v 1M -c 2')
+        self.cluster.answers['vdi.alter-copy'] = {
+            'before': 2, 'policy_before': 0, 'copies': 6,
+            'copy_policy': 0x22, 'vdis': [7]}
+        self.assertEqual(
+            'VDI v: 4:2 strips instead of 2; its objects are copied in the '
+            'background (dog vdi list)\n',
+            self.dog('vdi alter-copy v -c 4:2'))
+        self.assertEqual({'name': 'v', 'copies': 6, 'copy_policy': 0x22,
+                          'force': False}, self.asked('vdi.alter-copy'))
 
     def test_alter_copy_asks_before_there_are_fewer(self):
         self.dog('vdi create v 1M -c 3')
         self.cluster.answers['vdi.alter-copy'] = {
-            'before': 3, 'copies': 2, 'vdis': [7]}
+            'before': 3, 'policy_before': 0, 'copies': 2, 'copy_policy': 0,
+            'vdis': [7]}
         self.dog('vdi alter-copy v -c 2', code=1)
         self.assertIn('VDI v will survive the loss of 1 zone, instead of 2 '
                       'zones. Nothing was done: -f', self.streams.complaint)
