@@ -19,11 +19,15 @@ go out together.
 
 import array
 import asyncio
+import logging
 import sys
 
+from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.model import inode
 from sheepdog.volume import pieces
+
+LOG = logging.getLogger(__name__)
 
 SPAN_BYTES = 64 << 10
 """Entries further apart than this go out in writes of their own."""
@@ -110,6 +114,7 @@ class ObjectMap:
         except Exception as exc:
             # Handed to everybody who waits for it, below.
             error = exc
+            await self._learn(indexes)
         for index, owner in new.items():
             if error is None:
                 self.owners[index] = owner
@@ -120,6 +125,17 @@ class ObjectMap:
                     waiter.set_exception(error)
                 else:
                     waiter.set_result(None)
+
+    async def _learn(self, indexes):
+        """An entry whose write failed may be there all the same: where one
+        copy of the inode has no room, say, it follows those that took it.
+        What we hold for the map must be what all others find there."""
+        try:
+            for span in _spans(indexes):
+                self.owners[span[0]:span[-1] + 1] = await self._read(
+                    span[0], len(span))
+        except errors.SheepdogError as exc:
+            LOG.info('VDI %06x: the map cannot be read: %s', self.vdi_id, exc)
 
     async def _write_span(self, span, new):
         """One write for neighbouring entries."""

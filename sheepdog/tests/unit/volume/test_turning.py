@@ -180,6 +180,37 @@ class TurningTest(case.VolumeCase):
         await self.volume.turn(0)
         await self.check(BLOCK, bytes(BLOCK))
 
+    def no_room_for_the_inode(self, sheep):
+        """It comes back, and must make its copy whole first. What is
+        written is refused, and is on the other copies all the same."""
+        sheep.store.refuse = lambda verb, oid: (
+            errors.NoSpace('full') if oid == ids.vdi_oid(self.vdi_id)
+            else None)
+        self.flock.rejoin(sheep)
+
+    async def test_the_map_is_written_and_refused(self):
+        self.flock.lapse(self.sheep[2])
+        await self.volume.write(OBJECT, b'another', fua=True)
+        self.no_room_for_the_inode(self.sheep[2])
+        self.alter()
+        with self.assertRaises(errors.NoSpace):
+            await case.within(self.volume.turn(0))
+        await self.volume.write(BLOCK, b'new', fua=True)
+        reader = await self.b.volumes.open('vm', read_only=True)
+        await self.check(BLOCK, b'new', reader)
+
+    async def test_a_first_write_is_refused_and_named(self):
+        """Nobody gives back what the map names."""
+        self.flock.lapse(self.sheep[2])
+        await self.volume.write(OBJECT, b'another', fua=True)
+        self.no_room_for_the_inode(self.sheep[2])
+        with self.assertRaises(errors.NoSpace):
+            await case.within(self.volume.write(2 * OBJECT, b'third'))
+        self.assertEqual(self.vdi_id, await self.entry_on_disk(
+            self.vdi_id, 2))
+        self.alter()
+        self.assertEqual([0, 1, 2], await self.volume.former())
+
     async def test_what_is_missing_is_not_made_up(self):
         await self.gateway.remove_wait(self.old)
         self.alter()
