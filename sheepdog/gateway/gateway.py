@@ -32,6 +32,7 @@ from sheepdog.gateway import reads
 from sheepdog.gateway import routes
 from sheepdog.gateway import turns
 from sheepdog.model import errors
+from sheepdog.model import ids
 from sheepdog.peer import answers
 from sheepdog.peer import marks
 from sheepdog.peer import strips
@@ -162,6 +163,13 @@ class Gateway:
         that would come over what the next owner writes."""
         while self.changes.is_changing(vdi_id):
             await asyncio.sleep(FINISH_PAUSE_SECONDS)
+
+    def under_way(self, vdi_id):
+        """What our clients have asked of a VDI's objects; ``done`` of one
+        that has ended is None."""
+        return [request for request in (*self.changes.mine.values(),
+                                        *self.reads.under_way)
+                if ids.vdi_of(request.oid) == vdi_id]
 
     async def extents(self, oid):
         """``[(offset, size), …]`` of the blocks that are not zero.

@@ -29,22 +29,21 @@ PAUSE_SECONDS = 0.01
 class Holds:
     def __init__(self):
         self._held = {}
-        self._gate = None
         self._uses = collections.Counter()
 
     async def free(self, index):
         """Returns when nobody holds the index. (Whoever goes on without
         waiting for anything else is alone.)"""
         while True:
-            held = self._gate or self._held.get(index)
+            held = self._held.get(index)
             if held is None:
                 return
             await asyncio.shield(held)
 
-    async def all_free(self):
-        """Returns when all who come may go on."""
-        while self._gate is not None:
-            await asyncio.shield(self._gate)
+    async def ended(self):
+        """Returns when all who hold anything now are done."""
+        for held in list(self._held.values()):
+            await asyncio.shield(held)
 
     @contextlib.contextmanager
     def hold(self, index):
@@ -70,17 +69,3 @@ class Holds:
         """…for who holds it."""
         while self._uses[index]:
             await asyncio.sleep(PAUSE_SECONDS)
-
-    def shut(self):
-        """All who come from now on wait, until ``open``."""
-        if self._gate is None:
-            self._gate = asyncio.get_running_loop().create_future()
-
-    async def drained(self):
-        """Returns when those who came before ``shut`` are done."""
-        while self._held or self._uses:
-            await asyncio.sleep(PAUSE_SECONDS)
-
-    def open(self):
-        gate, self._gate = self._gate, None
-        futures.settle(gate, None)

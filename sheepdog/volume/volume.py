@@ -19,6 +19,8 @@ in the inode), and so do objects that are of another form than new ones (see
 at the next ``flush``, unless ``fua`` is asked for.
 """
 
+import asyncio
+
 from sheepdog.gateway import operation
 from sheepdog.model import errors
 from sheepdog.model import ids
@@ -63,6 +65,7 @@ class Volume:
         self._straight = self.owner if is_alone else NOBODY
         self._release = release
         self._holds = holds.Holds()
+        self._before = []
 
     async def load(self):
         await self.map.load(self._objects(self.size))
@@ -333,20 +336,24 @@ class Volume:
         self.owner = self.map.owner = owner
         if self.map.is_alone:
             self._straight = owner
-            # Straight writes are under way to objects that are former now;
-            # nobody knows to which.
-            self._holds.shut()
-            self.gateway.world.spawn(self._drain(), 'drain for another form')
+            # By the straight way, to objects that are former now.
+            self._before = self.gateway.under_way(self.vdi_id)
 
-    async def _drain(self):
-        await self._holds.drained()
-        await self.gateway.finish(self.vdi_id)
-        self._holds.open()
+    async def _ended(self, oid, is_change):
+        """Returns when what was asked of an object by the straight way,
+        before it was a former one, has come to its end."""
+        while True:
+            self._before = [request for request in self._before
+                            if request.done is not None]
+            if not any(request.oid == oid and request.is_change == is_change
+                       for request in self._before):
+                return
+            await asyncio.sleep(holds.PAUSE_SECONDS)
 
     async def former(self):
         """Indexes of objects that are of a former form. Nobody makes another
         one."""
-        await self._holds.all_free()
+        await self._holds.ended()
         return [index for index, owner in enumerate(self.map.owners)
                 if owner != self.owner and ids.is_owned(owner, self.vdi_id)]
 
@@ -366,10 +373,13 @@ class Volume:
         with self._holds.hold(index):
             new = self.owner
             await self._holds.unused(index)
+            await self._ended(source, True)
             await self._clear(ids.data_oid(new, index))
             await cow.create_equal(self.access, source,
                                    ids.data_oid(new, index))
             await self.map.own(index, new)
+        # (Who began to read it later asks the map once more.)
+        await self._ended(source, False)
         try:
             await self.access.remove_wait(source)
         except errors.NoObject:

@@ -117,6 +117,54 @@ class TurningTest(case.VolumeCase):
         await case.within(turning)
         await self.check(5 * BLOCK, b'late')
 
+    async def test_who_reads_it_straight_comes_first(self):
+        """A read that is tried again meanwhile has no turn."""
+        reads = self.a.gateway.reads
+        late, submit, reads.submit = [], reads.submit, lambda read: (
+            late.append(read))
+        reading = self.started(self.volume.read(BLOCK, 3))
+        await flock.turns()
+        reads.submit = submit
+        self.alter()
+        turning = self.started(self.volume.turn(0))
+        await asyncio.sleep(1)
+        submit(*late)
+        self.assertEqual(b'old', await case.within(reading))
+        await case.within(turning)
+
+    async def test_a_write_that_cannot_end_holds_up_no_other(self):
+        await self.volume.write(OBJECT, b'another', fua=True)
+        changes = self.a.gateway.changes
+        late, submit, changes.submit = [], changes.submit, lambda change: (
+            late.append(change))
+        writing = self.started(self.volume.write(5 * BLOCK, b'late'))
+        await flock.turns()
+        changes.submit = submit
+        self.alter()
+        await case.within(self.volume.write(OBJECT, b'written', fua=True))
+        await case.within(self.volume.turn(1))
+        turning = self.started(self.volume.turn(0))
+        await asyncio.sleep(1)
+        submit(*late)
+        await case.within(writing)
+        await case.within(turning)
+        await self.check(5 * BLOCK, b'late')
+        await self.check(OBJECT, b'written')
+
+    async def test_a_first_write_of_the_former_form_is_waited_for(self):
+        gate = self.held('write', ids.data_oid(self.vdi_id, 1))
+        writing = self.started(self.volume.write(OBJECT, b'first'))
+        await flock.turns()
+        self.alter()
+        looking = self.started(self.volume.former())
+        await asyncio.sleep(1)
+        self.assertFalse(looking.done())
+        gate.set()
+        self.assertEqual([0, 1], await case.within(looking))
+        await case.within(writing)
+        await case.within(self.volume.turn(1))
+        await self.check(OBJECT, b'first')
+
     async def test_who_writes_to_the_former_one_comes_first(self):
         self.alter()
         await self.volume.former()
