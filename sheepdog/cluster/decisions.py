@@ -60,8 +60,8 @@ def _lock(arguments: dict, state: state_module.State) -> tuple:
     else:
         serial = state.sequence + 1
     # What is turned can be taken away; its replicas must know that it was.
-    is_forced = (lock is not None and lock.mode == entries.TURNING != mode
-                 and owner not in lock.owners)
+    # (Who gives it up in order unlocks it first.)
+    is_forced = lock is not None and lock.mode == entries.TURNING != mode
     return ({'kind': 'lock', 'vdi_id': vdi_id, 'mode': mode,
              'owner': owner, 'force': is_forced}, {'serial': serial})
 

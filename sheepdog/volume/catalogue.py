@@ -344,7 +344,8 @@ class Catalogue:
     async def _delete(self, name, tag, snap_id):
         entry = self.find(name, tag, snap_id)
         lock = self.cluster.state.locks.get(entry.vdi_id)
-        if lock is not None and lock.owners:
+        if (lock is not None and lock.owners
+                and lock.mode != entries.TURNING):
             raise errors.VdiLocked(
                 'VDI %s is in use: close it first ("dog vdi lock list" '
                 'shows by whom)' % name)

@@ -26,6 +26,7 @@ All of it may be broken off anywhere: the map tells what is to be done yet.
 import asyncio
 import logging
 
+from sheepdog.cluster import entries
 from sheepdog.model import errors
 
 LOG = logging.getLogger(__name__)
@@ -81,8 +82,7 @@ class Turner:
         if volume is not None:
             await self._turn_all(volume, entry)
             return
-        lock = state.locks.get(vdi_id)
-        if (lock is not None and lock.owners) or not self._is_chosen(vdi_id):
+        if not self._may_begin(state.locks.get(vdi_id), vdi_id):
             return
         volume = await self.volumes.open_to_turn(entry)
         if volume is None:
@@ -95,6 +95,13 @@ class Turner:
     def _may_work(self):
         return (self.cluster.serving()
                 and self.cluster.state.settings.recovery_enabled)
+
+    def _may_begin(self, lock, vdi_id):
+        if lock is None or not lock.owners:
+            return self._is_chosen(vdi_id)
+        # (Left over: an answer was lost on the way.)
+        return (lock.mode == entries.TURNING
+                and self.cluster.incarnation in lock.owners)
 
     def _is_chosen(self, vdi_id):
         members = self.cluster.view.members

@@ -26,6 +26,9 @@ from sheepdog.volume import volume as volume_module
 
 LOG = logging.getLogger(__name__)
 
+STOP_SECONDS = 5.0
+"""So long whoever opens a VDI waits for what turns it here."""
+
 
 class Volumes:
     """Also a ``ClusterListener``.
@@ -93,9 +96,6 @@ class Volumes:
         await self._lock(entry.vdi_id, mode)
         try:
             volume = await self._make(entry, False, mode != entries.SHARED)
-            if self._now(entry).former:
-                # Its lock may have been taken away from who was turning it.
-                await volume.map.repeat()
             self._check_held(entry.vdi_id)
         except BaseException:
             await self._unlock(entry.vdi_id)
@@ -112,6 +112,10 @@ class Volumes:
                 self.gateway, self._now(entry), head, read_only, is_alone,
                 self._close)
             await volume.load()
+            volume.alter(self._now(entry).owner)
+            if is_alone and self._now(entry).former:
+                # Its lock may have been taken away from who was turning it.
+                await volume.map.repeat()
         volume.alter(self._now(entry).owner)
         return volume
 
@@ -161,18 +165,32 @@ class Volumes:
             if self._is_open(vdi_id):
                 raise errors.VdiLocked('VDI %06x is open here' % vdi_id)
             if vdi_id not in self._claims:
+                # (Who tries again and again must not stop it.)
+                self._check_one_form(vdi_id)
                 await self._stop_turning(vdi_id)
                 await self._lock(vdi_id, entries.SHARED if shared
                                  else entries.EXCLUSIVE)
                 self._check_held(vdi_id)
-                entry = self.cluster.state.vdis[vdi_id]
-                if entry.former:
+                try:
+                    self._claims[vdi_id] = self._check_one_form(vdi_id)
+                except errors.VdiLocked:
                     await self._unlock(vdi_id)
-                    raise errors.VdiLocked(
-                        'VDI %s is being turned into another redundancy: '
-                        'native clients can use it again when "dog vdi list" '
-                        'shows one only' % entry.name)
-                self._claims[vdi_id] = entry.owner
+                    raise
+
+    def _check_one_form(self, vdi_id):
+        """What owns its objects.
+
+        :raises VdiLocked: it has others beside these
+        """
+        entry = self.cluster.state.vdis.get(vdi_id)
+        if entry is None:
+            raise errors.NoVdi('no VDI %06x' % vdi_id)
+        if entry.former:
+            raise errors.VdiLocked(
+                'VDI %s is being turned into another redundancy: native '
+                'clients can use it again when "dog vdi list" shows one only'
+                % entry.name)
+        return entry.owner
 
     async def release(self, vdi_id):
         """Give a claim back.
@@ -236,6 +254,10 @@ class Volumes:
         async with self._turn(entry.vdi_id):
             if self._is_open(entry.vdi_id) or entry.vdi_id in self._claims:
                 return None
+            if self._holds(entry.vdi_id):
+                # Left over. Nobody knows what was under way: by force.
+                await self._lock(entry.vdi_id, entries.EXCLUSIVE)
+                await self._unlock(entry.vdi_id)
             volume = await self._open_locked(entry, entries.TURNING)
             self._turning[entry.vdi_id] = volume
             return volume
@@ -252,8 +274,17 @@ class Volumes:
             return
         was_valid = volume.valid
         volume.invalidate()
-        if was_valid:
-            await self._settle(vdi_id)
+        try:
+            async with asyncio.timeout(STOP_SECONDS):
+                # (All that it has written is durable.)
+                await self.gateway.finish(vdi_id)
+                await self.gateway.declare_now()
+        except TimeoutError:
+            # What cannot be copied holds nobody up. Whoever takes the lock
+            # next takes it by force.
+            self.gateway.abandon_vdi(vdi_id, errors.VdiNotLocked(
+                'somebody wants to open VDI %06x' % vdi_id))
+            was_valid = False
         if self._turning.pop(vdi_id, None) is volume and was_valid:
             await self._unlock(vdi_id)
 
@@ -314,6 +345,9 @@ class Volumes:
         elif kind == 'vdi-delete':
             for volume in self._of(event['vdi_id']):
                 volume.invalidate()
+            if event['vdi_id'] in self._turning:
+                self.gateway.abandon_vdi(event['vdi_id'], errors.NoVdi(
+                    'VDI %06x was deleted' % event['vdi_id']))
 
     def users(self):
         """VDI id → how many have it open here, native clients as one."""

@@ -354,6 +354,91 @@ class TurningTest(case.VolumeCase):
         self.assertEqual((self.b.cluster.incarnation,),
                          self.a.cluster.state.locks[self.vdi_id].owners)
 
+    async def turning(self):
+        """Nobody has it open but who turns it."""
+        await self.volume.close()
+        self.alter()
+        return await self.a.volumes.open_to_turn(
+            self.a.cluster.state.vdis[self.vdi_id])
+
+    async def test_what_cannot_be_copied_holds_nobody_up(self):
+        turning = await self.turning()
+        changes = self.a.gateway.changes
+        start, changes._start = changes._start, lambda change, route: (
+            None if change.oid == self.new else start(change, route))
+        copying = self.started(turning.turn(0))
+        await flock.turns()
+        volume = await case.within(self.a.volumes.open('vm'), 60)
+        with self.assertRaises(errors.VdiNotLocked):
+            await case.within(copying)
+        changes._start = start
+        await volume.write(BLOCK, b'new', fua=True)
+        await case.within(volume.turn(0))
+        await self.check(BLOCK, b'new', volume)
+
+    async def test_it_is_closed_whatever_was_lost_before(self):
+        """…which is for clients to hear."""
+        turning = await self.turning()
+        losses = self.a.gateway.unflushed.losses
+        losses[self.vdi_id] = errors.StorageError('lost')
+        await self.a.volumes.close_turned(turning)
+        self.assertNotIn(self.vdi_id, self.a.cluster.state.locks)
+        self.assertIn(self.vdi_id, losses)
+
+    async def test_a_lock_that_was_left_over(self):
+        """Its number changes, so nothing of before comes late."""
+        await self.volume.close()
+        self.flock.lock(self.a, self.vdi_id, 'turning')
+        serial = self.a.order.serial(self.vdi_id)
+        self.alter()
+        turning = await self.a.volumes.open_to_turn(
+            self.a.cluster.state.vdis[self.vdi_id])
+        self.assertTrue(turning.valid)
+        self.assertLess(serial, self.a.order.serial(self.vdi_id))
+        await self.a.volumes.close_turned(turning)
+        self.assertNotIn(self.vdi_id, self.a.cluster.state.locks)
+
+    async def test_it_grows_while_it_is_opened(self):
+        await self.volume.close()
+        self.alter()
+        gate = self.held('write', ids.vdi_oid(self.vdi_id))
+        opening = self.started(self.a.volumes.open('vm'))
+        await asyncio.sleep(1)
+        self.assertFalse(opening.done())
+        self.flock.carry_out = self.b.catalogue.carry_out
+        await self.b.catalogue.resize('vm', 8 * OBJECT)
+        gate.set()
+        volume = await case.within(opening)
+        self.assertEqual(8 * OBJECT, volume.size)
+        await volume.write(7 * OBJECT, b'grown')
+
+    async def test_it_is_deleted(self):
+        turning = await self.turning()
+        changes = self.a.gateway.changes
+        late, submit, changes.submit = [], changes.submit, lambda change: (
+            late.append(change))
+        copying = self.started(turning.turn(0))
+        await flock.turns()
+        changes.submit = submit
+        self.assertEqual([self.new], [change.oid for change in late])
+        await self.a.catalogue.delete('vm')
+        self.assertFalse(turning.valid)
+        with self.assertRaises(errors.NoVdi):
+            await case.within(copying)
+        await case.within(self.a.volumes.close_turned(turning))
+        await asyncio.sleep(1)
+        for one in self.sheep:
+            self.assertEqual([], [oid for oid in one.store.oids()
+                                  if ids.vdi_of(oid) == self.vdi_id])
+
+    async def test_a_native_client_that_comes_too_early(self):
+        """…and tries again and again, does not stop it."""
+        turning = await self.turning()
+        for one in (self.a, self.b):
+            with self.assertRaisesRegex(errors.VdiLocked, 'being turned'):
+                await one.volumes.claim(self.vdi_id, False)
+        self.assertTrue(turning.valid)
+
     async def test_native_clients(self):
         """They keep the form that there was when they came; and do not come
         while there are two."""
