@@ -156,9 +156,10 @@ class VdiEntry:
         return redundancy.whole_copies(self.copies, self.copy_policy)
 
     def kept(self, oid: int) -> 'VdiEntry | Former':
-        """How one of its data objects is kept: has ``copies``,
+        """How one of its objects is kept: has ``copies``,
         ``copy_policy`` and ``earlier``."""
-        if self.form and ids.is_data(oid):
+        if self.form and not ids.is_whole(oid):
+            # (What is no data object stays as it was made: form 0.)
             form = ids.form_of(oid)
             for former in (*self.former, *self.gone):
                 if former.form == form:

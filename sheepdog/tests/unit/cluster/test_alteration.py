@@ -146,6 +146,19 @@ class FormTest(unittest.TestCase):
         self.assertEqual(one, entries.VdiEntry.from_dict(
             json.loads(json.dumps(one.to_dict()))))
 
+    def test_what_is_no_data_object_stays(self):
+        """The memory of a virtual machine has no form, and nobody copies
+        it."""
+        oid = ids.vmstate_oid(1, 0)
+        one = alteration.turned(self.turned(entry(1, 'a', 2), 5, 3, CODE), 1)
+        two = alteration.turned(self.turned(one, 9, 4, 0), 2)
+        for form in (one, two):
+            kept = form.kept(oid)
+            self.assertEqual((2, 0), (kept.copies, kept.copy_policy))
+            self.assertEqual([2, 2], [form.copies_at(oid, epoch)
+                                      for epoch in (4, 10)])
+            self.assertFalse(form.is_gone(oid))
+
     def test_what_was_turned(self):
         one = alteration.turned(self.turned(entry(1, 'a', 2), 5, 3, CODE), 1)
         self.assertFalse(one.is_turning)
