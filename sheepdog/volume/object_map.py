@@ -22,6 +22,8 @@ import asyncio
 import logging
 import sys
 
+import numpy
+
 from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.model import inode
@@ -31,6 +33,8 @@ LOG = logging.getLogger(__name__)
 
 SPAN_BYTES = 64 << 10
 """Entries further apart than this go out in writes of their own."""
+
+REPEAT_ENTRIES = 1 << 18
 
 
 class ObjectMap:
@@ -146,10 +150,24 @@ class ObjectMap:
         """Write what is known of former forms once more: what the one who
         had the volume before, and lost it to us, had under way must not
         change it later."""
-        former = [index for index, owner in enumerate(self.owners)
-                  if owner != self.owner and ids.is_owned(owner, self.vdi_id)]
-        for span in _spans(former):
-            await self._write(span[0], self.owners[span[0]:span[-1] + 1])
+        former = self.former()
+        if not former:
+            return
+        # (In one piece: nobody else changes what lies between them.)
+        end = former[-1] + 1
+        for first in range(former[0], end, REPEAT_ENTRIES):
+            await self._write(first, self.owners[
+                first:min(first + REPEAT_ENTRIES, end)])
+
+    def former(self):
+        """Indexes of the VDI's own objects that are of another form than
+        new ones. (There may be a million.)"""
+        if not self.owners:
+            return []
+        owners = numpy.frombuffer(self.owners, numpy.uint32)
+        return numpy.flatnonzero(
+            (owners & ids.VDI_ID_MASK == self.vdi_id)
+            & (owners != self.owner)).tolist()
 
     async def _write(self, first, owners):
         if sys.byteorder == 'big':

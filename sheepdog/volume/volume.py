@@ -354,8 +354,7 @@ class Volume:
         """Indexes of objects that are of a former form. Nobody makes another
         one."""
         await self._holds.ended()
-        return [index for index, owner in enumerate(self.map.owners)
-                if owner != self.owner and ids.is_owned(owner, self.vdi_id)]
+        return self.map.former()
 
     async def turn(self, index):
         """Copy an object of a former form; the map names the copy then, and

@@ -19,6 +19,7 @@ import dataclasses
 from sheepdog.cluster import entries
 from sheepdog.model import errors
 from sheepdog.model import ids
+from sheepdog.model import inode
 from sheepdog.tests.unit import flock
 from sheepdog.tests.unit.volume import case
 
@@ -397,6 +398,26 @@ class TurningTest(case.VolumeCase):
         self.assertLess(serial, self.a.order.serial(self.vdi_id))
         await self.a.volumes.close_turned(turning)
         self.assertNotIn(self.vdi_id, self.a.cluster.state.locks)
+
+    async def test_many_here_and_there(self):
+        """A write for each would take minutes."""
+        count = 5000
+        vdi_id = await self.create('many', count * OBJECT)
+        shown = [vdi_id if index % 3 == 1 else 0 for index in range(count)]
+        await self.gateway.write_wait(
+            ids.vdi_oid(vdi_id), inode.map_offset(0),
+            b''.join(one.to_bytes(4, 'little') for one in shown))
+        self.vdi_id = vdi_id
+        self.alter()
+        self.gateway.log = []
+        volume = await self.a.volumes.open('many')
+        (offset, length, durable), = self.gateway.writes(ids.vdi_oid(vdi_id))
+        self.assertEqual(inode.map_offset(1), offset)
+        self.assertTrue(durable)
+        self.assertEqual(list(range(1, count, 3)), await volume.former())
+        for index in (0, 1, count - 1):
+            self.assertEqual(shown[index],
+                             await self.entry_on_disk(vdi_id, index))
 
     async def test_it_grows_while_it_is_opened(self):
         await self.volume.close()
