@@ -170,9 +170,7 @@ class Volume:
         form_owner = self.owner
 
         def read(error, data):
-            if self.owner != form_owner or (
-                    isinstance(error, errors.NoObject)
-                    and self.map.owners[index] != owner):
+            if self.owner != form_owner or self.map.owners[index] != owner:
                 self._read_again(index, start, size, done)
             else:
                 done(error, data)
@@ -379,8 +377,18 @@ class Volume:
             await self.map.own(index, new)
         # (Who began to read it later asks the map once more.)
         await self._ended(source, False)
+        await self._give_back(source)
+
+    async def _give_back(self, oid):
+        """The space of an object that the map names no more. (Strips stay,
+        empty, until nothing of that form is left: with a removal that is
+        broken off there could be too few to tell what is to become of
+        them.)"""
         try:
-            await self.access.remove_wait(source)
+            if self.gateway.is_coded(oid):
+                await self.access.zero_wait(oid, 0, self.object_bytes)
+            else:
+                await self.access.remove_wait(oid)
         except errors.NoObject:
             pass
 

@@ -93,6 +93,24 @@ class TurningTest(case.VolumeCase):
             await self.volume.turn(index)
         self.assertEqual(0, await self.entry_on_disk(self.vdi_id, 1))
 
+    async def test_strips_are_emptied_only(self):
+        """Who reads them meanwhile asks the map again."""
+        self.a.gateway.is_coded = lambda oid: oid == self.old
+        self.alter()
+        read, answers = self.a.gateway.read, []
+        self.a.gateway.read = lambda oid, offset, size, done: read(
+            oid, offset, size, lambda *answer: answers.append((done, answer)))
+        self.a.recorder.read = self.a.gateway.read
+        reading = self.started(self.volume.read(BLOCK, 3))
+        await flock.turns()
+        self.a.gateway.read = self.a.recorder.read = read
+        await case.within(self.volume.turn(0))
+        self.assertEqual([], await self.gateway.extents(self.old))
+        (done, _), = answers
+        done(None, bytes(3))
+        self.assertEqual(b'old', await case.within(reading))
+        await self.check(BLOCK, b'old')
+
     async def test_an_object_of_zeroes(self):
         await self.volume.zero(0, OBJECT)
         self.alter()
