@@ -430,13 +430,13 @@ class Changes:
                    for change in self.mine.values()
                    if change.done is not None)
 
-    def abandon_vdi(self, vdi_id, error):
+    def abandon_vdi(self, vdi_id, error, is_concerned=lambda change: True):
         """The lock of a VDI was taken from us: end what our clients have
         under way there. Whoever gets the lock must not see it come later.
         (What of it reached some copies only is doubtful there.)"""
         under_way = [change for change in self.mine.values()
                      if ids.vdi_of(change.oid) == vdi_id
-                     and change.done is not None]
+                     and change.done is not None and is_concerned(change)]
         for change in under_way:
             change.abandon(error)
         for change in under_way:

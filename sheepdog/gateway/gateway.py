@@ -33,6 +33,7 @@ from sheepdog.gateway import routes
 from sheepdog.gateway import turns
 from sheepdog.model import errors
 from sheepdog.model import ids
+from sheepdog.model import inode
 from sheepdog.peer import answers
 from sheepdog.peer import marks
 from sheepdog.peer import strips
@@ -275,6 +276,12 @@ class Gateway:
         """End our clients' changes of a VDI whose lock was taken from us;
         their outcomes are unknown."""
         self.changes.abandon_vdi(vdi_id, error)
+
+    def abandon_content(self, vdi_id, error):
+        """…of its data, and of the map of it."""
+        self.changes.abandon_vdi(vdi_id, error, lambda change: (
+            change.end > inode.MAP_OFFSET if ids.is_vdi(change.oid)
+            else ids.is_data(change.oid)))
 
     def abandon(self, error):
         """End everything under way; outcomes of changes are unknown."""

@@ -143,10 +143,10 @@ class Turner:
     # -- changes of the cluster -----------------------------------------
 
     def on_view(self, old, new, cold):
-        self.volumes.take_forms()
         self.todo = {vdi_id for vdi_id, entry
                      in self.cluster.state.vdis.items()
                      if entry.former and not entry.deleted}
+        self.volumes.take_forms(self.todo)
         if self.todo:
             self._asked.set()
 

@@ -388,8 +388,18 @@ class Volumes:
     def on_view(self, old, new, cold):
         pass
 
-    def take_forms(self):
-        """VDIs may have another form with this view (see ``turner``)."""
+    def take_forms(self, turning=()):
+        """VDIs may have another form with this view (see ``turner``).
+
+        :param turning: ids of those that have former ones
+        """
+        for vdi_id in turning:
+            if not self._holds(vdi_id):
+                # Of native clients that did without a lock. Who turns it
+                # does not know of them: it would come behind the copy.
+                self.gateway.abandon_content(vdi_id, errors.VdiLocked(
+                    'VDI %06x is being turned into another redundancy'
+                    % vdi_id))
         for volume in self._all():
             entry = self.cluster.state.vdis.get(volume.vdi_id)
             if entry is not None:

@@ -59,6 +59,13 @@ class Forms:
         return bool(entry.former) and not self.volumes.is_claimed(
             entry.vdi_id)
 
+    def is_former(self, oid):
+        """It may have been turned since somebody asked for it."""
+        entry = self.cluster.state.vdis.get(ids.vdi_of(oid))
+        return (entry is not None and entry.form != ids.form_of(oid)
+                and ids.is_data(oid)
+                and not self.volumes.is_claimed(entry.vdi_id))
+
     async def read_steadily(self, oid, offset, size):
         """Bytes of a data object of a VDI that is being turned.
 

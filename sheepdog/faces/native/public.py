@@ -51,6 +51,22 @@ class _Answer:
             self.session.answer(fields, native.pack_response(fields))
 
 
+class _ReadAnswer(_Answer):
+    """…unless the object was turned since."""
+
+    __slots__ = ('public',)
+
+    def __init__(self, public, session, fields):
+        super().__init__(session, fields)
+        self.public = public
+
+    def __call__(self, error, data=b''):
+        if self.public.forms.is_former(self.fields[native.OID]):
+            self.public.read_turning(self.session, self.fields)
+        else:
+            super().__call__(error, data)
+
+
 class Public:
     def __init__(self, world, cluster, gateway, catalogue, volumes):
         self.world = world
@@ -101,7 +117,7 @@ class Public:
                                                function)
                 elif ids.is_data(oid) and self.forms.is_turned_elsewhere(
                         entry):
-                    function = self._read_turning
+                    function = self.read_turning
                 else:
                     fields = self._translated(fields)
         except errors.SheepdogError as exc:
@@ -159,7 +175,7 @@ class Public:
     def _read(self, session, fields, payload):
         self.gateway.read(fields[native.OID], fields[native.OFFSET],
                           fields[native.DATA_LENGTH],
-                          _Answer(session, fields))
+                          _ReadAnswer(self, session, fields))
 
     def _write(self, session, fields, payload):
         self.gateway.write(fields[native.OID], fields[native.OFFSET],
@@ -193,7 +209,7 @@ class Public:
                            create=fields[native.OPCODE]
                            == native.CREATE_AND_WRITE_OBJ)
 
-    def _read_turning(self, session, fields, payload):
+    def read_turning(self, session, fields, payload=b''):
         self.world.spawn(self._answer_turning(session, fields),
                          'native read of a VDI that is turned')
 

@@ -25,7 +25,9 @@ from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.model import inode
 from sheepdog.tests.unit.faces import native_case
+from sheepdog.tests.unit import flock
 from sheepdog.tests.unit.volume import case
+from sheepdog.wire import native
 from sheepdog.wire import native_client as client
 
 VDI = 0x123456
@@ -149,6 +151,41 @@ class FormsTest(native_case.NativeCase):
         await self.volume.close()
         self.assertEqual(errors.VdiLocked.result, await self.result(
             client.pack_write(1, self.oid, 0, b'x')))
+
+    async def test_a_read_that_was_under_way(self):
+        """…to an object that is gone, or emptied, when the answer comes."""
+        read, answers = self.sheep[0].gateway.read, []
+        self.sheep[0].gateway.read = lambda *request: answers.append(request)
+        self.qemu.feed(*client.pack_read(1, self.oid, 0, 3))
+        await flock.until(lambda: answers)
+        self.sheep[0].gateway.read = read
+        self.alter(entries.Former(0, 3, 0))
+        await self.volume.turn(0)
+        await self.volume.write(0, b'new')
+        answers[0][-1](errors.NoObject('it is gone'), b'')
+        await flock.until(lambda: len(self.qemu.sent) >= 48)
+        (fields, payload), = self.qemu.public()
+        self.assertEqual((0, b'new'), (fields[native.RESULT], payload))
+
+    async def test_a_write_without_a_lock_that_was_under_way(self):
+        """It must not come behind the copy."""
+        await self.volume.close()
+        changes = self.sheep[0].gateway.changes
+        late, submit, changes.submit = [], changes.submit, lambda change: (
+            late.append(change))
+        for offset, oid in ((0, self.oid), (MAP, self.inode),
+                            (inode.COPIES_OFFSET, self.inode)):
+            self.qemu.feed(*client.pack_write(1, oid, offset, packed([1])))
+        await flock.until(lambda: len(late) == 3)
+        changes.submit = submit
+        self.alter(entries.Former(0, 3, 0))
+        self.sheep[0].volumes.take_forms([self.vdi_id])
+        for change in late:
+            submit(change)
+        await flock.until(lambda: len(self.qemu.sent) >= 3 * 48)
+        self.assertEqual(
+            [errors.VdiLocked.result] * 2 + [0],
+            [fields[native.RESULT] for fields, _ in self.qemu.public()])
 
     async def test_who_had_it_before(self):
         """…goes on with the objects that it knows."""
