@@ -26,6 +26,7 @@ import shutil
 import time
 
 from sheepdog.model import errors
+from sheepdog.placement import redundancy
 from sheepdog.tests.functional import harness
 from sheepdog.tests.thrash import loops
 from sheepdog.tests.thrash import volumes
@@ -42,7 +43,8 @@ CALL_SECONDS = 20.0
 class Troubles:
     """``tell`` gets a line about each. ``losses``: how many sheep may lose
     all they have at once, with nothing lost. ``altered``: VDIs whose number
-    of copies is altered."""
+    of copies is altered; ``turned``: VDI → the policies it is turned into.
+    """
 
     def __init__(self, cluster, server, seed, tell):
         self.cluster = cluster
@@ -51,6 +53,7 @@ class Troubles:
         self.chance = random.Random(seed)
         self.losses = 1
         self.altered = []
+        self.turned = {}
         self.disks = []
         self.pulled = []
         self.copies = {}
@@ -118,8 +121,8 @@ class Troubles:
             trouble = self.chance.choices(
                 (self.kill, self.stop, self.suspend, self.kill_some,
                  self.kill_all, self.hurt_coordination, self.fill, self.wipe,
-                 self.pull, self.alter, self.replug),
-                (5, 2, 3, 2, 1, 2, 2, 2, 3, 3, 3))[0]
+                 self.pull, self.alter, self.turn, self.replug),
+                (5, 2, 3, 2, 1, 2, 2, 2, 3, 3, 3, 3))[0]
             trouble()
             self._sleep(1.0)
             meanwhile()
@@ -362,21 +365,31 @@ class Troubles:
     def alter(self):
         """Another number of copies for a VDI."""
         name = self.chance.choice(self.altered)
-        self.alter_to(name, self.chance.randint(self.losses + 1,
-                                                volumes.MOST_COPIES))
+        self.alter_to(name, str(self.chance.randint(
+            self.losses + 1, volumes.MOST_COPIES)))
 
-    def alter_to(self, name, copies):
-        self.tell('%d copies of %s' % (copies, name))
+    def turn(self):
+        """From copies to strips, or another code, or back. (It is refused
+        while it is being turned, and after the seventh time.)"""
+        name, policies = self.chance.choice(list(self.turned.items()))
+        self.alter_to(name, self.chance.choice(policies))
+
+    def alter_to(self, name, policy):
+        """:param policy: as operators write it"""
+        self.tell('%s becomes %s' % (name, policy))
+        policy = redundancy.parse(policy)
         try:
             with self.cluster.client(timeout=CALL_SECONDS) as client:
-                client.vdis.alter_copies(name, copies, force=True)
+                client.vdis.alter_copies(name, *policy, force=True)
+        except errors.InvalidParameters as exc:
+            self.tell('        %s' % exc)
         except errors.SheepdogError as exc:
             # It may be done, also later.
             self.tell('        %s' % exc)
             self.copies[name] = None
         else:
             if self.copies.get(name, 0) is not None:
-                self.copies[name] = copies
+                self.copies[name] = policy
 
 
 def _empty(directory):

@@ -19,6 +19,7 @@ import shutil
 import tempfile
 import time
 
+from sheepdog.placement import redundancy
 from sheepdog.tests.functional import case
 from sheepdog.tests.functional import harness
 from sheepdog.tests.thrash import faults
@@ -59,7 +60,7 @@ class Thrash:
         self._kinds = {kind.name: kind for kind in volumes.KINDS}
         self._all_disks = [
             record_module.Disk(kind.name, number, DISK_BYTES, BLOCKS,
-                               is_ragged=kind.is_coded)
+                               is_ragged=kind.is_coded or bool(kind.turns))
             for number, kind in enumerate(volumes.KINDS, 1)]
         self._ids = {}
         """Of the VDIs that there are."""
@@ -89,6 +90,9 @@ class Thrash:
             ends.callback(self.cluster.end)
             self.troubles.altered = [
                 kind.name for kind in volumes.KINDS if kind.is_altered]
+            self.troubles.turned = {
+                kind.name: kind.turns for kind in volumes.KINDS
+                if kind.turns}
             self.troubles.give_disks(
                 self.cluster.sheep[:WITH_ONE_DISK],
                 self.cluster.sheep[WITH_ONE_DISK:][:WITH_SEVERAL])
@@ -140,7 +144,7 @@ class Thrash:
         self.give_back(frail)
         self.troubles.losses = self._copies - 1
         for name in self.troubles.altered:
-            self.troubles.alter_to(name, self._copies)
+            self.troubles.alter_to(name, str(self._copies))
         self._wait_altered()
 
     def phase(self, seconds):
@@ -240,16 +244,21 @@ class Thrash:
         return '\n'.join(lines)
 
     def _wait_altered(self):
-        """Until all VDIs have the copies that they were to have last.
+        """Until all VDIs are kept as they were to be last.
 
         :raises Failure:
         """
+        def policy_of(vdi):
+            return redundancy.Policy(vdi['copies'], vdi['copy_policy'])
+
         def wrong():
             with self.cluster.client() as client:
                 listed = {vdi['name']: vdi for vdi in client.vdis.list()}
             return [vdi for name, vdi in listed.items()
-                    if vdi['copies_before'] or vdi['copies'] != (
-                        self.troubles.copies.get(name) or vdi['copies'])]
+                    if vdi['copies_before'] or vdi['objects_left']
+                    or policy_of(vdi) != (
+                        self.troubles.copies.get(name) or policy_of(vdi))]
+
         self._wait(lambda: not wrong(), faults.WHOLE_SECONDS, lambda: (
             'copies that were altered: %s; %s' % (wrong(),
                                                   self.cluster.describe())))

@@ -22,14 +22,16 @@ MOST_COPIES = 5
 class Kind(NamedTuple):
     """``user``: who uses it, see ``users``; ``policy``: as operators write
     it, '' for the cluster's own; ``is_altered``: its number of copies is
-    altered now and then; ``is_frail``: it bears one loss only, and so is
-    there in every other phase."""
+    altered now and then; ``turns``: the policies that it is turned into, all
+    of which bear what copies bear; ``is_frail``: it bears one loss only, and
+    so is there in every other phase."""
 
     name: str
     user: str
     policy: str = ''
     is_altered: bool = False
     is_frail: bool = False
+    turns: tuple = ()
 
     @property
     def is_coded(self) -> bool:
@@ -45,6 +47,7 @@ class Kind(NamedTuple):
 KINDS = (
     Kind('owners', 'owner', is_altered=True),
     Kind('owners-4:2', 'owner', '4:2'),
+    Kind('turned', 'owner', turns=('4:2', '3', '2:2')),
     Kind('nomad', 'nomad', is_altered=True),
     Kind('nomad-2:1', 'nomad', '2:1', is_frail=True),
     Kind('hasty', 'hasty'),
