@@ -303,7 +303,8 @@ class Volumes:
                 'lock', {'vdi_id': vdi_id, 'mode': mode,
                          'owner': self.cluster.incarnation})
         except errors.VdiLocked:
-            self.refused[vdi_id] = self.world.clock.time()
+            if mode != entries.TURNING:
+                self.refused[vdi_id] = self.world.clock.time()
             raise
         self.refused.pop(vdi_id, None)
         self.locked_at[vdi_id] = self.world.clock.time()

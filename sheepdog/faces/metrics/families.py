@@ -13,6 +13,7 @@
 """Metrics of the cluster as this sheep sees it, and of its requests."""
 
 from sheepdog.cluster import api
+from sheepdog.cluster import entries
 from sheepdog.faces.metrics import family
 from sheepdog.faces.metrics import stores
 
@@ -42,7 +43,7 @@ def _zones(look):
 
 
 def _locks(look):
-    modes = {'exclusive': 0, 'shared': 0}
+    modes = dict.fromkeys(entries.LOCK_MODES, 0)
     for lock in look.state.locks.values():
         if look.cluster.incarnation in lock.owners:
             modes[lock.mode] += 1

@@ -23,6 +23,7 @@ import base64
 import struct
 
 from sheepdog.cluster import api
+from sheepdog.cluster import entries
 from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.recovery import recovery as recovery_module
@@ -129,7 +130,7 @@ class Facts:
         return found
 
     def _locks(self):
-        """Those that this sheep has."""
+        """Those that this sheep has for its clients."""
         sheep = self.sheep
         ours = sheep.cluster.incarnation
         volumes = sheep.volumes
@@ -139,7 +140,8 @@ class Facts:
                  'mode': lock.mode, 'users': users.get(vdi_id, 0),
                  'since': volumes.locked_at.get(vdi_id)}
                 for vdi_id, lock in sorted(state.locks.items())
-                if ours in lock.owners][:LOCKS_MAX]
+                if ours in lock.owners
+                and lock.mode != entries.TURNING][:LOCKS_MAX]
 
     def _refused_locks(self):
         state = self.sheep.cluster.state

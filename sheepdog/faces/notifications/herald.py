@@ -28,6 +28,7 @@ import collections
 import hashlib
 from typing import Optional
 
+from sheepdog.cluster import entries
 from sheepdog.cluster import incarnations
 from sheepdog.faces.notifications import events
 from sheepdog.model import ids
@@ -136,7 +137,9 @@ class Herald:
         now = self._cluster.state.locks.get(vdi_id)
         if now is not None:
             self._locks[vdi_id] = now
-        if event.get('force') and before is not None and self._view:
+        # (One that only gives way when it is asked for takes nothing away.)
+        if (event.get('force') and before is not None and self._view
+                and before.mode != entries.TURNING):
             owners = map(self._view.member, before.owners)
             self._of_record(
                 'vdi.lock_forced', name=self._name(vdi_id), vdi_id=vdi_id,

@@ -176,6 +176,16 @@ class PageTest(CollectorCase):
         for number in range(5):
             await volume.read(number * 4096, 4096)
 
+    def test_a_lock_that_gives_way(self):
+        node = self.nodes[1]
+        volumes = node.sheep.volumes
+        node.run(node.sheep.catalogue.create('t', VDI_BYTES))
+        volume = node.run(volumes.open_to_turn(
+            node.sheep.catalogue.find('t')))
+        self.assertEqual(1, self.value(self.page(node), 'sheepdog_locks_held',
+                                       mode='turning'))
+        node.run(volumes.close_turned(volume))
+
     def test_nothing_that_is_counted_is_left_out(self):
         sheep = self.nodes[1].sheep
         planted = {}

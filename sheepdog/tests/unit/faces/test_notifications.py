@@ -141,6 +141,17 @@ class OnceTest(HeraldCase):
         self.assertEqual([owner.address],
                          [node['host'] for node in told['owners']])
 
+    def test_one_that_gives_way_is_no_news(self):
+        turner, owner = self.hosts[1:3]
+        self.run_on(owner, owner.sheep.catalogue.create('v', VDI_BYTES))
+        entry = owner.sheep.catalogue.find('v')
+        turning = self.run_on(turner,
+                              turner.sheep.volumes.open_to_turn(entry))
+        self.run_on(owner, owner.sheep.volumes.open('v'))
+        self.simulation.run_for(2)
+        self.assertFalse(turning.valid)
+        self.assertEqual([], self.sent('vdi.lock_forced'))
+
     def test_a_lock_given_back_is_no_news(self):
         owner = self.hosts[2]
         self.run_on(owner, owner.sheep.catalogue.create('v', VDI_BYTES))
