@@ -165,10 +165,6 @@ class Gateway:
         while self.changes.is_changing(vdi_id):
             await asyncio.sleep(FINISH_PAUSE_SECONDS)
 
-    def is_coded(self, oid):
-        """It is kept in strips."""
-        return self.routes.order.code(oid) is not None
-
     def under_way(self, vdi_id):
         """What our clients have asked of a VDI's objects; ``done`` of one
         that has ended is None."""

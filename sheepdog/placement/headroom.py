@@ -32,8 +32,8 @@ class Node(NamedTuple):
 
 
 class Lack(NamedTuple):
-    """Were ``zone`` lost (or one of its nodes), ``node`` would be given
-    ``needed`` bytes, and has room for ``room``."""
+    """Were ``zone`` lost (or one of its nodes; 0: none), ``node`` would be
+    given ``needed`` bytes, and has room for ``room``."""
 
     zone: int
     node: str
@@ -60,14 +60,22 @@ def lack_without(nodes: Iterable[Node], copies: int,
                          copies))
 
 
+def lack_for(nodes: Iterable[Node], new: int) -> Optional[Lack]:
+    """The largest one, were so many bytes written, by the nodes' weights."""
+    return _worst(_lacks_for([node for node in nodes if node.weight], new))
+
+
 def _lacks(gone: list, left: list, copies: int) -> list:
     if not gone or len({node.zone for node in left}) < copies:
         return []
-    moved = sum(node.used for node in gone)
-    total = sum(node.weight for node in left)
-    return [Lack(gone[0].zone, node.name, needed, max(node.room, 0))
-            for node in left
-            for needed in [moved * node.weight // total]
+    return _lacks_for(left, sum(node.used for node in gone), gone[0].zone)
+
+
+def _lacks_for(nodes: list, new: int, zone: int = 0) -> list:
+    total = sum(node.weight for node in nodes)
+    return [Lack(zone, node.name, needed, max(node.room, 0))
+            for node in nodes
+            for needed in [new * node.weight // total]
             if needed > max(node.room, 0)]
 
 

@@ -99,6 +99,11 @@ def whole_copies(copies: int, copy_policy: int = 0) -> int:
     return strips_of(copy_policy)[1] + 1 if copy_policy else copies
 
 
+def bytes_of(content: int, copies: int, copy_policy: int = 0) -> int:
+    """That so many bytes take on all members together."""
+    return content * copies // zones_needed(copies, copy_policy)
+
+
 def parts(copy_policy: int = 0) -> str:
     """What there are several of, of each object."""
     return 'strips' if copy_policy else 'copies'

@@ -47,10 +47,6 @@ class Access:
         self.check()
         await self._gateway.zero_wait(oid, offset, size, durable)
 
-    async def remove_wait(self, oid):
-        self.check()
-        await self._gateway.remove_wait(oid)
-
     async def read_wait(self, oid, offset, size):
         self.check()
         return await self._gateway.read_wait(oid, offset, size)

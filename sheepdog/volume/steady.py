@@ -13,7 +13,7 @@
 """Asking objects of a volume that another sheep may be turning.
 
 It copies an object, then the map names the copy; from then on the copy is
-written to, and the former object is as it was until it is removed. So what
+written to, and the former object is as it was until it goes. So what
 the former one says holds only if the map still names it afterwards.
 """
 

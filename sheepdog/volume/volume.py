@@ -31,7 +31,6 @@ from sheepdog.volume import object_map
 from sheepdog.volume import pieces
 from sheepdog.volume import steady
 
-
 NOBODY = -1
 """Owns no object."""
 
@@ -355,9 +354,13 @@ class Volume:
         return self.map.former()
 
     async def turn(self, index):
-        """Copy an object of a former form; the map names the copy then, and
-        the other one is removed. Writes to it wait, reads do not. May be
-        broken off anywhere, and begun anew. For who has the volume alone.
+        """Copy an object of a former form; the map names the copy then.
+        Writes to it wait, reads do not. May be broken off anywhere, and
+        begun anew. For who has the volume alone.
+
+        The former one stays until all are copied, and goes with its form: a
+        sheep that is away now and comes back with it must not wonder why the
+        others have none.
 
         :raises NoObject: there is none, though the map names it
         :raises SheepdogError:
@@ -377,20 +380,6 @@ class Volume:
             await self.map.own(index, new)
         # (Who began to read it later asks the map once more.)
         await self._ended(source, False)
-        await self._give_back(source)
-
-    async def _give_back(self, oid):
-        """The space of an object that the map names no more. (Strips stay,
-        empty, until nothing of that form is left: with a removal that is
-        broken off there could be too few to tell what is to become of
-        them.)"""
-        try:
-            if self.gateway.is_coded(oid):
-                await self.access.zero_wait(oid, 0, self.object_bytes)
-            else:
-                await self.access.remove_wait(oid)
-        except errors.NoObject:
-            pass
 
     # -- changes from outside -------------------------------------------
 

@@ -28,6 +28,7 @@ from sheepdog.model import errors
 from sheepdog.model import shapes
 from sheepdog.model import sizes
 from sheepdog.placement import headroom
+from sheepdog.placement import redundancy
 from sheepdog.recovery import throttle
 from sheepdog.store import settings as store_settings
 from sheepdog.wire import peer as wire
@@ -376,15 +377,8 @@ class Admin:
         """:raises InvalidParameters: what that node has would not fit on the
             others. (Of who does not tell nothing is known.)
         """
-        nodes = []
-        for _, member, result in await self._ask_all('node.space'):
-            if not isinstance(result, errors.SheepdogError):
-                nodes.append(headroom.Node(
-                    '%s:%s' % (member.host, member.port), member.zone,
-                    member.vnodes, result['used'],
-                    result['free'] - result.get('kept', 0)))
         lack = headroom.lack_without(
-            nodes, self.sheep.cluster.state.settings.copies,
+            await self._spaces(), self.sheep.cluster.state.settings.copies,
             '%s:%s' % (gone.host, gone.port))
         if lack is not None:
             raise errors.InvalidParameters(
@@ -392,6 +386,16 @@ class Admin:
                 '%s of what it has, and has room for %s' % (
                     gone.host, gone.port, lack.node,
                     sizes.show_size(lack.needed), sizes.show_size(lack.room)))
+
+    async def _spaces(self):
+        nodes = []
+        for _, member, result in await self._ask_all('node.space'):
+            if not isinstance(result, errors.SheepdogError):
+                nodes.append(headroom.Node(
+                    '%s:%s' % (member.host, member.port), member.zone,
+                    member.vnodes, result['used'],
+                    result['free'] - result.get('kept', 0)))
+        return nodes
 
     async def _node_readmit(self, id, operation_id=''):
         await self.sheep.cluster.execute(
@@ -560,8 +564,32 @@ class Admin:
 
     async def _vdi_alter_copy(self, name, copies, copy_policy=0, force=False,
                               operation_id=''):
+        if not force:
+            await self._check_room_to_turn(name, copies, copy_policy)
         return await self.sheep.catalogue.alter_copies(
             name, copies, force, operation_id, copy_policy)
+
+    async def _check_room_to_turn(self, name, copies, copy_policy):
+        """:raises InvalidParameters: both forms of a VDI would not fit. (Of
+            who does not tell nothing is known.)
+        """
+        catalogue = self.sheep.catalogue
+        entry = catalogue.find(name)
+        if entry.copy_policy == copy_policy:
+            return
+        used, = [vdi['used'] for vdi in await catalogue.list(name)
+                 if vdi['vdi_id'] == entry.vdi_id]
+        policy = redundancy.checked(copies, copy_policy)
+        lack = headroom.lack_for(await self._spaces(), redundancy.bytes_of(
+            used, *policy))
+        if lack is not None:
+            raise errors.InvalidParameters(
+                'VDI %s cannot be turned into %s now: until all of it is '
+                'copied both take room. %s would be given about %s, and has '
+                'room for %s. (That is as if its objects had no holes: with '
+                'option -f it is tried)' % (
+                    name, redundancy.parts_text(*policy), lack.node,
+                    sizes.show_size(lack.needed), sizes.show_size(lack.room)))
 
     async def _vdi_locks(self):
         cluster = self.sheep.cluster

@@ -109,6 +109,47 @@ class AdminCase(native_case.NativeCase):
         self.assertTrue(message['error'])
 
 
+class TurnTest(AdminCase):
+    """Three nodes have room for 20 bytes each."""
+
+    async def asyncSetUp(self):
+        await super().asyncSetUp()
+        await self.create('vm')
+        self.told = []
+
+        async def alter_copies(*arguments):
+            self.told.append(arguments)
+
+        self.a.catalogue.alter_copies = alter_copies
+
+    async def write(self):
+        volume = await self.a.volumes.open('vm')
+        await volume.write(0, b'x')
+        await volume.close()
+
+    async def test_without_room(self):
+        await self.write()
+        wanted = {'name': 'vm', 'copies': 3, 'copy_policy': 0x11}
+        result, message = await self.method(self.tool, 'vdi.alter-copy',
+                                            **wanted)
+        self.assertEqual(INVALID, result)
+        self.assertIn(
+            'VDI vm cannot be turned into 2:1 strips now: until all of it is '
+            'copied both take room. 10.0.0.1:7000 would be given about 0.5 '
+            'MB, and has room for 0.0 MB', message['error'])
+        self.assertEqual([], self.told)
+        await self.ok('vdi.alter-copy', force=True, **wanted)
+        self.assertEqual(1, len(self.told))
+
+    async def test_with_room(self):
+        wanted = {'name': 'vm', 'copies': 3, 'copy_policy': 0x11}
+        await self.ok('vdi.alter-copy', **wanted)
+        # Another number of copies is another matter.
+        await self.write()
+        await self.ok('vdi.alter-copy', name='vm', copies=2)
+        self.assertEqual(2, len(self.told))
+
+
 class EvictTest(AdminCase):
     """Two copies: what one of three nodes has goes to the two others, who
     have room for 20 bytes each."""

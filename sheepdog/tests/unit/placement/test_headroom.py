@@ -74,6 +74,13 @@ class TestHeadroom(unittest.TestCase):
         self.assertIsNone(headroom.lack_without(some, 3, 'n2'))
         self.assertIsNone(headroom.lack_without(some, 3, 'n9'))
 
+    def test_for_what_is_new(self):
+        some = nodes(10 * GB, 30 * GB, weights=[64, 128])
+        self.assertIsNone(headroom.lack_for(some, 30 * GB))
+        self.assertEqual(headroom.Lack(0, 'n0', 11 * GB, 10 * GB),
+                         headroom.lack_for(some, 33 * GB))
+        self.assertIsNone(headroom.lack_for([], 1))
+
     def test_gateways_take_nothing(self):
         self.assertIsNone(headroom.worst_lack(
             nodes(0, 0, 0, 0, weights=[1, 1, 1, 0]), 3))

@@ -63,6 +63,10 @@ class RedundancyTest(unittest.TestCase):
         with self.assertRaises(errors.InvalidParameters):
             redundancy.strips_of(0x122)
 
+    def test_bytes(self):
+        self.assertEqual(300, redundancy.bytes_of(100, 3))
+        self.assertEqual(150, redundancy.bytes_of(100, 6, 0x22))
+
     def test_checked(self):
         self.assertEqual((6, 0x22), redundancy.checked(0, 0x22))
         self.assertEqual((5, 0), redundancy.checked(5))

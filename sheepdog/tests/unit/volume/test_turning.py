@@ -86,30 +86,14 @@ class TurningTest(case.VolumeCase):
         self.assertEqual([(BLOCK, False), (BLOCK, True),
                           (OBJECT - 3 * BLOCK, False), (BLOCK, True)],
                          await self.volume.extents(0, OBJECT))
-        with self.assertRaises(errors.NoObject):
-            await self.gateway.read_wait(self.old, 0, 1)
+        # The former one stays as it was.
+        await self.volume.write(BLOCK, b'new')
+        self.assertEqual(b'old', await self.gateway.read_wait(self.old,
+                                                              BLOCK, 3))
         # There is nothing to do, neither here nor where nothing is.
         for index in (0, 1):
             await self.volume.turn(index)
         self.assertEqual(0, await self.entry_on_disk(self.vdi_id, 1))
-
-    async def test_strips_are_emptied_only(self):
-        """Who reads them meanwhile asks the map again."""
-        self.a.gateway.is_coded = lambda oid: oid == self.old
-        self.alter()
-        read, answers = self.a.gateway.read, []
-        self.a.gateway.read = lambda oid, offset, size, done: read(
-            oid, offset, size, lambda *answer: answers.append((done, answer)))
-        self.a.recorder.read = self.a.gateway.read
-        reading = self.started(self.volume.read(BLOCK, 3))
-        await flock.turns()
-        self.a.gateway.read = self.a.recorder.read = read
-        await case.within(self.volume.turn(0))
-        self.assertEqual([], await self.gateway.extents(self.old))
-        (done, _), = answers
-        done(None, bytes(3))
-        self.assertEqual(b'old', await case.within(reading))
-        await self.check(BLOCK, b'old')
 
     async def test_an_object_of_zeroes(self):
         await self.volume.zero(0, OBJECT)
@@ -300,17 +284,12 @@ class TurningTest(case.VolumeCase):
                          await reader.extents(0, OBJECT))
 
     async def test_a_reader_asks_the_map_once_more(self):
-        """The former object is still there: who turned it died."""
         reader = await self.b.volumes.open('vm', read_only=True)
         self.alter()
         gate = self.held('read', self.old, self.b)
         reading = self.started(reader.read(BLOCK, 3))
         await flock.turns()
-        self.gateway.gateway.remove, remove = (
-            lambda oid, done, durable=True: done(None),
-            self.gateway.gateway.remove)
         await self.volume.turn(0)
-        self.gateway.gateway.remove = remove
         await self.volume.write(BLOCK, b'new')
         self.assertEqual(b'old', await self.gateway.read_wait(self.old,
                                                               BLOCK, 3))
