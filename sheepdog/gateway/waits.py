@@ -115,6 +115,7 @@ class Waits:
         self._ended = {}
         self._usual = {kind: Usual() for kind in KINDS}
         self._waiting_since = None
+        self._retries = gateway.counters['retries']
 
     def take_times(self, count):
         """Of the next so many requests at least."""
@@ -130,6 +131,12 @@ class Waits:
         now = self._monotonic()
         worst, most = None, 1.0
         ended, self._ended = self._ended, {}
+        before = self._retries
+        self._retries = self._gateway.counters['retries']
+        if not ended and self._retries != before:
+            # All wait for what is to be recovered, and would wait for longer
+            # if that stepped back for them.
+            self._under_way.clear()
         is_held = (self._waiting_since is not None
                    and now - self._waiting_since > HELD_SECONDS)
         for kind, usual in self._usual.items():

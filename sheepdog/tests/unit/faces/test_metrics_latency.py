@@ -35,6 +35,7 @@ class HistogramTest(unittest.TestCase):
 class FakeGateway:
     def __init__(self):
         self.timing = None
+        self.counters = {'retries': 0}
 
     def read(self, done):
         """As the gateway has it."""

@@ -103,7 +103,8 @@ class TestWaits(unittest.IsolatedAsyncioTestCase):
 
     async def asyncSetUp(self):
         self.now = 0.0
-        self.gateway = types.SimpleNamespace(timing=None)
+        self.gateway = types.SimpleNamespace(
+            timing=None, counters={'retries': 0})
         self.waits = waits_module.Waits(
             types.SimpleNamespace(monotonic=lambda: self.now), self.gateway)
         self.answers = []
@@ -163,6 +164,18 @@ class TestWaits(unittest.IsolatedAsyncioTestCase):
         done(b'answer')
         self.look()
         self.assertIsNone(self.look())
+
+    async def test_who_waits_for_recovery_itself(self):
+        """An object that is not settled yet is asked for again and again."""
+        self.learn()
+        done = self.begin()
+        for _ in range(3):
+            self.gateway.counters['retries'] += 1
+            self.now += 0.1
+            self.assertIsNone(self.waits.look(False))
+        done(b'answer')
+        self.assertIsNone(self.look())
+        self.assertIsNotNone(self.look(seconds=0.005))
 
     async def test_large_ones_take_long(self):
         self.learn()
