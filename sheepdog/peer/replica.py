@@ -95,6 +95,10 @@ class Guard(Protocol):
         """It may differ from the other copies. ``is_missed``: these may be
         read without what ours has."""
 
+    def have_settled(self, oid: int) -> None:
+        """Its strips are of several generations: settle them now, do not
+        wait. (We are its first target.)"""
+
     def is_repairable(self, oid: int) -> bool:
         """No damage is known that no copy could mend."""
 

@@ -106,7 +106,7 @@ class Strips:
 
     def doubt(self, oid):
         """Have it settled, by us."""
-        self._replica.guard.doubt(oid)
+        self._replica.guard.have_settled(oid)
 
     async def extents(self, oid, index):
         """:raises SheepdogError:"""

@@ -223,6 +223,17 @@ class Recovery:
         except errors.SheepdogError as exc:
             LOG.debug('object %s: %s', ids.hex_oid(oid), exc)
 
+    def have_settled(self, oid):
+        """Its strips have answered with several generations; a settlement
+        that is under way will do. Not when the walk comes to it: what is
+        sent meanwhile would find only ours in need of it, which then would
+        be settled behind the others' answers, again and again."""
+        if oid not in self._running:
+            self.doubt(oid)
+            # (The others do without ours, as they can.)
+            self.mover.behind.pop(oid, None)
+            self.hasten(oid)
+
     def doubt(self, oid, is_missed=False):
         self.standing.part(oid, self.cluster.view.epoch,
                            self.order.serial(ids.vdi_of(oid)), is_missed)

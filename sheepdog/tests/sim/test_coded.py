@@ -470,6 +470,35 @@ class RecoveryTest(CodedCase):
         self.assertEqual(sorted(set(generations)), generations)
         self.assertLess(len({epoch for epoch, _, _ in generations}), 4)
 
+    def test_a_gateway_settles_at_once(self):
+        """…what it is the first target of, though a walk is under way that
+        will not come to it for long. Else each attempt would be made before
+        its own strip is settled, which then is ahead of the others."""
+        self.create()
+        oid = ids.data_oid(self.node.sheep.catalogue.find('v').vdi_id, 0)
+        order = self.node.sheep.order
+        first = self.node.sheep.cluster.view.members[order.targets(oid)[0]]
+        node = next(node for node in self.cluster.serving()
+                    if node.sheep.cluster.incarnation == first.incarnation)
+        volume = self.open(node)
+        self.write(volume, 0, b'a' * 8192, True, node)
+        recovery = node.sheep.recovery
+        recovery._pass = mock.Mock(done=lambda: False)
+        # The first answers are of two generations.
+        strips = node.sheep.gateway.coded
+        is_complete = strips.is_complete
+        found = [False]
+        strips.is_complete = lambda change: (
+            found.pop() if found else is_complete(change))
+        clock = self.simulation.loop.time
+        began = clock()
+        self.write(volume, 0, b'b' * 8192, True, node)
+        self.assertLess(clock() - began, 0.5)
+        self.assertFalse(recovery.needs(oid))
+        recovery._pass = None
+        self.check(volume, node)
+        self.check_strips(0)
+
     def test_orders_that_come_late_are_refused(self):
         self.create()
         volume = self.open()
