@@ -84,6 +84,7 @@ def decide(strips, data: int, present,
     """
     found = {generation for strip in strips
              for generation in (strip.generation,) + strip.nexts}
+    prepared = None
     for generation in sorted(found - {NONE}, reverse=True):
         of_it = [strip for strip in strips
                  if strip.has_reached(generation)]
@@ -92,14 +93,23 @@ def decide(strips, data: int, present,
             strip.holder for strip in strips
             if strip.has_reached(generation)
             or strip.forgotten >= generation})
+        has_begun = any(strip.generation == generation for strip in of_it)
         verdict = None
         if generation.is_birth:
             verdict = _of_birth(generation, of_it, data, is_lacking)
         elif len({strip.index for strip in of_it}) >= data:
             verdict = _of(generation, of_it)
-        elif not is_lacking or any(strip.generation == generation
-                                   for strip in of_it):
+            if is_lacking and not has_begun and any(
+                    strip.generation != NONE for strip in of_it):
+                # Nor has anybody gone on to this one. It is taken where the
+                # one before cannot be: with that one, whoever did not reach
+                # this one is usable, too, and is not made anew.
+                prepared = prepared or verdict
+                continue
+        elif not is_lacking or has_begun:
             verdict = Verdict(generation, wait=_too_few(of_it, data))
+        if prepared and verdict and (verdict.wait or verdict.is_gone):
+            return prepared
         if verdict is not None and not (verdict.wait
                                         and is_given_up(generation)):
             return verdict

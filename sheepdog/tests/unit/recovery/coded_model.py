@@ -117,6 +117,7 @@ class Model:
         self.chance.shuffle(self.ring)
         self.views = {}
         self.epoch = 0
+        self.recovered = 0
         self.acknowledged = set()
         self.flight = {}
         self.asking = set()
@@ -349,11 +350,18 @@ class Model:
         self.check_asking()
         self.settlements += 1
         if self.chance.random() < 0.5:
-            for name in self.up:
-                kept = targets.get(name)
-                self.sheep[name].strips = {
-                    index: strip for index, strip
-                    in self.sheep[name].strips.items() if index == kept}
+            self.complete(targets)
+
+    def complete(self, targets):
+        """All have recovered the view."""
+        if not self.settled >= set(targets):
+            return
+        self.recovered = self.epoch
+        for name in self.up:
+            kept = targets.get(name)
+            self.sheep[name].strips = {
+                index: strip for index, strip
+                in self.sheep[name].strips.items() if index == kept}
 
     def check_asking(self):
         """Any target may be asked whether an update was applied."""
@@ -470,17 +478,18 @@ class Model:
         verdict = self.decide(strips, self.data, frozenset(self.up),
                               self.views.get)
         newest = verdict.generation.epoch
-        for epoch in range(max(newest, 1), self.epoch):
+        for epoch in range(max(newest, self.recovered, 1), self.epoch):
+            witnesses = self.witnesses(epoch)
             if (len(self.views[epoch]) >= self.data
-                    and not self.witnesses(epoch)):
+                    and witnesses and not witnesses & self.up):
                 return verdict._replace(wait='for holders of %d' % epoch)
         if len(self.targets) < self.data:
             return verdict._replace(wait='too few zones')
         return verdict
 
     def witnesses(self, epoch):
-        """Who is here and knows what that view has written."""
-        return self.views[epoch] & self.up
+        """Who knows what that view has written."""
+        return self.views[epoch]
 
     # -- a run ----------------------------------------------------------
 
@@ -511,6 +520,7 @@ class Model:
             self.step_settle()
         if not self.settled >= set(self.targets):
             raise Lost('not settled: %r' % (self.verdict(),))
+        self.complete(self.targets)
         gone = self.chance.sample(sorted(self.targets), self.parity)
         self.lose(gone)
         for _ in range(100):

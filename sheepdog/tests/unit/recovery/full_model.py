@@ -86,10 +86,12 @@ class FullModel(coded_model.Model):
         self.sheep[name].strips[index] = strip
 
     def witnesses(self, epoch):
-        return {name for name in super().witnesses(epoch) if not any(
-            strip.generation == agreement.NONE and not strip.nexts
-            and strip.forgotten.epoch <= epoch
-            for strip in self.sheep[name].strips.values())}
+        # (Who is away has not told that it was left out.)
+        return {name for name in super().witnesses(epoch)
+                if name not in self.up or not any(
+                    strip.generation == agreement.NONE and not strip.nexts
+                    and strip.forgotten.epoch <= epoch
+                    for strip in self.sheep[name].strips.values())}
 
     def weights(self):
         return {**super().weights(), self.step_fill: 1, self.step_empty: 1}

@@ -67,6 +67,36 @@ class DecideTest(unittest.TestCase):
                          + [strip(i, OLD, numbers=(5,)) for i in (2, 3)])
         self.assertEqual((OLD, {5}), (verdict.generation, verdict.kept))
 
+    def test_who_did_not_reach_one_that_nobody_began_is_usable(self):
+        """…and not made anew while those who did may be lost."""
+        found = [strip(i, OLD, [NEW], numbers=(5,)) for i in range(4)]
+        missed = [strip(4, OLD, numbers=(5, 6))]
+        verdict = decide(found + missed, '01234')
+        self.assertEqual((OLD, {5}, 5), (
+            verdict.generation, verdict.kept, len(verdict.usable)))
+        # Who says that it was not reached is away; somebody has begun it.
+        for others, present in (missed, '0123'), (
+                [strip(4, NEW), strip(5, OLD)], '012345'):
+            verdict = decide(found + others, present)
+            self.assertEqual(NEW, verdict.generation)
+            self.assertFalse(verdict.wait)
+
+    def test_what_was_made_anew_does_not_go_back(self):
+        """…to what it was made of: of that there are too few."""
+        built = [strip(i, agreement.NONE, [NEW], forgotten=OLD)
+                 for i in (2, 3)]
+        for own in (OLD, BORN, agreement.NONE):
+            found = built + [strip(i, own, [NEW]) for i in (0, 1)]
+            older = [strip(i, agreement.Generation(2, 1))._replace(
+                holder='other %d' % i) for i in range(4)]
+            for is_given_up in (False, True):
+                verdict = agreement.decide(
+                    found + older, 4, frozenset('012345'),
+                    lambda epoch: frozenset('012345'),
+                    lambda generation: is_given_up)
+                self.assertEqual((NEW, 4), (verdict.generation,
+                                            len(verdict.usable)))
+
     def test_one_that_all_may_have_reached_is_waited_for(self):
         found = [strip(i, OLD, [NEW]) for i in (0, 1, 2)]
         self.assertEqual('only the strips 0, 1, 2 are here, it takes 4',
@@ -130,6 +160,11 @@ class ModelTest(unittest.TestCase):
     def test_other_policies(self):
         self.runs(data=2, parity=1, seeds=SEEDS // 4)
         self.runs(data=8, parity=3, seeds=SEEDS // 4)
+
+    def test_as_many_are_lost_as_it_takes(self):
+        self.runs(data=2, parity=2)
+        self.runs(data=2, parity=4, seeds=SEEDS // 2)
+        self.runs(kind=full_model.FullModel, data=2, parity=2)
 
     def fails(self, change, error):
         def rule(strips, data, present, targets_of):
