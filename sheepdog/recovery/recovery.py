@@ -363,15 +363,19 @@ class Recovery:
         if self.inherits:
             self._renewed.add(oid)
 
-    def _untold(self, oid, reach, behind, without, missed=standing.NEVER):
+    def _untold(self, oid, reach, behind, without, missed=standing.NEVER,
+                replaced=past.NOTHING):
         """Who must be waited for (text), when the best copy here has every
         write up to the epoch ``reach``, and the nodes ``without`` have no
         copy; None when there is nobody. ``behind``: see ``past``.
         ``missed``: since which epoch that copy may have missed what was
-        read."""
+        read. ``replaced``: node → the epoch up to which it does not know any
+        more what its strip was."""
         cluster = self.cluster
         lost = {node: epoch for node, epoch in cluster.state.lost.items()
                 if node in without}
+        for node, epoch in replaced.items():
+            lost[node] = max(epoch, lost.get(node, 0))
         view = past.untold(
             cluster.views, cluster.view,
             max(cluster.state.settled, reach + 1),

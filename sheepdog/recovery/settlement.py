@@ -122,7 +122,12 @@ class Settlement:
              for incarnation, state in states.items()
              for strip in state.strips if strip.is_left_out},
             {view.member(incarnation).node for incarnation, state
-             in states.items() if not state.strips})
+             in states.items() if not state.strips},
+            replaced={view.member(incarnation).node: strip.replaced
+                      for incarnation, state in states.items()
+                      for strip in sorted(state.strips, key=lambda strip:
+                                          strip.replaced)
+                      if strip.forgotten > verdict.generation})
         if wanting:
             raise errors.NotRecovered('object %s: %s'
                                       % (ids.hex_oid(oid), wanting))

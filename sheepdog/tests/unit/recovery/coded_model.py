@@ -480,8 +480,9 @@ class Model:
         newest = verdict.generation.epoch
         for epoch in range(max(newest, self.recovered, 1), self.epoch):
             witnesses = self.witnesses(epoch)
-            if (len(self.views[epoch]) >= self.data
-                    and witnesses and not witnesses & self.up):
+            if (len(self.views[epoch]) >= self.data and witnesses
+                    and not witnesses & self.up - self.replaced(
+                        epoch, verdict.generation)):
                 return verdict._replace(wait='for holders of %d' % epoch)
         if len(self.targets) < self.data:
             return verdict._replace(wait='too few zones')
@@ -490,6 +491,15 @@ class Model:
     def witnesses(self, epoch):
         """Who knows what that view has written."""
         return self.views[epoch]
+
+    def replaced(self, epoch, generation):
+        """Who does not know any more what its strip was in that view, but
+        that it was more than that generation."""
+        return {name for name, sheep in self.sheep.items() if any(
+            strip.generation == agreement.NONE and strip.nexts
+            and strip.forgotten > generation
+            and strip.nexts[0].epoch >= epoch
+            for strip in sheep.strips.values())}
 
     # -- a run ----------------------------------------------------------
 
