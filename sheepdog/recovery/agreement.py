@@ -41,7 +41,8 @@ class Strip(NamedTuple):
     oldest first: the strip is as all of them begin; ``numbers`` the open
     updates, all of them at or above ``floor``. ``forgotten`` is the greatest
     generation that this strip, or one in its place before, had reached and
-    is not like any more: it is no proof that nobody got there."""
+    is not like any more: it is no proof that nobody got there. ``is_bad``:
+    not all of it can be used."""
 
     holder: str
     index: int
@@ -50,6 +51,7 @@ class Strip(NamedTuple):
     floor: int
     numbers: frozenset
     forgotten: Generation = NONE
+    is_bad: bool = False
 
     def has_reached(self, generation) -> bool:
         return generation == self.generation or generation in self.nexts
@@ -84,7 +86,8 @@ def decide(strips, data: int, present,
     """
     found = {generation for strip in strips
              for generation in (strip.generation,) + strip.nexts}
-    prepared = None
+    # (With bad blocks those that were made anew may be needed.)
+    prepared, may_go_back = None, not any(strip.is_bad for strip in strips)
     for generation in sorted(found - {NONE}, reverse=True):
         of_it = [strip for strip in strips
                  if strip.has_reached(generation)]
@@ -99,7 +102,7 @@ def decide(strips, data: int, present,
             verdict = _of_birth(generation, of_it, data, is_lacking)
         elif len({strip.index for strip in of_it}) >= data:
             verdict = _of(generation, of_it)
-            if is_lacking and not has_begun and any(
+            if may_go_back and is_lacking and not has_begun and any(
                     strip.generation != NONE for strip in of_it):
                 # Nor has anybody gone on to this one. It is taken where the
                 # one before cannot be: with that one, whoever did not reach

@@ -57,7 +57,7 @@ class Told(NamedTuple):
     def seen_by(self, holder: str) -> agreement.Strip:
         return agreement.Strip(
             holder, self.index, self.generation, self.nexts, self.floor,
-            frozenset(self.open), self.forgotten)
+            frozenset(self.open), self.forgotten, self.is_bad)
 
     @property
     def is_unknown(self) -> bool:

@@ -185,6 +185,7 @@ class PageTest(CollectorCase):
         self.assertEqual(1, self.value(self.page(node), 'sheepdog_locks_held',
                                        mode='turning'))
         node.run(volumes.close_turned(volume))
+        node.run(node.sheep.catalogue.delete('t'))
 
     def test_nothing_that_is_counted_is_left_out(self):
         sheep = self.nodes[1].sheep

@@ -80,6 +80,9 @@ class DecideTest(unittest.TestCase):
             verdict = decide(found + others, present)
             self.assertEqual(NEW, verdict.generation)
             self.assertFalse(verdict.wait)
+        # Bad blocks may need those that were built for it.
+        found[0] = found[0]._replace(is_bad=True)
+        self.assertEqual(NEW, decide(found + missed, '01234').generation)
 
     def test_what_was_made_anew_does_not_go_back(self):
         """…to what it was made of: of that there are too few."""
