@@ -239,7 +239,7 @@ class GarbageTest(unittest.TestCase):
             world = None
 
         before = len(gc.get_objects())
-        found = object_map.ObjectMap(Gateway(), 7, True)
+        found = object_map.ObjectMap(Gateway(), 7, 7, True)
         found.extend(1 << 20)
         self.assertLess(len(gc.get_objects()) - before, 50)
 
