@@ -184,8 +184,33 @@ class Groups:
 
     def join(self, name: str, capabilities: dict) -> None:
         self.create(name)
-        self._get(self._coordinator.join_group(self._id(name),
-                                               capabilities))
+        with self._written_aside(name):
+            self._get(self._coordinator.join_group(self._id(name),
+                                                   capabilities))
+
+    @contextlib.contextmanager
+    def _written_aside(self, name: str):
+        """The driver writes the file of a member in its place, and without
+        the lock of all others read it half written: it is written where
+        nobody looks, and put there whole."""
+        if not self._is_file:
+            yield
+            return
+        driver: Any = self._coordinator
+        member = driver._safe_member_id
+        file_name = member + '.raw'
+        group = os.path.join(driver._group_dir, driver._make_filesystem_safe(
+            self._id(name)))
+        aside = os.path.join(driver._tmpdir, file_name)
+        # What an attempt that failed has left.
+        _unlink(aside)
+        driver._safe_member_id = os.path.join(
+            os.path.relpath(driver._tmpdir, group), member)
+        try:
+            yield
+        finally:
+            driver._safe_member_id = member
+        os.replace(aside, os.path.join(group, file_name))
 
     def leave(self, name: str) -> None:
         with contextlib.suppress(tooz.ToozError):

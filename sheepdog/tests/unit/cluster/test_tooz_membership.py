@@ -10,12 +10,14 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import builtins
 import tempfile
 import threading
 from unittest import mock
 
 import testtools
 
+from sheepdog.cluster import address
 from sheepdog.cluster import tooz_groups
 from sheepdog.cluster import tooz_membership
 
@@ -43,3 +45,50 @@ class CheckTest(testtools.TestCase):
             self.assertEqual([], self.membership.check())
             self.assertTrue(has_begun.wait(60))
             self.assertFalse(has_ended.is_set())
+
+
+class FileGroupsTest(testtools.TestCase):
+    """Groups in files, of which no call shuts out that of another sheep."""
+
+    def setUp(self):
+        super().setUp()
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.address = address.parse('local', 5.0, directory.name)
+
+    def groups(self, incarnation):
+        groups = tooz_groups.Groups(self.address, self.address.urls[0],
+                                    incarnation)
+        groups.start()
+        self.addCleanup(groups._stop)
+        return groups
+
+    def test_nobody_sees_a_member_half_written(self):
+        one, other = self.groups('one'), self.groups('other')
+        one.join('members', {'info': 1})
+        seen = []
+
+        def opened(path, mode='r'):
+            file = builtins.open(path, mode)
+            if 'w' in mode:
+                seen.append((other.members('members'),
+                             other.all_capabilities('members'),
+                             other.capabilities('members', 'two')))
+            return file
+
+        with mock.patch('tooz.drivers.file.open', opened, create=True):
+            self.groups('two').join('members', {'info': 2})
+        self.assertEqual([(['one'], {'one': {'info': 1}}, None)], seen)
+        self.assertEqual({'one': {'info': 1}, 'two': {'info': 2}},
+                         other.all_capabilities('members'))
+
+    def test_a_member_leaves_and_joins_again(self):
+        one, other = self.groups('one'), self.groups('other')
+        one.join('leader', {'term': 1})
+        one.leave('leader')
+        self.assertEqual({}, other.all_capabilities('leader'))
+        one.join('leader', {'term': 2})
+        self.assertEqual({'one': {'term': 2}},
+                         other.all_capabilities('leader'))
+        one.heartbeat()
+        self.assertEqual(['one'], other.members('leader'))
