@@ -220,9 +220,7 @@ def _alter_vdi(arguments: dict, state: state_module.State) -> tuple:
         raise errors.NoVdi('there is no VDI %s' % name)
     alteration.check(entry, policy, state.settled,
                      state.locks.get(entry.vdi_id))
-    before = redundancy.Policy(entry.copies, entry.copy_policy)
-    if entry.wanted:
-        before = redundancy.Policy(entry.wanted, entry.wanted_policy)
+    before = entry.newest_policy
     if alteration.needs_more(policy, before):
         alteration.check_zones(state.view, policy, state.settings.strict,
                                bool(arguments.get('force')))

@@ -145,6 +145,13 @@ class VdiEntry:
         return ids.owner_of(self.vdi_id, self.form)
 
     @property
+    def newest_policy(self) -> redundancy.Policy:
+        """The one that it has, or is to have from the next epoch on."""
+        if self.wanted:
+            return redundancy.Policy(self.wanted, self.wanted_policy)
+        return redundancy.Policy(self.copies, self.copy_policy)
+
+    @property
     def is_turning(self) -> bool:
         """It gets another form, or has objects in more than one."""
         return bool(self.former) or (

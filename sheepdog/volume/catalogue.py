@@ -22,8 +22,6 @@ attempt overwrites.
 import asyncio
 import logging
 
-import numpy
-
 from sheepdog.cluster import api
 from sheepdog.cluster import entries
 from sheepdog.model import errors
@@ -32,6 +30,7 @@ from sheepdog.model import inode
 from sheepdog.model import limits
 from sheepdog.model import shapes
 from sheepdog.placement import redundancy
+from sheepdog.volume import description
 from sheepdog.volume import pieces
 
 LOG = logging.getLogger(__name__)
@@ -146,7 +145,7 @@ class Catalogue:
                 entry = self.cluster.state.vdis.get(vdi_id)
                 if entry is None or entry.deleted:
                     return
-                policy = _newest(entry)
+                policy = entry.newest_policy
                 if policy == noted:
                     return
                 for offset, value in zip(
@@ -178,7 +177,7 @@ class Catalogue:
                       if not e.deleted and not e.snapshot)
 
     async def list(self, name=''):
-        """Dictionaries, in order of VDI id (see ``_describe``).
+        """Dictionaries, in order of VDI id (see ``description``).
 
         :raises NotServing: this sheep lost its place, and may not have
             heard of the latest
@@ -218,7 +217,7 @@ class Catalogue:
                                % (vdi_id, error)) from None
 
     async def _describe(self, entry):
-        """Sizes in bytes, ``created`` in seconds; None when it is gone."""
+        """See ``description``; None when it is gone."""
         try:
             try:
                 head = await self.head(entry.vdi_id)
@@ -233,38 +232,8 @@ class Catalogue:
                 objects * inode.MAP_ENTRY_BYTES)
         except errors.NoObject:
             return None
-        copies, copy_policy = _newest(entry)
-        used, shared, former = _count(owners, entry)
-        return {
-            'name': entry.name, 'tag': entry.tag, 'snap_id': entry.snap_id,
-            'vdi_id': entry.vdi_id, 'size': head.vdi_size,
-            'used': used * head.object_bytes,
-            'shared': shared * head.object_bytes,
-            'created': (entry.created >> 32)
-            + (entry.created & 0xFFFFFFFF) / 1e9,
-            'copies': copies, 'copy_policy': copy_policy,
-            **self._before(entry),
-            'objects_left': former if entry.former else 0,
-            'block_size_shift': entry.block_size_shift,
-            'snapshot': entry.snapshot, 'clone': bool(entry.parent),
-            'parent': entry.parent,
-        }
-
-    def _before(self, entry):
-        """The policy that was altered, until all is as wanted; 0: none."""
-        before = redundancy.Policy(0, 0)
-        if entry.former:
-            before = entry.former[0]
-        elif entry.wanted:
-            before = entry
-        else:
-            settled = self.cluster.state.settled
-            for until, copies in entry.earlier:
-                if until >= settled and copies != entry.copies:
-                    before = redundancy.Policy(copies, 0)
-                    break
-        return {'copies_before': before.copies,
-                'policy_before': before.copy_policy}
+        return description.of(entry, head, owners,
+                              self.cluster.state.settled)
 
     # -- on the leader --------------------------------------------------
 
@@ -364,22 +333,6 @@ class Catalogue:
             size.to_bytes(8, 'little'))
         return ({'kind': 'vdi-resize', 'vdi_id': entry.vdi_id,
                  'size': size}, None)
-
-
-def _newest(entry):
-    """The policy that it has, or is to have from the next epoch on."""
-    if entry.wanted:
-        return redundancy.Policy(entry.wanted, entry.wanted_policy)
-    return redundancy.Policy(entry.copies, entry.copy_policy)
-
-
-def _count(owners, entry):
-    """``(owned, shared, of former forms)``: objects of a map (bytes)."""
-    found = numpy.frombuffer(owners, '<u4')
-    owned = int(numpy.count_nonzero(
-        found & ids.VDI_ID_MASK == entry.vdi_id))
-    present = int(numpy.count_nonzero(found == entry.owner))
-    return (owned, int(numpy.count_nonzero(found)) - owned, owned - present)
 
 
 def _check_new(name, size, shift):

@@ -47,6 +47,21 @@ async def create_equal(gateway, source_oid, oid):
     await _copy(gateway, source_oid, oid, extents, 0, 0, True)
 
 
+async def clear(gateway, oid, size):
+    """Of a first write, or a copy, that got no further than the object,
+    nothing may come to light with the next one. (Where the volume is open
+    elsewhere too, it may be another one's, which is just being made.)
+
+    :param size: of a whole object
+    :raises SheepdogError:
+    """
+    try:
+        if await gateway.extents(oid):
+            await gateway.zero_wait(oid, 0, size)
+    except errors.NoObject:
+        pass
+
+
 async def _copy(gateway, source_oid, oid, extents, offset, end, durable):
     """All but [offset, end)."""
     for start, size in extents:

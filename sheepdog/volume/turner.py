@@ -15,7 +15,7 @@
 An epoch has put the new form in force: what is created has it from then on.
 Objects that there are stay as they are, readable and writable, until they
 are copied, one after the other, and the map names the copy
-(``Volume.turn``). Only who has the VDI alone may do that: the sheep whose
+(``turning``). Only who has the VDI alone may do that: the sheep whose
 clients have it open; else one of all takes its lock, of a kind that gives way
 to whoever wants to open it. When nothing of a former form is left, an event
 says so, and all sheep drop what remained of it.
@@ -111,12 +111,12 @@ class Turner:
     async def _turn_all(self, volume, entry):
         """:raises SheepdogError: it is to be tried again later"""
         error = None
-        for index in await volume.former():
+        for index in await volume.turning.former():
             if not volume.valid or not self._may_work():
                 return
             began = self.world.clock.monotonic()
             try:
-                await volume.turn(index)
+                await volume.turning.turn(index)
             except errors.SheepdogError as exc:
                 # The others can be turned all the same.
                 error = exc
@@ -128,7 +128,7 @@ class Turner:
             return
         if error is not None:
             raise error
-        if not await volume.former():
+        if not await volume.turning.former():
             await self.cluster.execute('turned', {
                 'vdi_id': entry.vdi_id, 'form': entry.form,
                 'owner': self.cluster.incarnation})

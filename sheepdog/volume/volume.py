@@ -15,11 +15,9 @@
 Reads and writes of objects that are the volume's own go straight to the
 gateway; first writes take the long way (create the object, then its entry
 in the inode), and so do objects that are of another form than new ones (see
-``model.ids``) until ``turn`` has copied them. Writes are write-back, durable
-at the next ``flush``, unless ``fua`` is asked for.
+``model.ids``) until ``turning`` has copied them. Writes are write-back,
+durable at the next ``flush``, unless ``fua`` is asked for.
 """
-
-import asyncio
 
 from sheepdog.gateway import operation
 from sheepdog.model import errors
@@ -30,6 +28,7 @@ from sheepdog.volume import holds
 from sheepdog.volume import object_map
 from sheepdog.volume import pieces
 from sheepdog.volume import steady
+from sheepdog.volume import turning
 
 NOBODY = -1
 """Owns no object."""
@@ -64,7 +63,9 @@ class Volume:
         self._straight = self.owner if is_alone else NOBODY
         self._release = release
         self._holds = holds.Holds()
-        self._before = []
+        self.turning = turning.Turning(gateway, self.vdi_id, self.access,
+                                       self.map, self._holds,
+                                       self.object_bytes)
 
     async def load(self):
         await self.map.load(self._objects(self.size))
@@ -211,7 +212,7 @@ class Volume:
             oid = ids.data_oid(new, index)
             owner = await self.map.refresh(index)
             if self.map.is_alone:
-                await self._clear(oid)
+                await cow.clear(self.access, oid, self.object_bytes)
             if owner and not ids.is_owned(owner, self.vdi_id):
                 await cow.create_from(self.access,
                                       ids.data_oid(owner, index), oid, start,
@@ -220,16 +221,6 @@ class Volume:
                 await self.access.write_wait(oid, start, data, fua,
                                              create=True)
             await self.map.own(index, new)
-
-    async def _clear(self, oid):
-        """Of a first write that got no further than the object, nothing may
-        come to light with the next one. (Where the volume is open elsewhere
-        too, it may be another one's, which is just being made.)"""
-        try:
-            if await self.access.extents(oid):
-                await self.access.zero_wait(oid, 0, self.object_bytes)
-        except errors.NoObject:
-            pass
 
     # -- to be awaited --------------------------------------------------
 
@@ -323,7 +314,7 @@ class Volume:
         the lock."""
         await self._release(self)
 
-    # -- another form ---------------------------------------------------
+    # -- changes from outside -------------------------------------------
 
     def alter(self, owner):
         """Objects that are made from now on have another form. Others stay
@@ -333,55 +324,7 @@ class Volume:
         self.owner = self.map.owner = owner
         if self.map.is_alone:
             self._straight = owner
-            # By the straight way, to objects that are former now.
-            self._before = self.gateway.under_way(self.vdi_id)
-
-    async def _ended(self, oid, is_change):
-        """Returns when what was asked of an object by the straight way,
-        before it was a former one, has come to its end."""
-        while True:
-            self._before = [request for request in self._before
-                            if request.done is not None]
-            if not any(request.oid == oid and request.is_change == is_change
-                       for request in self._before):
-                return
-            await asyncio.sleep(holds.PAUSE_SECONDS)
-
-    async def former(self):
-        """Indexes of objects that are of a former form. Nobody makes another
-        one."""
-        await self._holds.ended()
-        return self.map.former()
-
-    async def turn(self, index):
-        """Copy an object of a former form; the map names the copy then.
-        Writes to it wait, reads do not. May be broken off anywhere, and
-        begun anew. For who has the volume alone.
-
-        The former one stays until all are copied, and goes with its form: a
-        sheep that is away now and comes back with it must not wonder why the
-        others have none.
-
-        :raises NoObject: there is none, though the map names it
-        :raises SheepdogError:
-        """
-        await self._holds.free(index)
-        before = self.map.owners[index]
-        if before == self.owner or not ids.is_owned(before, self.vdi_id):
-            return
-        source = ids.data_oid(before, index)
-        with self._holds.hold(index):
-            new = self.owner
-            await self._holds.unused(index)
-            await self._ended(source, True)
-            await self._clear(ids.data_oid(new, index))
-            await cow.create_equal(self.access, source,
-                                   ids.data_oid(new, index))
-            await self.map.own(index, new)
-        # (Who began to read it later asks the map once more.)
-        await self._ended(source, False)
-
-    # -- changes from outside -------------------------------------------
+            self.turning.begin()
 
     def resized(self, size):
         self.size = size

@@ -47,10 +47,17 @@ class AlterCopyTest(case.ClusterCase):
             lambda: self.counts(vdi_id)[0] == {copies}, SECONDS,
             lambda: '%d copies: %r' % (copies, self.counts(vdi_id)))
         self.cluster.wait_whole()
+        self.assertEqual(self.altered(copies), self.listed(vdi))
+
+    def altered(self, copies, copy_policy=0):
+        """What is listed of a VDI when nothing is left to be done."""
+        return {'copies': copies, 'copy_policy': copy_policy,
+                'copies_before': 0, 'objects_left': 0}
+
+    def listed(self, vdi):
         with self.cluster.client() as client:
-            listed, = client.vdis.list(vdi['name'])
-        self.assertEqual((copies, 0), (listed['copies'],
-                                       listed['copies_before']))
+            found, = client.vdis.list(vdi['name'])
+        return {key: found[key] for key in self.altered(0)}
 
     def alter(self, name, copies, *more, sheep=None, expect=0):
         return self.cluster.dog('vdi', 'alter-copy', name, '-c', str(copies),
@@ -103,15 +110,9 @@ class AlterCopyTest(case.ClusterCase):
                 if name[2:8] == '%06x' % vdi['vdi_id'] and name[0] == '0'}
 
     def wait_turned(self, vdi, policy, form):
-        def listed():
-            with self.cluster.client() as client:
-                found, = client.vdis.list(vdi['name'])
-            return {key: found[key] for key in (
-                'copies', 'copy_policy', 'copies_before', 'objects_left')}
-
         harness.wait_until(
-            lambda: listed() == {**policy._asdict(), 'copies_before': 0,
-                                 'objects_left': 0}, SECONDS, listed)
+            lambda: self.listed(vdi) == self.altered(*policy), SECONDS,
+            lambda: self.listed(vdi))
         # What is left of the former form goes without a word.
         harness.wait_until(lambda: self.forms(vdi) == {str(form)}, SECONDS,
                            lambda: self.forms(vdi))

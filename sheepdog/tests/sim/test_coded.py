@@ -71,6 +71,13 @@ class CodedCase(unittest.TestCase):
         node = node or self.node
         return node.run(node.sheep.volumes.open('v', **how))
 
+    def make_full(self):
+        """…and open it."""
+        self.create()
+        volume = self.open()
+        self.write(volume, 0, self.chance.randbytes(SIZE))
+        return volume
+
     def write(self, volume, offset, data, fua=False, node=None):
         (node or self.node).run(volume.write(offset, data, fua))
         self.content[offset:offset + len(data)] = data

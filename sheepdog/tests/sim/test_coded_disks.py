@@ -25,9 +25,7 @@ class PulledTest(test_coded.CodedCase):
 
     def setUp(self):
         super().setUp()
-        self.create()
-        self.volume = self.open()
-        self.write(self.volume, 0, self.chance.randbytes(test_coded.SIZE))
+        self.volume = self.make_full()
         self.vdi_id = self.node.sheep.catalogue.find('v').vdi_id
 
     def shelf_of(self, node, index):
@@ -90,12 +88,18 @@ class PulledTest(test_coded.CodedCase):
 
 class SpoiltTest(test_coded.CodedCase):
 
+    def spoil(self, node, oid, index):
+        """A strip there does not say any more what it knows."""
+        path = '/%s_%d' % (ids.hex_oid(oid), index)
+        inode, = [inode for name, inode in node.host.image.files()
+                  if name.endswith(path)]
+        value = inode.attributes[store_history.ATTRIBUTE]
+        inode.set_attribute(store_history.ATTRIBUTE, value[:-1])
+
     def test_what_a_strip_knew_is_lost(self):
         """It is made anew, and does not say that it was not there before:
         else a birth would be none."""
-        self.create()
-        volume = self.open()
-        self.write(volume, 0, self.chance.randbytes(test_coded.SIZE))
+        volume = self.make_full()
         self.node.run(volume.close())
         vdi_id = self.node.sheep.catalogue.find('v').vdi_id
         oid = ids.data_oid(vdi_id, 0)
@@ -105,10 +109,7 @@ class SpoiltTest(test_coded.CodedCase):
         self.simulation.run_for(60)
         names = sorted(self.cluster.nodes)
         self.kill(*names)
-        inode, = [inode for path, inode in node.host.image.files()
-                  if path.endswith('/%s_4' % ids.hex_oid(oid))]
-        value = inode.attributes[store_history.ATTRIBUTE]
-        inode.set_attribute(store_history.ATTRIBUTE, value[:-1])
+        self.spoil(node, oid, 4)
         self.start(*names)
         self.wait_well()
         volume = self.open()
@@ -118,9 +119,7 @@ class SpoiltTest(test_coded.CodedCase):
 
     def test_a_sheep_with_such_a_strip_stays(self):
         """It is the file that is damaged, not the disk."""
-        self.create()
-        volume = self.open()
-        self.write(volume, 0, self.chance.randbytes(test_coded.SIZE))
+        volume = self.make_full()
         self.simulation.run_for(60)
         vdi_id = self.node.sheep.catalogue.find('v').vdi_id
         oid = ids.data_oid(vdi_id, 0)
@@ -129,11 +128,7 @@ class SpoiltTest(test_coded.CodedCase):
                            if node is not self.node)
         self.kill(node.name)
         self.wait_for_view(5)
-        path = '/%s_%d' % (ids.hex_oid(oid), index)
-        inode, = [inode for name, inode in node.host.image.files()
-                  if name.endswith(path)]
-        value = inode.attributes[store_history.ATTRIBUTE]
-        inode.set_attribute(store_history.ATTRIBUTE, value[:-1])
+        self.spoil(node, oid, index)
         self.start(node.name)
         self.wait_for_view(6)
         self.write(volume, 70000, self.chance.randbytes(20000))
@@ -148,9 +143,7 @@ class SpoiltTest(test_coded.CodedCase):
 
     def test_it_is_found_where_clients_use_it(self):
         """Its sheep keeps on; nobody hears of it but as a delay."""
-        self.create()
-        volume = self.open()
-        self.write(volume, 0, self.chance.randbytes(test_coded.SIZE))
+        volume = self.make_full()
         self.simulation.run_for(60)
         vdi_id = self.node.sheep.catalogue.find('v').vdi_id
         oid = ids.data_oid(vdi_id, 0)
@@ -159,11 +152,7 @@ class SpoiltTest(test_coded.CodedCase):
         key = ids.strip_key(oid, 0)
         opened = store._stores[0]._objects.open
         opened.pop(key).file.close()
-        path = '/%s_0' % ids.hex_oid(oid)
-        inode, = [inode for name, inode in node.host.image.files()
-                  if name.endswith(path)]
-        value = inode.attributes[store_history.ATTRIBUTE]
-        inode.set_attribute(store_history.ATTRIBUTE, value[:-1])
+        self.spoil(node, oid, 0)
         self.write(volume, 0, self.chance.randbytes(20000))
         self.check(volume)
         self.wait_well()

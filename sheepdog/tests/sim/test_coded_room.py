@@ -30,10 +30,7 @@ class RoomCase(test_coded.CodedCase):
 
     def setUp(self):
         super().setUp()
-        self.create()
-        self.volume = self.open()
-        self.write(self.volume, 0, self.chance.randbytes(
-            test_coded.SIZE))
+        self.volume = self.make_full()
         vdi_id = self.node.sheep.catalogue.find('v').vdi_id
         self.oid = ids.data_oid(vdi_id, 0)
         holders = [node for node, _, _ in self.strips(self.oid).values()]

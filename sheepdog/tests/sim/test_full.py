@@ -360,16 +360,18 @@ class BrimTest(FullCase):
         for node in self.nodes:
             node.host.image.fill(0)
 
-    def restart(self, stop):
-        """All of them."""
+    def restart(self, stop, then=lambda: None):
+        """All of them.
+
+        :param then: called before one is started
+        """
         for node in self.nodes:
             stop(node.host)
         self.history.power_cut()
         for node in self.nodes:
             if not node.host.is_on:
                 node.host.power_on()
-            if node.host.image.free_pages():
-                self.take_all()
+            then()
             node.start()
         self.wait_for(self.cluster.is_well, 60, 'not well at the brim')
 
@@ -413,7 +415,7 @@ class BrimTest(FullCase):
         self.look_through_all()
         for stop in (lambda host: host.kill(),
                      lambda host: host.power_cut()):
-            self.restart(stop)
+            self.restart(stop, self.take_all)
             self.assertLess(max(self.free()), 1 << 20)
             self.look_through_all()
         self.delete_other()
@@ -425,14 +427,7 @@ class BrimTest(FullCase):
         self.delete_other()
         for stop in (lambda host: host.kill(),
                      lambda host: host.power_cut()):
-            for node in self.nodes:
-                stop(node.host)
-            self.history.power_cut()
-            for node in self.nodes:
-                if not node.host.is_on:
-                    node.host.power_on()
-                node.start()
-            self.wait_for(self.cluster.is_well, 60, 'not well')
+            self.restart(stop)
             self.look_through_all()
         self.assertIsNone(self.gateway.sheep.catalogue.find('other')
                           if 'other' in self.names() else None)

@@ -102,7 +102,7 @@ class FormsTest(native_case.NativeCase):
 
     async def test_turned(self):
         self.alter(entries.Former(0, 3, 0))
-        await self.volume.turn(0)
+        await self.volume.turning.turn(0)
         await self.volume.close()
         self.alter()
         await self.check_map(self.vdi_id, 0)
@@ -143,7 +143,7 @@ class FormsTest(native_case.NativeCase):
         """Who has not locked it may read."""
         self.alter(entries.Former(0, 3, 0))
         self.assertEqual(b'old', await self.read(self.oid, 0, 3))
-        await self.volume.turn(0)
+        await self.volume.turning.turn(0)
         await self.volume.write(0, b'new')
         self.assertEqual(b'new', await self.read(self.oid, 0, 3))
         self.assertEqual(errors.NoObject.result, await self.result(
@@ -160,7 +160,7 @@ class FormsTest(native_case.NativeCase):
         await flock.until(lambda: answers)
         self.sheep[0].gateway.read = read
         self.alter(entries.Former(0, 3, 0))
-        await self.volume.turn(0)
+        await self.volume.turning.turn(0)
         await self.volume.write(0, b'new')
         answers[0][-1](errors.NoObject('it is gone'), b'')
         await flock.until(lambda: len(self.qemu.sent) >= 48)

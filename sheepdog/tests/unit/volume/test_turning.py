@@ -66,7 +66,7 @@ class TurningTest(case.VolumeCase):
         await self.volume.write(2 * BLOCK, b'more', fua=True)
         await self.volume.zero(BLOCK, BLOCK)
         await self.volume.write(OBJECT, b'another', fua=True)
-        self.assertEqual([0], await self.volume.former())
+        self.assertEqual([0], await self.volume.turning.former())
         self.assertEqual(
             [ids.owner_of(self.vdi_id, form) for form in (0, 1)],
             [await self.entry_on_disk(self.vdi_id, index)
@@ -77,8 +77,8 @@ class TurningTest(case.VolumeCase):
     async def test_turned(self):
         await self.volume.write(OBJECT - 5, b'end', fua=True)
         self.alter()
-        await self.volume.turn(0)
-        self.assertEqual([], await self.volume.former())
+        await self.volume.turning.turn(0)
+        self.assertEqual([], await self.volume.turning.former())
         self.assertEqual(ids.owner_of(self.vdi_id, 1),
                          await self.entry_on_disk(self.vdi_id, 0))
         await self.check(0, bytes(BLOCK) + b'old' + bytes(BLOCK))
@@ -92,13 +92,13 @@ class TurningTest(case.VolumeCase):
                                                               BLOCK, 3))
         # There is nothing to do, neither here nor where nothing is.
         for index in (0, 1):
-            await self.volume.turn(index)
+            await self.volume.turning.turn(index)
         self.assertEqual(0, await self.entry_on_disk(self.vdi_id, 1))
 
     async def test_an_object_of_zeroes(self):
         await self.volume.zero(0, OBJECT)
         self.alter()
-        await self.volume.turn(0)
+        await self.volume.turning.turn(0)
         await self.check(0, bytes(OBJECT))
 
     async def test_what_was_under_way_is_copied(self):
@@ -112,7 +112,7 @@ class TurningTest(case.VolumeCase):
         for one, write in zip(self.sheep, writes):
             one.replica.write = write
         self.alter()
-        turning = self.started(self.volume.turn(0))
+        turning = self.started(self.volume.turning.turn(0))
         await asyncio.sleep(1)
         for write, request in held:
             write(*request)
@@ -129,7 +129,7 @@ class TurningTest(case.VolumeCase):
         await flock.turns()
         reads.submit = submit
         self.alter()
-        turning = self.started(self.volume.turn(0))
+        turning = self.started(self.volume.turning.turn(0))
         await asyncio.sleep(1)
         submit(*late)
         self.assertEqual(b'old', await case.within(reading))
@@ -145,8 +145,8 @@ class TurningTest(case.VolumeCase):
         changes.submit = submit
         self.alter()
         await case.within(self.volume.write(OBJECT, b'written', fua=True))
-        await case.within(self.volume.turn(1))
-        turning = self.started(self.volume.turn(0))
+        await case.within(self.volume.turning.turn(1))
+        turning = self.started(self.volume.turning.turn(0))
         await asyncio.sleep(1)
         submit(*late)
         await case.within(writing)
@@ -159,22 +159,22 @@ class TurningTest(case.VolumeCase):
         writing = self.started(self.volume.write(OBJECT, b'first'))
         await flock.turns()
         self.alter()
-        looking = self.started(self.volume.former())
+        looking = self.started(self.volume.turning.former())
         await asyncio.sleep(1)
         self.assertFalse(looking.done())
         gate.set()
         self.assertEqual([0, 1], await case.within(looking))
         await case.within(writing)
-        await case.within(self.volume.turn(1))
+        await case.within(self.volume.turning.turn(1))
         await self.check(OBJECT, b'first')
 
     async def test_who_writes_to_the_former_one_comes_first(self):
         self.alter()
-        await self.volume.former()
+        await self.volume.turning.former()
         gate = self.held('write', self.old)
         writing = self.started(self.volume.write(5 * BLOCK, b'late'))
         await flock.turns()
-        turning = self.started(self.volume.turn(0))
+        turning = self.started(self.volume.turning.turn(0))
         await flock.turns()
         self.assertFalse(turning.done())
         gate.set()
@@ -185,7 +185,7 @@ class TurningTest(case.VolumeCase):
     async def meanwhile(self, change, expected):
         self.alter()
         gate = self.held('write', self.new)
-        turning = self.started(self.volume.turn(0))
+        turning = self.started(self.volume.turning.turn(0))
         await flock.turns()
         changing = self.started(change)
         await flock.turns()
@@ -206,7 +206,7 @@ class TurningTest(case.VolumeCase):
     async def test_the_map_comes_last(self):
         self.alter()
         gate = self.held('write', ids.vdi_oid(self.vdi_id))
-        turning = self.started(self.volume.turn(0))
+        turning = self.started(self.volume.turning.turn(0))
         await flock.turns()
         self.assertEqual(ids.owner_of(self.vdi_id, 0),
                          await self.entry_on_disk(self.vdi_id, 0))
@@ -223,12 +223,12 @@ class TurningTest(case.VolumeCase):
             errors.NoSpace('full') if oid == ids.vdi_oid(self.vdi_id)
             and verb == 'write' else None)
         with self.assertRaises(errors.NoSpace):
-            await self.volume.turn(0)
+            await self.volume.turning.turn(0)
         await self.check(BLOCK, b'old')
         # What the copy had must not come to light.
         await self.volume.zero(BLOCK, BLOCK)
         self.gateway.refuse = lambda verb, oid: None
-        await self.volume.turn(0)
+        await self.volume.turning.turn(0)
         await self.check(BLOCK, bytes(BLOCK))
 
     def no_room_for_the_inode(self, sheep):
@@ -245,7 +245,7 @@ class TurningTest(case.VolumeCase):
         self.no_room_for_the_inode(self.sheep[2])
         self.alter()
         with self.assertRaises(errors.NoSpace):
-            await case.within(self.volume.turn(0))
+            await case.within(self.volume.turning.turn(0))
         await self.volume.write(BLOCK, b'new', fua=True)
         reader = await self.b.volumes.open('vm', read_only=True)
         await self.check(BLOCK, b'new', reader)
@@ -260,23 +260,23 @@ class TurningTest(case.VolumeCase):
         self.assertEqual(self.vdi_id, await self.entry_on_disk(
             self.vdi_id, 2))
         self.alter()
-        self.assertEqual([0, 1, 2], await self.volume.former())
+        self.assertEqual([0, 1, 2], await self.volume.turning.former())
 
     async def test_what_is_missing_is_not_made_up(self):
         await self.gateway.remove_wait(self.old)
         self.alter()
         with self.assertRaises(errors.NoObject):
-            await case.within(self.volume.turn(0))
+            await case.within(self.volume.turning.turn(0))
         with self.assertRaises(errors.NoObject):
             await self.volume.read(0, 1)
-        self.assertEqual([0], await self.volume.former())
+        self.assertEqual([0], await self.volume.turning.former())
 
     async def test_a_reader_elsewhere(self):
         reader = await self.b.volumes.open('vm', read_only=True)
         await self.check(BLOCK, b'old', reader)
         self.alter()
         await self.check(BLOCK, b'old', reader)
-        await self.volume.turn(0)
+        await self.volume.turning.turn(0)
         await self.volume.write(BLOCK, b'new')
         await self.check(BLOCK, b'new', reader)
         self.assertEqual([(BLOCK, False), (BLOCK, True),
@@ -289,7 +289,7 @@ class TurningTest(case.VolumeCase):
         gate = self.held('read', self.old, self.b)
         reading = self.started(reader.read(BLOCK, 3))
         await flock.turns()
-        await self.volume.turn(0)
+        await self.volume.turning.turn(0)
         await self.volume.write(BLOCK, b'new')
         self.assertEqual(b'old', await self.gateway.read_wait(self.old,
                                                               BLOCK, 3))
@@ -307,7 +307,7 @@ class TurningTest(case.VolumeCase):
         await flock.turns()
         self.b.gateway.read = read
         self.alter()
-        await self.volume.turn(0)
+        await self.volume.turning.turn(0)
         await self.volume.write(BLOCK, b'new')
         (oid, _, _, done), = answers
         self.assertEqual(self.old, oid)
@@ -327,7 +327,7 @@ class TurningTest(case.VolumeCase):
         self.assertIs(volume, self.a.volumes.to_turn(self.vdi_id))
         await volume.close()
         turning = await self.a.volumes.open_to_turn(entry)
-        await turning.turn(0)
+        await turning.turning.turn(0)
         await self.a.volumes.close_turned(turning)
         self.assertNotIn(self.vdi_id, self.a.cluster.state.locks)
 
@@ -341,7 +341,7 @@ class TurningTest(case.VolumeCase):
                           'owner': self.b.cluster.incarnation})
         self.assertFalse(turning.valid)
         with self.assertRaises(errors.VdiNotLocked):
-            await turning.turn(0)
+            await turning.turning.turn(0)
         self.b.recorder.log = []
         volume = await self.b.volumes.open('vm')
         # What is under way elsewhere must not change the map later.
@@ -364,14 +364,14 @@ class TurningTest(case.VolumeCase):
         changes = self.a.gateway.changes
         start, changes._start = changes._start, lambda change, route: (
             None if change.oid == self.new else start(change, route))
-        copying = self.started(turning.turn(0))
+        copying = self.started(turning.turning.turn(0))
         await flock.turns()
         volume = await case.within(self.a.volumes.open('vm'), 60)
         with self.assertRaises(errors.VdiNotLocked):
             await case.within(copying)
         changes._start = start
         await volume.write(BLOCK, b'new', fua=True)
-        await case.within(volume.turn(0))
+        await case.within(volume.turning.turn(0))
         await self.check(BLOCK, b'new', volume)
 
     async def test_it_is_closed_whatever_was_lost_before(self):
@@ -411,7 +411,8 @@ class TurningTest(case.VolumeCase):
         (offset, length, durable), = self.gateway.writes(ids.vdi_oid(vdi_id))
         self.assertEqual(inode.map_offset(1), offset)
         self.assertTrue(durable)
-        self.assertEqual(list(range(1, count, 3)), await volume.former())
+        self.assertEqual(list(range(1, count, 3)),
+                         await volume.turning.former())
         for index in (0, 1, count - 1):
             self.assertEqual(shown[index],
                              await self.entry_on_disk(vdi_id, index))
@@ -435,7 +436,7 @@ class TurningTest(case.VolumeCase):
         changes = self.a.gateway.changes
         late, submit, changes.submit = [], changes.submit, lambda change: (
             late.append(change))
-        copying = self.started(turning.turn(0))
+        copying = self.started(turning.turning.turn(0))
         await flock.turns()
         changes.submit = submit
         self.assertEqual([self.new], [change.oid for change in late])

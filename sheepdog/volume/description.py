@@ -1,0 +1,67 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What a list of VDIs says of one. Pure."""
+
+import numpy
+
+from sheepdog.model import ids
+from sheepdog.placement import redundancy
+
+
+def of(entry, head, owners, settled):
+    """A dictionary: sizes in bytes, ``created`` in seconds;
+    ``copies_before`` and ``policy_before`` are of the policy that was
+    altered, until all is as wanted (0: none).
+
+    :param entry: the catalogue's
+    :param head: the inode's
+    :param owners: the inode's map (bytes)
+    :param settled: the newest epoch that all members have recovered
+    """
+    copies, copy_policy = entry.newest_policy
+    before = _before(entry, settled)
+    used, shared, former = _count(owners, entry)
+    return {
+        'name': entry.name, 'tag': entry.tag, 'snap_id': entry.snap_id,
+        'vdi_id': entry.vdi_id, 'size': head.vdi_size,
+        'used': used * head.object_bytes,
+        'shared': shared * head.object_bytes,
+        'created': (entry.created >> 32)
+        + (entry.created & 0xFFFFFFFF) / 1e9,
+        'copies': copies, 'copy_policy': copy_policy,
+        'copies_before': before.copies, 'policy_before': before.copy_policy,
+        'objects_left': former if entry.former else 0,
+        'block_size_shift': entry.block_size_shift,
+        'snapshot': entry.snapshot, 'clone': bool(entry.parent),
+        'parent': entry.parent,
+    }
+
+
+def _before(entry, settled):
+    if entry.former:
+        return entry.former[0]
+    if entry.wanted:
+        return entry
+    for until, copies in entry.earlier:
+        if until >= settled and copies != entry.copies:
+            return redundancy.Policy(copies, 0)
+    return redundancy.Policy(0, 0)
+
+
+def _count(owners, entry):
+    """``(owned, shared, of former forms)``: objects of a map (bytes)."""
+    found = numpy.frombuffer(owners, '<u4')
+    owned = int(numpy.count_nonzero(
+        found & ids.VDI_ID_MASK == entry.vdi_id))
+    present = int(numpy.count_nonzero(found == entry.owner))
+    return (owned, int(numpy.count_nonzero(found)) - owned, owned - present)
