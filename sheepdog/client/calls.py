@@ -17,8 +17,14 @@ the sheep answered them. Sizes are bytes, times seconds since 1970. All
 raise ``SheepdogError``.
 """
 
+import base64
+
 from sheepdog.client import connection as connection_module
 from sheepdog.model import errors
+from sheepdog.model import inode
+
+INODE_PIECE_BYTES = 1 << 20
+"""One request of a longer one."""
 
 
 class ClusterCalls:
@@ -347,6 +353,35 @@ class VdiCalls:
         """
         return self._client.call('vdi.missing', {
             'vdi': name, 'tag': tag, 'snap_id': snap_id, 'first': first})
+
+    def object(self, name, index=-1, tag='', snap_id=0, object='',
+               ask=True) -> dict:
+        """Where one object of a VDI is: number ``index`` (-1: its inode), or
+        any, by its id. ``object``, ``vdi_id``, ``index``, ``copies``,
+        ``strips``, ``members`` (how many there are), ``expected``,
+        ``history``, and with ``ask`` ``nodes``.
+
+        :raises NoVdi, NoTag:
+        :raises NoObject: it was never written
+        :raises InvalidParameters: the VDI ends before
+        """
+        return self._client.call('vdi.object', {
+            'name': name, 'tag': tag, 'snap_id': snap_id, 'index': index,
+            'object': object, 'ask': ask})
+
+    def inode(self, name, tag='', snap_id=0, offset=0,
+              size=inode.CLIENT_BYTES):
+        """Yield bytes of a VDI's inode, as clients read it.
+
+        :raises NoVdi, NoTag:
+        """
+        end = offset + size
+        for start in range(offset, end, INODE_PIECE_BYTES):
+            answer = self._client.call('vdi.inode', {
+                'name': name, 'tag': tag, 'snap_id': snap_id,
+                'offset': start,
+                'count': min(INODE_PIECE_BYTES, end - start)})
+            yield base64.b64decode(answer['data'])
 
     def locks(self) -> list:
         return self._client.call('vdi.locks')

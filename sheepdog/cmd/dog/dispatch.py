@@ -20,6 +20,7 @@ from sheepdog.cmd.dog import check
 from sheepdog.cmd.dog import cluster
 from sheepdog.cmd.dog import command
 from sheepdog.cmd.dog import node
+from sheepdog.cmd.dog import objects
 from sheepdog.cmd.dog import recovery
 from sheepdog.cmd.dog import unbuilt
 from sheepdog.cmd.dog import vdi
@@ -29,7 +30,7 @@ from sheepdog.cmd import version
 from sheepdog.model import errors
 
 COMMANDS = (cluster.COMMANDS + node.COMMANDS + recovery.COMMANDS
-            + vdi.COMMANDS + check.COMMANDS)
+            + vdi.COMMANDS + objects.COMMANDS + check.COMMANDS)
 
 
 def main(argv=None, streams=sys) -> int:

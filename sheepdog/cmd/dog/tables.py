@@ -15,6 +15,7 @@ table. ``raw`` is for scripts: no header, single spaces, plain numbers."""
 
 import time
 
+from sheepdog.cmd import places
 from sheepdog.cmd import states
 from sheepdog.cmd import words
 from sheepdog.model import sizes
@@ -217,6 +218,69 @@ def vdi_list(vdis, raw):
                 time.strftime('%Y-%m-%d %H:%M',
                               time.localtime(vdi['created'])),
                 vdi['vdi_id'], copies, vdi['tag'], vdi['block_size_shift'])
+
+
+def object_location(found, copies, raw):
+    """:param copies: see ``cmd.places``"""
+    if raw:
+        for copy in copies:
+            yield '%s %s %d %s' % (copy.address, copy.state, copy.place,
+                                   _strips(copy.strips) or '-')
+        return
+    if found['index'] < 0:
+        yield 'Looking for the inode object 0x%06x with %d nodes' % (
+            found['vdi_id'], found['members'])
+    else:
+        yield ('Looking for the object %s (vid 0x%06x idx %d, %s) with %d '
+               'nodes' % (found['object'], found['vdi_id'], found['index'],
+                          '%d:%d strips' % tuple(found['strips'])
+                          if found['strips']
+                          else '%d copies' % found['copies'],
+                          found['members']))
+    yield ''
+    for copy in copies:
+        if copy.state == 'unknown':
+            yield '%s does not answer' % copy.address
+        else:
+            strips = _strips(copy.strips)
+            yield '%s %s%s' % (copy.address, places.STATES[copy.state],
+                               strips and ' (strip %s)' % strips)
+    yield ''
+    yield ('According to sheepdog algorithm, the object should be located '
+           'at:')
+    yield ' '.join(words.host_port(one) for one in found['expected'])
+
+
+def _strips(strips):
+    return ','.join(str(strip) for strip in strips if strip >= 0)
+
+
+def object_map(rows, raw):
+    if not raw:
+        yield 'Index       VID'
+    for row in rows:
+        yield ('%d %x' if raw else '%08d %8x') % row
+
+
+def object_track(found, rows, raw, is_named):
+    """:param is_named: by its id alone"""
+    if not raw:
+        what = 'object %s' % found['object']
+        if not is_named:
+            what = ('inode object 0x%06x' % found['vdi_id']
+                    if found['index'] < 0 else
+                    '%s (the inode vid 0x%06x idx %d)' % (
+                        what, found['vdi_id'], found['index']))
+        yield 'Tracking the %s with %d nodes' % (what, found['members'])
+    for epoch, copies, addresses in rows:
+        if raw:
+            yield ' '.join([str(epoch), str(copies), *addresses])
+            continue
+        yield ''
+        yield 'obj %s locations at epoch %d, copies = %d' % (
+            found['object'], epoch, copies)
+        yield '-' * 51
+        yield from addresses
 
 
 def lock_list(locks, raw):

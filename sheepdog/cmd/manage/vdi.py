@@ -18,8 +18,10 @@ from cliff import command
 from cliff import lister
 from cliff import show
 
+from sheepdog.cmd import exits
 from sheepdog.cmd.manage import cluster
 from sheepdog.cmd.manage import columns
+from sheepdog.cmd import places
 from sheepdog.cmd import words
 from sheepdog.model import errors
 from sheepdog.model import sizes
@@ -95,6 +97,44 @@ class Delete(command.Command):
         self.app.client.vdis.delete(parsed_args.name)
 
 
+class Location(lister.Lister):
+    """Show which nodes have an object of a VDI, and which should."""
+
+    def get_parser(self, prog_name):
+        parser = super().get_parser(prog_name)
+        _add_object(parser)
+        return parser
+
+    def take_action(self, parsed_args):
+        copies = places.copies(self.app.client.vdis.object(
+            parsed_args.name, parsed_args.index, parsed_args.snapshot))
+        if any(copy.error for copy in copies):
+            self.app.late_exit_code = exits.SYSTEM
+        return ('Node', 'State', 'Strips', 'Place', 'Error'), [
+            (copy.address, copy.state,
+             ', '.join(str(one) for one in copy.strips if one >= 0),
+             copy.place if copy.place >= 0 else '', copy.error)
+            for copy in copies]
+
+
+class Track(lister.Lister):
+    """Show where an object of a VDI was to be in each epoch."""
+
+    def get_parser(self, prog_name):
+        parser = super().get_parser(prog_name)
+        _add_object(parser)
+        return parser
+
+    def take_action(self, parsed_args):
+        client = self.app.client
+        found = client.vdis.object(parsed_args.name, parsed_args.index,
+                                   parsed_args.snapshot, ask=False)
+        return ('Epoch', 'Copies', 'Nodes'), [
+            (epoch, copies, columns.Lines(addresses))
+            for epoch, copies, addresses in places.track(
+                found, client.cluster.info()['epochs'])]
+
+
 class Locks(lister.Lister):
     """List the VDIs that are open, and where."""
 
@@ -119,6 +159,14 @@ class Unlock(command.Command):
 
     def take_action(self, parsed_args):
         self.app.client.vdis.unlock(parsed_args.name)
+
+
+def _add_object(parser):
+    parser.add_argument('name')
+    parser.add_argument('--index', type=int, default=-1,
+                        help='of the object (default: the inode)')
+    parser.add_argument('--snapshot', default='', metavar='TAG',
+                        help='of that snapshot')
 
 
 def size_of(text):

@@ -23,6 +23,7 @@ from sheepdog.cluster import api
 from sheepdog.faces.native import arguments as arguments_module
 from sheepdog.faces.native import checks
 from sheepdog.faces.native import facts
+from sheepdog.faces.native import places
 from sheepdog.faces.native import quarantine
 from sheepdog.model import errors
 from sheepdog.model import shapes
@@ -45,6 +46,7 @@ RESULTS = {
     'node.progress': {'is_running': bool, 'done': int, 'total': int},
     'node.weight': {'space': int},
     'node.throttle': {'max': int, 'interval': int},
+    'node.object': {'parts': list},
     'node.facts': {}, 'node.copies': {}, 'node.log': {}, 'node.trace': {}}
 """What other sheep are asked for: fields that must be in the answer."""
 
@@ -60,6 +62,7 @@ class Admin:
         self.facts = facts.Facts(world, sheep, handles, port)
         self.checks = checks.Checks(world, sheep, self._ask_all)
         self.quarantine = quarantine.Quarantine(sheep, self._ask_all)
+        self.places = places.Places(sheep, self._ask_all)
         self.methods = {
             'cluster.info': self._cluster_info,
             'cluster.facts': self._cluster_facts,
@@ -99,12 +102,15 @@ class Admin:
             'node.quarantine': self.quarantine.node,
             'node.quarantine-delete': self.quarantine.delete_here,
             'node.suspect': self.quarantine.suspect_here,
+            'node.object': self.places.here,
             'vdi.create': self._vdi_create,
             'vdi.list': self._vdi_list,
             'vdi.resize': self._vdi_resize,
             'vdi.delete': self._vdi_delete,
             'vdi.alter-copy': self._vdi_alter_copy,
             'vdi.missing': self.checks.missing,
+            'vdi.object': self.places.object,
+            'vdi.inode': self.places.inode,
             'vdi.locks': self._vdi_locks,
             'vdi.unlock': self._vdi_unlock,
             'volume.open': self._volume_open,

@@ -1,0 +1,244 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""dog by a table: command, input, expected output, exit code."""
+
+from sheepdog.cmd.dog import dispatch
+from sheepdog.tests.functional import case
+from sheepdog.tests.functional import dog_cases
+from sheepdog.tests.functional import harness
+from sheepdog.tests.unit.cmd import streams
+
+Case = dog_cases.Case
+FAILED, SYSTEM, EXISTS, FULL, MISSING, USAGE = 1, 2, 3, 4, 5, 64
+
+NODES = (
+    Case('cluster info', '''\
+Cluster status: running, auto-recovery enabled
+
+Cluster created at <date>
+
+Epoch Time           Version [Host:Port:V-Nodes,,,]
+<time>:<n> <any><n> [<any>]
+...
+'''),
+    Case('cluster info -r', '''\
+running, auto-recovery enabled
+<n>
+<n> <n> [<any>]
+...
+'''),
+    Case('cluster info x', code=USAGE, error='dog: usage: <any>\n'),
+    Case('cluster format', code=EXISTS, error='dog: <any>-f<any>\n'),
+    Case('cluster format -c 0 -f', code=USAGE, error='dog: <any>\n'),
+    Case('cluster format -b tree', code=USAGE,
+         error="dog: there is no store 'tree', only plain\n"),
+    Case('cluster reweight'),
+    Case('cluster check', 'checked the cluster: <any>\nall is well\n'),
+    Case('cluster recover disable', 'Cluster recovery: disable\n'),
+    Case('cluster recover enable', 'Cluster recovery: enable\n'),
+    Case('cluster recover', code=USAGE, error='...\n'),
+    Case('cluster recover often', code=USAGE, error='...\n'),
+    Case('cluster alter-copy', code=USAGE, error='dog: <any>-c<any>\n'),
+    Case('cluster alter-copy -c 1', code=FAILED,
+         error='dog: VDIs <any>-f does it without a question\n'),
+    Case('cluster snapshot save a /tmp', code=USAGE, error='dog: <any>\n'),
+    Case('node list', '''\
+  Id   Host:Port         V-Nodes       Zone
+   0   <address><any>\t<n>          <n>
+   1   <address><any>\t<n>          <n>
+   2   <address><any>\t<n>          <n>
+'''),
+    Case('node list -r', '0 <address> <n> <n>\n1 <address> <n> <n>\n'
+         '2 <address> <n> <n>\n'),
+    Case('node info', '''\
+Id\tSize\tUsed\tAvail\tUse%
+ 0\t<size>\t<size>\t<size>\t <any>%
+ 1\t<size>\t<size>\t<size>\t <any>%
+ 2\t<size>\t<size>\t<size>\t <any>%
+Total\t<size>\t<size>\t<size>\t <any>%
+
+Total virtual image size\t<size>
+'''),
+    Case('node md info', 'Id\tSize\tUsed\tAvail\tUse%\tPath\n'
+         ' 0\t<size>\t<size>\t<size>\t <any>%\t/<any>\n'),
+    Case('node md info -A -r', '0 0 <any>\n1 0 <any>\n2 0 <any>\n'),
+    Case('node md plug relative', code=USAGE, error='dog: <any>\n'),
+    Case('node md unplug /nowhere', code=SYSTEM, error='dog: <any>\n'),
+    Case('node stat', 'Request\tActive\tTotal\tWrite\tRead\tRemove\tFlush\t'
+         'All WR\tAll RD\nClient\t<any>\nPeer\t<any>\n'),
+    Case('node recovery', 'Nodes In Recovery:\n'
+         '  Id   Host:Port         V-Nodes       Zone       Progress\n'),
+    Case('node recovery info -r'),
+    Case('node recovery get-throttle -r', '<n> <n>\n'),
+    Case('node recovery set-throttle 2', code=USAGE,
+         error='dog: usage: <any>\n'),
+    Case('node log level get', 'info\n'),
+    Case('node log level list', '...\n'),
+    Case('node log level set loud', code=USAGE, error='dog: <any>\n'),
+    Case('node vnodes set 0', code=USAGE, error='dog: <any>\n'),
+    Case('node kill', code=USAGE, error='dog: which node? <any>\n'),
+    Case('node kill 7', code=USAGE, error='dog: there is no node 7\n'),
+    Case('node evict 7', code=USAGE, error='dog: <any>\n'),
+    Case('node readmit 0', code=USAGE, error='dog: <any>\n'),
+    Case('frobnicate', code=USAGE,
+         error="dog: there is no command 'dog frobnicate'; see dog --help\n"),
+    Case('vdi list --wrong', code=USAGE, error='dog: <any>wrong<any>\n'),
+)
+
+VDIS = (
+    Case('vdi list', '''\
+  Name        Id    Size    Used  Shared    Creation time   VDI id  Copies  \
+Tag   Block Size Shift
+'''),
+    Case('vdi create test 20M'),
+    Case('vdi create test 20M', code=EXISTS, error='dog: <any>test<any>\n'),
+    Case('vdi create none 0', code=USAGE, error='dog: <any>\n'),
+    Case('vdi create none', code=USAGE, error='dog: usage: <any>\n'),
+    Case('vdi create none 1M -c 99', code=USAGE, error='dog: <any>\n'),
+    Case('vdi create coded 20M -c 2:1'),
+    Case('vdi write test', given=b'x' * 4096),
+    Case('vdi write coded 4M', given=b'y' * 4096),
+    Case('vdi write test 20M', code=FULL, given=b'x', error='dog: <any>\n'),
+    Case('vdi write test 21M', code=FAILED, given=b'x', error='dog: <any>\n'),
+    Case('vdi read test 0 8', 'x' * 8),
+    Case('vdi read test 20M 1', code=FAILED, error='dog: <any>\n'),
+    Case('vdi read none', code=MISSING, error='dog: <any>none<any>\n'),
+    Case('vdi list test', '''\
+  Name        Id    Size    Used  Shared    Creation time   VDI id  Copies  \
+Tag   Block Size Shift
+  test         0   20 MB  4.0 MB  0.0 MB <time>   <hex>      3\
+                22
+'''),
+    Case('vdi list test -r',
+         '= test 0 20971520 4194304 0 <n> 7c2b25 3  22\n'),
+    Case('vdi list none', code=MISSING, error='dog: <any>\n'),
+    Case('vdi resize test 24M'),
+    Case('vdi resize test 20M', code=USAGE, error='dog: <any>shrink<any>\n'),
+    Case('vdi resize none 20M', code=MISSING, error='dog: <any>\n'),
+    Case('vdi check test', 'checked test: <any>\nall is well\n'),
+    Case('vdi check test -e -r', '0 0 0 0 0\n'),
+    Case('vdi check none', code=MISSING, error='dog: <any>\n'),
+    Case('vdi alter-copy none -c 2 -f', code=MISSING, error='dog: <any>\n'),
+    Case('vdi lock list',
+         '  Name         Id  VDI id  Tag            Owner node(s)\n'),
+    Case('vdi lock unlock test -f', code=MISSING, error='dog: <any>\n'),
+    Case('vdi lock unlock none -f', code=MISSING, error='dog: <any>\n'),
+)
+
+OBJECTS = (
+    Case('vdi object location test -i 0', '''\
+Looking for the object 007c2b2500000000 (vid 0x7c2b25 idx 0, 3 copies) with \
+3 nodes
+
+<address> has the object
+<address> has the object
+<address> has the object
+
+According to sheepdog algorithm, the object should be located at:
+<address> <address> <address>
+'''),
+    Case('vdi object location test', '''\
+Looking for the inode object 0x7c2b25 with 3 nodes
+
+<address> has the object
+...
+'''),
+    Case('vdi object location coded -i 1', '''\
+Looking for the object <hex> (vid 0x<hex> idx 1, 2:1 strips) with 3 nodes
+
+<address> has the object (strip <n>)
+<address> has the object (strip <n>)
+<address> has the object (strip <n>)
+
+According to sheepdog algorithm, the object should be located at:
+<address> <address> <address>
+'''),
+    Case('vdi object location test -i 1', code=MISSING, error='dog: The '
+         'inode object 0x7c2b25 idx 1 is not allocated\n'),
+    Case('vdi object location test -i 6', code=USAGE, error='dog: <any>\n'),
+    Case('vdi object location test -i x', code=USAGE, error='dog: <any>\n'),
+    Case('vdi object location none', code=MISSING, error='dog: <any>\n'),
+    Case('vdi object location test -s tag', code=MISSING,
+         error='dog: <any>tag<any>\n'),
+    Case('vdi object location', code=USAGE, error='dog: usage: <any>\n'),
+    Case('vdi object map test', 'Index       VID\n00000000   7c2b25\n'),
+    Case('vdi object map test -r -i 0', '0 7c2b25\n'),
+    Case('vdi object map coded -r', '1 <hex>\n'),
+    Case('vdi object map test -i 1', code=MISSING, error='dog: <any>\n'),
+    Case('vdi object map none', code=MISSING, error='dog: <any>\n'),
+    Case('vdi object dump-inode test -i 0', '%+|\0'),
+    Case('vdi object dump-inode test --json', '...\n'),
+    Case('vdi object dump-inode none', code=MISSING, error='dog: <any>\n'),
+    Case('vdi object', code=USAGE, error='...\n'),
+    Case('vdi track test', '''\
+Tracking the inode object 0x7c2b25 with 3 nodes
+
+obj 807c2b2500000000 locations at epoch 1, copies = 3
+---------------------------------------------------
+...
+'''),
+    Case('vdi track test -i 0', '''\
+Tracking the object 007c2b2500000000 (the inode vid 0x7c2b25 idx 0) with \
+3 nodes
+
+obj 007c2b2500000000 locations at epoch 1, copies = 3
+---------------------------------------------------
+...
+'''),
+    Case('vdi track test -r -o 807c2b2500000000',
+         '<n> 3 <address> <address> <address>\n...\n'),
+    Case('vdi track test -i 1', code=MISSING, error='dog: <any>\n'),
+    Case('vdi track test -i 1 -o 1', code=USAGE, error='dog: <any>\n'),
+    Case('vdi track test -o x', code=USAGE, error='dog: <any>\n'),
+    Case('vdi track none', code=MISSING, error='dog: <any>\n'),
+)
+
+END = (
+    Case('vdi delete test'),
+    Case('vdi delete test', code=MISSING, error='dog: <any>\n'),
+    Case('vdi delete coded'),
+    Case('vdi list -r'),
+)
+
+
+class TestDogCases(case.ClusterCase):
+
+    ttl = harness.PATIENT_TTL_SECONDS
+
+    def dog(self, words, given=b''):
+        """(exit code, output, what it complains of)."""
+        seen = streams.Streams(given)
+        code = dispatch.main(
+            words.split() + ['-a', self.cluster.sheep[0].address,
+                             '--key-file', str(self.cluster.key_file)], seen)
+        return code, seen.text, seen.complaint
+
+    def check(self, cases):
+        wrong = []
+        for one in cases:
+            found = dog_cases.differs(one, *self.dog(one.words, one.given))
+            if found:
+                wrong.append('dog %s: %s' % (one.words, found))
+        self.assertEqual([], wrong)
+
+    def test_nodes(self):
+        self.check(NODES)
+
+    def test_vdis(self):
+        self.check(VDIS + OBJECTS + END)
+
+    def test_nobody_listens(self):
+        seen = streams.Streams()
+        code = dispatch.main(['vdi', 'list', '-a', '127.0.0.1', '-p',
+                              str(harness.free_port())], seen)
+        self.assertEqual((SYSTEM, ''), (code, seen.text))
