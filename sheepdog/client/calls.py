@@ -383,6 +383,37 @@ class VdiCalls:
                 'count': min(INODE_PIECE_BYTES, end - start)})
             yield base64.b64decode(answer['data'])
 
+    def set_attribute(self, name, key: bytes, value: bytes,
+                      exclusive=False) -> None:
+        """
+        :param exclusive: create it; of several who try, one succeeds
+        :raises VdiExists: there is one, and it was to be created
+        :raises NoVdi:
+        :raises InvalidParameters: the key or the value is too long
+        :raises NoSpace: there are too many
+        """
+        self._client.change('vdi.setattr', {
+            'name': name, 'key': key.hex(), 'exclusive': exclusive,
+            'value': base64.b64encode(value).decode()})
+
+    def delete_attribute(self, name, key: bytes) -> None:
+        """:raises NoVdi, NoObject:"""
+        self._client.change('vdi.setattr', {
+            'name': name, 'key': key.hex(), 'delete': True})
+
+    def attribute(self, name, key: bytes) -> bytes:
+        """:raises NoVdi, NoObject:"""
+        return base64.b64decode(self._client.call('vdi.getattr', {
+            'name': name, 'key': key.hex()})['value'])
+
+    def attributes(self, name) -> list:
+        """The keys of all that it has.
+
+        :raises NoVdi:
+        """
+        return [bytes.fromhex(key) for key in self._client.call(
+            'vdi.attributes', {'name': name})['keys']]
+
     def locks(self) -> list:
         return self._client.call('vdi.locks')
 

@@ -16,6 +16,7 @@ from typing import Any, Iterable, Optional
 
 from sheepdog.cluster import alteration
 from sheepdog.cluster import api
+from sheepdog.cluster import attributes
 from sheepdog.cluster import entries
 from sheepdog.cluster import eviction
 from sheepdog.cluster import roster
@@ -27,7 +28,7 @@ from sheepdog.placement import redundancy
 
 KINDS = ('lock', 'unlock', 'settings', 'recovered', 'reweight', 'vnodes',
          'disks', 'forgo', 'evict', 'readmit', 'alter-default', 'alter-vdi',
-         'turned', 'shutdown')
+         'turned', 'attribute', 'shutdown')
 
 UNORDERED = ('recovered', 'disks', 'forgo', 'evict', 'readmit')
 """May be decided while another operation runs."""
@@ -238,6 +239,31 @@ def _turned(arguments: dict, state: state_module.State) -> tuple:
             'owner': _text(arguments, 'owner')}, None
 
 
+def _attribute(arguments: dict, state: state_module.State) -> tuple:
+    """Set (``value``), create (``exclusive``), delete (``value`` None) one
+    of a VDI, or answer what it is (``action`` 'get') or which there are
+    ('list')."""
+    name, action = _text(arguments, 'name'), arguments.get('action')
+    if state.lookup(name) is None:
+        raise errors.NoVdi('there is no VDI %s' % name)
+    known = state.attributes
+    if action == 'list':
+        return None, {'keys': known.keys(name)}
+    key, value = _text(arguments, 'key'), arguments.get('value')
+    if action == 'set':
+        return attributes.decide(
+            known, name, key, value,
+            bool(arguments.get('exclusive'))), None
+    if action != 'get':
+        raise errors.InvalidParameters('unknown action %.40r' % (action,))
+    attributes.check(key, None)
+    value = known.get(name, key)
+    if value is None:
+        raise errors.NoObject('VDI %s has no attribute %s'
+                              % (name, attributes.shown(key)))
+    return None, {'value': value}
+
+
 def _shutdown(arguments: dict, state: state_module.State) -> tuple:
     return {'kind': 'shutdown'}, None
 
@@ -247,7 +273,7 @@ _DECISIONS = {'lock': _lock, 'unlock': _unlock, 'settings': _settings,
               'vnodes': _vnodes, 'disks': _disks, 'forgo': _forgo,
               'evict': _evict, 'readmit': _readmit,
               'alter-default': _alter_default, 'alter-vdi': _alter_vdi,
-              'turned': _turned,
+              'turned': _turned, 'attribute': _attribute,
               'shutdown': _shutdown}
 
 

@@ -43,6 +43,7 @@ _EVENTS = {
     'vdi-resize': {'vdi_id': int},
     'vdi-alter': {'changes': list},
     'vdi-turned': {'vdi_id': int, 'form': int, 'owner': str},
+    'vdi-attribute': {'name': str, 'key': str},
     'lock': {'vdi_id': int, 'mode': str, 'owner': str},
     'unlock': {'vdi_id': int, 'owner': str},
     'settings': {'changes': dict},

@@ -22,6 +22,7 @@ import dataclasses
 from typing import Any, Callable, Optional
 
 from sheepdog.cluster import alteration
+from sheepdog.cluster import attributes
 from sheepdog.cluster import entries
 from sheepdog.model import errors
 from sheepdog.model import ids
@@ -77,6 +78,7 @@ class State:
         self.vnodes: dict = {}
         self.lost: dict = {}
         self.evicted: dict = {}
+        self.attributes = attributes.NONE
         self.shutdown = False
         self.term = 0
         self.sequence = 0
@@ -143,7 +145,8 @@ class State:
     def size(self) -> int:
         """Entries, to reckon with the length of ``to_dict``."""
         return (len(self.vdis) + len(self.locks) + len(self.operations) +
-                len(self._members))
+                len(self._members)
+                + self.attributes.bytes // limits.ATTRIBUTE_OVERHEAD_BYTES)
 
     def next_record(self, term: int, time: float, event: dict,
                     operation: str = '', result: Any = None) -> entries.Record:
@@ -209,6 +212,7 @@ class State:
             'lost': [list(item) for item in self.lost.items()],
             'evicted': [[node, *eviction] for node, eviction
                         in self.evicted.items()],
+            'attributes': self.attributes.to_dict(),
             'shutdown': self.shutdown,
             'term': self.term,
             'sequence': self.sequence,
@@ -250,6 +254,8 @@ class State:
                 _the(int, times), _the(bool, by_hand))
             for node, is_out, time, times, by_hand
             in fields.get('evicted', ())}
+        self.attributes = attributes.Attributes.from_dict(
+            fields.get('attributes', {}))
         self.shutdown = fields['shutdown']
         self.term = fields['term']
         self.sequence = fields['sequence']
@@ -269,6 +275,7 @@ class State:
         self._altering = ()
         self.spaces, self.vnodes, self.lost = {}, {}, {}
         self.evicted = {}
+        self.attributes = attributes.NONE
         self.shutdown = False
         self._set_view(view_model.View.from_dict(record.event['view']),
                        record.sequence)
@@ -327,6 +334,8 @@ class State:
             raise errors.VdiLocked('VDI %s is in use' % entry.name)
         if lock:
             self._set_lock(vdi_id, lock.mode, (), record.sequence)
+        if not entry.snapshot:
+            self.attributes = self.attributes.without(entry.name)
         if self.settings.recycle_ids:
             del self.vdis[vdi_id]
             left = tuple(one for one in self._names.pop(entry.name)
@@ -363,6 +372,14 @@ class State:
             raise errors.VdiNotLocked('VDI %s is not locked by %s' % (
                 entry.name, self._who(owner)))
         self.vdis[vdi_id] = entry
+
+    def _vdi_attribute(self, record: entries.Record) -> None:
+        name, key, value = (record.event['name'], record.event['key'],
+                            record.event.get('value'))
+        attributes.check(key, value)
+        if self.lookup(name) is None:
+            raise errors.NoVdi('there is no VDI %s' % name)
+        self.attributes = self.attributes.changed(name, key, value)
 
     def _lock(self, record: entries.Record) -> None:
         vdi_id, mode, owner = (record.event['vdi_id'], record.event['mode'],
@@ -581,6 +598,7 @@ _APPLIERS: dict[str, Callable[[State, entries.Record], None]] = {
     'vdi-resize': State._vdi_resize,
     'vdi-alter': State._vdi_alter,
     'vdi-turned': State._vdi_turned,
+    'vdi-attribute': State._vdi_attribute,
     'lock': State._lock,
     'unlock': State._unlock,
     'settings': State._settings,

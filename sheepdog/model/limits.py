@@ -26,6 +26,13 @@ INODE_CAPACITY_BYTES = 1 << 24
 """Room for a VDI object: the inode is 12,587,576 bytes at its longest."""
 
 ATTRIBUTE_CAPACITY_BYTES = 1 << 17
+ATTRIBUTE_KEY_BYTES = 256
+"""With the zero byte behind it."""
+ATTRIBUTE_VALUE_MAX_BYTES = 1 << 16
+ATTRIBUTES_MAX_BYTES = 8 << 20
+"""Of all VDIs: each sheep knows them, and tells them to who joins."""
+ATTRIBUTE_OVERHEAD_BYTES = 128
+"""That each counts beside its key and value."""
 
 VDI_NAME_BYTES = 256
 VDI_TAG_BYTES = 256

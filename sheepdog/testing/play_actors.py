@@ -13,10 +13,13 @@
 
 """What clients ask of the sheep of a play, and what they are told."""
 
+import base64
 import re
 
+from sheepdog.faces.native import attributes
 from sheepdog.model import errors
 from sheepdog.testing import checkers
+from sheepdog.testing import play_attributes
 from sheepdog.testing import workload
 
 VOLUME_BYTES = 4 << 20
@@ -51,6 +54,7 @@ class Actors:
         self._stage = stage
         self._requests = []
         self._opened = {}
+        self.attributes = play_attributes.Attributes()
 
     def outcome(self, who: str, text: str) -> str:
         for request in reversed(self._requests):
@@ -139,6 +143,32 @@ class Actors:
             'vdi_id': sheep.catalogue.find(name).vdi_id, 'force': True},
             request.operation)
 
+    # Attributes, whose values are numbers.
+
+    async def _create_attribute(self, sheep, request, key, name, value):
+        with self.attributes.creating(key, name, value):
+            await self._set_attribute(sheep, request, key, name, value, True)
+
+    async def _set_attribute(self, sheep, request, key, name, value,
+                             exclusive=False):
+        await attributes.Attributes(sheep.cluster).set(
+            name, key.encode().hex(), base64.b64encode(
+                value.encode()).decode(), exclusive=exclusive,
+            operation_id=request.operation)
+
+    async def _delete_attribute(self, sheep, request, key, name):
+        self.attributes.delete(key, name)
+        await attributes.Attributes(sheep.cluster).set(
+            name, key.encode().hex(), delete=True,
+            operation_id=request.operation)
+
+    async def _read_attribute(self, sheep, request, key, name):
+        found = await attributes.Attributes(sheep.cluster).get(
+            name, key.encode().hex())
+        value = base64.b64decode(found['value']).decode()
+        self.attributes.read(key, name, value)
+        return value
+
     # Volumes.
 
     async def _open(self, sheep, request, name, how):
@@ -214,6 +244,11 @@ _REQUESTS = [(re.compile(pattern), function) for pattern, function in (
     (r'resize (\w+) to (\d+) MiB', Actors._resize),
     (r'alter (\w+) to (\d+) copies', Actors._alter),
     (r'break the lock of (\w+)', Actors._break_lock),
+    (r'create attribute (\w+) of (\w+) as (\d+)',
+     Actors._create_attribute),
+    (r'set attribute (\w+) of (\w+) to (\d+)', Actors._set_attribute),
+    (r'delete attribute (\w+) of (\w+)', Actors._delete_attribute),
+    (r'read attribute (\w+) of (\w+)', Actors._read_attribute),
     (r'open (\w+)( shared)?', Actors._open),
     (r'close (\w+)', Actors._close),
     (r'write (\d+) to (\w+?)(?: at (\d))?( cached)?', Actors._write),

@@ -393,6 +393,7 @@ class Stage:
         """What must never be, whatever the play says; a line each."""
         return (
             self.cluster.epochs.violations + self.terms.violations +
+            self.actors.attributes.wrong +
             ['history of %s: %s' % found
              for found in self.history.check()] +
             ['%s: not handled: %s: %r' % error

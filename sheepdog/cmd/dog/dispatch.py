@@ -16,6 +16,7 @@ import os
 import sys
 import time
 
+from sheepdog.cmd.dog import attributes
 from sheepdog.cmd.dog import check
 from sheepdog.cmd.dog import cluster
 from sheepdog.cmd.dog import command
@@ -30,7 +31,8 @@ from sheepdog.cmd import version
 from sheepdog.model import errors
 
 COMMANDS = (cluster.COMMANDS + node.COMMANDS + recovery.COMMANDS
-            + vdi.COMMANDS + objects.COMMANDS + check.COMMANDS)
+            + vdi.COMMANDS + objects.COMMANDS
+            + attributes.COMMANDS + check.COMMANDS)
 
 
 def main(argv=None, streams=sys) -> int:

@@ -23,8 +23,6 @@ vdi clone
 vdi rollback
 vdi tree
 vdi graph
-vdi setattr
-vdi getattr
 vdi backup
 vdi restore
 benchmark

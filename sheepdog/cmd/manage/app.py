@@ -21,6 +21,7 @@ from sheepdog import client
 from sheepdog.cmd import certificates
 from sheepdog.cmd import exits
 from sheepdog.cmd import keys
+from sheepdog.cmd.manage import attribute
 from sheepdog.cmd.manage import cluster
 from sheepdog.cmd.manage import config
 from sheepdog.cmd.manage import departure
@@ -58,6 +59,10 @@ COMMANDS = {
     'quarantine delete': quarantine.Delete,
     'quarantine list': quarantine.List,
     'quarantine show': quarantine.Show,
+    'vdi attribute delete': attribute.Delete,
+    'vdi attribute list': attribute.List,
+    'vdi attribute set': attribute.Set,
+    'vdi attribute show': attribute.Show,
     'vdi create': vdi.Create,
     'vdi delete': vdi.Delete,
     'vdi list': vdi.List,

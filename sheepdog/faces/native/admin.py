@@ -21,6 +21,7 @@ import logging
 
 from sheepdog.cluster import api
 from sheepdog.faces.native import arguments as arguments_module
+from sheepdog.faces.native import attributes
 from sheepdog.faces.native import checks
 from sheepdog.faces.native import facts
 from sheepdog.faces.native import places
@@ -63,6 +64,7 @@ class Admin:
         self.checks = checks.Checks(world, sheep, self._ask_all)
         self.quarantine = quarantine.Quarantine(sheep, self._ask_all)
         self.places = places.Places(sheep, self._ask_all)
+        self.attributes = attributes.Attributes(sheep.cluster)
         self.methods = {
             'cluster.info': self._cluster_info,
             'cluster.facts': self._cluster_facts,
@@ -111,6 +113,9 @@ class Admin:
             'vdi.missing': self.checks.missing,
             'vdi.object': self.places.object,
             'vdi.inode': self.places.inode,
+            'vdi.setattr': self.attributes.set,
+            'vdi.getattr': self.attributes.get,
+            'vdi.attributes': self.attributes.list,
             'vdi.locks': self._vdi_locks,
             'vdi.unlock': self._vdi_unlock,
             'volume.open': self._volume_open,

@@ -18,6 +18,7 @@ import inspect
 from sheepdog.model import errors
 
 TYPES = {'action': str, 'copies': int, 'handle': int, 'id': int,
+         'key': str,
          'name': str, 'size': int,
          'vdi': str, 'vnodes': int,
          'node': str, 'object': str, 'path': str}

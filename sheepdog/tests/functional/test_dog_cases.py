@@ -12,7 +12,10 @@
 
 """dog by a table: command, input, expected output, exit code."""
 
+from concurrent import futures
+
 from sheepdog.cmd.dog import dispatch
+from sheepdog.model import errors
 from sheepdog.tests.functional import case
 from sheepdog.tests.functional import dog_cases
 from sheepdog.tests.functional import harness
@@ -203,7 +206,36 @@ obj 007c2b2500000000 locations at epoch 1, copies = 3
     Case('vdi track none', code=MISSING, error='dog: <any>\n'),
 )
 
+ATTRIBUTES = (
+    Case('vdi setattr test key value'),
+    Case('vdi getattr test key', 'value'),
+    Case('vdi getattr test key --json', '{\n  "value": "value"\n}\n'),
+    Case('vdi setattr test key -x other', code=EXISTS,
+         error="dog: the attribute 'key' already exists\n"),
+    Case('vdi setattr test key', given=b'line\nline'),
+    Case('vdi getattr test key', 'line\nline'),
+    Case('vdi setattr test key', code=USAGE, given=b'x' * 65537,
+         error='dog: <any>65536<any>\n'),
+    Case('vdi setattr test key -d'),
+    Case('vdi setattr test key -d', code=MISSING,
+         error="dog: the attribute 'key' is not found\n"),
+    Case('vdi getattr test key', code=MISSING,
+         error="dog: the attribute 'key' is not found\n"),
+    Case('vdi setattr test lock -x me'),
+    Case('vdi setattr test ' + 'k' * 256 + ' v', code=USAGE,
+         error='dog: <any>255<any>\n'),
+    Case('vdi setattr test key -d value', code=USAGE, error='dog: <any>\n'),
+    Case('vdi setattr test key -dx', code=USAGE, error='dog: <any>\n'),
+    Case('vdi setattr none key value', code=MISSING, error='dog: <any>\n'),
+    Case('vdi getattr none key', code=MISSING, error='dog: <any>\n'),
+    Case('vdi setattr test', code=USAGE, error='dog: usage: <any>\n'),
+    Case('vdi getattr test', code=USAGE, error='dog: usage: <any>\n'),
+)
+
 END = (
+    Case('vdi delete test'),
+    Case('vdi create test 4M'),
+    Case('vdi getattr test lock', code=MISSING, error='dog: <any>\n'),
     Case('vdi delete test'),
     Case('vdi delete test', code=MISSING, error='dog: <any>\n'),
     Case('vdi delete coded'),
@@ -235,7 +267,29 @@ class TestDogCases(case.ClusterCase):
         self.check(NODES)
 
     def test_vdis(self):
-        self.check(VDIS + OBJECTS + END)
+        self.check(VDIS + OBJECTS + ATTRIBUTES + END)
+
+    def test_one_of_many_gets_a_lock(self):
+        """…through all the sheep at once."""
+        self.create('locked', 4 << 20)
+        clients = [sheep.client() for sheep in self.cluster.sheep]
+        for client in clients:
+            self.addCleanup(client.close)
+
+        def attempt(number):
+            try:
+                clients[number % 3].vdis.set_attribute(
+                    'locked', b'lock', b'%d' % number, exclusive=True)
+            except errors.VdiExists:
+                return None
+            return b'%d' % number
+
+        with futures.ThreadPoolExecutor(12) as pool:
+            won = [one for one in pool.map(attempt, range(24)) if one]
+        self.assertEqual(1, len(won))
+        for client in clients:
+            self.assertEqual(won[0], client.vdis.attribute('locked',
+                                                           b'lock'))
 
     def test_nobody_listens(self):
         seen = streams.Streams()

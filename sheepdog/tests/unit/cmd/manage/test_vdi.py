@@ -12,6 +12,9 @@
 
 """sheepdog-manage vdi: what dog has under other names."""
 
+import base64
+
+from sheepdog.model import errors
 from sheepdog.tests.unit.cmd.dog import test_objects as samples
 from sheepdog.tests.unit.cmd.manage import test_manage
 
@@ -39,3 +42,24 @@ class PlacesTest(test_manage.ManageCase):
         self.assertEqual(1, len(rows[0]['Nodes']))
         self.assertEqual(('s1', -1), tuple(
             self.asked('vdi.object')[0][key] for key in ('tag', 'index')))
+
+
+class AttributeTest(test_manage.ManageCase):
+    def setUp(self):
+        super().setUp()
+        self.cluster.answers.update({
+            'vdi.setattr': lambda arguments: {},
+            'vdi.attributes': {'keys': [b'k'.hex(), 'ff']},
+            'vdi.getattr': {'value': base64.b64encode(b'v').decode()}})
+
+    def test_all(self):
+        self.assertEqual(['k', '\\xff'], [
+            row['Key'] for row in self.rows('vdi attribute list vm')])
+        self.assertEqual('v', self.manage('vdi attribute show vm k'))
+        self.manage('vdi attribute set vm k value --exclusive')
+        self.manage('vdi attribute set vm k')
+        self.manage('vdi attribute delete vm k')
+        self.assertEqual([True, False, None], [
+            one.get('exclusive') for one in self.asked('vdi.setattr')])
+        self.cluster.answers['vdi.setattr'] = errors.VdiExists('there')
+        self.manage('vdi attribute set vm k v --exclusive', code=3)
