@@ -17,6 +17,7 @@ import sys
 import time
 
 from sheepdog.cmd.dog import attributes
+from sheepdog.cmd.dog import benchmark
 from sheepdog.cmd.dog import check
 from sheepdog.cmd.dog import cluster
 from sheepdog.cmd.dog import command
@@ -32,7 +33,7 @@ from sheepdog.model import errors
 
 COMMANDS = (cluster.COMMANDS + node.COMMANDS + recovery.COMMANDS
             + vdi.COMMANDS + objects.COMMANDS
-            + attributes.COMMANDS + check.COMMANDS)
+            + attributes.COMMANDS + check.COMMANDS + benchmark.COMMANDS)
 
 
 def main(argv=None, streams=sys) -> int:

@@ -232,6 +232,27 @@ ATTRIBUTES = (
     Case('vdi getattr test', code=USAGE, error='dog: usage: <any>\n'),
 )
 
+BENCHMARK = (
+    Case('benchmark io test -t 1', '''\
+random reads of 4096 bytes, 16 at once, for <any> s
+<n> requests/s, <size>/s
+latency: mean <any> ms, median <any> ms, 99 % below <any> ms, longest <any> ms
+'''),
+    Case('benchmark io test -t 1 -r -l -b 64K -q 2',
+         'read sequential 65536 2 <any>\n'),
+    Case('vdi read test 0 8', 'x' * 8),
+    Case('benchmark io test -w', code=FAILED, error='dog: This overwrites '
+         'the data of VDI test. Nothing was done: <any>\n'),
+    Case('benchmark io test -wf -t 1 --json', '{\n...\n}\n'),
+    Case('benchmark io none', code=MISSING, error='dog: <any>\n'),
+    Case('benchmark io none -w', code=MISSING, error='dog: <any>\n'),
+    Case('benchmark io test -d', code=USAGE, error='dog: <any>\n'),
+    Case('benchmark io test -b 100', code=USAGE, error='dog: <any>\n'),
+    Case('benchmark io test -q 0', code=USAGE, error='dog: <any>\n'),
+    Case('benchmark io test -t 0', code=USAGE, error='dog: <any>\n'),
+    Case('benchmark io', code=USAGE, error='dog: usage: <any>\n'),
+)
+
 END = (
     Case('vdi delete test'),
     Case('vdi create test 4M'),
@@ -267,7 +288,7 @@ class TestDogCases(case.ClusterCase):
         self.check(NODES)
 
     def test_vdis(self):
-        self.check(VDIS + OBJECTS + ATTRIBUTES + END)
+        self.check(VDIS + OBJECTS + ATTRIBUTES + BENCHMARK + END)
 
     def test_one_of_many_gets_a_lock(self):
         """…through all the sheep at once."""
