@@ -178,21 +178,60 @@ class RemoteVolume:
         Yields the bytes done so far, after each piece. Each is at most
         ``REQUEST_MAX_BYTES`` long, and not to be changed afterwards.
         """
+        def placed():
+            place = offset
+            for piece in pieces:
+                yield place, piece
+                place += len(piece)
+
+        return self.write_pieces(placed(), fua)
+
+    def write_pieces(self, pieces, fua=False):
+        """As ``write_stream``, for ``(offset, piece)`` anywhere."""
         flags = wire.FLAG_DURABLE if fua else 0
         self._is_dirty = True
 
         def requests():
-            place = offset
-            for piece in pieces:
-                self._check_range(place, len(piece))
-                yield _Request(wire.VOLUME_WRITE, place, payload=piece,
+            for offset, piece in pieces:
+                self._check_range(offset, len(piece))
+                yield _Request(wire.VOLUME_WRITE, offset, payload=piece,
                                flags=flags)
-                place += len(piece)
 
         done = 0
         for request in self._pipeline(requests()):
             done += len(request.payload)
             yield done
+
+    def extents(self, offset, length) -> list:
+        """``[(length, is_data), …]`` that cover the range; what is no data
+        reads as zeroes."""
+        self._check_range(offset, length)
+        end = offset + length
+        found = []
+        while offset < end:
+            told = self._call('volume.extents', {
+                'offset': offset, 'length': end - offset})
+            if not told:
+                raise errors.CorruptFrame(
+                    'a sheep tells nothing of %d bytes at %d of %s'
+                    % (end - offset, offset, self.name))
+            for size, is_data in told:
+                found.append((size, bool(is_data)))
+                offset += size
+        return found
+
+    def _call(self, method, arguments):
+        """An admin call about the open volume, as often as it takes."""
+        patience = patience_module.Patience(self._client.timeout)
+        while True:
+            session = self._current(patience)
+            try:
+                return session.connection.ask(
+                    method, {'handle': session.handle, **arguments},
+                    self._client.attempt_seconds(patience))
+            except errors.Transient as exc:
+                self._drop_if_lost(session)
+                patience.pause(exc)
 
     def file(self) -> 'VolumeFile':
         """A file object over the whole volume, with a place of its own."""

@@ -58,6 +58,8 @@ def code_of(error: BaseException) -> int:
             return code
     if isinstance(error, OSError):
         return SYSTEM
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
     return FAILED
 
 

@@ -37,6 +37,9 @@ from sheepdog.wire import seal
 CREATED_SECONDS = 1795335224
 
 
+EXTENTS_MAX_BYTES = 5 << 20
+
+
 class FakeCluster:
     """What all its sheep know.
 
@@ -301,6 +304,8 @@ class _Link:
                                     os.urandom(hello.NONCE_BYTES))
 
     def _admin(self, method, arguments):
+        if method == 'volume.extents':
+            return self._extents(**arguments)
         result = self.sheep.cluster.call(self.sheep, method, arguments)
         if method == 'volume.open':
             result = dict(result, handle=len(self.handles) + 1)
@@ -309,6 +314,16 @@ class _Link:
             self.handles.pop(arguments['handle'])
             self.sheep.free_locks()
         return result
+
+    def _extents(self, handle, offset, length):
+        """Of some MiB at most, as a sheep does."""
+        if self.sheep.before is not None:
+            self.sheep.before('volume.extents', offset)
+        content = self.sheep.cluster.content[self.handles[handle]['name']]
+        end = min(offset + length, offset + EXTENTS_MAX_BYTES)
+        return [[min(4096, end - start),
+                 any(content[start:min(start + 4096, end)])]
+                for start in range(offset, end, 4096)]
 
     def _volume(self, opcode, flags, handle, offset, aux, payload):
         cluster = self.sheep.cluster

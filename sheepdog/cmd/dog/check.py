@@ -16,9 +16,9 @@ import time
 import uuid
 
 from sheepdog.cmd.dog import command
-from sheepdog.cmd.dog import progress
 from sheepdog.cmd import exits
 from sheepdog.cmd.options import Option
+from sheepdog.cmd import progress
 from sheepdog.cmd import words
 from sheepdog.model import sizes
 

@@ -15,11 +15,11 @@
 from sheepdog.client import volume as volume_module
 from sheepdog.cmd.dog import cluster
 from sheepdog.cmd.dog import command
-from sheepdog.cmd.dog import progress
 from sheepdog.cmd.dog import tables
 from sheepdog.cmd.dog import unbuilt
 from sheepdog.cmd import exits
 from sheepdog.cmd.options import Option
+from sheepdog.cmd import progress
 from sheepdog.model import errors
 from sheepdog.placement import redundancy
 

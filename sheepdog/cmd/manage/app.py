@@ -25,6 +25,7 @@ from sheepdog.cmd.manage import attribute
 from sheepdog.cmd.manage import cluster
 from sheepdog.cmd.manage import config
 from sheepdog.cmd.manage import departure
+from sheepdog.cmd.manage import image
 from sheepdog.cmd.manage import key
 from sheepdog.cmd.manage import log
 from sheepdog.cmd.manage import node
@@ -48,6 +49,8 @@ COMMANDS = {
     'cluster recover': cluster.Recover,
     'cluster reweight': cluster.Reweight,
     'cluster shutdown': cluster.Shutdown,
+    'image export': image.Export,
+    'image import': image.Import,
     'node list': node.List,
     'node space': node.Space,
     'node stat': node.Stat,

@@ -120,6 +120,7 @@ class Admin:
             'vdi.unlock': self._vdi_unlock,
             'volume.open': self._volume_open,
             'volume.close': self._volume_close,
+            'volume.extents': self.handles.extents,
         }
 
     def handlers(self):

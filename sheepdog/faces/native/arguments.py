@@ -18,8 +18,7 @@ import inspect
 from sheepdog.model import errors
 
 TYPES = {'action': str, 'copies': int, 'handle': int, 'id': int,
-         'key': str,
-         'name': str, 'size': int,
+         'key': str, 'length': int, 'name': str, 'offset': int, 'size': int,
          'vdi': str, 'vnodes': int,
          'node': str, 'object': str, 'path': str}
 """Of parameters without a default that tells."""

@@ -25,6 +25,8 @@ from sheepdog.model import limits
 from sheepdog.wire import peer as wire
 
 REQUEST_MAX_BYTES = limits.VOLUME_REQUEST_MAX_BYTES
+EXTENTS_BYTES_MAX = 256 << 20
+"""Of the volume looked at by one call."""
 IDLE_PAUSE_SECONDS = 0.01
 
 
@@ -75,6 +77,17 @@ class Handles:
             raise errors.InvalidParameters('no volume has handle %s'
                                            % (handle,))
         await volume.close()
+
+    async def extents(self, session, handle, offset, length):
+        """``[[length, is_data], …]`` from ``offset`` on, perhaps not up to
+        the end."""
+        volume = self._by_session.get(session, {}).get(handle)
+        if volume is None:
+            raise errors.InvalidParameters('no volume has handle %s'
+                                           % (handle,))
+        if not volume.valid and volume.can_reopen:
+            session.connection.abort()
+        return await volume.extents(offset, min(length, EXTENTS_BYTES_MAX))
 
     async def _take_over(self, session, user):
         """Returns when nothing of an earlier connection is under way."""

@@ -21,7 +21,7 @@ was seen once must be seen again.
 
 import struct
 
-from sheepdog.tests.functional import nbd_client
+from sheepdog.client import nbd_client
 from sheepdog.tests.functional import writers
 
 SECTOR_BYTES = 512

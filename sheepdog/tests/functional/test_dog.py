@@ -17,10 +17,10 @@ under it while clients have them open."""
 import re
 import subprocess
 
+from sheepdog.client import nbd_client
 from sheepdog.model import errors
 from sheepdog.tests.functional import case
 from sheepdog.tests.functional import harness
-from sheepdog.tests.functional import nbd_client
 
 FAILED, SYSTEM, EXISTS, FULL, MISSING, USAGE = 1, 2, 3, 4, 5, 64
 OBJECT = 4 << 20

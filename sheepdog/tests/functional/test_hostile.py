@@ -25,10 +25,10 @@ import subprocess
 import sys
 import time
 
+from sheepdog.client import nbd_client
 from sheepdog.tests.functional import attacker
 from sheepdog.tests.functional import case
 from sheepdog.tests.functional import harness
-from sheepdog.tests.functional import nbd_client
 
 SECONDS = 1.5
 TRIES = 20

@@ -21,10 +21,10 @@ import random
 import shutil
 import subprocess
 
+from sheepdog.client import nbd_client
 from sheepdog.tests.functional import case
 from sheepdog.tests.functional import harness
 from sheepdog.tests.functional import images
-from sheepdog.tests.functional import nbd_client
 from sheepdog.tests.functional import tgt
 
 VDI_BYTES = 64 << 20

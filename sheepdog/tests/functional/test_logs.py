@@ -15,9 +15,9 @@
 import re
 import signal
 
+from sheepdog.client import nbd_client
 from sheepdog.tests.functional import case
 from sheepdog.tests.functional import harness
-from sheepdog.tests.functional import nbd_client
 
 SECONDS = 30
 OBJECT = 4 << 20

@@ -17,9 +17,9 @@ import resource
 import socket
 import time
 
+from sheepdog.client import nbd_client
 from sheepdog.tests.functional import case
 from sheepdog.tests.functional import harness
-from sheepdog.tests.functional import nbd_client
 from sheepdog.tests.functional import test_hostile
 from sheepdog.wire import native
 from sheepdog.wire import native_client

@@ -19,9 +19,9 @@ import contextlib
 import threading
 import time
 
+from sheepdog.client import nbd_client
 from sheepdog.tests.functional import case
 from sheepdog.tests.functional import harness
-from sheepdog.tests.functional import nbd_client
 from sheepdog.tests.functional import test_hostile
 from sheepdog.tests.functional import test_monitoring
 

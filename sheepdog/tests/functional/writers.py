@@ -24,8 +24,8 @@ import struct
 import threading
 import time
 
+from sheepdog.client import nbd_client
 from sheepdog.model import errors
-from sheepdog.tests.functional import nbd_client
 
 BLOCK_BYTES = 4096
 _STAMP = struct.Struct('<8sIIQQ')

@@ -20,8 +20,8 @@ import random
 import threading
 import time
 
+from sheepdog.client import nbd_client
 from sheepdog.model import errors
-from sheepdog.tests.functional import nbd_client
 
 PAUSE_SECONDS = 0.2
 THINK_SECONDS = 0.004

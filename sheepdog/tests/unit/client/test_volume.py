@@ -116,6 +116,44 @@ class VolumeTest(VolumeCase):
             list(self.volume.write_stream(SIZE - 10, [b'x' * 8, b'y' * 8]))
         self.assertEqual(b'x' * 8 + bytes(2), self.cluster.content['v'][-10:])
 
+    def test_pieces_anywhere(self):
+        done = list(self.volume.write_pieces(
+            [(7 << 20, b'behind'), (3, memoryview(b'before'))]))
+        self.assertEqual([6, 12], done)
+        content = self.cluster.content['v']
+        self.assertEqual(b'behind', content[7 << 20:(7 << 20) + 6])
+        self.assertEqual(b'before', content[3:9])
+        with self.assertRaises(errors.InvalidParameters):
+            list(self.volume.write_pieces([(SIZE - 1, b'xy')]))
+
+    def test_extents(self):
+        self.volume.write(9 << 20, b'x')
+        asked = []
+
+        def before(what, offset):
+            if what == 'volume.extents':
+                asked.append(offset)
+
+        self.sheep[0].before = before
+        found = self.volume.extents(1 << 20, 11 << 20)
+        self.assertEqual(11 << 20, sum(length for length, _ in found))
+        place, data = 1 << 20, []
+        for length, is_data in found:
+            if is_data:
+                data.append((place, length))
+            place += length
+        self.assertEqual([(9 << 20, 4096)], data)
+        # It goes on where an answer ends.
+        self.assertEqual([1 << 20, 6 << 20, 11 << 20], asked)
+        self.assertRaises(errors.InvalidParameters, self.volume.extents,
+                          SIZE - 1, 2)
+
+    def test_extents_are_asked_of_another_sheep(self):
+        self.volume.write(0, b'x')
+        self.volume.flush()
+        self.sheep[0].stop()
+        self.assertEqual((4096, True), self.volume.extents(0, SIZE)[0])
+
     def test_close_flushes_and_frees_the_lock(self):
         self.volume.write(0, b'x')
         self.volume.close()

@@ -13,6 +13,7 @@
 """Tests of sheepdog.faces.native.handles."""
 
 import asyncio
+from unittest import mock
 
 from sheepdog.faces.native import handles
 from sheepdog.model import errors
@@ -71,6 +72,34 @@ class HandlesTest(native_case.NativeCase):
                 self.assertEqual(result, INVALID)
         result, _ = await self.method(other, 'volume.close', handle=handle)
         self.assertEqual(result, INVALID)
+
+    async def extents(self, tool, handle, offset, length):
+        result, message = await self.method(
+            tool, 'volume.extents', handle=handle, offset=offset,
+            length=length)
+        return message['result'] if not result else result
+
+    async def test_where_data_is(self):
+        handle = (await self.open())['handle']
+        await self.call(self.tool, wire.VOLUME_WRITE, b'x' * 4096,
+                        oid=handle, token=case.OBJECT + 4096)
+        found = await self.extents(self.tool, handle, 0, 2 * case.OBJECT)
+        self.assertEqual(found, [
+            [case.OBJECT + 4096, False], [4096, True],
+            [case.OBJECT - 8192, False]])
+        # Not more at once than is looked through soon.
+        self.enterContext(mock.patch.object(
+            handles, 'EXTENTS_BYTES_MAX', case.OBJECT))
+        self.assertEqual(
+            await self.extents(self.tool, handle, 0, 4 * case.OBJECT),
+            [[case.OBJECT, False]])
+        for tool, number, offset, length in (
+                (self.tool, handle, 4 * case.OBJECT, 1),
+                (self.tool, handle, -1, 1), (self.tool, handle, 0, -1),
+                (self.tool, handle + 1, 0, 1),
+                (self.connect_tool(), handle, 0, 1)):
+            self.assertEqual(INVALID, await self.extents(
+                tool, number, offset, length))
 
     async def test_errors_are_told(self):
         handle = (await self.open(read_only=True))['handle']

@@ -19,9 +19,9 @@ import unittest
 from unittest import mock
 
 from sheepdog.cmd.dog import dispatch
-from sheepdog.cmd.dog import progress
 from sheepdog.cmd.dog import recovery
 from sheepdog.cmd.dog import unbuilt
+from sheepdog.cmd import progress
 from sheepdog.model import errors
 from sheepdog.testing import fake_sheep
 from sheepdog.tests.unit.cmd.dog import test_tables as samples
