@@ -56,6 +56,15 @@ class Strip(NamedTuple):
     def has_reached(self, generation) -> bool:
         return generation == self.generation or generation in self.nexts
 
+    @property
+    def replaced(self) -> int:
+        """The epoch in which it took the place of one that is forgotten, by
+        a settlement that has not begun; 0: it did not."""
+        if self.generation != NONE or not self.nexts \
+                or self.forgotten == NONE:
+            return 0
+        return self.nexts[0].epoch
+
 
 class Verdict(NamedTuple):
     """``generation`` counts: its strips ``usable`` are equal once they have
@@ -69,6 +78,22 @@ class Verdict(NamedTuple):
     usable: tuple = ()
     is_gone: bool = False
     wait: str = ''
+
+    @property
+    def reach(self) -> int:
+        """All that was acknowledged up to that epoch is in it. Whoever
+        prepared a later settlement of what is usable now had looked: nothing
+        was, in the views before its own."""
+        return max([self.generation.epoch] + [
+            later.epoch - 1 for strip in self.usable
+            for later in strip.nexts])
+
+    def forgetful(self, strips) -> dict:
+        """Holder → the epoch up to which it does not know any more what its
+        strip was, but that this was more than what counts."""
+        return {strip.holder: strip.replaced
+                for strip in sorted(strips, key=lambda one: one.replaced)
+                if strip.replaced and strip.forgotten > self.generation}
 
 
 def decide(strips, data: int, present,

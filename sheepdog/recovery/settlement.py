@@ -102,10 +102,11 @@ class Settlement:
                 % (ids.hex_oid(oid), data, parity, data, len(targets)))
         states = await self._ask_all(oid, view)
         self.check(view)
+        strips = [strip.seen_by(view.member(incarnation).node)
+                  for incarnation, state in states.items()
+                  for strip in state.strips if not strip.is_unknown]
         verdict = agreement.decide(
-            [strip.seen_by(view.member(incarnation).node)
-             for incarnation, state in states.items()
-             for strip in state.strips if not strip.is_unknown], data,
+            strips, data,
             # (Who has a strip that cannot be told does not say that it has
             # none.)
             frozenset(view.member(incarnation).node
@@ -117,17 +118,13 @@ class Settlement:
         if verdict.is_gone and any(state.strips for state in states.values()):
             self._note_gone(oid, states)
         wanting = self._waits_for(view, verdict) or self.untold(
-            oid, verdict.generation.epoch,
+            oid, verdict.reach,
             {view.member(incarnation).node: strip.forgotten.epoch
              for incarnation, state in states.items()
              for strip in state.strips if strip.is_left_out},
             {view.member(incarnation).node for incarnation, state
              in states.items() if not state.strips},
-            replaced={view.member(incarnation).node: strip.replaced
-                      for incarnation, state in states.items()
-                      for strip in sorted(state.strips, key=lambda strip:
-                                          strip.replaced)
-                      if strip.forgotten > verdict.generation})
+            replaced=verdict.forgetful(strips))
         if wanting:
             raise errors.NotRecovered('object %s: %s'
                                       % (ids.hex_oid(oid), wanting))

@@ -69,15 +69,6 @@ class Told(NamedTuple):
         """It stands for one for which there was no room."""
         return self.generation == agreement.NONE and not self.nexts
 
-    @property
-    def replaced(self) -> int:
-        """The epoch in which it took the place of one that is forgotten, by
-        a settlement that has not begun; 0: it did not."""
-        if self.generation != agreement.NONE or not self.nexts \
-                or self.forgotten == agreement.NONE:
-            return 0
-        return self.nexts[0].epoch
-
     def generations(self) -> tuple:
         return (self.generation, self.forgotten) + self.nexts
 

@@ -42,6 +42,10 @@ class BadModel(coded_model.Model):
             self.lose(self.chance.sample(
                 sorted(targets), self.chance.randint(1, self.parity)))
 
+    def told(self, name, index, strip):
+        return super().told(name, index, strip)._replace(
+            is_bad=name in self.bad)
+
     def orders(self, verdict, targets, new):
         steps = super().orders(verdict, targets, new)
         if verdict.is_gone:

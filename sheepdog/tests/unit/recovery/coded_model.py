@@ -122,6 +122,8 @@ class Model:
         self.flight = {}
         self.asking = set()
         """Updates of gateways that live, by orderers that do not."""
+        self.untold = set()
+        """Of those, also of orderers that live: see ``forget_asked``."""
         self.number = 0
         self.settled = set()
         self.births = {}
@@ -174,11 +176,12 @@ class Model:
         known = set()
         for told in self.verdict().usable:
             known |= self.sheep[told.holder].marks | told.numbers
-        self.asking = {
-            number for number in self.asking if number in known
-            or not any(number in strip.content
-                       for sheep in self.sheep.values()
-                       for strip in sheep.strips.values())}
+        self.untold |= {
+            number for number in self.asking | set(self.flight)
+            if number not in known and any(
+                number in strip.content for sheep in self.sheep.values()
+                for strip in sheep.strips.values())}
+        self.asking -= self.untold
 
     # -- updates --------------------------------------------------------
 
@@ -245,7 +248,7 @@ class Model:
     def step_orderer_dies(self):
         """Nobody tries its updates again."""
         self.dead_orderers += 1
-        self.asking |= set(self.flight)
+        self.asking |= set(self.flight) - self.untold
         self.flight = {}
         if any(strip.open for name, index in self.targets.items()
                for strip in [self.sheep[name].strips.get(index)] if strip):
@@ -280,7 +283,7 @@ class Model:
     def step_power(self):
         """All go down; those of the last view come back, or as many of them
         as may be missing for good."""
-        self.asking |= set(self.flight)
+        self.asking |= set(self.flight) - self.untold
         self.flight = {}
         for name in self.up:
             self.sheep[name].forget()
@@ -471,35 +474,30 @@ class Model:
             raise Lost(self.acknowledged - content)
 
     def verdict(self):
-        strips = [agreement.Strip(
-            name, index, strip.generation, strip.nexts, strip.floor,
-            frozenset(strip.open), strip.forgotten) for name in sorted(self.up)
-            for index, strip in sorted(self.sheep[name].strips.items())]
+        strips = [self.told(name, index, strip) for name in sorted(self.up)
+                  for index, strip in sorted(self.sheep[name].strips.items())]
         verdict = self.decide(strips, self.data, frozenset(self.up),
                               self.views.get)
-        newest = verdict.generation.epoch
-        for epoch in range(max(newest, self.recovered, 1), self.epoch):
+        forgetful = verdict.forgetful(strips)
+        for epoch in range(max(verdict.reach + 1, self.recovered, 1),
+                           self.epoch):
             witnesses = self.witnesses(epoch)
             if (len(self.views[epoch]) >= self.data and witnesses
-                    and not witnesses & self.up - self.replaced(
-                        epoch, verdict.generation)):
+                    and not any(forgetful.get(name, 0) < epoch
+                                for name in witnesses & self.up)):
                 return verdict._replace(wait='for holders of %d' % epoch)
         if len(self.targets) < self.data:
             return verdict._replace(wait='too few zones')
         return verdict
 
+    def told(self, name, index, strip):
+        return agreement.Strip(
+            name, index, strip.generation, strip.nexts, strip.floor,
+            frozenset(strip.open), strip.forgotten)
+
     def witnesses(self, epoch):
         """Who knows what that view has written."""
         return self.views[epoch]
-
-    def replaced(self, epoch, generation):
-        """Who does not know any more what its strip was in that view, but
-        that it was more than that generation."""
-        return {name for name, sheep in self.sheep.items() if any(
-            strip.generation == agreement.NONE and strip.nexts
-            and strip.forgotten > generation
-            and strip.nexts[0].epoch >= epoch
-            for strip in sheep.strips.values())}
 
     # -- a run ----------------------------------------------------------
 

@@ -16,6 +16,7 @@ from sheepdog.recovery import agreement
 from sheepdog.tests.unit.recovery import absence_model
 from sheepdog.tests.unit.recovery import bad_model
 from sheepdog.tests.unit.recovery import coded_model
+from sheepdog.tests.unit.recovery import crash_model
 from sheepdog.tests.unit.recovery import full_model
 
 SEEDS = 400
@@ -126,6 +127,19 @@ class DecideTest(unittest.TestCase):
             self.assertEqual(is_gone, verdict.is_gone)
         self.assertEqual(5, len(verdict.usable))
 
+    def test_who_prepared_another_settlement_had_looked(self):
+        """…whether anything was written in the views before."""
+        later = agreement.Generation(9, 1)
+        found = [strip(0, OLD, [NEW, later], floor=3),
+                 strip(1, OLD), strip(2, OLD), strip(3, OLD)]
+        built = strip(4, agreement.NONE, [later], forgotten=NEW)
+        verdict = decide(found + [built])
+        self.assertEqual((OLD, later.epoch - 1),
+                         (verdict.generation, verdict.reach))
+        self.assertEqual({'4': later.epoch}, verdict.forgetful([built]))
+        self.assertEqual(OLD.epoch, decide(
+            [one._replace(nexts=()) for one in found]).reach)
+
     def test_who_has_given_up_who(self):
         found = [strip(i, OLD) for i in (0, 1)]
         self.assertTrue(decide(found, '01').wait)
@@ -143,7 +157,7 @@ class ModelTest(unittest.TestCase):
     def runs(self, rule=agreement.decide, parity=2, seeds=SEEDS, data=4,
              kind=coded_model.Model, **flaws):
         settlements = acknowledged = 0
-        for seed in range(seeds):
+        for seed in range(seeds) if isinstance(seeds, int) else seeds:
             model = kind(seed, data, parity, data + parity + 2, rule,
                          **flaws)
             try:
@@ -168,6 +182,31 @@ class ModelTest(unittest.TestCase):
         self.runs(data=2, parity=2)
         self.runs(data=2, parity=4, seeds=SEEDS // 2)
         self.runs(kind=full_model.FullModel, data=2, parity=2)
+
+    def test_more_crash_than_may_be_lost(self):
+        for data, parity, seeds in (4, 2, 2), (2, 1, 4), (2, 2, 4):
+            self.runs(kind=crash_model.CrashModel, data=data, parity=parity,
+                      seeds=SEEDS // seeds)
+
+    def test_more_crash_and_some_have_no_room(self):
+        class Full(crash_model.CrashModel, full_model.FullModel):
+            pass
+
+        for data, parity in (4, 2), (2, 2):
+            self.runs(kind=Full, data=data, parity=parity, seeds=SEEDS // 4)
+
+    def test_waiting_for_who_has_forgotten_is_found(self):
+        """…all of them being here."""
+        class Careful(agreement.Verdict):
+            reach = property(lambda self: self.generation.epoch)
+
+        def rule(*arguments):
+            return Careful(*agreement.decide(*arguments))
+
+        flaws = {'kind': crash_model.CrashModel, 'data': 2, 'parity': 3}
+        with self.assertRaisesRegex(coded_model.Lost, 'for holders of'):
+            self.runs(rule, seeds=range(185, 195), **flaws)
+        self.runs(seeds=range(185, 195), **flaws)
 
     def fails(self, change, error):
         def rule(strips, data, present, targets_of):
