@@ -120,7 +120,7 @@ class Admin:
             'vdi.unlock': self._vdi_unlock,
             'volume.open': self._volume_open,
             'volume.close': self._volume_close,
-            'volume.extents': self.handles.extents,
+            'volume.extents': self._volume_extents,
         }
 
     def handlers(self):
@@ -635,3 +635,6 @@ class Admin:
 
     async def _volume_close(self, session, handle, operation_id=''):
         await self.handles.close(session, handle)
+
+    async def _volume_extents(self, session, handle, offset, length):
+        return await self.handles.extents(session, handle, offset, length)
