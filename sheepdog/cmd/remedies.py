@@ -128,6 +128,12 @@ REMEDIES = {
         'be read.',
         'It is tried again all the time. If it lasts, mend what the reason '
         'says.'),
+    'turning-waits': Remedy(
+        DEGRADED, 'degraded',
+        'These objects keep the redundancy that they had, and the VDI takes '
+        'the room of both, until they can be read and copied.',
+        'It is tried again all the time. Mend what else is reported here; '
+        'where bytes are damaged (dog vdi check), write them anew.'),
     'objects-missing': Remedy(
         DEGRADED, 'lost-node',
         'Reads and writes of these objects wait: who is missing may have '

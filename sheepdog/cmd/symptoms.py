@@ -308,6 +308,18 @@ def _no_room(facts):
                 (one['address'],))
 
 
+def _turning(facts):
+    for one in facts.serving:
+        for vdi in one.get('turning', ()):
+            yield Finding(
+                'turning-waits',
+                'VDI %s is not wholly turned into its new redundancy: %s (%s '
+                'for one) cannot be copied by %s just now: %s' % (
+                    vdi['name'], words.count(vdi['count'], 'object'),
+                    vdi['example'], one['address'], vdi['reason']),
+                vdi['since'], (one['address'],))
+
+
 def _waiting_code(reason):
     return 'objects-missing' if reason['is_untold'] else 'recovery-waits'
 
@@ -487,5 +499,5 @@ def _exposed(facts):
 
 RULES = (_shutting_down, _formatted, _cold_start, _coordination, _leader,
          _prepared, _joining, _lapsed, _refused, _unreachable, _zones,
-         _recovering, _postponed, _waiting_objects, _no_room, _disks,
-         _zone_room, _laggards, _slow, _contended, _locks, _exposed)
+         _recovering, _postponed, _waiting_objects, _turning, _no_room,
+         _disks, _zone_room, _laggards, _slow, _contended, _locks, _exposed)

@@ -139,13 +139,16 @@ class Gateway:
             False, 0, done))
 
     def read(self, oid, offset, size, done):
-        """``done(error, data)``; exactly ``size`` bytes."""
+        """``done(error, data)``; exactly ``size`` bytes. Returns the
+        ``operation.Read``."""
         counters = self.counters
         counters['read'] += 1
         counters['bytes_read'] += size
         if self.timing is not None:
             done = self.timing.of_read(done, size)
-        self.reads.enter(operation.Read(self.reads, oid, offset, size, done))
+        read = operation.Read(self.reads, oid, offset, size, done)
+        self.reads.enter(read)
+        return read
 
     async def flush(self, vdi_id):
         """Make durable what was acknowledged without being so.
@@ -226,9 +229,14 @@ class Gateway:
         await future
 
     async def read_wait(self, oid, offset, size):
+        """May be cancelled: then nothing of it is left."""
         future, done = operation.future()
-        self.read(oid, offset, size, done)
-        return await future
+        read = self.read(oid, offset, size, done)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self.reads.give_up(read)
+            raise
 
     # -- changes of the cluster -----------------------------------------
 

@@ -65,6 +65,7 @@ class Reads:
     def begin(self, read):
         """It is its turn now."""
         if read.done is None:
+            self.turns.leave(read)
             return
         if not self.routes.is_current(read.route):
             self.later(read)
@@ -145,6 +146,14 @@ class Reads:
         done, read.done = read.done, None
         self.turns.leave(read)
         done(error, data)
+
+    def give_up(self, read):
+        """Who asked for it does not wait any more."""
+        self.under_way.pop(read, None)
+        read.done = None
+        if not read.blockers:
+            # (Else its turn comes first.)
+            self.turns.leave(read)
 
     def abandon(self, error):
         under_way, self.under_way = self.under_way, {}

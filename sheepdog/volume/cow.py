@@ -30,21 +30,22 @@ async def create_from(gateway, source_oid, oid, offset, data, durable):
         extents = await gateway.extents(source_oid)
     except errors.NoObject:
         extents = []
-    await _copy(gateway, source_oid, oid, extents, offset,
+    await _copy(gateway, gateway, source_oid, oid, extents, offset,
                 offset + len(data), durable)
     await gateway.write_wait(oid, offset, data, durable, create=True)
 
 
-async def create_equal(gateway, source_oid, oid):
+async def create_equal(reader, gateway, source_oid, oid):
     """Create ``oid`` with the content of ``source_oid``, durably.
 
+    :param reader: a gateway, to read the source
     :raises NoObject: there is no source
     :raises SheepdogError:
     """
-    extents = await gateway.extents(source_oid)
+    extents = await reader.extents(source_oid)
     if not extents:
         await gateway.write_wait(oid, 0, BLOCK, True, create=True)
-    await _copy(gateway, source_oid, oid, extents, 0, 0, True)
+    await _copy(reader, gateway, source_oid, oid, extents, 0, 0, True)
 
 
 async def clear(gateway, oid, size):
@@ -62,11 +63,12 @@ async def clear(gateway, oid, size):
         pass
 
 
-async def _copy(gateway, source_oid, oid, extents, offset, end, durable):
+async def _copy(reader, gateway, source_oid, oid, extents, offset, end,
+                durable):
     """All but [offset, end)."""
     for start, size in extents:
         for piece, length in _outside(start, start + size, offset, end):
-            content = await gateway.read_wait(source_oid, piece, length)
+            content = await reader.read_wait(source_oid, piece, length)
             await gateway.write_wait(oid, piece, content, durable,
                                      create=True)
 

@@ -20,20 +20,54 @@ clients have it open; else one of all takes its lock, of a kind that gives way
 to whoever wants to open it. When nothing of a former form is left, an event
 says so, and all sheep drop what remained of it.
 
+One object that cannot be copied just now holds up neither the others nor
+other VDIs: it is left for later, and told of.
+
 All of it may be broken off anywhere: the map tells what is to be done yet.
 """
 
 import asyncio
+import contextlib
 import logging
+from typing import NamedTuple
 
 from sheepdog.cluster import entries
 from sheepdog.model import errors
+from sheepdog.model import ids
 
 LOG = logging.getLogger(__name__)
 
 POLL_SECONDS = 2.0
 """How soon it is tried again where somebody else has the VDI, or something
 was missing."""
+
+PATIENCE_SECONDS = 5.0
+PATIENCE_MAX_SECONDS = 60.0
+"""How long an object may be out of reach before the next one's turn: the
+first time, and (each time twice as long) at most."""
+
+ALONE_SECONDS = 1.0
+"""One object is copied at a time; what takes longer lets another VDI's begin
+beside it…"""
+BESIDE_MAX = 16
+"""…if there are not so many that take long."""
+
+AGAIN_MAX = 8
+"""Of those that were left, so many are tried again before it is looked
+whether something else is to be done."""
+
+TOLD_MAX = 3
+"""The log names so many objects of each VDI."""
+
+
+class Left(NamedTuple):
+    """An object (its id) that is to be copied later: ``since`` (seconds since
+    1970) and why; ``times`` it was tried."""
+
+    oid: int
+    since: float
+    reason: str
+    times: int
 
 
 class Turner:
@@ -42,7 +76,8 @@ class Turner:
 
     :param throttle: recovery's, for the rest behind each object
 
-    ``todo``: ids of VDIs that have objects of former forms.
+    ``todo``: ids of VDIs that have objects of former forms; ``left``: VDI id
+    → index → ``Left``, as this sheep has found.
     """
 
     def __init__(self, world, cluster, volumes, throttle):
@@ -51,23 +86,33 @@ class Turner:
         self.volumes = volumes
         self.throttle = throttle
         self.todo = set()
+        self.left = {}
         self._asked = asyncio.Event()
         self._failed = {}
+        self._passes = {}
+        self._place = asyncio.Lock()
+        self._beside = 0
 
     async def run(self):
         while True:
             await self._asked.wait()
             self._asked.clear()
-            for vdi_id in sorted(self.todo):
-                try:
-                    await self._turn_vdi(vdi_id)
-                except errors.SheepdogError as exc:
-                    self._note_failure(vdi_id, exc)
+            for vdi_id in sorted(self.todo - self._passes.keys()):
+                self._passes[vdi_id] = self.world.spawn(
+                    self._pass(vdi_id), 'turn a VDI into another form')
             if self.todo:
                 try:
                     await asyncio.wait_for(self._asked.wait(), POLL_SECONDS)
                 except asyncio.TimeoutError:
                     self._asked.set()
+
+    async def _pass(self, vdi_id):
+        try:
+            await self._turn_vdi(vdi_id)
+        except errors.SheepdogError as exc:
+            self._note_failure(vdi_id, exc)
+        finally:
+            del self._passes[vdi_id]
 
     async def _turn_vdi(self, vdi_id):
         state = self.cluster.state
@@ -75,6 +120,7 @@ class Turner:
         if entry is None or entry.deleted or not entry.former:
             self.todo.discard(vdi_id)
             self._failed.pop(vdi_id, None)
+            self.left.pop(vdi_id, None)
             return
         if not self._may_work():
             return
@@ -83,6 +129,8 @@ class Turner:
             await self._turn_all(volume, entry)
             return
         if not self._may_begin(state.locks.get(vdi_id), vdi_id):
+            # Who does it knows what is left.
+            self.left.pop(vdi_id, None)
             return
         volume = await self.volumes.open_to_turn(entry)
         if volume is None:
@@ -110,28 +158,87 @@ class Turner:
 
     async def _turn_all(self, volume, entry):
         """:raises SheepdogError: it is to be tried again later"""
-        error = None
-        for index in await volume.turning.former():
+        former = volume.turning.former()
+        left = self.left.setdefault(entry.vdi_id, {})
+        for index in left.keys() - set(former):
+            del left[index]
+        # Their turn is when all others have had theirs.
+        again = sorted((index for index in former if index in left),
+                       key=lambda index: left[index].times)
+        for index in [index for index in former if index not in left
+                      ] + again[:AGAIN_MAX]:
             if not volume.valid or not self._may_work():
                 return
             began = self.world.clock.monotonic()
-            try:
-                await volume.turning.turn(index)
-            except errors.SheepdogError as exc:
-                # The others can be turned all the same.
-                error = exc
-            await self.throttle.rest()
+            async with self._one_place():
+                await self._turn(volume, entry, index)
+                await self.throttle.rest()
             if volume.users:
                 # Half of the time is its clients'.
                 await asyncio.sleep(self.world.clock.monotonic() - began)
-        if not volume.valid:
+        if not volume.valid or volume.turning.former():
             return
-        if error is not None:
-            raise error
-        if not await volume.turning.former():
+        if await volume.turning.is_over() and volume.valid:
             await self.cluster.execute('turned', {
                 'vdi_id': entry.vdi_id, 'form': entry.form,
                 'owner': self.cluster.incarnation})
+
+    @contextlib.asynccontextmanager
+    async def _one_place(self):
+        await self._place.acquire()
+        late = []
+        """Whether it has given its place away."""
+
+        def give_away():
+            if self._beside < BESIDE_MAX:
+                self._beside += 1
+                late.append(True)
+                self._place.release()
+
+        timer = asyncio.get_running_loop().call_later(ALONE_SECONDS,
+                                                      give_away)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            if late:
+                self._beside -= 1
+            else:
+                self._place.release()
+
+    async def _turn(self, volume, entry, index):
+        left = self.left.setdefault(entry.vdi_id, {})
+        times = left[index].times if index in left else 0
+        try:
+            await volume.turning.turn(index, min(
+                PATIENCE_SECONDS * 2 ** min(times, 10),
+                PATIENCE_MAX_SECONDS))
+        except errors.SheepdogError as exc:
+            if not volume.valid:
+                raise
+            # The others can be turned all the same.
+            self._leave(left, entry, index, exc, ids.data_oid(
+                volume.map.owners[index], index))
+        else:
+            if left.pop(index, None) and not left:
+                LOG.info('VDI %s: the objects that could not be copied into '
+                         'their new form are copied now', entry.name)
+
+    def _leave(self, left, entry, index, exc, oid):
+        before = left.get(index)
+        reason = str(exc) or type(exc).__name__
+        left[index] = Left(
+            oid, before.since if before else self.world.clock.time(), reason,
+            before.times + 1 if before else 1)
+        if before is None and len(left) <= TOLD_MAX:
+            LOG.warning(
+                'VDI %s is not wholly turned into its new redundancy yet: '
+                'object %s (bytes %d to %d) cannot be copied: %s. It is tried '
+                'again, and keeps its former redundancy; the others go on. %s',
+                entry.name, ids.hex_oid(oid),
+                index << entry.block_size_shift,
+                (index + 1) << entry.block_size_shift, reason,
+                _advice(exc, entry.name))
 
     def _note_failure(self, vdi_id, exc):
         text = '%s: %s' % (type(exc).__name__, exc)
@@ -140,6 +247,21 @@ class Turner:
             LOG.warning('VDI %06x is not turned into its new redundancy '
                         'yet, and is tried again: %s', vdi_id, text)
 
+    def facts(self):
+        """Of each VDI that has objects which cannot be copied just now, by
+        what this sheep has found: ``name``, ``count``, and of the one that
+        has waited longest ``since``, ``example`` (its id) and ``reason``."""
+        found = []
+        for vdi_id, left in sorted(self.left.items()):
+            entry = self.cluster.state.vdis.get(vdi_id)
+            if left and entry is not None:
+                oldest = min(left.values(), key=lambda one: one.since)
+                found.append({
+                    'name': entry.name, 'count': len(left),
+                    'since': oldest.since, 'reason': oldest.reason,
+                    'example': ids.hex_oid(oldest.oid)})
+        return found
+
     # -- changes of the cluster -----------------------------------------
 
     def on_view(self, old, new, cold):
@@ -147,6 +269,8 @@ class Turner:
                      in self.cluster.state.vdis.items()
                      if entry.former and not entry.deleted}
         self.volumes.take_forms(self.todo)
+        for vdi_id in self.left.keys() - self.todo:
+            del self.left[vdi_id]
         if self.todo:
             self._asked.set()
 
@@ -164,3 +288,14 @@ class Turner:
 
     def on_shutdown(self):
         pass
+
+
+def _advice(exc, name):
+    """What an operator may do about it."""
+    if isinstance(exc, errors.NoSpace):
+        return ('Make room: delete what is not needed, or add nodes ("dog '
+                'node info" shows who is full)')
+    if isinstance(exc, (errors.StorageError, errors.NoObject)):
+        return ('"dog vdi check %s" shows what is damaged: write those bytes '
+                'anew from a backup' % name)
+    return '"sheepdog-manage status --why" names who is missing'

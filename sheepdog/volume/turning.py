@@ -13,10 +13,16 @@
 """Another form for the objects of an open volume (see ``turner``)."""
 
 import asyncio
+import math
 
+from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.volume import cow
 from sheepdog.volume import holds as holds_module
+
+
+class OutOfReach(errors.Transient):
+    """It may be there later."""
 
 
 class Turning:
@@ -42,24 +48,23 @@ class Turning:
         # By the straight way, to objects that are former now.
         self._before = self.gateway.under_way(self.vdi_id)
 
-    async def _ended(self, oid, is_change):
-        """Returns when what was asked of an object by the straight way,
-        before it was a former one, has come to its end."""
-        while True:
-            self._before = [request for request in self._before
-                            if request.done is not None]
-            if not any(request.oid == oid and request.is_change == is_change
-                       for request in self._before):
-                return
-            await asyncio.sleep(holds_module.PAUSE_SECONDS)
-
-    async def former(self):
-        """Indexes of objects that are of a former form. Nobody makes another
-        one."""
-        await self.holds.ended()
+    def former(self):
+        """Indexes of objects that are of a former form."""
         return self.map.former()
 
-    async def turn(self, index):
+    async def is_over(self):
+        """No object is of a former form, nobody makes one, and nobody asks
+        for one by the straight way. (Who asks later asks the map once
+        more.)"""
+        await self.holds.ended()
+        self._forget_ended()
+        return not self._before and not self.map.former()
+
+    def _forget_ended(self):
+        self._before = [request for request in self._before
+                        if request.done is not None]
+
+    async def turn(self, index, patience=math.inf):
         """Copy an object of a former form; the map names the copy then.
         Writes to it wait, reads do not. May be broken off anywhere, and
         begun anew. For who has the volume alone.
@@ -68,7 +73,10 @@ class Turning:
         sheep that is away now and comes back with it must not wonder why the
         others have none.
 
+        :param patience: how many seconds it may take to come to it, or to
+            read some of it; meanwhile nobody else can write to it
         :raises NoObject: there is none, though the map names it
+        :raises OutOfReach: it took longer
         :raises SheepdogError:
         """
         await self.holds.free(index)
@@ -78,10 +86,49 @@ class Turning:
         source, target = (ids.data_oid(owner, index)
                           for owner in (before, new))
         with self.holds.hold(index):
-            await self.holds.unused(index)
-            await self._ended(source, True)
+            await _in_time(patience, self._unchanged(index, source),
+                           'what clients have written to it does not come '
+                           'to its end')
+            # What is written here is waited for, however long it takes: it
+            # must not come over what is written when it is begun anew.
             await cow.clear(self.access, target, self.object_bytes)
-            await cow.create_equal(self.access, source, target)
+            await cow.create_equal(_Reader(self.access, patience),
+                                   self.access, source, target)
             await self.map.own(index, new)
-        # (Who began to read it later asks the map once more.)
-        await self._ended(source, False)
+
+    async def _unchanged(self, index, oid):
+        """Returns when nobody changes the object any more."""
+        await self.holds.unused(index)
+        while True:
+            self._forget_ended()
+            if not any(request.oid == oid and request.is_change
+                       for request in self._before):
+                return
+            await asyncio.sleep(holds_module.PAUSE_SECONDS)
+
+
+class _Reader:
+    """As the gateway, to read; what takes too long fails."""
+
+    def __init__(self, access, patience):
+        self.access = access
+        self.patience = patience
+
+    async def extents(self, oid):
+        return await self._in_time(self.access.extents(oid))
+
+    async def read_wait(self, oid, offset, size):
+        return await self._in_time(self.access.read_wait(oid, offset, size))
+
+    async def _in_time(self, reading):
+        return await _in_time(self.patience, reading,
+                              'it is out of reach just now')
+
+
+async def _in_time(seconds, awaitable, text):
+    try:
+        async with asyncio.timeout(
+                None if math.isinf(seconds) else seconds):
+            return await awaitable
+    except TimeoutError:
+        raise OutOfReach(text) from None

@@ -53,6 +53,7 @@ def answer(number, **changes):
         'store': {'failure': '', 'is_full': False, 'total': 100, 'used': 10,
                   'free': 90, 'bad_objects': 0, 'irreparable': [],
                   'differing': [], 'quarantined': 0, 'lost_disks': []},
+        'turning': [],
         'locks': [], 'refused_locks': [], 'clients': [], 'exposed': [],
         'laggards': [], 'evicted': [],
         'slow': {'count': 0, 'requests': [], 'seconds': 5.0}, 'peers': {}}
@@ -216,6 +217,11 @@ CASES = (
                       NOW - 30),
       'recovering': ('3 of 9', NOW - 500),
       'recovery-waits': ('2 objects on ' + B, NOW - 30)}),
+    ('what cannot be turned', found({'turning': [{
+        'name': 'v', 'count': 2, 'since': NOW - 30, 'example': '00',
+        'reason': 'it is out of reach just now'}]}), 1,
+     {'turning-waits': ('2 objects (00 for one) cannot be copied by %s just '
+                        'now: it is out' % A, NOW - 30)}),
     ('one that is needed for a reason of the pass', found(
         {'store': {'failure': 'EIO'}}, *2 * [{'recovery': {
             'is_running': True, 'done': 0, 'total': 0, 'obstacle': dict(

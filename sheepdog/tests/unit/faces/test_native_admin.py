@@ -93,6 +93,7 @@ class AdminCase(native_case.NativeCase):
         one.store.is_full = False
         one.precedence = types.SimpleNamespace(describe=lambda: None)
         one.health = types.SimpleNamespace(slow=frozenset())
+        one.turner = types.SimpleNamespace(facts=lambda: [])
         one.watch = watch.Watch(one.world, one.gateway, one.name, 5.0)
         one.nbd = types.SimpleNamespace(
             clients=lambda: [('10.9.9.9:1', 'vm')])

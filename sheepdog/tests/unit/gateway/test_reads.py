@@ -12,9 +12,11 @@
 
 import asyncio
 
+from sheepdog.gateway import operation
 from sheepdog.model import errors
 from sheepdog.tests.unit import flock
 from sheepdog.tests.unit.gateway import case
+from sheepdog.wire import peer as wire
 
 BLOCK = case.BLOCK
 VDI = case.VDI
@@ -80,6 +82,29 @@ class TestReads(case.FlockCase):
         self.assertEqual(read, [])
         self.fabric.cut.clear()
         self.assertEqual(await self.done(read), (None, b'old'))
+
+    async def test_who_does_not_wait_any_more(self):
+        """Neither what is asked of copies stays, nor what is tried again,
+        nor what waits for its turn."""
+        gateway = self.a.gateway
+        gateway.turns.take(change := operation.Change(
+            gateway.changes, wire.WRITE, self.oid, 0, 9, b'', True, False, 0,
+            None))
+        for _ in range(3):
+            with self.assertRaises(TimeoutError):
+                await asyncio.wait_for(gateway.read_wait(self.oid, 0, 5), 1)
+        self.assertEqual(0, gateway.inflight)
+        gateway.turns.leave(change)
+        self.assertEqual({}, gateway.turns.table)
+        for sheep in self.flock.alive():
+            self.refuse_reads(sheep, errors.NotRecovered('later'))
+        with self.assertRaises(TimeoutError):
+            await asyncio.wait_for(gateway.read_wait(self.oid, 0, 5), 1)
+        self.assertEqual((0, {}), (gateway.inflight, gateway.turns.table))
+        for sheep in self.flock.alive():
+            sheep.store.refuse = lambda verb, oid: None
+        await asyncio.sleep(1)
+        self.assertEqual((0, {}), (gateway.inflight, gateway.turns.table))
 
     async def test_what_does_not_exist(self):
         error, data = await self.done(self.read(self.b, oid=VDI << 32 | 999))

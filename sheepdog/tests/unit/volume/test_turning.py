@@ -66,7 +66,7 @@ class TurningTest(case.VolumeCase):
         await self.volume.write(2 * BLOCK, b'more', fua=True)
         await self.volume.zero(BLOCK, BLOCK)
         await self.volume.write(OBJECT, b'another', fua=True)
-        self.assertEqual([0], await self.volume.turning.former())
+        self.assertEqual([0], self.volume.turning.former())
         self.assertEqual(
             [ids.owner_of(self.vdi_id, form) for form in (0, 1)],
             [await self.entry_on_disk(self.vdi_id, index)
@@ -78,7 +78,7 @@ class TurningTest(case.VolumeCase):
         await self.volume.write(OBJECT - 5, b'end', fua=True)
         self.alter()
         await self.volume.turning.turn(0)
-        self.assertEqual([], await self.volume.turning.former())
+        self.assertEqual([], self.volume.turning.former())
         self.assertEqual(ids.owner_of(self.vdi_id, 1),
                          await self.entry_on_disk(self.vdi_id, 0))
         await self.check(0, bytes(BLOCK) + b'old' + bytes(BLOCK))
@@ -120,8 +120,9 @@ class TurningTest(case.VolumeCase):
         await case.within(turning)
         await self.check(5 * BLOCK, b'late')
 
-    async def test_who_reads_it_straight_comes_first(self):
-        """A read that is tried again meanwhile has no turn."""
+    async def test_who_reads_it_straight_is_waited_for(self):
+        """A read that is tried again meanwhile has no turn. Nothing is over
+        before it has ended."""
         reads = self.a.gateway.reads
         late, submit, reads.submit = [], reads.submit, lambda read: (
             late.append(read))
@@ -129,11 +130,12 @@ class TurningTest(case.VolumeCase):
         await flock.turns()
         reads.submit = submit
         self.alter()
-        turning = self.started(self.volume.turning.turn(0))
-        await asyncio.sleep(1)
+        await case.within(self.volume.turning.turn(0))
+        self.assertEqual([], self.volume.turning.former())
+        self.assertFalse(await self.volume.turning.is_over())
         submit(*late)
         self.assertEqual(b'old', await case.within(reading))
-        await case.within(turning)
+        self.assertTrue(await self.volume.turning.is_over())
 
     async def test_a_write_that_cannot_end_holds_up_no_other(self):
         await self.volume.write(OBJECT, b'another', fua=True)
@@ -159,18 +161,18 @@ class TurningTest(case.VolumeCase):
         writing = self.started(self.volume.write(OBJECT, b'first'))
         await flock.turns()
         self.alter()
-        looking = self.started(self.volume.turning.former())
+        looking = self.started(self.volume.turning.is_over())
         await asyncio.sleep(1)
         self.assertFalse(looking.done())
         gate.set()
-        self.assertEqual([0, 1], await case.within(looking))
+        self.assertFalse(await case.within(looking))
+        self.assertEqual([0, 1], self.volume.turning.former())
         await case.within(writing)
         await case.within(self.volume.turning.turn(1))
         await self.check(OBJECT, b'first')
 
     async def test_who_writes_to_the_former_one_comes_first(self):
         self.alter()
-        await self.volume.turning.former()
         gate = self.held('write', self.old)
         writing = self.started(self.volume.write(5 * BLOCK, b'late'))
         await flock.turns()
@@ -260,7 +262,7 @@ class TurningTest(case.VolumeCase):
         self.assertEqual(self.vdi_id, await self.entry_on_disk(
             self.vdi_id, 2))
         self.alter()
-        self.assertEqual([0, 1, 2], await self.volume.turning.former())
+        self.assertEqual([0, 1, 2], self.volume.turning.former())
 
     async def test_what_is_missing_is_not_made_up(self):
         await self.gateway.remove_wait(self.old)
@@ -269,7 +271,7 @@ class TurningTest(case.VolumeCase):
             await case.within(self.volume.turning.turn(0))
         with self.assertRaises(errors.NoObject):
             await self.volume.read(0, 1)
-        self.assertEqual([0], await self.volume.turning.former())
+        self.assertEqual([0], self.volume.turning.former())
 
     async def test_a_reader_elsewhere(self):
         reader = await self.b.volumes.open('vm', read_only=True)
@@ -412,7 +414,7 @@ class TurningTest(case.VolumeCase):
         self.assertEqual(inode.map_offset(1), offset)
         self.assertTrue(durable)
         self.assertEqual(list(range(1, count, 3)),
-                         await volume.turning.former())
+                         volume.turning.former())
         for index in (0, 1, count - 1):
             self.assertEqual(shown[index],
                              await self.entry_on_disk(vdi_id, index))
