@@ -83,6 +83,11 @@ class ClusterCalls:
             'action': action, 'name': name, 'vdi': vdi, 'tag': tag,
             'snap_id': snap_id})
 
+    def activity(self) -> dict:
+        """``epoch`` and ``nodes``: of each its counters (``stat``,
+        ``waits``), ``space`` and ``progress`` of recovery, or ``error``."""
+        return self._client.call('cluster.activity')
+
     def recover_force(self) -> dict:
         """Go on without the members that are missing at a cold start."""
         return self._client.change('cluster.recover', {'action': 'force'})

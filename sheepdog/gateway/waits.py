@@ -108,6 +108,8 @@ class Waits:
     def __init__(self, clock, gateway):
         self.listener = None
         """Called with the kind and the seconds of each that was timed."""
+        self.totals = {kind: [0, 0.0] for kind in KINDS}
+        """Of all that were timed: how many, and their seconds."""
         self._monotonic = clock.monotonic
         self._gateway = gateway
         self._left = 0
@@ -170,6 +172,7 @@ class Waits:
         seconds = self._monotonic() - timed.began
         if self._under_way.pop(timed, self) is None:
             self._ended.setdefault(timed.kind, []).append(seconds)
+        self._add(timed.kind, seconds)
         if self.listener is not None:
             self.listener(timed.kind, seconds)
 
@@ -185,8 +188,15 @@ class Waits:
         self._count()
         began = self._monotonic()
         await flush
+        seconds = self._monotonic() - began
+        self._add('flush', seconds)
         if self.listener is not None:
-            self.listener('flush', self._monotonic() - began)
+            self.listener('flush', seconds)
+
+    def _add(self, kind, seconds):
+        total = self.totals[kind]
+        total[0] += 1
+        total[1] += seconds
 
     def _timed(self, kind, done, size):
         self._count()

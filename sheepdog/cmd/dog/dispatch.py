@@ -24,6 +24,7 @@ from sheepdog.cmd.dog import command
 from sheepdog.cmd.dog import node
 from sheepdog.cmd.dog import objects
 from sheepdog.cmd.dog import recovery
+from sheepdog.cmd.dog import top
 from sheepdog.cmd.dog import unbuilt
 from sheepdog.cmd.dog import vdi
 from sheepdog.cmd import exits
@@ -33,7 +34,8 @@ from sheepdog.model import errors
 
 COMMANDS = (cluster.COMMANDS + node.COMMANDS + recovery.COMMANDS
             + vdi.COMMANDS + objects.COMMANDS
-            + attributes.COMMANDS + check.COMMANDS + benchmark.COMMANDS)
+            + attributes.COMMANDS + check.COMMANDS + benchmark.COMMANDS
+            + top.COMMANDS)
 
 
 def main(argv=None, streams=sys) -> int:

@@ -194,6 +194,40 @@ def node_stat(stat, raw, before=None, seconds=1.0):
         yield tab.join(columns)
 
 
+def activity(rows, raw):
+    """See ``cmd.activity``; the last row is of all together."""
+    if not raw:
+        yield ('  Id   Host:Port              Read/s  Write/s    RD BW    '
+               'WR BW   Read ms  Write ms  Active  Use%  Recovery')
+    for row in rows:
+        number = row.get('id', -1)
+        if row['error']:
+            yield ('%d %s error' % (number, row['node']) if raw else
+                   '%4d   %-21s does not answer' % (number, row['node']))
+        elif raw:
+            yield '%d %s %.0f %.0f %.0f %.0f %s %s %d %d %d %d %d' % (
+                number, row['node'] or 'all', row['read'], row['write'],
+                row['bytes_read'], row['bytes_written'],
+                _milliseconds(row['read_ms']),
+                _milliseconds(row['write_ms']), row['active'], row['used'],
+                row['total'], row['done'], row['objects'])
+        else:
+            yield ('%4s   %-21s %7.0f %8.0f %8s %8s %9s %9s %7d %4d%%  %s' % (
+                number if number >= 0 else '', row['node'] or 'Total',
+                row['read'], row['write'],
+                sizes.show_size(int(row['bytes_read'])),
+                sizes.show_size(int(row['bytes_written'])),
+                _milliseconds(row['read_ms']),
+                _milliseconds(row['write_ms']), row['active'],
+                _percent(row['used'], row['total']),
+                '%.1f%%' % (100 * row['done'] / row['objects'])
+                if row['objects'] else '-'))
+
+
+def _milliseconds(value):
+    return '-' if value is None else '%.2f' % value
+
+
 def vdi_list(vdis, raw):
     if not raw:
         yield ('  Name        Id    Size    Used  Shared    Creation time   '

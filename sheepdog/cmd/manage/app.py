@@ -51,6 +51,7 @@ COMMANDS = {
     'cluster shutdown': cluster.Shutdown,
     'image export': image.Export,
     'image import': image.Import,
+    'node activity': node.Activity,
     'node list': node.List,
     'node space': node.Space,
     'node stat': node.Stat,

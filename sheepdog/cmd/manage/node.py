@@ -12,10 +12,16 @@
 
 """sheepdog-manage node …"""
 
+import time
+
 from cliff import command
 from cliff import lister
 
+from sheepdog.cmd import activity
+from sheepdog.cmd import exits
 from sheepdog.cmd.manage import columns
+
+MEASURED_SECONDS = 1.0
 
 
 class List(lister.Lister):
@@ -49,6 +55,29 @@ class Stat(lister.Lister):
                     columns.Size(row['bytes_written']),
                     columns.Size(row['bytes_read']))
                 for title, row in self.app.client.nodes.stat().items()]
+
+
+class Activity(lister.Lister):
+    """Measure for a second what the nodes do."""
+
+    def take_action(self, parsed_args):
+        calls = self.app.client.cluster
+        before, when = calls.activity(), time.monotonic()
+        time.sleep(MEASURED_SECONDS)
+        rows = activity.between(before, calls.activity(),
+                                time.monotonic() - when)
+        if any(row['error'] for row in rows):
+            self.app.late_exit_code = exits.SYSTEM
+        return ('Node', 'Reads/s', 'Writes/s', 'Read/s', 'Written/s',
+                'Read ms', 'Write ms', 'Active', 'Error'), [
+                    (row['node'] or 'all', *(
+                        ('',) * 7 if row['error'] else (
+                            round(row['read']), round(row['write']),
+                            columns.Size(int(row['bytes_read'])),
+                            columns.Size(int(row['bytes_written'])),
+                            row['read_ms'], row['write_ms'],
+                            row['active'])), row['error'])
+                    for row in rows]
 
 
 class Recovery(lister.Lister):

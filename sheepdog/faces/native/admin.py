@@ -48,6 +48,8 @@ RESULTS = {
     'node.weight': {'space': int},
     'node.throttle': {'max': int, 'interval': int},
     'node.object': {'parts': list},
+    'node.activity': {'stat': dict, 'space': dict, 'progress': dict,
+                      'waits': dict},
     'node.facts': {}, 'node.copies': {}, 'node.log': {}, 'node.trace': {}}
 """What other sheep are asked for: fields that must be in the answer."""
 
@@ -89,6 +91,8 @@ class Admin:
             'node.evict': self._node_evict,
             'node.readmit': self._node_readmit,
             'node.stat': self._node_stat,
+            'node.activity': self._node_activity,
+            'cluster.activity': self._cluster_activity,
             'node.recovery': self._node_recovery,
             'node.progress': self._node_progress,
             'node.throttle': self._node_throttle,
@@ -426,6 +430,29 @@ class Admin:
             counters['total'] = sum(counters[key] for key in (
                 'write', 'read', 'remove', 'flush'))
         return {'client': client, 'peer': peer}
+
+    async def _node_activity(self):
+        """``stat``, ``space`` and ``progress``, as asked for one by one;
+        ``waits``: how many requests were timed, and their seconds, by
+        kind."""
+        return {'stat': await self._node_stat(),
+                'space': await self._node_space(),
+                'progress': await self._node_progress(),
+                'waits': {kind: list(total) for kind, total
+                          in self.sheep.waits.totals.items()}}
+
+    async def _cluster_activity(self):
+        """Of each member, or ``error``."""
+        nodes = []
+        for index, m, result in await self._ask_all('node.activity'):
+            one = {'id': index, 'host': m.host, 'port': m.port,
+                   'incarnation': m.incarnation}
+            if isinstance(result, errors.SheepdogError):
+                one['error'] = str(result) or type(result).__name__
+            else:
+                one.update(result)
+            nodes.append(one)
+        return {'nodes': nodes, 'epoch': self.sheep.cluster.state.epoch}
 
     async def _node_recovery(self):
         nodes = []

@@ -13,6 +13,15 @@
 """dog by a table: command, input, expected output, exit code."""
 
 from concurrent import futures
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import termios
+import time
 
 from sheepdog.cmd.dog import dispatch
 from sheepdog.model import errors
@@ -93,6 +102,19 @@ Total virtual image size\t<size>
     Case('node kill 7', code=USAGE, error='dog: there is no node 7\n'),
     Case('node evict 7', code=USAGE, error='dog: <any>\n'),
     Case('node readmit 0', code=USAGE, error='dog: <any>\n'),
+    Case('top', '''\
+  Id   Host:Port              Read/s  Write/s    RD BW    WR BW   Read ms  \
+Write ms  Active  Use%  Recovery
+   0   <address> <any> -
+   1   <address> <any> -
+   2   <address> <any> -
+       Total  <any> -
+'''),
+    Case('top -r', '0 <address> <any>\n1 <address> <any>\n2 <address> <any>\n'
+         '-1 all <any>\n'),
+    Case('top --json', '{\n...\n}\n'),
+    Case('top -d 0', code=USAGE, error='dog: <any>\n'),
+    Case('top here', code=USAGE, error='dog: usage: <any>\n'),
     Case('frobnicate', code=USAGE,
          error="dog: there is no command 'dog frobnicate'; see dog --help\n"),
     Case('vdi list --wrong', code=USAGE, error='dog: <any>wrong<any>\n'),
@@ -311,6 +333,40 @@ class TestDogCases(case.ClusterCase):
         for client in clients:
             self.assertEqual(won[0], client.vdis.attribute('locked',
                                                            b'lock'))
+
+    def test_top_on_a_terminal(self):
+        """It goes on, takes another size, and ends with ^C, with the
+        screen as it was."""
+        ours, theirs = pty.openpty()
+        self.addCleanup(os.close, ours)
+        self.resize(ours, 8, 70)
+        running = subprocess.Popen(
+            [harness.BIN / 'dog', 'top', '-a', self.cluster.sheep[0].address,
+             '--key-file', self.cluster.key_file], stdin=theirs,
+            stdout=theirs, stderr=theirs, start_new_session=True)
+        self.addCleanup(running.wait)
+        self.addCleanup(running.kill)
+        os.close(theirs)
+        self.read_until(ours, b'Total')
+        self.resize(ours, 3, 40)
+        self.read_until(ours, '… 5 more'.encode())
+        running.send_signal(signal.SIGINT)
+        self.read_until(ours, b'\x1b[?25h\x1b[?1049l')
+        self.assertEqual(0, running.wait(harness.STOP_SECONDS))
+
+    def resize(self, terminal, rows, columns):
+        fcntl.ioctl(terminal, termios.TIOCSWINSZ,
+                    struct.pack('HHHH', rows, columns, 0, 0))
+
+    def read_until(self, terminal, wanted):
+        seen = b''
+        deadline = time.monotonic() + harness.STOP_SECONDS
+        while wanted not in seen:
+            self.assertLess(time.monotonic(), deadline, seen)
+            ready, _, _ = select.select([terminal], [], [],
+                                        harness.STOP_SECONDS)
+            self.assertTrue(ready, seen)
+            seen += os.read(terminal, 65536)
 
     def test_nobody_listens(self):
         seen = streams.Streams()

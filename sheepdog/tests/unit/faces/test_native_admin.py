@@ -367,6 +367,21 @@ class AdminTest(AdminCase):
             'bytes_written': 8, 'bytes_read': 0, 'active': 0, 'total': 1})
         self.assertEqual(stat['peer']['active'], 1)
 
+    async def test_activity(self):
+        for one in self.sheep:
+            one.waits = types.SimpleNamespace(totals={'read': [2, 0.5]})
+        self.c.waits = None
+        with self.assertLogs('sheepdog.faces.native.admin'):
+            found = await self.ok('cluster.activity')
+        self.assertEqual(1, found['epoch'])
+        self.assertEqual([False, False, True],
+                         ['error' in node for node in found['nodes']])
+        for node, one in zip(found['nodes'][:2], self.sheep):
+            self.assertEqual((one.name, {'read': [2, 0.5]}, 10, False), (
+                node['host'], node['waits'], node['space']['used'],
+                node['progress']['is_running']))
+            self.assertEqual({'client', 'peer'}, set(node['stat']))
+
     async def test_node_recovery(self):
         self.assertEqual(await self.ok('node.recovery'), [])
         self.assertEqual(await self.ok('node.progress'), {

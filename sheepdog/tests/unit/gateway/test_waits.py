@@ -140,6 +140,13 @@ class TestWaits(unittest.IsolatedAsyncioTestCase):
         self.assertIsNone(self.gateway.timing)
         self.assertEqual(len(self.answers), 40 + waits_module.RUN_REQUESTS)
 
+    async def test_totals(self):
+        self.waits.look(True)
+        for _ in range(3):
+            self.request(0.5)
+        self.assertEqual([3, 1.5], self.waits.totals['read'])
+        self.assertEqual([0, 0.0], self.waits.totals['flush'])
+
     async def test_nobody(self):
         self.assertIsNone(self.look(count=0))
 
