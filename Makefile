@@ -38,7 +38,7 @@ DEMO := $(BIN)/python -m tools.demo_cluster --directory $(RUN) \
 
 .PHONY: help install install-tests install-docs packages \
 	cluster stop clean-cluster \
-	test check unit contract sim functional bench soak thrash fuzz audit docs config clean
+	test check unit contract sim functional bench soak thrash fuzz audit docs config manual clean
 
 help:
 	@echo 'make install        sheep, dog and sheepdog-manage in $(BIN)'
@@ -57,6 +57,7 @@ help:
 	@echo 'make audit          known holes in what we depend on, asked online'
 	@echo 'make docs           doc/build/html'
 	@echo 'make config         etc/sheepdog/sheepdog.conf.sample'
+	@echo 'make manual         doc/man and etc/completion'
 	@echo 'make clean          remove what building left'
 
 # What the tree's dependencies are, apart from its own code (the installation
@@ -134,6 +135,9 @@ docs: install-tests install-docs
 config: install
 	@$(BIN)/oslo-config-generator \
 		--config-file etc/sheepdog/sheepdog-config-generator.conf
+
+manual: install
+	@$(BIN)/python -m tools.manual
 
 clean:
 	@rm -rf doc/build releasenotes/build cover test-results .stestr \
