@@ -243,25 +243,36 @@ def _attribute(arguments: dict, state: state_module.State) -> tuple:
     """Set (``value``), create (``exclusive``), delete (``value`` None) one
     of a VDI, or answer what it is (``action`` 'get') or which there are
     ('list')."""
+    name = _text(arguments, 'name')
+    if arguments.get('action') != 'set':
+        return None, look_at_attributes(arguments, state)
+    if state.lookup(name) is None:
+        raise errors.NoVdi('there is no VDI %s' % name)
+    return attributes.decide(
+        state.attributes, name, _text(arguments, 'key'),
+        arguments.get('value'), bool(arguments.get('exclusive'))), None
+
+
+def look_at_attributes(arguments: dict, state: state_module.State) -> dict:
+    """``value``, or ``keys``: what 'get' or 'list' is answered.
+
+    :raises NoVdi:
+    :raises NoObject: there is no such attribute
+    """
     name, action = _text(arguments, 'name'), arguments.get('action')
     if state.lookup(name) is None:
         raise errors.NoVdi('there is no VDI %s' % name)
-    known = state.attributes
     if action == 'list':
-        return None, {'keys': known.keys(name)}
-    key, value = _text(arguments, 'key'), arguments.get('value')
-    if action == 'set':
-        return attributes.decide(
-            known, name, key, value,
-            bool(arguments.get('exclusive'))), None
+        return {'keys': state.attributes.keys(name)}
     if action != 'get':
         raise errors.InvalidParameters('unknown action %.40r' % (action,))
+    key = _text(arguments, 'key')
     attributes.check(key, None)
-    value = known.get(name, key)
+    value = state.attributes.get(name, key)
     if value is None:
         raise errors.NoObject('VDI %s has no attribute %s'
                               % (name, attributes.shown(key)))
-    return None, {'value': value}
+    return {'value': value}
 
 
 def _shutdown(arguments: dict, state: state_module.State) -> tuple:

@@ -12,7 +12,13 @@
 
 """Attributes of VDIs, for tools (see ``cluster.attributes``)."""
 
+import asyncio
+
+from sheepdog.cluster import decisions
 from sheepdog.model import errors
+
+ATTEMPTS = 20
+PAUSE_SECONDS = 0.01
 
 
 class Attributes:
@@ -49,9 +55,40 @@ class Attributes:
         return await self._ask({'action': 'list', 'name': name})
 
     async def _ask(self, arguments):
-        """Of who decides about changes: what it says is so everywhere."""
-        found = await self.cluster.execute('attribute', arguments)
-        if not self.cluster.serving():
-            raise errors.NotServing('this sheep lost its place in the '
-                                    'cluster: try again')
-        return found
+        """Of the leader, and of what we know. We have heard of all that was
+        acknowledged, perhaps of what will not be; the leader says nothing
+        that is not decided, but may be one no more. What both say was so
+        while they were asked."""
+        for attempt in range(ATTEMPTS):
+            said = await _outcome(self.cluster.execute(
+                'attribute', arguments))
+            if not self.cluster.serving():
+                raise errors.NotServing('this sheep lost its place in the '
+                                        'cluster: try again')
+            known = await _outcome(self._look(arguments))
+            if _shown(said) == _shown(known):
+                if isinstance(said, errors.SheepdogError):
+                    raise said
+                return said
+            await asyncio.sleep(PAUSE_SECONDS * (attempt + 1))
+        raise errors.NotServing('the attributes of VDI %s are being changed '
+                                'all the time' % arguments['name'])
+
+    async def _look(self, arguments):
+        return decisions.look_at_attributes(arguments, self.cluster.state)
+
+
+async def _outcome(coroutine):
+    """What it returns, or the error that is an answer, too."""
+    try:
+        return await coroutine
+    except errors.SheepdogError as exc:
+        if exc.retry:
+            raise
+        return exc
+
+
+def _shown(outcome):
+    if isinstance(outcome, errors.SheepdogError):
+        return outcome.result
+    return outcome
