@@ -102,6 +102,42 @@ Total virtual image size\t<size>
     Case('node kill 7', code=USAGE, error='dog: there is no node 7\n'),
     Case('node evict 7', code=USAGE, error='dog: <any>\n'),
     Case('node readmit 0', code=USAGE, error='dog: <any>\n'),
+    Case('node recovery set-throttle 0 0'),
+    Case('node log level set debug'),
+    Case('node log level get', 'debug\n'),
+    Case('node log level set info'),
+    Case('node vnodes set 64', code=USAGE, error='dog: <any>reweight<any>\n'),
+    Case('node stat -r', 'Client <any>\nPeer <any>\n'),
+    Case('node stat --json', '{\n...\n}\n'),
+    Case('node md info -r', '0 <n> <n> <n> <n>% /<any>\n'),
+    Case('node info -r', '0 <n> <n> <n> <n>%\n1 <n> <n> <n> <n>%\n'
+         '2 <n> <n> <n> <n>%\nTotal <n> <n> <n> <n>% <n>\n'),
+    Case('node format', code=USAGE, error='dog: <any>not built yet<any>\n'),
+    Case('node list -T -r', '0 <any>\n1 <any>\n2 <any>\n',
+         error='Elapsed time: <any> seconds\n'),
+    Case('node list -h', 'Usage: dog node list\n...\n'),
+    Case('node', code=USAGE, error='Usage: dog COMMAND <any>\n...\n'),
+    Case('node -h', 'Usage: dog COMMAND <any>\n...\n'),
+    Case('--version', "Sheepdog operators' tool, version <any>\n"),
+    Case('node list -p x', code=USAGE, error='dog: -p: <any>\n'),
+    Case('cluster info -v', '''\
+Cluster status: running, auto-recovery enabled
+Cluster store: plain with 3 redundancy policy
+Cluster vnodes strategy: auto
+Cluster vnode mode: node
+Cluster created at <date>
+
+Epoch Time           Version [Host:Port:V-Nodes,,,]
+...
+'''),
+    Case('cluster info --json', '{\n...\n}\n'),
+    Case('cluster recover force', code=FAILED,
+         error='dog: <any>-f does it without a question\n'),
+    Case('cluster alter-copy -c 2 -f', 'VDIs made from now on have 2 copies; '
+         '<any>\n'),
+    Case('cluster alter-copy -c 3', 'VDIs made from now on have 3 copies; '
+         '<any>\n'),
+    Case('cluster check -r', '<n> <n> 0 0 0\n'),
     Case('top', '''\
   Id   Host:Port              Read/s  Write/s    RD BW    WR BW   Read ms  \
 Write ms  Active  Use%  Recovery
@@ -153,6 +189,20 @@ Tag   Block Size Shift
     Case('vdi check test', 'checked test: <any>\nall is well\n'),
     Case('vdi check test -e -r', '0 0 0 0 0\n'),
     Case('vdi check none', code=MISSING, error='dog: <any>\n'),
+    Case('vdi write test 4088 8 -w', given=b'12345678'),
+    Case('vdi read test 4084 12', 'xxxx12345678'),
+    Case('vdi read test -s tag', code=MISSING, error='dog: <any>tag<any>\n'),
+    Case('vdi write none', code=MISSING, error='dog: <any>\n'),
+    Case('vdi delete none', code=MISSING, error='dog: <any>\n'),
+    Case('vdi delete test -s tag', code=MISSING, error='dog: <any>\n'),
+    Case('vdi create test2 1G -z 24 -c 2'),
+    Case('vdi list test2 -r', '= test2 0 1073741824 0 0 <n> <hex> 2  24\n'),
+    Case('vdi alter-copy test2 -c 3',
+         'VDI test2: 3 copies instead of 2; <any>\n'),
+    Case('vdi delete test2'),
+    Case('vdi create test2 1M -z 12', code=USAGE, error='dog: <any>\n'),
+    Case('vdi alter-copy test -c 1', code=FAILED, error='dog: <any>\n'),
+    Case('vdi alter-copy test', code=USAGE, error='dog: <any>-c<any>\n'),
     Case('vdi alter-copy none -c 2 -f', code=MISSING, error='dog: <any>\n'),
     Case('vdi lock list',
          '  Name         Id  VDI id  Tag            Owner node(s)\n'),
@@ -311,6 +361,37 @@ class TestDogCases(case.ClusterCase):
 
     def test_vdis(self):
         self.check(VDIS + OBJECTS + ATTRIBUTES + BENCHMARK + END)
+
+    def test_locks(self):
+        self.create('open', 4 << 20)
+        with self.cluster.client() as client, client.open('open'):
+            self.check((
+                Case('vdi lock list', '''\
+  Name         Id  VDI id  Tag            Owner node(s)
+  open          0  <hex>                 <address>
+'''),
+                Case('vdi lock list -r', '= open 0 <hex>  <address>\n'),
+                Case('vdi delete open', code=FAILED,
+                     error='dog: <any>in use<any>\n'),
+                Case('vdi lock unlock open', error='dog: <any>\n'),
+                Case('vdi lock list -r')))
+
+    def test_the_end(self):
+        self.addCleanup(self._discard)
+        self.check((
+            Case('vdi create old 4M'),
+            Case('cluster format -f -c 2', 'using backend plain store\n'),
+            Case('vdi list -r')))
+        self.cluster.wait_whole()
+        self.check((Case('node kill 2'),))
+        harness.wait_until(lambda: len(self.cluster.running) == 2,
+                           harness.STOP_SECONDS, 'one to go')
+        self.cluster.wait_whole()
+        self.check((Case('cluster shutdown'),))
+        harness.wait_until(lambda: not self.cluster.running,
+                           harness.STOP_SECONDS, 'all to go')
+        self.check((Case('node list', code=SYSTEM,
+                         error='dog: <any>\n'),))
 
     def test_one_of_many_gets_a_lock(self):
         """…through all the sheep at once."""
