@@ -52,10 +52,11 @@ def unpack_list(payload):
 _STATE = {'exists': bool, 'version': int, 'capacity': int, 'digest': str,
           'bad': int, 'uncertain': int, 'power_lost': bool, 'clean': bool,
           'through': int, 'behind': int, 'apart': list, 'marks': list,
-          'serial': int}
-_LATER = {'behind': 0, 'apart': [0, -1, False]}
+          'serial': int, 'spoilt': bool}
+_LATER = {'behind': 0, 'apart': [0, -1, False], 'spoilt': False}
 """What a sheep of the version before does not tell; and ``apart``, see
-``Standing``, is told only where it means something."""
+``Standing``, and ``spoilt``, see ``past``, are told only where they mean
+something."""
 
 
 def unpack_state(payload):

@@ -45,11 +45,12 @@ class Mover:
 
     def __init__(self, cluster, replica, links, order, standing, untold,
                  stayed, kept):
-        """``untold(oid, reach, behind, without, missed)``: who must be
+        """``untold(oid, reach, behind, without, missed, spoilt)``: who must be
         waited for (text) although the best copy here has all writes up to
         the epoch ``reach``, or None; ``behind``: see ``past``; ``without``:
         the nodes that have no copy; ``missed``: since which epoch that copy
-        may have missed what was read. ``stayed(oid, first)``: see
+        may have missed what was read; ``spoilt``: the nodes whose copy cannot
+        be used. ``stayed(oid, first)``: see
         ``past.stayed``; ``kept(oid)``: see ``past.kept``."""
         self.cluster = cluster
         self.replica = replica
@@ -88,6 +89,11 @@ class Mover:
             through = min(through, apart[0] - 1)
         if apart[0]:
             more['apart'] = list(apart)
+        if state is not None and not state.capacity or (
+                self.store.journal_damaged
+                and through == standing_module.NEVER):
+            # It cannot be used; or may lack what it had, even all of it.
+            more['spoilt'] = True
         return {
             **more,
             'exists': state is not None,
@@ -341,22 +347,21 @@ class Mover:
                              tuple(s.get('apart', standing_module.TOGETHER)),
                              s['digest'])
             for i, s in states.items()]
-        best = choice.choose(choice.weigh(candidates))
-        missed = best.apart[0] if best and best.apart[2] else 0
-        wanting = self.untold(
-            oid, choice.reach_of(best) if best else 0,
-            {view.member(i).node: s['behind']
-             for i, s in states.items() if s['behind']},
-            {view.member(i).node for i, s in states.items()
-             if not s['exists']}, missed)
+        spoilt = {i for i, s in states.items() if s.get('spoilt')}
+        best, wanting = self._best(oid, view, states, candidates, spoilt)
+        if spoilt and not wanting and not (best and self._is_known(
+                oid, view, states, best, spoilt)):
+            # All who know better are here, and there is none.
+            best, wanting = self._best(oid, view, states, candidates, ())
         if wanting:
             raise errors.NotRecovered('object %s: %s'
                                       % (ids.hex_oid(oid), wanting))
+        missed = best.apart[0] if best and best.apart[2] else 0
         if missed:
             kept = self.kept(oid)
             best = choice.instead(best, missed, [
                 (c, kept.get(view.member(c.incarnation).node, 0))
-                for c in candidates])
+                for c in candidates if c.incarnation not in spoilt])
             if best is None:
                 raise errors.NotRecovered(
                     'object %s: copies differ, and it cannot be told which '
@@ -378,6 +383,32 @@ class Mover:
         if len(others) < len(targets):
             await self._align_all(oid, view, others)
         return True
+
+    def _best(self, oid, view, states, candidates, spoilt):
+        """The candidate to follow, of those that are not ``spoilt``, and who
+        must be waited for (text)."""
+        best = choice.choose(choice.weigh([
+            candidate for candidate in candidates
+            if candidate.incarnation not in spoilt]))
+        return best, self._wanting(
+            oid, view, states, best,
+            spoilt={view.member(i).node for i in spoilt})
+
+    def _is_known(self, oid, view, states, best, spoilt):
+        """What was written since that copy's last write is not only on those
+        that are spoilt."""
+        return not self._wanting(
+            oid, view, states, best, replaced={
+                view.member(i).node: view.epoch for i in spoilt})
+
+    def _wanting(self, oid, view, states, best, **more):
+        return self.untold(
+            oid, choice.reach_of(best) if best else 0,
+            {view.member(i).node: s['behind']
+             for i, s in states.items() if s['behind']},
+            {view.member(i).node for i, s in states.items()
+             if not s['exists']},
+            best.apart[0] if best and best.apart[2] else 0, **more)
 
     async def _align_all(self, oid, view, others):
         """What was chosen may hold a write that was never acknowledged. A

@@ -29,7 +29,9 @@ enough: whoever held the object since then, and is not here, may have been
 read. (Who is here was asked: none of them was clean for longer.)
 
 A sheep that has lost a disk is here, but with what it had until then only
-in part: ``lost`` has the node and the epoch of each such loss.
+in part: ``lost`` has the node and the epoch of each such loss. Likewise one
+that is ``spoilt``: it cannot tell what its copy is, or was. But it is waited
+for others only if these may know more: where none is missing, it is as it is.
 
 Pure. ``views`` are the remembered views, oldest first.
 """
@@ -40,16 +42,21 @@ UNTOLD = 'may be known only to'
 """In a reason: missing sheep must be waited for, nothing else helps."""
 
 
-def untold(views, current, first, holders, behind=NOTHING, lost=NOTHING):
+def untold(views, current, first, holders, behind=NOTHING, lost=NOTHING,
+           spoilt=()):
     """The newest view from epoch ``first`` on, before the current one, of
     whose holders of an object (``holders(view)``: members) none is here; or
-    None. ``lost``: of those who do not have the object now."""
+    None. ``lost``: of those who do not have the object now; ``spoilt``: nodes.
+    """
     for view in _between(views, current, first):
         # (Where all were behind, nobody wrote.)
         witnesses = [m for m in holders(view)
                      if behind.get(m.node, view.epoch + 1) > view.epoch]
         present = _present(view, current, lost)
-        if witnesses and not any(m.node in present for m in witnesses):
+        here = [m.node for m in witnesses if m.node in present]
+        is_unheard = len(here) < len(witnesses)
+        if witnesses and (not here or is_unheard and all(
+                node in spoilt for node in here)):
             return view
     return None
 
@@ -64,10 +71,11 @@ def unheard(views, current, first, holders, lost=NOTHING):
     return None
 
 
-def hidden(views, current, first, copies, lost=NOTHING):
+def hidden(views, current, first, copies, lost=NOTHING, spoilt=()):
     """The newest view from epoch ``first`` on in which an object of as few
     copies as there were then (``copies(view)``) may have been held only by
-    sheep that are not here now (and so is in nobody's list); or None.
+    sheep that are not here now (and so is in nobody's list); or None. Those
+    that are ``spoilt`` may lack it in theirs.
 
     Copies lie in different zones, so that needs missing sheep in as many
     zones as there were copies.
@@ -77,6 +85,9 @@ def hidden(views, current, first, copies, lost=NOTHING):
         zones = {m.zone for m in view.members if m.vnodes}
         gone = {m.zone for m in view.members
                 if m.vnodes and m.node not in present}
+        if gone:
+            gone |= {m.zone for m in view.members
+                     if m.vnodes and m.node in spoilt}
         if gone and len(gone) >= min(copies(view), len(zones)):
             return view
     return None

@@ -364,13 +364,14 @@ class Recovery:
             self._renewed.add(oid)
 
     def _untold(self, oid, reach, behind, without, missed=standing.NEVER,
-                replaced=past.NOTHING):
+                replaced=past.NOTHING, spoilt=()):
         """Who must be waited for (text), when the best copy here has every
         write up to the epoch ``reach``, and the nodes ``without`` have no
         copy; None when there is nobody. ``behind``: see ``past``.
         ``missed``: since which epoch that copy may have missed what was
         read. ``replaced``: node → the epoch up to which it does not know any
-        more what its strip was."""
+        more what its strip was; ``spoilt``: nodes that do not know it at all,
+        or whose copy cannot be used."""
         cluster = self.cluster
         lost = {node: epoch for node, epoch in cluster.state.lost.items()
                 if node in without}
@@ -379,7 +380,7 @@ class Recovery:
         view = past.untold(
             cluster.views, cluster.view,
             max(cluster.state.settled, reach + 1),
-            lambda view: self._holders(view, oid), behind, lost)
+            lambda view: self._holders(view, oid), behind, lost, spoilt)
         if view is None and missed:
             # (A disk that was given up does not come back: it would be
             # waited for in vain.)
@@ -418,7 +419,10 @@ class Recovery:
             before = past.hidden(
                 self.cluster.views, view, state.settled,
                 lambda view: min(entry.fewest_at(view.epoch)
-                                 for entry in living), state.lost)
+                                 for entry in living), state.lost,
+                # (Each looks for itself, and all must have ended.)
+                {view.member(self.cluster.incarnation).node}
+                if self.replica.store.journal_damaged else ())
             if before is not None:
                 raise errors.NotRecovered(self._wanting(before))
 

@@ -105,14 +105,15 @@ class Settlement:
         strips = [strip.seen_by(view.member(incarnation).node)
                   for incarnation, state in states.items()
                   for strip in state.strips if not strip.is_unknown]
+        # (Who has a strip that cannot be told does not say that it has none;
+        # nor that nobody has written more.)
+        spoilt = {view.member(incarnation).node
+                  for incarnation, state in states.items()
+                  if any(strip.is_unknown for strip in state.strips)}
         verdict = agreement.decide(
             strips, data,
-            # (Who has a strip that cannot be told does not say that it has
-            # none.)
             frozenset(view.member(incarnation).node
-                      for incarnation, state in states.items()
-                      if not any(strip.is_unknown
-                                 for strip in state.strips)),
+                      for incarnation in states) - spoilt,
             lambda epoch: self.holders(epoch, oid),
             lambda generation: self._is_given_up(generation, view, states))
         if verdict.is_gone and any(state.strips for state in states.values()):
@@ -124,7 +125,7 @@ class Settlement:
              for strip in state.strips if strip.is_left_out},
             {view.member(incarnation).node for incarnation, state
              in states.items() if not state.strips},
-            replaced=verdict.forgetful(strips))
+            replaced=verdict.forgetful(strips), spoilt=spoilt)
         if wanting:
             raise errors.NotRecovered('object %s: %s'
                                       % (ids.hex_oid(oid), wanting))

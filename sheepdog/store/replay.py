@@ -234,6 +234,7 @@ class Replay:
                       'file is missing or unusable', oid)
             self.outcome.lost.append(oid)
             self._counters.lost_objects += 1
+            await self._leave_a_sign(path, name, plan.reset)
             return
         try:
             await self._bring_up(oid, file, plan)
@@ -286,6 +287,23 @@ class Replay:
         if ids.strip_of(reset.oid) >= 0:
             store_objects.save_history(file, store_history.History())
         return file
+
+    async def _leave_a_sign(self, path: str, name: str, reset) -> None:
+        """An empty file is a damaged object. Of one that is not here we
+        would say that it never was, or is gone; and of one from before the
+        last adoption, that it is what we had."""
+        if name in self._names:
+            file = self._disk.open(path, read_only=True)
+            is_spoilt = store_objects.unpack_attribute(
+                file.get_attribute(store_objects.ATTRIBUTE)) is None
+            file.close()
+            if reset is None or is_spoilt:
+                return
+            await self._quarantine.keep(path, 'it is older than what the '
+                                        'journal says of it')
+            self._disk.unlink(path)
+        self._disk.open(path, create=True).close()
+        self._names.add(name)
 
     async def _remember(self, key: int, file, plan: Plan) -> None:
         """What the strip knows besides its bytes."""

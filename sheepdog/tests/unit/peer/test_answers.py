@@ -20,8 +20,9 @@ from sheepdog.wire import peer as wire
 STATE = {'exists': True, 'version': 1, 'capacity': 1 << 20, 'digest': '00',
          'bad': 0,
          'uncertain': 0, 'power_lost': False, 'clean': True, 'through': 1,
-         'behind': 0, 'apart': [0, -1, False], 'marks': [5], 'serial': 0}
-LATER = 'behind', 'apart'
+         'behind': 0, 'apart': [0, -1, False], 'marks': [5], 'serial': 0,
+         'spoilt': False}
+LATER = 'behind', 'apart', 'spoilt'
 
 
 class AnswersTest(unittest.TestCase):

@@ -135,6 +135,8 @@ class Model:
         self.is_born = False
         self.flight = {}
         self.up = set()
+        self.spoilt = set()
+        """Sheep that do not know what their strips were."""
         self.change_view(set(self.sheep))
 
     # -- the cluster ----------------------------------------------------
@@ -474,21 +476,29 @@ class Model:
             raise Lost(self.acknowledged - content)
 
     def verdict(self):
-        strips = [self.told(name, index, strip) for name in sorted(self.up)
+        strips = [self.told(name, index, strip)
+                  for name in sorted(self.up - self.spoilt)
                   for index, strip in sorted(self.sheep[name].strips.items())]
-        verdict = self.decide(strips, self.data, frozenset(self.up),
+        verdict = self.decide(strips, self.data,
+                              frozenset(self.up - self.spoilt),
                               self.views.get)
         forgetful = verdict.forgetful(strips)
         for epoch in range(max(verdict.reach + 1, self.recovered, 1),
                            self.epoch):
             witnesses = self.witnesses(epoch)
-            if (len(self.views[epoch]) >= self.data and witnesses
-                    and not any(forgetful.get(name, 0) < epoch
-                                for name in witnesses & self.up)):
+            if len(self.views[epoch]) < self.data or not witnesses:
+                continue
+            known = {name for name in witnesses & self.up
+                     if forgetful.get(name, 0) < epoch}
+            if not known or self.is_unheard(witnesses, known):
                 return verdict._replace(wait='for holders of %d' % epoch)
         if len(self.targets) < self.data:
             return verdict._replace(wait='too few zones')
         return verdict
+
+    def is_unheard(self, witnesses, known):
+        """Those who are here cannot tell, and others may."""
+        return known <= self.spoilt and not witnesses <= known
 
     def told(self, name, index, strip):
         return agreement.Strip(

@@ -18,6 +18,7 @@ from sheepdog.tests.unit.recovery import bad_model
 from sheepdog.tests.unit.recovery import coded_model
 from sheepdog.tests.unit.recovery import crash_model
 from sheepdog.tests.unit.recovery import full_model
+from sheepdog.tests.unit.recovery import spoilt_model
 
 SEEDS = 400
 STEPS = 400
@@ -194,6 +195,16 @@ class ModelTest(unittest.TestCase):
 
         for data, parity in (4, 2), (2, 2):
             self.runs(kind=Full, data=data, parity=parity, seeds=SEEDS // 4)
+
+    def test_more_crash_and_some_have_lost_their_journals(self):
+        for data, parity in (2, 1), (2, 2), (4, 2):
+            self.runs(kind=spoilt_model.SpoiltModel, data=data,
+                      parity=parity, seeds=SEEDS // 4)
+
+    def test_believing_who_has_lost_its_journal_is_found(self):
+        with self.assertRaises(coded_model.Lost):
+            self.runs(kind=spoilt_model.SpoiltModel, believes_all=True,
+                      data=2, parity=2, seeds=SEEDS // 4)
 
     def test_waiting_for_who_has_forgotten_is_found(self):
         """…all of them being here."""

@@ -72,6 +72,17 @@ class TestUntold(unittest.TestCase):
             self.assertEqual(epoch, found and found.epoch,
                              (current, behind))
 
+    def test_who_is_spoilt_does_not_count_while_others_are_away(self):
+        views = [view(1, 'abc'), view(2, 'ab')]
+        for nodes, spoilt, epoch in (
+                ('a', '', None), ('a', 'a', 2), ('ac', 'a', 2),
+                ('ab', 'a', None), ('ab', 'ab', 1), ('abc', 'ab', None),
+                ('abc', 'abc', None), ('bc', 'c', None), ('c', 'c', 2)):
+            with self.subTest(nodes=nodes, spoilt=spoilt):
+                found = past.untold(views, view(3, nodes), 1,
+                                    lambda v: v.members, spoilt=set(spoilt))
+                self.assertEqual(epoch, found and found.epoch)
+
     def test_what_is_settled_is_not_asked_for(self):
         views = [view(1, 'abc'), view(2, 'ab'), view(3, 'bc')]
         self.assertIsNone(self.untold(views, view(4, 'c'), 3))
@@ -194,6 +205,16 @@ class TestHidden(unittest.TestCase):
             found = past.hidden(views, view(3, 'ab'), 1,
                                 lambda view: copies[view.epoch])
             self.assertEqual(epoch, found and found.epoch)
+
+    def test_the_list_of_one_that_is_spoilt(self):
+        for nodes, copies, spoilt, is_found in (
+                ('abc', 2, 'a', False), ('ab', 2, 'a', True),
+                ('ab', 2, 'c', False), ('ab', 3, 'a', False),
+                ('ab', 1, '', True), ('abc', 1, 'a', False)):
+            with self.subTest(nodes=nodes, spoilt=spoilt):
+                self.assertEqual(is_found, past.hidden(
+                    [view(1, 'abc')], view(2, nodes), 1, lambda view: copies,
+                    spoilt=set(spoilt)) is not None)
 
     def hidden(self, views, current, copies, first=1):
         found = past.hidden(views, current, first, lambda view: copies)

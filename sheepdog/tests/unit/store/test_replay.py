@@ -249,8 +249,37 @@ class ReplayTest(case.StoreCase):
         self.host.image.directory('/meta/obj').change(('%016x' % 1, None))
         with self.assertLogs('sheepdog.store.replay', 'ERROR'):
             self.open()
-        self.assertEqual([], self.store.oids())
         self.assertEqual(1, self.store.counters.lost_objects)
+        self.check_spoilt(1)
+        self.crash()
+        self.open()
+        self.check_spoilt(1)
+        self.host.run(self.store.adopt(
+            1, 1, CAPACITY, [(0, b'z' * BLOCK)], keep=False))
+        self.assertEqual(b'z' * BLOCK, self.read(1, 0, BLOCK))
+
+    def check_spoilt(self, oid):
+        """It is not told as one that never was."""
+        self.assertEqual([oid], self.store.oids())
+        self.assertFalse(self.host.run(self.store.describe(oid)).whole)
+        with self.assertRaises(errors.ChecksumError):
+            self.read(oid, 0, BLOCK)
+
+    def test_what_was_adopted_vanished_and_the_former_is_back(self):
+        self.open()
+        self.write(1, 0, b'x' * BLOCK)
+        self.reopen()
+        name = '%016x' % 1
+        directory = self.host.image.directory('/meta/obj')
+        former = directory.entries[name]
+        self.host.run(self.store.adopt(
+            1, 2, CAPACITY, [(0, b'y' * BLOCK)], keep=False))
+        self.crash()
+        directory.change((name, former))
+        with self.assertLogs('sheepdog.store', 'ERROR'):
+            self.open()
+        self.check_spoilt(1)
+        self.assertEqual(1, self.store.quarantine.kept)
 
     def test_another_journal_place_or_size_at_any_start(self):
         for changes in ({'journal_dir': '/other'},
