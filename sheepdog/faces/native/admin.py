@@ -432,11 +432,14 @@ class Admin:
         return {'client': client, 'peer': peer}
 
     async def _node_activity(self):
-        """``stat``, ``space`` and ``progress``, as asked for one by one;
-        ``waits``: how many requests were timed, and their seconds, by
-        kind."""
+        """``stat`` and ``progress``, as asked for one by one; ``space`` of
+        the disks, whoever has used it (what is ours would have to be counted,
+        file by file, and this is asked every second); ``waits``: how many
+        requests were timed, and their seconds, by kind."""
+        space = self.sheep.store.space()
         return {'stat': await self._node_stat(),
-                'space': await self._node_space(),
+                'space': {'total': space.total,
+                          'used': space.total - space.free},
                 'progress': await self._node_progress(),
                 'waits': {kind: list(total) for kind, total
                           in self.sheep.waits.totals.items()}}

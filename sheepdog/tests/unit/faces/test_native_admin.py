@@ -371,13 +371,18 @@ class AdminTest(AdminCase):
         for one in self.sheep:
             one.waits = types.SimpleNamespace(totals={'read': [2, 0.5]})
         self.c.waits = None
+
+        async def used_bytes():
+            raise AssertionError('that takes long')
+
+        self.a.store.used_bytes = used_bytes
         with self.assertLogs('sheepdog.faces.native.admin'):
             found = await self.ok('cluster.activity')
         self.assertEqual(1, found['epoch'])
         self.assertEqual([False, False, True],
                          ['error' in node for node in found['nodes']])
         for node, one in zip(found['nodes'][:2], self.sheep):
-            self.assertEqual((one.name, {'read': [2, 0.5]}, 10, False), (
+            self.assertEqual((one.name, {'read': [2, 0.5]}, 70, False), (
                 node['host'], node['waits'], node['space']['used'],
                 node['progress']['is_running']))
             self.assertEqual({'client', 'peer'}, set(node['stat']))
