@@ -318,6 +318,12 @@ class Catalogue:
             raise errors.VdiLocked(
                 'VDI %s is in use: close it first ("dog vdi lock list" '
                 'shows by whom)' % name)
+        for other in self.cluster.state.vdis.values():
+            if other.parent == entry.vdi_id and not other.deleted:
+                # Its objects would go, and they are the other's, too.
+                raise errors.VdiLocked(
+                    'VDI %s cannot be deleted before %s, which has objects '
+                    'of it' % (name, other.name))
         return {'kind': 'vdi-delete', 'vdi_id': entry.vdi_id}, None
 
     async def _resize(self, name, size):

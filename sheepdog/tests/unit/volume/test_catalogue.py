@@ -13,6 +13,7 @@
 """Tests of sheepdog.volume.catalogue."""
 
 import asyncio
+import dataclasses
 from unittest import mock
 
 from sheepdog.cluster import api
@@ -384,6 +385,16 @@ class CatalogueTest(case.VolumeCase):
                 one.catalogue.find('vm')
         with self.assertRaises(errors.NoVdi):
             await self.catalogue.delete('vm')
+
+    async def test_not_while_another_has_its_objects(self):
+        first = await self.create('vm')
+        state = self.sheep[0].cluster.state
+        state.vdis[7] = dataclasses.replace(state.vdis[first], vdi_id=7,
+                                            name='clone', parent=first)
+        with self.assertRaisesRegex(errors.VdiLocked, 'before clone, which'):
+            await self.catalogue.delete('vm')
+        state.vdis[7] = dataclasses.replace(state.vdis[7], deleted=True)
+        await self.catalogue.delete('vm')
 
     async def test_not_while_it_is_open(self):
         await self.create('vm')
