@@ -24,7 +24,7 @@ import pathlib
 
 CORPUS = pathlib.Path(__file__).resolve().parent / 'corpus'
 MODULES = ('native', 'nbd', 'peer', 'messages', 'volumes', 'store',
-           'ledger', 'texts', 'whole')
+           'ledger', 'legacy', 'texts', 'whole')
 
 
 @dataclasses.dataclass(frozen=True)

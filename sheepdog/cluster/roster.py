@@ -86,7 +86,7 @@ def compose(infos: Iterable[api.MemberInfo],
                        spaces.get(info.node), vnodes.get(info.node),
                        info.node in evicted)
                for info in infos]
-    members.sort(key=lambda member: (_address_key(member.host), member.port,
+    members.sort(key=lambda member: (address_key(member.host), member.port,
                                      member.node))
     return tuple(members)
 
@@ -132,7 +132,7 @@ def reincarnate(view: view_model.View,
 
 
 @functools.lru_cache(maxsize=1 << 14)
-def _address_key(host: str) -> tuple:
+def address_key(host: str) -> tuple:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
