@@ -30,6 +30,7 @@ from sheepdog.cmd import logs as logs_module
 from sheepdog.cmd import options
 from sheepdog.cmd import pidfile as pidfile_module
 from sheepdog.cmd import place
+from sheepdog.cmd import upgrade
 from sheepdog.cmd import version
 from sheepdog.conf import config
 from sheepdog.conf import settings as settings_module
@@ -75,7 +76,8 @@ OPTIONS = (
     options.Option('r', 'http', 'serve HTTP (not built yet)', 'PAIRS'),
     options.Option('P', 'pidfile', 'write the process id there', 'PATH'),
     options.Option('f', 'foreground', 'stay in the foreground'),
-    options.Option('u', 'upgrade', 'upgrade an old store (not built yet)'),
+    options.Option('u', 'upgrade', 'first finish what dog upgrade adopt has '
+                   'begun in META'),
     options.Option('', 'key-file', 'the key of the cluster (default: '
                    '/etc/sheepdog/cluster.key, if it exists)', 'PATH'),
     options.Option('', 'config-file', 'read this file; may be repeated',
@@ -89,7 +91,8 @@ PLAIN = {'bindaddr': ('', 'bindaddr'), 'myaddr': ('', 'myaddr'),
          'gateway': ('', 'gateway'), 'nosync': ('', 'nosync'),
          'lost_disk': ('', 'lost_disks'),
          'vnodes': ('', 'vnodes'), 'pidfile': ('', 'pidfile'),
-         'foreground': ('', 'foreground'), 'cluster': ('cluster', 'url'),
+         'foreground': ('', 'foreground'), 'upgrade': ('', 'upgrade'),
+         'cluster': ('cluster', 'url'),
          'ttl': ('cluster', 'ttl_seconds'),
          'key_file': ('security', 'key_file')}
 """Options with one value: the (group, name) they stand for."""
@@ -101,8 +104,7 @@ PAIRS = {'ioaddr': ('io', ('host', 'port'), ()),
          'nbd': ('nbd', ('host', 'port', 'path'), ())}
 """Options with several: their group, keys, flags."""
 
-UNBUILT = {'http': '-r, --http', 'upgrade': '-u, --upgrade',
-           'directio': '-D, --directio'}
+UNBUILT = {'http': '-r, --http', 'directio': '-D, --directio'}
 
 STOP_SECONDS_MAX = 60.0
 """An orderly stop that takes longer is cut short: the journal has it all."""
@@ -201,6 +203,7 @@ def launch(settings, build=None, reload=None) -> int:
         place.check_ports(settings)
         place.check_access(settings)
         place.check_directories(settings)
+        upgrade.check(settings)
         place.check_certificates(settings)
         place.check_coordination(settings)
     except exits.Stop as exc:
@@ -288,6 +291,10 @@ class Daemon:
         LOG.info('sheep %s starts: store %s, port %d, process %d',
                  version.release(), self._settings.meta, self._settings.port,
                  os.getpid())
+        if self._settings.upgrade and not await self._unless_stopped(
+                upgrade.finish(self._settings)):
+            raise exits.Stop('stopped by a signal while it took over the '
+                             'old store')
         sheep = self._sheep = self._build(self._settings)
         try:
             started = await self._unless_stopped(sheep.start())

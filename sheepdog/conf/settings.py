@@ -102,6 +102,7 @@ class SheepSettings:
     has_trusted_users: bool = False
     pidfile: str = ''
     foreground: bool = False
+    upgrade: bool = False
 
     @property
     def meta(self) -> str:
@@ -170,7 +171,8 @@ def build(conf) -> SheepSettings:
         access=_access(conf),
         has_trusted_users=bool(conf.security.trusted_uids),
         pidfile=os.path.abspath(conf.pidfile) if conf.pidfile else '',
-        foreground=conf.foreground)
+        foreground=conf.foreground,
+        upgrade=conf.upgrade)
 
 
 def _cluster_url(conf):

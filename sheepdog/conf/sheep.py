@@ -73,4 +73,8 @@ OPTIONS = [
     cfg.BoolOpt(
         'foreground', default=False,
         help='Stay in the foreground.'),
+    cfg.BoolOpt(
+        'upgrade', default=False,
+        help='First finish what "dog upgrade adopt" has begun in META; where '
+             'nothing is to be finished, this is of no effect.'),
 ]

@@ -26,6 +26,7 @@ from sheepdog.cmd.dog import objects
 from sheepdog.cmd.dog import recovery
 from sheepdog.cmd.dog import top
 from sheepdog.cmd.dog import unbuilt
+from sheepdog.cmd.dog import upgrade
 from sheepdog.cmd.dog import vdi
 from sheepdog.cmd import exits
 from sheepdog.cmd import options
@@ -35,7 +36,7 @@ from sheepdog.model import errors
 COMMANDS = (cluster.COMMANDS + node.COMMANDS + recovery.COMMANDS
             + vdi.COMMANDS + objects.COMMANDS
             + attributes.COMMANDS + check.COMMANDS + benchmark.COMMANDS
-            + top.COMMANDS)
+            + top.COMMANDS + upgrade.COMMANDS)
 
 
 def main(argv=None, streams=sys) -> int:

@@ -25,7 +25,6 @@ vdi tree
 vdi graph
 vdi backup
 vdi restore
-upgrade
 """.splitlines())
 
 

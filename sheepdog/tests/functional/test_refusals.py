@@ -256,7 +256,6 @@ class TestOptions(RefusalCase):
                 (['--no-such-thing'], '--no-such-thing'),
                 (['-Q'], '-Q'),
                 (['-D'], '--directio'),
-                (['-u'], '--upgrade'),
                 (['-r', 'port=8000'], '--http'),
                 (['-j', 'size=1K'], 'journal'),
                 (['-j', 'siize=1M'], 'siize'),

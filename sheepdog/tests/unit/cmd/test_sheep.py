@@ -109,7 +109,7 @@ class OptionsTest(unittest.TestCase):
     def test_refused(self):
         for words in (
                 '-x /m', '--what /m', '-p', '/m more', '-r port=1 /m',
-                '--http swift /m', '-u /m', '--upgrade /m',
+                '--http swift /m',
                 '-j what=1 /m', '-j size /m', '-j skip=1 /m', '-j size= /m',
                 '-i port=1 /m', '-i host /m', '-R foo /m', '-l loud /m',
                 '--nbd what /m', '-D /m'):
@@ -123,6 +123,11 @@ class OptionsTest(unittest.TestCase):
             with self.subTest(words):
                 self.assertRaises(config.ConfigRefused, self.settings,
                                   words)
+
+    def test_upgrade(self):
+        for words, wanted in (('/m', False), ('-u /m', True),
+                              ('--upgrade /m', True)):
+            self.assertIs(wanted, self.settings(words).upgrade)
 
     def test_disks(self):
         store = self.settings('--lost-disk /c /m,/a,b').store
@@ -138,7 +143,7 @@ class OptionsTest(unittest.TestCase):
         return code, stdout.getvalue(), stderr.getvalue()
 
     def test_main_refuses_with_64_and_a_line(self):
-        for words, named in (('-x', '-x'), ('-u /m', '--upgrade'),
+        for words, named in (('-x', '-x'), ('-r port=1 /m', '--http'),
                              ('-p x /m', 'port')):
             code, stdout, stderr = self.main(words)
             self.assertEqual((64, ''), (code, stdout))
