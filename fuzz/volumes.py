@@ -49,7 +49,8 @@ def inode_seeds():
 
 @registry.target('vdi-inode', (errors.SheepdogError,),
                  ('sheepdog.volume.catalogue', 'sheepdog.volume.object_map',
-                  'sheepdog.volume.volume'), inode_seeds, cases=800)
+                  'sheepdog.volume.volume', 'sheepdog.volume.description'),
+                 inode_seeds, cases=800)
 def run_inode(data):
     asyncio.run(_open(data))
 
