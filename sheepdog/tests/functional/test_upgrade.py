@@ -242,6 +242,24 @@ class TestTrouble(UpgradeCase):
             self.assertIn('is a store of the original Sheepdog', done.stderr)
             self.assertEqual(self.before, picture(self.old))
 
+    def test_copies_that_differ(self):
+        """As a crash of the original may have left them: they are made
+        equal, and one is what all read from then on."""
+        with open(self.old / '1' / 'obj' / '008f8a8400000001',
+                  'r+b') as file:
+            file.seek(8192)
+            file.write(b'another!' * 512)
+        plan = self.plan()
+        for number in range(3):
+            self.adopt(plan, number)
+        self.cluster.start()
+        self.cluster.wait_whole()
+        found = {hashlib.sha256(self.cluster.dog(
+            'vdi', 'read', 'copy', sheep=sheep, text=False).stdout
+        ).hexdigest() for sheep in self.cluster.sheep}
+        self.assertEqual(1, len(found), found)
+        self.cluster.dog('cluster', 'check')
+
     def test_without_one_of_them(self):
         """As after any full stop, all of the last epoch are waited for."""
         plan = self.plan()
