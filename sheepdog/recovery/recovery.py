@@ -24,6 +24,7 @@ from typing import Optional
 from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.placement import ring as ring_module
+from sheepdog.placement import slots
 from sheepdog.recovery import account as account_module
 from sheepdog.recovery import mover
 from sheepdog.recovery import past
@@ -364,17 +365,20 @@ class Recovery:
             self._renewed.add(oid)
 
     def _untold(self, oid, reach, behind, without, missed=standing.NEVER,
-                replaced=past.NOTHING, spoilt=()):
+                replaced=past.NOTHING, spoilt=(), strips=None):
         """Who must be waited for (text), when the best copy here has every
         write up to the epoch ``reach``, and the nodes ``without`` have no
         copy; None when there is nobody. ``behind``: see ``past``.
         ``missed``: since which epoch that copy may have missed what was
         read. ``replaced``: node → the epoch up to which it does not know any
         more what its strip was; ``spoilt``: nodes that do not know it at all,
-        or whose copy cannot be used."""
+        or whose copy cannot be used. ``strips``: node → indexes of those that
+        it has (of a coded object)."""
         cluster = self.cluster
         lost = {node: epoch for node, epoch in cluster.state.lost.items()
                 if node in without}
+        if strips is not None:
+            lost.update(self._lost_strips(oid, strips))
         for node, epoch in replaced.items():
             lost[node] = max(epoch, lost.get(node, 0))
         view = past.untold(
@@ -389,6 +393,21 @@ class Recovery:
                 max(cluster.state.settled, missed),
                 lambda view: self._holders(view, oid))
         return None if view is None else self._wanting(view)
+
+    def _lost_strips(self, oid, strips):
+        """Node → the newest epoch of which it has not the strip that it had
+        then, a disk of its being lost. (It may have another.)"""
+        found = {}
+        for node, epoch in self.cluster.state.lost.items():
+            for view in self.cluster.views:
+                nodes = [member.node for member in self._members(view, oid)]
+                if view.epoch > epoch or node not in nodes:
+                    continue
+                index = slots.strips_of(nodes, oid, sum(
+                    self.order.code(oid)))[nodes.index(node)]
+                if index not in strips.get(node, ()):
+                    found[node] = max(view.epoch, found.get(node, 0))
+        return found
 
     def _stayed(self, oid, first):
         """See ``past.stayed``."""

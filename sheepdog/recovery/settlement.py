@@ -123,9 +123,10 @@ class Settlement:
             {view.member(incarnation).node: strip.forgotten.epoch
              for incarnation, state in states.items()
              for strip in state.strips if strip.is_left_out},
-            {view.member(incarnation).node for incarnation, state
-             in states.items() if not state.strips},
-            replaced=verdict.forgetful(strips), spoilt=spoilt)
+            (), replaced=verdict.forgetful(strips), spoilt=spoilt,
+            strips={view.member(incarnation).node: {
+                strip.index for strip in state.strips}
+                for incarnation, state in states.items()})
         if wanting:
             raise errors.NotRecovered('object %s: %s'
                                       % (ids.hex_oid(oid), wanting))

@@ -481,7 +481,7 @@ class Model:
                   for index, strip in sorted(self.sheep[name].strips.items())]
         verdict = self.decide(strips, self.data,
                               frozenset(self.up - self.spoilt),
-                              self.views.get)
+                              self.targets_of)
         forgetful = verdict.forgetful(strips)
         for epoch in range(max(verdict.reach + 1, self.recovered, 1),
                            self.epoch):
@@ -489,7 +489,8 @@ class Model:
             if len(self.views[epoch]) < self.data or not witnesses:
                 continue
             known = {name for name in witnesses & self.up
-                     if forgetful.get(name, 0) < epoch}
+                     if forgetful.get(name, 0) < epoch
+                     and self.has_all_of(name, epoch)}
             if not known or self.is_unheard(witnesses, known):
                 return verdict._replace(wait='for holders of %d' % epoch)
         if len(self.targets) < self.data:
@@ -504,6 +505,13 @@ class Model:
         return agreement.Strip(
             name, index, strip.generation, strip.nexts, strip.floor,
             frozenset(strip.open), strip.forgotten)
+
+    def targets_of(self, epoch):
+        return self.views.get(epoch)
+
+    def has_all_of(self, name, epoch):
+        """It has not lost what it had in that view."""
+        return True
 
     def witnesses(self, epoch):
         """Who knows what that view has written."""

@@ -17,6 +17,7 @@ from sheepdog.tests.unit.recovery import absence_model
 from sheepdog.tests.unit.recovery import bad_model
 from sheepdog.tests.unit.recovery import coded_model
 from sheepdog.tests.unit.recovery import crash_model
+from sheepdog.tests.unit.recovery import disk_model
 from sheepdog.tests.unit.recovery import full_model
 from sheepdog.tests.unit.recovery import spoilt_model
 
@@ -200,6 +201,11 @@ class ModelTest(unittest.TestCase):
         for data, parity in (2, 1), (2, 2), (4, 2):
             self.runs(kind=spoilt_model.SpoiltModel, data=data,
                       parity=parity, seeds=SEEDS // 4)
+
+    def test_more_crash_and_some_have_lost_disks(self):
+        for data, parity in (2, 1), (2, 2), (4, 2):
+            self.runs(kind=disk_model.DiskModel, data=data, parity=parity,
+                      seeds=SEEDS // 8)
 
     def test_believing_who_has_lost_its_journal_is_found(self):
         with self.assertRaises(coded_model.Lost):

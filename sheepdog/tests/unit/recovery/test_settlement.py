@@ -17,7 +17,9 @@ from unittest import mock
 
 from sheepdog.model import errors
 from sheepdog.model import view as view_model
+from sheepdog.placement import slots
 from sheepdog.recovery import agreement
+from sheepdog.recovery import recovery
 from sheepdog.recovery import settlement
 from sheepdog.recovery import told
 
@@ -32,15 +34,19 @@ def strip(index, generation, nexts=(), forgotten=agreement.NONE):
                      4096, False)
 
 
+def view_of(epoch, nodes):
+    return view_model.View(epoch, 1, 0.0, tuple(
+        view_model.Member(node=node, incarnation=node + '.1', host=node,
+                          port=7000, zone=ord(node), vnodes=1)
+        for node in nodes))
+
+
 class Asking(settlement.Settlement):
     """Of one object of 2:2; hears what it is given. ``states``: node →
     its strips."""
 
     def __init__(self, states):
-        members = tuple(view_model.Member(
-            node=node, incarnation=node + '.1', host=node, port=7000,
-            zone=ord(node), vnodes=1) for node in states)
-        view = view_model.View(6, 1, 0.0, members)
+        view = view_of(6, states)
         cluster = types.SimpleNamespace(view=view, views=[view],
                                         incarnation='a.1')
         super().__init__(
@@ -76,7 +82,8 @@ class UntoldTest(unittest.TestCase):
             a=[strip(0, BORN)], b=[strip(1, BORN)],
             c=[strip(2, agreement.NONE, [BUILT], forgotten=BEFORE)], d=[])
         self.assertEqual(BORN.epoch, found.args[1])
-        self.assertEqual({'d'}, found.args[3])
+        self.assertEqual({'a': {0}, 'b': {1}, 'c': {2}, 'd': set()},
+                         found.kwargs['strips'])
         self.assertEqual({'c': BUILT.epoch}, found.kwargs['replaced'])
 
     def test_what_was_forgotten_is_no_more_than_what_counts(self):
@@ -91,3 +98,26 @@ class UntoldTest(unittest.TestCase):
             c=[strip(2, agreement.NONE, [BUILT], forgotten=BROKEN_OFF)],
             d=[])
         self.assertEqual(BUILT.epoch - 1, found.args[1])
+
+
+class LostStripsTest(unittest.TestCase):
+    """Who has lost a disk stands for what it has still, in its place."""
+
+    def test_each_view_has_its_own_place(self):
+        views = [view_of(3, 'abcd'), view_of(4, 'dcba'), view_of(5, 'dcba')]
+        oid, then, now = next(
+            (oid, then, now) for oid in range(99) for then, now in [[
+                slots.strips_of(nodes, oid, 4)[nodes.index('c')]
+                for nodes in ('abcd', 'dcba')]] if then != now)
+        asked = types.SimpleNamespace(
+            cluster=types.SimpleNamespace(
+                views=views, state=types.SimpleNamespace(lost={'c': 4})),
+            order=types.SimpleNamespace(code=lambda oid: (2, 2)),
+            _members=lambda view, oid: view.members)
+        for has, until in ((), 4), ({now}, 3), ({then}, 4), (
+                {then, now}, None):
+            with self.subTest(has=has):
+                found = recovery.Recovery._lost_strips(
+                    asked, oid, {'c': has})
+                self.assertEqual({} if until is None else {'c': until},
+                                 found)

@@ -19,14 +19,15 @@ import unittest
 
 from sheepdog.recovery import agreement
 from sheepdog.tests.unit.recovery import coded_model
+from sheepdog.tests.unit.recovery import disk_model
 
 
-class Told(coded_model.Model):
+class Story:
     """Sheep are named by their digit; the one that comes first in ``ring``
     is an object's first target whenever it is up."""
 
-    def __init__(self, data, parity, ring):
-        super().__init__(0, data, parity, len(ring))
+    def __init__(self, data, parity, ring, **flaws):
+        super().__init__(0, data, parity, len(ring), **flaws)
         self.ring = list(ring)
         self.late_share = 0.0
 
@@ -52,6 +53,14 @@ class Told(coded_model.Model):
     @property
     def is_settled(self):
         return self.settled >= set(self.targets)
+
+
+class Told(Story, coded_model.Model):
+    pass
+
+
+class OnDisks(Story, disk_model.DiskModel):
+    pass
 
 
 class ForgetfulTest(unittest.TestCase):
@@ -97,3 +106,41 @@ class ForgetfulTest(unittest.TestCase):
         model.end_settling()
         self.assertTrue(model.is_settled)
         self.assertIn(self.second, model.sheep['0'].strips[0].content)
+
+
+class LostDiskTest(unittest.TestCase):
+    """2:2. Sheep 2 had the second write, on a disk that it has lost. It has
+    another strip, which was built for a settlement that nobody began."""
+
+    def told(self, **flaws):
+        model = OnDisks(2, 2, '6321450', **flaws)
+        model.see('2145')
+        model.end_settling()
+        model.write()
+        model.see('240')
+        model.end_settling()
+        model.write()
+        model.see('63140')
+        self.assertEqual(4, len(model.begin(4)))
+        model.see('6321')
+        self.assertEqual(3, len(model.begin(3)))
+        strips = model.sheep['2'].strips
+        self.assertEqual({2, 3}, set(strips))
+        model.lose_disk('2', 0)
+        self.assertEqual({3}, set(model.sheep['2'].strips))
+        model.see('215')
+        return model
+
+    def test_what_it_has_does_not_stand_for_what_it_lost(self):
+        model = self.told()
+        self.assertEqual('for holders of 3', model.verdict().wait)
+        model.see('2154')
+        self.assertTrue(model.verdict().wait)
+        model.see('21540')
+        model.end_settling()
+        self.assertTrue(model.is_settled)
+
+    def test_believing_whoever_has_any_strip_is_found(self):
+        model = self.told(asks_no_index=True)
+        with self.assertRaises(coded_model.Lost):
+            model.end_settling()
