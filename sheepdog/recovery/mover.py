@@ -221,7 +221,8 @@ class Mover:
         for _ in range(ROUNDS):
             if oid in self.behind:
                 # (Each attempt halts the others for a moment.)
-                await self.settlement.check_room(oid, self.key(oid))
+                await self.settlement.builder.check_room(
+                    oid, self.key(oid))
             if first.incarnation == self.cluster.incarnation:
                 await self.settlement.settle(oid)
             else:

@@ -114,7 +114,7 @@ class Recovery:
     @property
     def moved_bytes(self):
         """What came from the others, of copies and of strips."""
-        return self.mover.moved_bytes + self.settlement.moved_bytes
+        return self.mover.moved_bytes + self.settlement.builder.moved_bytes
 
     # -- the guard ------------------------------------------------------
 

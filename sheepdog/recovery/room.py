@@ -132,8 +132,9 @@ class Room:
         if sum(map(self._capacity, new + coded)) <= self._store.room():
             return []
         # (What is here of a strip may only say that it is not.)
+        builder = self._mover.settlement.builder
         return new + [oid for oid in coded if self._mover.key(oid) is not None
-                      and await self._mover.settlement.is_new(oid)]
+                      and await builder.is_new(oid)]
 
     def _capacity(self, oid: int) -> int:
         """The most that its file can take."""

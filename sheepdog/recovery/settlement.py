@@ -24,27 +24,20 @@ import asyncio
 import contextlib
 import logging
 
-from sheepdog.erasure import codec as codecs
 from sheepdog.model import errors
 from sheepdog.model import ids
-from sheepdog.model import limits
-from sheepdog.recovery import absence
 from sheepdog.recovery import agreement
+from sheepdog.recovery import building
 from sheepdog.recovery import calls
 from sheepdog.recovery import orders
 from sheepdog.recovery import past
 from sheepdog.recovery import told
-from sheepdog.store import checksums
 from sheepdog.store import history as store_history
 from sheepdog.wire import peer as wire
-
-_BLOCK = limits.BLOCK_BYTES
 
 LOG = logging.getLogger(__name__)
 
 BUILD_SECONDS = 30.0
-PIECE_BYTES = 64 << 10
-"""Of each strip, decoded at once: see ``erasure.codec``."""
 
 
 class Settlement:
@@ -68,21 +61,17 @@ class Settlement:
         self.holders = holders
         self.wiped = wiped
         self.check_told = check_told
-        self.adopt = adopt
         self.behind = behind
-        self.holds_back = holds_back
         self.settled = settled
-        self.moved_bytes = 0
         self._count = 0
         self._halts = 0
         self._halted = {}
         self._halted_view = None
-        self._needed = {}
-        """Object → bytes of content that a strip of it had no room for."""
         self._sound = set()
         """Objects whose strips were made anew since a journal was found to
         be damaged."""
         self._turns = {}
+        self.builder = building.Builder(self, adopt, behind, holds_back)
 
     # -- as the first target --------------------------------------------
 
@@ -250,9 +239,9 @@ class Settlement:
         key = ids.strip_key(oid, order.index)
         async with self._turn(oid):
             view = self.cluster.view
-            self._check_halt(oid, order)
+            self.check_halt(oid, order)
             if opcode == wire.STRIP_BUILD:
-                await self._build(oid, key, order)
+                await self.builder.build(oid, key, order)
             elif opcode == wire.STRIP_ALIGN:
                 await self.store.align(key, order.generation,
                                        set(order.kept))
@@ -269,7 +258,7 @@ class Settlement:
                 if self._is_halted(oid, order):
                     del self._halted[oid]
                     self.behind.pop(oid, None)
-                    self._needed.pop(oid, None)
+                    self.builder.forget(oid)
                     if self.store.journal_damaged:
                         self._sound.add(oid)
                     self.standing.trust(oid, doubt)
@@ -278,13 +267,17 @@ class Settlement:
         return self._halted_view is self.cluster.view \
             and self._halted.get(oid, (0,))[0] == order.halt
 
-    def _check_halt(self, oid, order):
+    def check_halt(self, oid, order):
         if not self._is_halted(oid, order):
             raise errors.NotRecovered(
                 'object %s: another settlement has begun, or none'
                 % ids.hex_oid(oid))
 
-    def _keys(self, oid):
+    def is_damaged(self, oid):
+        """Nothing follows from its strips here."""
+        return self.store.journal_damaged and oid not in self._sound
+
+    def keys(self, oid):
         return [key for key in (ids.strip_key(oid, index)
                                 for index in range(sum(
                                     self.order.code(oid) or ())))
@@ -308,7 +301,7 @@ class Settlement:
         self._halted[oid] = halt, self.standing.doubt_number(oid)
         async with self._turn(oid):
             strips = await self._strips(oid)
-            if self.store.journal_damaged and oid not in self._sound:
+            if self.is_damaged(oid):
                 # It may lack what it had: also all of it.
                 indexes = [strip.index for strip in strips] or [
                     self._targets(oid, view).get(self.cluster.incarnation, 0)]
@@ -334,197 +327,11 @@ class Settlement:
                     state, history is None or key in bad))
         return tuple(strips)
 
-    async def _build(self, oid, key, order):
-        """Our strip, of the sources' strips.
-
-        :raises NoRoom: it does not fit
-        """
-        if not order.sources:
-            await self._stay_behind(oid, key, order)
-            return
-        try:
-            await self._build_fitting(oid, key, order)
-        except (errors.NoSpace, errors.StorageError) as exc:
-            self.check(self.cluster.view)
-            if not isinstance(exc, errors.NoSpace) and not self.is_failing():
-                raise
-            raise errors.NoRoom(str(exc)) from exc
-
-    def is_failing(self):
-        """A disk of ours fails, and is not given up yet."""
-        return self.store.device_error is not None
-
-    async def _stay_behind(self, oid, key, order):
-        """The others go on without us. On disk, in the place of whatever was
-        no good any more: that we lack what they have proves nothing."""
-        before = await self.store.history(key)
-        history = store_history.History()
-        history.forgotten = order.generation
-        if before is not None:
-            history.forgotten = max((order.generation, before.forgotten,
-                                     before.generation) + before.nexts)
-        view = self.cluster.view
-        try:
-            await self.adopt(view, key, order.version, order.capacity, [],
-                             keep=False, history=history)
-        except errors.StorageError:
-            # What is on a disk that fails is as good as gone.
-            if not self.is_failing():
-                raise
-        self.check(view)
-        self.behind.setdefault(oid, view.epoch)
-
-    async def check_room(self, oid, key):
-        """Of what we are behind with.
-
-        :raises NoRoom: there is none, still
-        """
-        if self.is_failing():
-            raise errors.NoRoom('a disk fails')
-        state = None if key is None else await self.store.describe(key)
-        if state is None or not state.capacity:
-            return
-        try:
-            await self._check_fitting(oid, key, self._needed.get(oid, 0),
-                                      state.capacity)
-        except errors.NoSpace as exc:
-            raise errors.NoRoom(str(exc)) from exc
-
-    async def is_new(self, oid):
-        """There is no strip of it here that goes when ours is made. (One of
-        another index does.)"""
-        for key in self._keys(oid):
-            history = await self.store.history(key)
-            if history is None or not history.is_left_out:
-                return False
-        return True
-
-    async def _check_fitting(self, oid, key, content, capacity,
-                             is_needed=False):
-        """:raises NoSpace: it does not fit, or is held back (unless it
-            ``is_needed``)
-        """
-        is_new = await self.is_new(oid)
-        keeps_all = not is_needed and self.cluster.state.settings.avoid_full
-        try:
-            self.store.check_room(key, content, capacity, keeps_all, is_new)
-        except errors.NoSpace:
-            self._needed[oid] = content
-            raise
-        if is_new and keeps_all and self.holds_back(oid):
-            raise errors.NoSpace('object %s is held back: not all that is '
-                                 'to come here would fit'
-                                 % ids.hex_oid(oid))
-
-    async def _build_fitting(self, oid, key, order):
-        view = self.cluster.view
-        self.check(view)
-        code = codecs.codec_of(*self.order.code(oid))
-        index = order.index
-        await self._check_fitting(oid, key, self._needed.get(oid, 0),
-                                  order.capacity, order.is_needed)
-        sources = {}
-        for incarnation, number in order.sources:
-            if view.member(incarnation) is not None:
-                sources.setdefault(number, incarnation)
-        ranges = await self._lacking(oid, key, order)
-        keep = ranges is not None
-        pieces = []
-        zeros = []
-        for start, size in _pieces(ranges if keep else
-                                   [(0, order.capacity)]):
-            piece = await self._piece(oid, view, code, index, sources, start,
-                                      size)
-            solid, holes = _split(start, piece)
-            pieces += solid
-            zeros += holes
-            self.check(view)
-            self._check_halt(oid, order)
-        await self._check_fitting(
-            oid, key, sum(len(piece) for _, piece in pieces)
-            + (absence.kept_bytes(await self.store.extents(key), ranges)
-               if keep else 0), order.capacity, order.is_needed)
-        before = await self.store.history(key)
-        history = store_history.History()
-        history.nexts = (order.generation,)
-        history.inherit(order.changed)
-        if before is not None:
-            history.forgotten = max((before.forgotten, before.generation)
-                                    + before.nexts)
-        elif self.store.version(key) is not None:
-            # Nobody knows what it had reached, so it never says that it had
-            # not.
-            history.forgotten = order.generation
-        await self.adopt(view, key, order.version, order.capacity, pieces,
-                         keep=keep, zeros=zeros if keep else (),
-                         history=history)
-        self.check(view)
-
-    async def _lacking(self, oid, key, order):
-        """Ranges that our strip is to get from the others, what is there
-        being kept; None: it is to be made of nothing."""
-        history = await self.store.history(key)
-        state = await self.store.describe(key)
-        if history is None or state.capacity != order.capacity \
-                or self.store.journal_damaged and oid not in self._sound:
-            return None
-        return absence.lacking(history, order.changed,
-                               self.store.bad_blocks().get(key, ()),
-                               order.capacity)
-
-    async def _piece(self, oid, view, code, index, sources, start, size):
-        """A range of our strip: as somebody has it, else of the first d that
-        are good there.
-
-        :param sources: index → incarnation; those with bad blocks last
-        :raises StorageError: there are none
-        """
-        error = None
-        if index in sources:
-            try:
-                return await self._fetch(oid, view, sources[index], index,
-                                         start, size)
-            except errors.StorageError as exc:
-                error = exc
-        left = [item for item in sources.items() if item[0] != index]
-        parts = {}
-        while len(parts) < code.data and left:
-            lacking = code.data - len(parts)
-            asked, left = left[:lacking], left[lacking:]
-            answers = await asyncio.gather(*(
-                self._fetch(oid, view, incarnation, number, start, size)
-                for number, incarnation in asked), return_exceptions=True)
-            for (number, _), answer in zip(asked, answers):
-                if isinstance(answer, errors.StorageError):
-                    error = answer
-                elif isinstance(answer, BaseException):
-                    raise answer
-                else:
-                    parts[number] = answer
-        if len(parts) >= code.data:
-            return code.restore(parts, [index])[index]
-        if size <= limits.BLOCK_BYTES:
-            raise error or errors.NotRecovered('too few strips are left')
-        # Each may be bad in another place.
-        return b''.join([await self._piece(
-            oid, view, code, index, sources, offset,
-            min(limits.BLOCK_BYTES, start + size - offset))
-            for offset in range(start, start + size, limits.BLOCK_BYTES)])
-
-    async def _fetch(self, oid, view, incarnation, index, offset, size):
-        member = (None if incarnation == self.cluster.incarnation
-                  else view.member(incarnation))
-        data = await calls.read_strip(self.store, self.links, view, member,
-                                      oid, index, offset, size)
-        if member is not None:
-            self.moved_bytes += size
-        return data
-
     async def _begin(self, oid, key, order):
         """A new generation; what is out of place goes."""
         generation = order.generation
         is_gone = generation[2]
-        for other in self._keys(oid):
+        for other in self.keys(oid):
             if is_gone and await self._is_of_before_force(other):
                 await self.store.set_aside(
                     other, 'too few strips were left when recovery was '
@@ -540,28 +347,3 @@ class Settlement:
         history = await self.store.history(key)
         return history is not None and (
             0 < history.generation[0] < self.cluster.state.forced)
-
-
-def _split(start, piece):
-    """(offset, bytes) of its runs of blocks that are not zero: a hole of the
-    others is one of ours. And (offset, size) of the others."""
-    solid = []
-    holes = []
-    for first, count in checksums.runs(
-            number for number in range(len(piece) // _BLOCK)
-            if piece[number * _BLOCK:(number + 1) * _BLOCK]
-            != checksums.ZERO_BLOCK):
-        solid.append((start + first * _BLOCK,
-                      piece[first * _BLOCK:(first + count) * _BLOCK]))
-    end = start
-    for offset, data in solid + [(start + len(piece), b'')]:
-        if offset > end:
-            holes.append((end, offset - end))
-        end = offset + len(data)
-    return solid, holes
-
-
-def _pieces(ranges):
-    for offset, size in ranges:
-        for start in range(offset, offset + size, PIECE_BYTES):
-            yield start, min(PIECE_BYTES, offset + size - start)
