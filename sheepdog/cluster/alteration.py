@@ -23,7 +23,8 @@ Another number of copies is that of the same objects. Between copies and
 strips, or from one code to another, a VDI gets another *form*: it keeps the
 objects that it has, as they are, and the new ones are other objects, with
 other names (``model.ids``). From then on ``volume.turning`` copies one after
-the other; an event says when none of the former form is left.
+the other; events say how far it is, and when none of the former form is
+left.
 """
 
 import dataclasses
@@ -205,13 +206,46 @@ def _with(earlier: tuple, epoch: int, copies: int, settled: int) -> tuple:
     return (*old, *earlier[-EARLIER_MIN + 1:], (epoch, copies))
 
 
+def turning(entry: entries.VdiEntry, form: int, below: int,
+            left: tuple) -> entries.VdiEntry:
+    """Of the former form nothing with an index less than ``below`` is needed
+    any more, but for what is ``left``. What is gone stays so.
+
+    :raises InvalidParameters: it was altered again meanwhile, or was further
+    """
+    _check_form(entry, form)
+    former = former_of(entry)
+    below, left = entries.checked_progress(below, left)
+    if below < former.below or not set(former.left).issuperset(
+            one for one in left if one < former.below):
+        raise errors.InvalidParameters(
+            'VDI %s was turned up to %d' % (entry.name, former.below))
+    return dataclasses.replace(entry, former=(former._replace(
+        below=below, left=left),))
+
+
+def former_of(entry: entries.VdiEntry) -> entries.Former:
+    """There is one at most: it is turned before it can be altered again.
+
+    :raises InvalidParameters: it is turned
+    """
+    if not entry.former:
+        raise errors.InvalidParameters('VDI %s is turned' % entry.name)
+    return entry.former[0]
+
+
 def turned(entry: entries.VdiEntry, form: int) -> entries.VdiEntry:
     """No object of a former form is left.
 
     :raises InvalidParameters: it was altered again meanwhile
     """
+    _check_form(entry, form)
+    return dataclasses.replace(
+        entry, former=(), gone=(*entry.gone, *(
+            former._replace(below=0, left=()) for former in entry.former)))
+
+
+def _check_form(entry: entries.VdiEntry, form: int) -> None:
     if entry.form != form:
         raise errors.InvalidParameters(
             'VDI %s has form %d by now' % (entry.name, entry.form))
-    return dataclasses.replace(entry, former=(),
-                               gone=(*entry.gone, *entry.former))

@@ -28,7 +28,7 @@ from sheepdog.placement import redundancy
 
 KINDS = ('lock', 'unlock', 'settings', 'recovered', 'reweight', 'vnodes',
          'disks', 'forgo', 'evict', 'readmit', 'alter-default', 'alter-vdi',
-         'turned', 'attribute', 'shutdown')
+         'turning', 'turned', 'attribute', 'shutdown')
 
 UNORDERED = ('recovered', 'disks', 'forgo', 'evict', 'readmit')
 """May be decided while another operation runs."""
@@ -233,6 +233,22 @@ def _alter_vdi(arguments: dict, state: state_module.State) -> tuple:
              **policy._asdict(), 'vdis': list(changes)})
 
 
+def _turning(arguments: dict, state: state_module.State) -> tuple:
+    """``begin`` and ``copied`` of the event: what goes with it are objects
+    from that index on, and those of these indexes."""
+    vdi_id, below = _number(arguments, 'vdi_id'), _number(arguments, 'below')
+    entry = state.vdis.get(vdi_id)
+    if entry is None:
+        raise errors.NoVdi('no VDI %06x' % vdi_id)
+    former = alteration.former_of(entry)
+    _, left = entries.checked_progress(below, arguments.get('left', ()))
+    return {'kind': 'vdi-turning', 'vdi_id': vdi_id,
+            'form': _number(arguments, 'form'),
+            'owner': _text(arguments, 'owner'),
+            'below': below, 'left': list(left), 'begin': former.below,
+            'copied': [one for one in former.left if one not in left]}, None
+
+
 def _turned(arguments: dict, state: state_module.State) -> tuple:
     return {'kind': 'vdi-turned', 'vdi_id': _number(arguments, 'vdi_id'),
             'form': _number(arguments, 'form'),
@@ -284,7 +300,7 @@ _DECISIONS = {'lock': _lock, 'unlock': _unlock, 'settings': _settings,
               'vnodes': _vnodes, 'disks': _disks, 'forgo': _forgo,
               'evict': _evict, 'readmit': _readmit,
               'alter-default': _alter_default, 'alter-vdi': _alter_vdi,
-              'turned': _turned, 'attribute': _attribute,
+              'turning': _turning, 'turned': _turned, 'attribute': _attribute,
               'shutdown': _shutdown}
 
 

@@ -27,6 +27,9 @@ from sheepdog.placement import redundancy
 POSITION_MAX = (1 << 62) - 1
 """Of terms and sequences: there is always a higher one."""
 
+EVERY_INDEX = 1 << 32
+"""Greater than that of any object."""
+
 EXCLUSIVE = 'exclusive'
 SHARED = 'shared'
 TURNING = 'turning'
@@ -42,6 +45,8 @@ _EVENTS = {
     'vdi-delete': {'vdi_id': int},
     'vdi-resize': {'vdi_id': int},
     'vdi-alter': {'changes': list},
+    'vdi-turning': {'vdi_id': int, 'form': int, 'owner': str, 'below': int,
+                    'left': list, 'begin': int, 'copied': list},
     'vdi-turned': {'vdi_id': int, 'form': int, 'owner': str},
     'vdi-attribute': {'name': str, 'key': str},
     'lock': {'vdi_id': int, 'mode': str, 'owner': str},
@@ -93,13 +98,16 @@ class Record(NamedTuple):
 
 
 class Former(NamedTuple):
-    """A form that a VDI had, and in which it may still have objects.
-    ``earlier``: as that of a ``VdiEntry``."""
+    """A form that a VDI had, and in which it may still have objects: of
+    those with an index less than ``below`` only the ones that are ``left``
+    (sorted). ``earlier``: as that of a ``VdiEntry``."""
 
     form: int
     copies: int
     copy_policy: int
     earlier: tuple = ()
+    below: int = 0
+    left: tuple = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,11 +189,24 @@ class VdiEntry:
 
     def is_gone(self, oid: int) -> bool:
         """Nothing refers to that object any more: the VDI is deleted, or
-        has no objects of that form."""
-        return self.deleted or (
-            ids.is_data(oid) and ids.form_of(oid) != self.form
-            and all(former.form != ids.form_of(oid)
-                    for former in self.former))
+        has turned it into another form."""
+        below, left = self.gone_below(oid)
+        index = ids.index_of(oid)
+        return index < below and index not in left
+
+    def gone_below(self, oid: int) -> tuple:
+        """→ (below, left): of the objects of that one's form those with an
+        index less than ``below`` are gone, but for the ones that are
+        ``left``."""
+        if self.deleted:
+            return EVERY_INDEX, ()
+        form = ids.form_of(oid)
+        if not ids.is_data(oid) or form == self.form:
+            return 0, ()
+        for former in self.former:
+            if former.form == form:
+                return former.below, former.left
+        return EVERY_INDEX, ()
 
     def copies_at(self, oid: int, epoch: int) -> int:
         """How many copies, or strips, of an object were wanted in that
@@ -208,7 +229,8 @@ class VdiEntry:
         fields = dict(vars(self),
                       earlier=[list(one) for one in self.earlier])
         for name in ('former', 'gone'):
-            fields[name] = [[*one[:3], [list(pair) for pair in one.earlier]]
+            fields[name] = [[*one[:3], [list(pair) for pair in one.earlier],
+                             one.below, list(one.left)]
                             for one in fields[name]]
         if self.whole_earlier:
             fields['whole_earlier'] = [list(one)
@@ -248,12 +270,31 @@ def _earlier(pairs) -> tuple:
 def _former(rows) -> tuple:
     """:raises InvalidParameters:"""
     found = []
-    for form, copies, copy_policy, earlier in rows:
+    # (A version before this one did not tell how far it was.)
+    for form, copies, copy_policy, earlier, *progress in rows:
         if type(form) is not int or not 0 <= form < limits.FORMS_MAX:
             raise ValueError('%.40r' % (form,))
         policy = redundancy.checked(copies, copy_policy)
-        found.append(Former(form, *policy, _earlier(earlier)))
+        found.append(Former(form, *policy, _earlier(earlier),
+                            *checked_progress(*progress or (0, ()))))
     return tuple(found)
+
+
+@shapes.decoder('progress of turning')
+def checked_progress(below, left) -> tuple:
+    """``below`` and ``left`` of a ``Former``.
+
+    :raises InvalidParameters:
+    """
+    left = tuple(left)
+    if len(left) > limits.TURNING_LEFT_MAX or not all(
+            type(one) is int for one in (below, *left)):
+        raise ValueError('%.40r' % ((below, left),))
+    if list(left) != sorted(set(left)) or not (
+            0 <= below <= limits.VDI_OBJECTS_MAX) or (
+            left and not 0 <= left[0] <= left[-1] < below):
+        raise ValueError('%.40r' % ((below, left),))
+    return below, left
 
 
 class Lock(NamedTuple):

@@ -128,6 +128,11 @@ class State:
         entry = self.vdis.get(ids.vdi_of(oid))
         return entry is not None and entry.is_gone(oid)
 
+    def gone_below(self, oid: int) -> tuple:
+        """See ``VdiEntry``. Of a VDI that is not known nothing is gone."""
+        entry = self.vdis.get(ids.vdi_of(oid))
+        return (0, ()) if entry is None else entry.gone_below(oid)
+
     def is_member(self, incarnation: str) -> bool:
         return incarnation in self._members
 
@@ -360,18 +365,34 @@ class State:
         self._altering = tuple(vdi_id for vdi_id, entry in self.vdis.items()
                                if entry.wanted)
 
+    def _vdi_turning(self, record: entries.Record) -> None:
+        """How far a VDI is turned."""
+        event = record.event
+        entry = alteration.turning(self._living_vdi(event['vdi_id']),
+                                   event['form'], event['below'],
+                                   event['left'])
+        # (Which of its objects go with this event.)
+        entries.checked_progress(event['begin'], event['copied'])
+        self._check_alone(entry, event['owner'])
+        self.vdis[entry.vdi_id] = entry
+
     def _vdi_turned(self, record: entries.Record) -> None:
-        """A VDI has no objects of former forms any more. Who has it open
-        says so: nobody else knows its map."""
-        vdi_id, owner = record.event['vdi_id'], record.event['owner']
-        entry = alteration.turned(self._living_vdi(vdi_id),
+        """A VDI has no objects of former forms any more."""
+        entry = alteration.turned(self._living_vdi(record.event['vdi_id']),
                                   record.event['form'])
-        lock = self.locks.get(vdi_id)
+        self._check_alone(entry, record.event['owner'])
+        self.vdis[entry.vdi_id] = entry
+
+    def _check_alone(self, entry: entries.VdiEntry, owner: str) -> None:
+        """Nobody but who has it open knows its map.
+
+        :raises VdiNotLocked:
+        """
+        lock = self.locks.get(entry.vdi_id)
         if lock is None or owner not in lock.owners or (
                 lock.mode == entries.SHARED):
             raise errors.VdiNotLocked('VDI %s is not locked by %s' % (
                 entry.name, self._who(owner)))
-        self.vdis[vdi_id] = entry
 
     def _vdi_attribute(self, record: entries.Record) -> None:
         name, key, value = (record.event['name'], record.event['key'],
@@ -597,6 +618,7 @@ _APPLIERS: dict[str, Callable[[State, entries.Record], None]] = {
     'vdi-delete': State._vdi_delete,
     'vdi-resize': State._vdi_resize,
     'vdi-alter': State._vdi_alter,
+    'vdi-turning': State._vdi_turning,
     'vdi-turned': State._vdi_turned,
     'vdi-attribute': State._vdi_attribute,
     'lock': State._lock,

@@ -130,8 +130,8 @@ REMEDIES = {
         'says.'),
     'turning-waits': Remedy(
         DEGRADED, 'degraded',
-        'These objects keep the redundancy that they had, and the VDI takes '
-        'the room of both, until they can be read and copied.',
+        'These objects keep the redundancy that they had until they can be '
+        'read and copied.',
         'It is tried again all the time. Mend what else is reported here; '
         'where bytes are damaged (dog vdi check), write them anew.'),
     'objects-missing': Remedy(

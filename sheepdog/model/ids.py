@@ -38,6 +38,7 @@ WHOLE_BITS = VDI_BIT | ATTRIBUTE_BIT
 VDI_ID_MASK = limits.VDI_IDS_MAX - 1
 VDI_ID_BITS = 24
 FORM_MASK = limits.FORMS_MAX - 1
+INDEX_MASK = (1 << 32) - 1
 
 
 def fnv1a(data: bytes, state: int = FNV_BASIS) -> int:
@@ -93,7 +94,7 @@ def vdi_of(oid: int) -> int:
 
 
 def index_of(oid: int) -> int:
-    return oid & 0xFFFFFFFF
+    return oid & INDEX_MASK
 
 
 def is_data(oid: int) -> bool:

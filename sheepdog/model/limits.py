@@ -46,6 +46,9 @@ FORMS_MAX = 8
 """So many forms a VDI may have in its life: seven times it may be altered
 between copies and strips."""
 
+TURNING_LEFT_MAX = 64
+"""So many objects of a former form may be behind those that are turned."""
+
 FRAME_PAYLOAD_MAX_BYTES = 16 << 20
 """The longest payload of a native or peer message; longer closes the link."""
 

@@ -18,6 +18,7 @@ for is recovered at once and by itself.
 """
 
 import asyncio
+import itertools
 import logging
 from typing import Optional
 
@@ -488,6 +489,8 @@ class Recovery:
         kind = event['kind']
         if kind == 'vdi-delete':
             self.world.spawn(self.space.reclaim([event['vdi_id']]), 'reclaim')
+        elif kind == 'vdi-turning':
+            self._reclaim_turned(event)
         elif kind == 'vdi-turned':
             self.world.spawn(self.space.reclaim([event['vdi_id']]),
                              'reclaim a former form')
@@ -503,6 +506,16 @@ class Recovery:
             self.throttle.wake()
             if self._pass is None or self._pass.done():
                 self._start(self.cluster.view)
+
+    def _reclaim_turned(self, event):
+        entry = self.cluster.state.vdis.get(event['vdi_id'])
+        for former in entry.former if entry else ():
+            indexes = itertools.chain(event['copied'], range(
+                event['begin'], event['below']))
+            self.world.spawn(self.space.reclaim_some(
+                ids.owner_of(entry.vdi_id, former.form),
+                former.copies if former.copy_policy else 0, indexes),
+                'reclaim what was turned')
 
     def _look_for_remains(self, oid):
         """Of a creation that was refused, or cut short, in an earlier view:

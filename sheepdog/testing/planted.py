@@ -51,6 +51,7 @@ from sheepdog.store import store
 from sheepdog.store import strips
 from sheepdog.testing import disk
 from sheepdog.volume import access
+from sheepdog.volume import turning
 
 
 def acknowledge_before_sync():
@@ -382,3 +383,14 @@ def note_no_changes():
 def nothing():
     """No bug: all must be well then."""
     yield
+
+
+def tell_of_one_too_many():
+    """A former object goes that is to be turned next."""
+    progress = turning.Turning.progress
+
+    def progress_and_one(self, end):
+        below, left = progress(self, end)
+        return min(below + bool(below), len(self.map.owners)), left
+
+    return mock.patch.object(turning.Turning, 'progress', progress_and_one)

@@ -40,10 +40,9 @@ class Holds:
                 return
             await asyncio.shield(held)
 
-    async def ended(self):
-        """Returns when all who hold anything now are done."""
-        for held in list(self._held.values()):
-            await asyncio.shield(held)
+    def now(self):
+        """A future for each who holds anything: done when they are."""
+        return list(self._held.values())
 
     @contextlib.contextmanager
     def hold(self, index):

@@ -17,8 +17,9 @@ Objects that there are stay as they are, readable and writable, until they
 are copied, one after the other, and the map names the copy
 (``turning``). Only who has the VDI alone may do that: the sheep whose
 clients have it open; else one of all takes its lock, of a kind that gives way
-to whoever wants to open it. When nothing of a former form is left, an event
-says so, and all sheep drop what remained of it.
+to whoever wants to open it. From time to time an event says up to which object
+that is done, and all sheep drop the former ones until there; a last one says
+when nothing of the former form is left.
 
 One object that cannot be copied just now holds up neither the others nor
 other VDIs: it is left for later, and told of.
@@ -34,6 +35,7 @@ from typing import NamedTuple
 from sheepdog.cluster import entries
 from sheepdog.model import errors
 from sheepdog.model import ids
+from sheepdog.model import limits
 
 LOG = logging.getLogger(__name__)
 
@@ -56,8 +58,22 @@ AGAIN_MAX = 8
 """Of those that were left, so many are tried again before it is looked
 whether something else is to be done."""
 
+STEP_BYTES = 1 << 30
+STEPS_MIN = 4
+"""So much (or less, if it is not the VDI's last quarter) is copied before
+all are told that it is, and the former objects go."""
+
 TOLD_MAX = 3
 """The log names so many objects of each VDI."""
+
+
+def step_of(objects, shift):
+    """So many objects of a VDI take room in both forms.
+
+    :param objects: how many it may have
+    :param shift: an object has 2**shift bytes
+    """
+    return max(1, min(STEP_BYTES >> shift, -(-objects // STEPS_MIN)))
 
 
 class Left(NamedTuple):
@@ -163,25 +179,58 @@ class Turner:
         for index in left.keys() - set(former):
             del left[index]
         # Their turn is when all others have had theirs.
-        again = sorted((index for index in former if index in left),
-                       key=lambda index: left[index].times)
-        for index in [index for index in former if index not in left
-                      ] + again[:AGAIN_MAX]:
-            if not volume.valid or not self._may_work():
+        again = sorted(left, key=lambda index: left[index].times)
+        step = step_of(len(volume.map.owners), entry.block_size_shift)
+        count = 0
+        for index in [index for index in former if index not in left]:
+            if len(left) > limits.TURNING_LEFT_MAX:
+                # Nobody could be told that others are turned: they would
+                # take room in both forms.
+                break
+            if not await self._turn_next(volume, entry, index):
                 return
-            began = self.world.clock.monotonic()
-            async with self._one_place():
-                await self._turn(volume, entry, index)
-                await self.throttle.rest()
-            if volume.users:
-                # Half of the time is its clients'.
-                await asyncio.sleep(self.world.clock.monotonic() - began)
-        if not volume.valid or volume.turning.former():
-            return
-        if await volume.turning.is_over() and volume.valid:
+            count += 1
+            if count % step == 0 and volume.turning.former():
+                await self._tell(volume, entry, index + 1)
+        for index in again[:AGAIN_MAX]:
+            if not await self._turn_next(volume, entry, index):
+                return
+        if volume.turning.is_over():
+            await volume.turning.secure()
             await self.cluster.execute('turned', {
                 'vdi_id': entry.vdi_id, 'form': entry.form,
                 'owner': self.cluster.incarnation})
+        else:
+            await self._tell(volume, entry, len(volume.map.owners))
+
+    async def _turn_next(self, volume, entry, index):
+        """False: it cannot go on now."""
+        if not volume.valid or not self._may_work():
+            return False
+        async with self._one_place():
+            began = self.world.clock.monotonic()
+            await self._turn(volume, entry, index)
+            await self.throttle.rest()
+        if volume.users:
+            # Half of the time is its clients'.
+            await asyncio.sleep(self.world.clock.monotonic() - began)
+        return volume.valid
+
+    async def _tell(self, volume, entry, end):
+        """…all how far it is; the former objects go then.
+
+        :raises SheepdogError:
+        """
+        below, left = volume.turning.progress(end)
+        now = self.cluster.state.vdis.get(entry.vdi_id)
+        former = now.former if now is not None else ()
+        if not former or below < former[0].below or (
+                (below, left) == (former[0].below, former[0].left)):
+            return
+        await volume.turning.secure()
+        await self.cluster.execute('turning', {
+            'vdi_id': entry.vdi_id, 'form': entry.form, 'below': below,
+            'left': list(left), 'owner': self.cluster.incarnation})
 
     @contextlib.asynccontextmanager
     async def _one_place(self):

@@ -17,6 +17,7 @@ import math
 
 from sheepdog.model import errors
 from sheepdog.model import ids
+from sheepdog.model import limits
 from sheepdog.volume import cow
 from sheepdog.volume import holds as holds_module
 
@@ -42,23 +43,53 @@ class Turning:
         self.holds = holds
         self.object_bytes = object_bytes
         self._before = []
+        self._making = []
 
     def begin(self):
         """New objects have another form from now on."""
         # By the straight way, to objects that are former now.
         self._before = self.gateway.under_way(self.vdi_id)
+        # First writes, which may make one more.
+        self._making = self.holds.now()
 
     def former(self):
         """Indexes of objects that are of a former form."""
         return self.map.former()
 
-    async def is_over(self):
+    def is_over(self):
         """No object is of a former form, nobody makes one, and nobody asks
         for one by the straight way. (Who asks later asks the map once
         more.)"""
-        await self.holds.ended()
+        return not self._is_used() and not self.map.former()
+
+    def progress(self, end):
+        """→ (below, left): nobody needs a former object any more that has an
+        index less than ``below``, but for those that are ``left``.
+
+        :param end: no more than this
+        """
+        if self._is_used():
+            return 0, ()
+        left = [index for index in self.map.former() if index < end]
+        if len(left) > limits.TURNING_LEFT_MAX:
+            end = left[limits.TURNING_LEFT_MAX]
+        return end, tuple(left[:limits.TURNING_LEFT_MAX])
+
+    async def secure(self):
+        """Make durable what the map said when it was read, and has said
+        since: also where whoever had the volume before has written it, and
+        was gone before it was durable.
+
+        :raises SheepdogError:
+        """
+        self.access.check()
+        await self.gateway.unflushed.flush_replicas(self.vdi_id)
+        self.access.check()
+
+    def _is_used(self):
         self._forget_ended()
-        return not self._before and not self.map.former()
+        self._making = [held for held in self._making if not held.done()]
+        return bool(self._before or self._making)
 
     def _forget_ended(self):
         self._before = [request for request in self._before
@@ -69,7 +100,7 @@ class Turning:
         Writes to it wait, reads do not. May be broken off anywhere, and
         begun anew. For who has the volume alone.
 
-        The former one stays until all are copied, and goes with its form: a
+        The former one stays until the cluster is told how far it is: a
         sheep that is away now and comes back with it must not wonder why the
         others have none.
 

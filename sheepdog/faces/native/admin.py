@@ -33,6 +33,7 @@ from sheepdog.placement import headroom
 from sheepdog.placement import redundancy
 from sheepdog.recovery import throttle
 from sheepdog.store import settings as store_settings
+from sheepdog.volume import turner
 from sheepdog.wire import peer as wire
 
 LOG = logging.getLogger(__name__)
@@ -612,24 +613,32 @@ class Admin:
             name, copies, force, operation_id, copy_policy)
 
     async def _check_room_to_turn(self, name, copies, copy_policy):
-        """:raises InvalidParameters: both forms of a VDI would not fit. (Of
-            who does not tell nothing is known.)
+        """:raises InvalidParameters: a VDI would not fit when it is copied,
+            or what has both forms at a time. (Of who does not tell nothing
+            is known.)
         """
         catalogue = self.sheep.catalogue
         entry = catalogue.find(name)
         if entry.copy_policy == copy_policy:
             return
-        used, = [vdi['used'] for vdi in await catalogue.list(name)
-                 if vdi['vdi_id'] == entry.vdi_id]
+        vdi, = [vdi for vdi in await catalogue.list(name)
+                if vdi['vdi_id'] == entry.vdi_id]
         policy = redundancy.checked(copies, copy_policy)
-        lack = headroom.lack_for(await self._spaces(), redundancy.bytes_of(
-            used, *policy))
+        shift = vdi['block_size_shift']
+        # (While some are copied, those before may just be going.)
+        both = min(vdi['used'], 2 * turner.step_of(
+            -(-vdi['size'] >> shift), shift) << shift)
+        more = (redundancy.bytes_of(vdi['used'], *policy)
+                - redundancy.bytes_of(vdi['used'], entry.copies,
+                                      entry.copy_policy))
+        lack = headroom.lack_for(await self._spaces(), max(
+            more, 0) + redundancy.bytes_of(both, *policy))
         if lack is not None:
             raise errors.InvalidParameters(
-                'VDI %s cannot be turned into %s now: until all of it is '
-                'copied both take room. %s would be given about %s, and has '
-                'room for %s. (That is as if its objects had no holes: with '
-                'option -f it is tried)' % (
+                'VDI %s cannot be turned into %s now: %s would be given '
+                'about %s more than it gives back meanwhile, and has room for '
+                '%s. (That is as if its objects had no holes: with option -f '
+                'it is tried)' % (
                     name, redundancy.parts_text(*policy), lack.node,
                     sizes.show_size(lack.needed), sizes.show_size(lack.room)))
 

@@ -95,6 +95,10 @@ class SeedsTest(unittest.TestCase):
         self.assert_found(planted.acknowledge_before_sync, change, ORDER,
                           DURABLE)
 
+    def test_a_former_object_goes_too_early(self):
+        self.assert_found(planted.tell_of_one_too_many,
+                          scenario.Scenario.turn, GONE)
+
     def test_a_lease_without_end(self):
         def change(changed):
             changed.trouble_seconds = 40.0

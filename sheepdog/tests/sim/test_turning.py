@@ -15,12 +15,14 @@
 
 import itertools
 import logging
+from unittest import mock
 
 from sheepdog.cmd import wiring
 from sheepdog.model import ids
 from sheepdog.placement import ring as ring_module
 from sheepdog.testing import cluster as cluster_module
 from sheepdog.tests.sim import test_pains
+from sheepdog.volume import turner
 
 OBJECT = 1 << 20
 LOG = 'sheepdog.volume.turner'
@@ -87,6 +89,20 @@ class TurningCase(test_pains.PainCase):
         return {view.members[place].host for place
                 in ring_module.Ring(view).targets(oid, 2)}
 
+    def indexes(self, nodes, form):
+        """Of ``v``: those of which some of them have objects."""
+        owner = ids.owner_of(self.vdi_ids['v'], form)
+        return {ids.index_of(key) for node in nodes
+                for key in (node.sheep.store.oids() if node.is_serving else [
+                    int(name.rsplit('/')[-1][:16], 16)
+                    for name, _ in node.host.image.files()
+                    if '/obj/' in name])
+                if ids.is_data(ids.object_of(key))
+                and ids.owner_in(ids.object_of(key)) == owner}
+
+    def former(self, nodes):
+        return self.indexes(nodes, 0)
+
     def is_turned(self, name):
         return not self.node.sheep.cluster.state.vdis[
             self.vdi_ids[name]].former
@@ -144,5 +160,48 @@ class OutOfReachTest(TurningCase):
             self.assertIn('status --why', line)
         self.come_back()
         self.wait_for(lambda: self.is_turned('v'), 120, 'not turned')
+        self.check('v')
+        self.assert_in_order()
+
+    def test_what_is_turned_goes(self):
+        """…though some are not; also from who comes back."""
+        self.alter('v')
+        self.wait_for(lambda: self.listed('v')['objects_left'] == len(
+            self.bad), 120, 'the others wait')
+        self.wait_for(lambda: self.former(self.cluster.serving()) <= set(
+            self.bad), 30, 'the former ones are there')
+        self.check('v', self.bad)
+        self.assertTrue(self.former(self.lost) - set(self.bad))
+        # What can be read is copied from them.
+        self.come_back()
+        self.wait_for(lambda: self.is_turned('v'), 120, 'not turned')
+        self.wait_for(lambda: not self.former(self.nodes), 60,
+                      'the former ones are there')
+        self.check('v')
+        self.assert_in_order()
+
+
+class RoomTest(TurningCase):
+    """Only some objects take room in both forms at a time."""
+
+    def most_twice(self):
+        """…while ``v`` is turned."""
+        most = 0
+
+        def is_over():
+            nonlocal most
+            most = max(most, len(self.former(self.nodes)
+                                 & self.indexes(self.nodes, 1)))
+            return self.is_turned('v')
+
+        self.alter('v')
+        self.wait_for(is_over, 200, 'not turned')
+        return most
+
+    def test_it_goes_step_by_step(self):
+        with mock.patch.object(turner, 'STEPS_MIN', 16):
+            step = turner.step_of(self.OBJECTS, 20)
+            self.assertLess(3 * step, self.OBJECTS)
+            self.assertLessEqual(self.most_twice(), 3 * step)
         self.check('v')
         self.assert_in_order()

@@ -329,6 +329,65 @@ class StateTest(unittest.TestCase):
         self.assertEqual((3, CODE), (self.state.vdis[5].copies,
                                      self.state.vdis[5].copy_policy))
 
+    def tell(self, below, left=(), owner='a.1', form=1):
+        event, _ = decisions.decide(
+            'turning', {'vdi_id': 5, 'form': form, 'owner': owner,
+                        'below': below, 'left': list(left)}, self.state)
+        test_state.put(self.state, event)
+        return event['begin'], event['copied']
+
+    def gone(self, form, *indexes):
+        return [index for index in indexes if self.state.is_gone(
+            ids.data_oid(ids.owner_of(5, form), index))]
+
+    def test_how_far_it_is(self):
+        """What is turned goes at once, and does not come back."""
+        self.turn()
+        self.assertEqual([], self.gone(0, 0, 9))
+        self.assertEqual((0, []), self.tell(4, [1, 2]))
+        self.assertEqual([0, 3], self.gone(0, 0, 1, 2, 3, 4, 9))
+        self.assertEqual([], self.gone(1, 0, 3, 9))
+        self.assertEqual((4, [2]), self.tell(9, [1, 7]))
+        indexes = (0, 1, 2, 7, 8, 9)
+        self.assertEqual([0, 2, 8], self.gone(0, *indexes))
+        entry = self.state.vdis[5]
+        self.assertEqual(entry, entries.VdiEntry.from_dict(
+            json.loads(json.dumps(entry.to_dict()))))
+        for wrong in (
+                (8, [1]), (9, [2]), (9, [9]), (9, [7, 1]), (9, [1, 1]),
+                (9, [-1]), (9, ['1']), (limits.VDI_OBJECTS_MAX + 1, []),
+                (200, range(100, 101 + limits.TURNING_LEFT_MAX))):
+            with self.assertRaises(errors.InvalidParameters, msg=wrong):
+                self.tell(*wrong)
+        for owner, form in (('b.1', 1), ('a.1', 0), ('a.1', 2)):
+            with self.assertRaises((errors.VdiNotLocked,
+                                    errors.InvalidParameters)):
+                self.tell(20, [], owner, form)
+        self.assertEqual([0, 2, 8], self.gone(0, *indexes))
+        self.turned()
+        self.assertEqual(list(indexes), self.gone(0, *indexes))
+        self.assertEqual([], self.gone(1, *indexes))
+        with self.assertRaises(errors.InvalidParameters):
+            self.tell(20)
+
+    def test_what_is_no_event(self):
+        self.turn()
+        good = {'kind': 'vdi-turning', 'vdi_id': 5, 'form': 1,
+                'owner': 'a.1', 'below': 4, 'left': [1], 'begin': 0,
+                'copied': []}
+        for field, value in (('begin', -1), ('copied', ['1']),
+                             ('copied', [3]), ('left', [5]), ('below', -1)):
+            with self.assertRaises(errors.InvalidParameters, msg=field):
+                test_state.put(self.state, dict(good, **{field: value}))
+        test_state.put(self.state, good)
+
+    def test_a_state_of_a_version_before(self):
+        self.turn()
+        fields = self.state.vdis[5].to_dict()
+        fields['former'] = [row[:4] for row in fields['former']]
+        self.assertEqual(self.state.vdis[5],
+                         entries.VdiEntry.from_dict(fields))
+
     def test_nobody_shares_it_meanwhile(self):
         self.decide(copy_policy=CODE)
         for _ in range(2):

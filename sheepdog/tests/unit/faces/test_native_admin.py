@@ -135,9 +135,9 @@ class TurnTest(AdminCase):
                                             **wanted)
         self.assertEqual(INVALID, result)
         self.assertIn(
-            'VDI vm cannot be turned into 2:1 strips now: until all of it is '
-            'copied both take room. 10.0.0.1:7000 would be given about 0.5 '
-            'MB, and has room for 0.0 MB', message['error'])
+            'VDI vm cannot be turned into 2:1 strips now: 10.0.0.1:7000 '
+            'would be given about 0.5 MB more than it gives back meanwhile, '
+            'and has room for 0.0 MB', message['error'])
         self.assertEqual([], self.told)
         await self.ok('vdi.alter-copy', force=True, **wanted)
         self.assertEqual(1, len(self.told))

@@ -16,6 +16,7 @@ from unittest import mock
 
 import numpy
 
+from sheepdog.cluster import entries
 from sheepdog.model import ids
 from sheepdog.model import view as view_model
 from sheepdog.peer import answers
@@ -48,8 +49,9 @@ class Peers:
         self.coded = None
         self.asked = []
         self.answering = None
+        self.gone = {ids.data_oid(DELETED, 0): (entries.EVERY_INDEX, ())}
         self.state = types.SimpleNamespace(
-            is_gone=lambda oid: ids.vdi_of(oid) == DELETED)
+            gone_below=lambda oid: self.gone.get(oid, (0, ())))
 
     def copies(self, oid):
         return COPIES[ids.vdi_of(oid)]
@@ -143,6 +145,16 @@ class WantedTest(unittest.IsolatedAsyncioTestCase):
         self.standing.lapse()
         self.assertEqual([oid for oid in OIDS if self.is_held(self.now, oid)
                           and ids.vdi_of(oid) != DELETED], await self.find())
+
+    async def test_what_is_turned_into_another_form(self):
+        self.standing.lapse()
+        self.peers.gone[ids.data_oid(1, 0)] = 40, (7, 20, 39)
+        self.assertEqual(
+            [oid for oid in OIDS if self.is_held(self.now, oid)
+             and ids.vdi_of(oid) != DELETED
+             and (not ids.is_data(oid) or ids.vdi_of(oid) != 1
+                  or ids.index_of(oid) in (7, 20, 39, *range(40, 60)))],
+            await self.find())
 
     async def test_in_batches(self):
         expected = await self.find()

@@ -18,9 +18,11 @@ import asyncio
 import collections
 import types
 
+from sheepdog.cluster import alteration
 from sheepdog.cluster import entries
 from sheepdog.model import errors
 from sheepdog.model import ids
+from sheepdog.model import limits
 from sheepdog.recovery import throttle
 from sheepdog.tests.unit import fabric
 from sheepdog.tests.unit import flock
@@ -43,13 +45,25 @@ class Volume:
         self.stuck = {}
         self.tried = []
         self.is_used = False
+        self.is_secure = False
 
     def former(self):
         return [index for index, owner in enumerate(self.map.owners)
                 if owner != self.entry.owner]
 
-    async def is_over(self):
+    def is_over(self):
         return not self.is_used and not self.former()
+
+    def progress(self, end):
+        left = [index for index in self.former() if index < end]
+        if self.is_used:
+            return 0, ()
+        if len(left) > limits.TURNING_LEFT_MAX:
+            end = left[limits.TURNING_LEFT_MAX]
+        return end, tuple(left[:limits.TURNING_LEFT_MAX])
+
+    async def secure(self):
+        self.is_secure = True
 
     async def turn(self, index, patience):
         self.tried.append((index, patience))
@@ -62,6 +76,7 @@ class Volume:
                 await asyncio.sleep(patience)
             raise stuck
         self.map.owners[index] = self.entry.owner
+        self.is_secure = False
 
 
 class Volumes:
@@ -86,7 +101,7 @@ class TurnerTest(jumping.Case):
 
     async def asyncSetUp(self):
         self.world = fabric.World('10.0.0.1', fabric.Fabric())
-        self.turned = []
+        self.turned, self.told = [], []
         member = types.SimpleNamespace(incarnation='i')
         self.state = types.SimpleNamespace(
             vdis={}, locks={},
@@ -113,10 +128,21 @@ class TurnerTest(jumping.Case):
         return volume
 
     async def execute(self, kind, arguments):
-        self.assertEqual('turned', kind)
+        """What was told to all of ``a`` (5) is in ``told``."""
         vdi_id = arguments['vdi_id']
-        self.turned.append(vdi_id)
-        self.state.vdis[vdi_id] = entries.VdiEntry(vdi_id, 'vm', form=1)
+        entry = self.state.vdis[vdi_id]
+        self.assertTrue(self.volumes.all[vdi_id].is_secure)
+        if kind == 'turned':
+            self.turned.append(vdi_id)
+            entry = alteration.turned(entry, arguments['form'])
+        else:
+            self.assertEqual('turning', kind)
+            entry = alteration.turning(
+                entry, arguments['form'], arguments['below'],
+                tuple(arguments['left']))
+            if vdi_id == 5:
+                self.told.append((arguments['below'], arguments['left']))
+        self.state.vdis[vdi_id] = entry
 
     def begin(self):
         self.turner.on_view(None, None, False)
@@ -131,6 +157,17 @@ class TurnerTest(jumping.Case):
         await flock.until(lambda: not self.turner.todo)
         self.assertEqual({}, self.turner.left)
         self.assertEqual({5, 6}, set(self.volumes.closed))
+        # Each quarter of it goes when it is copied.
+        self.assertEqual([(1, []), (2, []), (3, [])], self.told)
+
+    async def test_how_much_takes_room_twice(self):
+        self.assertEqual(256, turner.step_of(1 << 20, 22))
+        self.assertEqual(1024, turner.step_of(1 << 20, 20))
+        self.assertEqual(3, turner.step_of(9, 22))
+        self.a = self.make(5, 10)
+        self.begin()
+        await self.wait_turned(5, 6)
+        self.assertEqual([(3, []), (6, []), (9, [])], self.told)
 
     async def test_one_that_is_out_of_reach(self):
         """The others, and other VDIs, go on. It is said once, and tried
@@ -153,6 +190,8 @@ class TurnerTest(jumping.Case):
                 ('vm5', 1, 'it is out of reach', '0000000500000001'),
                 tuple(found[name] for name in ('name', 'count', 'reason',
                                                'example')))
+            self.assertEqual([(1, []), (2, [1]), (3, [1]), (4, [1])],
+                             self.told)
             patience = [one for index, one in self.a.tried if index == 1]
             self.assertEqual([5, 10, 20, 40, 60, 60], patience[:6])
             del self.a.stuck[1]
@@ -177,6 +216,23 @@ class TurnerTest(jumping.Case):
         times = [counts[index] for index in range(30)]
         self.assertLess(1, min(times))
         self.assertLessEqual(max(times) - min(times), 1)
+
+    async def test_too_many_that_cannot_be_copied(self):
+        """What nobody can be told of is not copied: it would take room in
+        both forms."""
+        self.a = self.make(5, 400)
+        for index in range(10, 300):
+            self.a.stuck[index] = errors.StorageError('no copy is good')
+        with self.assertLogs(LOG):
+            self.begin()
+            await self.wait_turned(6)
+            await asyncio.sleep(60)
+            most = limits.TURNING_LEFT_MAX
+            self.assertEqual((10 + most, list(range(10, 10 + most))),
+                             self.told[-1])
+            self.assertEqual(list(range(10, 400)), self.a.former())
+            self.a.stuck.clear()
+            await self.wait_turned(5, 6)
 
     async def test_what_cannot_be_written(self):
         """…is waited for, however long, as it may come late; other VDIs are

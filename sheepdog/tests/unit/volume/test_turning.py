@@ -20,6 +20,7 @@ from sheepdog.cluster import entries
 from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.model import inode
+from sheepdog.model import limits
 from sheepdog.tests.unit import flock
 from sheepdog.tests.unit.volume import case
 
@@ -95,6 +96,25 @@ class TurningTest(case.VolumeCase):
             await self.volume.turning.turn(index)
         self.assertEqual(0, await self.entry_on_disk(self.vdi_id, 1))
 
+    async def test_how_far_it_is(self):
+        count = limits.TURNING_LEFT_MAX + 3
+        self.volume.resized(2 * count * OBJECT)
+        self.alter()
+        for index in range(count):
+            self.volume.map.owners[index] = self.vdi_id
+        left = tuple(range(limits.TURNING_LEFT_MAX))
+        self.assertEqual((5, left[:5]), self.volume.turning.progress(5))
+        self.assertEqual((len(left), left),
+                         self.volume.turning.progress(2 * count))
+        self.volume.map.owners[2] = self.volume.owner
+        self.assertEqual((len(left) + 1, (0, 1, *range(3, len(left) + 1))),
+                         self.volume.turning.progress(2 * count))
+        # What was lost before is for clients to hear.
+        losses = self.a.gateway.unflushed.losses
+        losses[self.vdi_id] = errors.StorageError('lost')
+        await self.volume.turning.secure()
+        self.assertIn(self.vdi_id, losses)
+
     async def test_an_object_of_zeroes(self):
         await self.volume.zero(0, OBJECT)
         self.alter()
@@ -132,10 +152,12 @@ class TurningTest(case.VolumeCase):
         self.alter()
         await case.within(self.volume.turning.turn(0))
         self.assertEqual([], self.volume.turning.former())
-        self.assertFalse(await self.volume.turning.is_over())
+        self.assertFalse(self.volume.turning.is_over())
+        self.assertEqual((0, ()), self.volume.turning.progress(4))
         submit(*late)
         self.assertEqual(b'old', await case.within(reading))
-        self.assertTrue(await self.volume.turning.is_over())
+        self.assertTrue(self.volume.turning.is_over())
+        self.assertEqual((4, ()), self.volume.turning.progress(4))
 
     async def test_a_write_that_cannot_end_holds_up_no_other(self):
         await self.volume.write(OBJECT, b'another', fua=True)
@@ -161,13 +183,14 @@ class TurningTest(case.VolumeCase):
         writing = self.started(self.volume.write(OBJECT, b'first'))
         await flock.turns()
         self.alter()
-        looking = self.started(self.volume.turning.is_over())
-        await asyncio.sleep(1)
-        self.assertFalse(looking.done())
+        await case.within(self.volume.turning.turn(0))
+        self.assertEqual([], self.volume.turning.former())
+        self.assertFalse(self.volume.turning.is_over())
+        self.assertEqual((0, ()), self.volume.turning.progress(4))
         gate.set()
-        self.assertFalse(await case.within(looking))
-        self.assertEqual([0, 1], self.volume.turning.former())
         await case.within(writing)
+        self.assertEqual([1], self.volume.turning.former())
+        self.assertEqual((4, (1,)), self.volume.turning.progress(4))
         await case.within(self.volume.turning.turn(1))
         await self.check(OBJECT, b'first')
 
