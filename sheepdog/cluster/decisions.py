@@ -214,7 +214,8 @@ def _policy(arguments: dict) -> redundancy.Policy:
 
 
 def _alter_vdi(arguments: dict, state: state_module.State) -> tuple:
-    """``vdis`` of the result: ids of all that it concerns."""
+    """``vdis`` of the result: ids of all that it concerns; ``times_left``:
+    how often the VDI may get yet another form (only where it gets one)."""
     name, policy = _text(arguments, 'name'), _policy(arguments)
     entry = state.lookup(name)
     if entry is None:
@@ -226,11 +227,13 @@ def _alter_vdi(arguments: dict, state: state_module.State) -> tuple:
         alteration.check_zones(state.view, policy, state.settings.strict,
                                bool(arguments.get('force')))
     changes = alteration.plan(state.vdis, name, policy)
+    result = {'before': before.copies, 'policy_before': before.copy_policy,
+              **policy._asdict(), 'vdis': list(changes)}
+    if policy.copy_policy != entry.copy_policy:
+        result['times_left'] = limits.FORMS_MAX - 2 - entry.form
     return ({'kind': 'vdi-alter',
              'changes': [[vdi_id, copies, policy.copy_policy]
-                         for vdi_id, copies in changes.items()]},
-            {'before': before.copies, 'policy_before': before.copy_policy,
-             **policy._asdict(), 'vdis': list(changes)})
+                         for vdi_id, copies in changes.items()]}, result)
 
 
 def _turning(arguments: dict, state: state_module.State) -> tuple:

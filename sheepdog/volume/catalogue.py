@@ -122,7 +122,7 @@ class Catalogue:
         background; or from copies to strips, between codes, or back, for the
         VDI alone. ``force``: also where zones for so many are missing.
         Returns a dict: ``before``, ``policy_before``, ``copies``,
-        ``copy_policy``, ``vdis`` (ids).
+        ``copy_policy``, ``vdis`` (ids), perhaps ``times_left``.
 
         :raises NoVdi: there is none
         :raises InvalidParameters: out of range, or of the cluster's zones

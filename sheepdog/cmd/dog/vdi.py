@@ -23,6 +23,9 @@ from sheepdog.cmd import progress
 from sheepdog.model import errors
 from sheepdog.placement import redundancy
 
+TIMES_LEFT_SAID = 2
+"""So few are worth a word."""
+
 
 def list_vdis(session):
     name = session.argument(0, '')
@@ -53,7 +56,8 @@ def resize(session):
 
 def alter_copy(session):
     name, policy = session.arguments[0], cluster.wanted_redundancy(session)
-    before = [cluster.policy_of(vdi) for vdi in session.client.vdis.list(name)
+    listed = session.client.vdis.list(name)
+    before = [cluster.policy_of(vdi) for vdi in listed
               if not vdi['snapshot']]
     cluster.warn_of_fewer(session, 'VDI %s' % name, policy,
                           before[0] if before else redundancy.Policy(1))
@@ -65,8 +69,26 @@ def alter_copy(session):
             'recovery)'
     else:
         how = 'its objects are copied in the background (dog vdi list)'
+        how += _kept(listed) + _times_left(done)
     session.show(done, ['VDI %s: %s instead of %s; %s' % (
         name, redundancy.parts_text(*policy), before, how)])
+
+
+def _kept(listed):
+    count = sum(vdi['snapshot'] for vdi in listed)
+    return ('; its snapshot%s what %s' % (
+        (' keeps', 'it has') if count == 1 else ('s keep', 'they have'))
+        if count else '')
+
+
+def _times_left(done):
+    """…where it matters soon."""
+    left = done.get('times_left', TIMES_LEFT_SAID + 1)
+    if left > TIMES_LEFT_SAID:
+        return ''
+    return '; it can be altered so %s more' % (
+        'not once' if not left else 'once' if left == 1
+        else '%d times' % left)
 
 
 def delete(session):

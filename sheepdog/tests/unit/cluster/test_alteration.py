@@ -179,7 +179,10 @@ class FormTest(unittest.TestCase):
             policy = redundancy.Policy(3, CODE * (number % 2))
             alteration.check(one, policy, 0)
             one = alteration.turned(self.turned(one, number, *policy), number)
-        with self.assertRaisesRegex(errors.InvalidParameters, '7 times'):
+        with self.assertRaisesRegex(
+                errors.InvalidParameters,
+                'VDI a was altered between copies and strips 7 times, as '
+                'often as one can be: create another VDI and copy'):
             alteration.check(one, redundancy.Policy(3), 0)
         # (Numbers of copies are another thing.)
         alteration.check(one, redundancy.Policy(3, CODE), 0)
@@ -339,6 +342,22 @@ class StateTest(unittest.TestCase):
     def gone(self, form, *indexes):
         return [index for index in indexes if self.state.is_gone(
             ids.data_oid(ids.owner_of(5, form), index))]
+
+    def test_how_often_it_can_be_done(self):
+        """As often as is said each time."""
+        test_state.put(self.state, test_state.lock(5, 'a.1'))
+        for form in range(1, limits.FORMS_MAX):
+            result = self.decide(copy_policy=CODE * (form % 2))
+            self.assertEqual(limits.FORMS_MAX - 1 - form,
+                             result['times_left'])
+            self.assertNotIn('times_left', self.decide(
+                copies=3, copy_policy=CODE * (not form % 2)))
+            self.decide(copy_policy=CODE * (form % 2))
+            self.next_epoch()
+            self.turned(form=form)
+        self.assertEqual(0, result['times_left'])
+        with self.assertRaisesRegex(errors.InvalidParameters, '7 times'):
+            self.decide(copy_policy=0)
 
     def test_how_far_it_is(self):
         """What is turned goes at once, and does not come back."""

@@ -412,6 +412,28 @@ class VdiTest(DogCase):
         self.assertEqual({'name': 'v', 'copies': 6, 'copy_policy': 0x22,
                           'force': False}, self.asked('vdi.alter-copy'))
 
+    def test_alter_copy_says_what_it_leaves(self):
+        """Snapshots keep theirs, and it cannot be done for ever."""
+        self.dog('vdi create v 1M -c 2')
+        answer = {'before': 2, 'policy_before': 0, 'copies': 6,
+                  'copy_policy': 0x22, 'vdis': [7], 'times_left': 6}
+        self.cluster.answers['vdi.alter-copy'] = answer
+        shown = dict(self.cluster.vdis['v'])
+        for count, left, text in (
+                (0, 6, ''), (1, 3, '; its snapshot keeps what it has'),
+                (2, 2, '; its snapshots keep what they have; it can be '
+                 'altered so 2 times more'),
+                (0, 1, '; it can be altered so once more'),
+                (0, 0, '; it can be altered so not once more')):
+            answer['times_left'] = left
+            self.cluster.answers['vdi.list'] = [shown] + [
+                dict(shown, snapshot=True, snap_id=number)
+                for number in range(1, count + 1)]
+            self.assertEqual(
+                'VDI v: 4:2 strips instead of 2; its objects are copied in '
+                'the background (dog vdi list)%s\n' % text,
+                self.dog('vdi alter-copy v -c 4:2'))
+
     def test_alter_copy_asks_before_there_are_fewer(self):
         self.dog('vdi create v 1M -c 3')
         self.cluster.answers['vdi.alter-copy'] = {
