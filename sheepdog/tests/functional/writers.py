@@ -96,7 +96,7 @@ class Ledger:
                        'issued' % (block, write, low, high))
 
     def check(self, read, promised=None):
-        """Read everything, and compare.
+        """Read everything, and compare; somebody may write meanwhile.
 
         :param read: a function of offset and length
         :param promised: ``acknowledged`` (unless given) or ``durable``
@@ -107,13 +107,15 @@ class Ledger:
         step = _READ_BYTES // BLOCK_BYTES
         for first in range(0, self.blocks, step):
             count = min(step, self.blocks - first)
+            # (What is acknowledged while it is read need not be in it.)
+            before = collections.Counter(dict(promised))
             data = bytes(read(first * BLOCK_BYTES, count * BLOCK_BYTES))
             for index in range(count):
                 start = index * BLOCK_BYTES
                 try:
                     self.check_block(first + index,
                                      data[start:start + BLOCK_BYTES],
-                                     promised)
+                                     before)
                 except Loss as exc:
                     lost.append(str(exc))
         if lost:
