@@ -30,6 +30,8 @@ from sheepdog.wire import native
 
 LOG = logging.getLogger(__name__)
 
+_FORM_BITS = ids.data_oid(ids.owner_of(0, ids.FORM_MASK), 0)
+
 
 class _Answer:
     """Answers an object request: a callback of the gateway."""
@@ -51,20 +53,30 @@ class _Answer:
             self.session.answer(fields, native.pack_response(fields))
 
 
-class _ReadAnswer(_Answer):
+class _ReadAnswer:
     """…unless the object was turned since."""
 
-    __slots__ = ('public',)
+    __slots__ = ('public', 'session', 'fields')
 
     def __init__(self, public, session, fields):
-        super().__init__(session, fields)
         self.public = public
+        self.session = session
+        self.fields = fields
 
     def __call__(self, error, data=b''):
-        if self.public.forms.is_former(self.fields[native.OID]):
-            self.public.read_turning(self.session, self.fields)
+        fields = self.fields
+        oid = fields[native.OID]
+        public = self.public
+        entry = public.cluster.state.vdis.get(oid >> 32 & ids.VDI_ID_MASK)
+        # (Of nearly all reads the first two tell all that there is to ask.)
+        if entry is not None and entry.form != oid >> 56 & ids.FORM_MASK \
+                and public.forms.is_former(oid):
+            public.read_turning(self.session, fields)
+        elif error is None and data:
+            self.session.answer(
+                fields, native.pack_response(fields, length=len(data)), data)
         else:
-            super().__call__(error, data)
+            _Answer(self.session, fields)(error)
 
 
 class Public:
@@ -111,7 +123,7 @@ class Public:
             native.check_object(fields, payload)
             entry = self._check(session, fields, payload)
             oid = fields[native.OID]
-            if entry.form or ids.form_of(oid):
+            if entry.form or oid & _FORM_BITS:
                 if ids.is_vdi(oid):
                     function = self.inodes.get(fields[native.OPCODE],
                                                function)
