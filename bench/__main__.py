@@ -147,6 +147,7 @@ def measure_coded(options, directory, results):
                                 count=coded.SHEEP) as cluster:
         cluster.start()
         cluster.form()
+        cluster.warm_journals()
         results['coded'] = uvloop.run(coded.measure(cluster, options, note))
 
 
@@ -165,6 +166,7 @@ def run(options, directory, results):
                                 options.profile) as cluster:
         results['first_start'] = cluster.start()
         cluster.form()
+        cluster.warm_journals()
         results['memory']['when formatted'] = memory(cluster)
         if options.soak:
             uvloop.run(measure_memory(cluster, options, results))

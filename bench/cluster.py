@@ -35,6 +35,7 @@ STOP_SECONDS = 60.0
 POLL_SECONDS = 0.005
 RECOVERY_POLL_SECONDS = 0.02
 """Asking takes sheep's time, too, which is measured."""
+_SCRATCH = bytearray(1 << 20)
 
 
 def free_port() -> int:
@@ -87,6 +88,12 @@ class Sheep:
     @property
     def is_running(self) -> bool:
         return self.process is not None and self.process.poll() is None
+
+    def read_journal(self):
+        for path in (self._meta / 'journal').glob('*'):
+            with open(path, 'rb', buffering=0) as file:
+                while file.readinto(_SCRATCH):
+                    pass
 
     def start(self):
         with open(self._output, 'ab') as output:
@@ -235,6 +242,14 @@ class Cluster:
         with self.sheep[0].admin() as admin:
             admin.cluster.format(copies=self._copies)
         self.wait_whole()
+
+    def warm_journals(self):
+        """Have them in the page cache, as those of sheep are that are up
+        for a while. A new one grows by 4 KiB with each such write, and the
+        first touch of a page may cost what a guest of another machine is
+        charged for getting it: 2.8 µs where this was measured."""
+        for sheep in self.sheep:
+            sheep.read_journal()
 
     def create(self, name: str, size: int, copies: int = 0,
                copy_policy: int = 0):
