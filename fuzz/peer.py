@@ -275,7 +275,7 @@ def run_answers(data):
 
 
 def strip_seeds():
-    yield strips.pack_write(1 << 40 | 7, 1 << 40 | 5, 4, 8, b'abcdefgh')
+    yield strips.pack_write(1 << 40 | 7, 1 << 40 | 5, 4, 8, (b'abcdefgh',))
     yield strips.pack_write(7, 5, 2, 4096, None)
 
 
@@ -284,8 +284,8 @@ def strip_seeds():
 def run_strip(data):
     number, below, width, size, content = strips.unpack_write(data)
     assert content is None or len(content) == size
-    again = strips.unpack_write(strips.pack_write(number, below, width, size,
-                                                  content))
+    again = strips.unpack_write(strips.pack_write(
+        number, below, width, size, None if content is None else (content,)))
     assert again == (number, below, width, size, content)
     exceptions = dict.fromkeys(range(size % 5), number)
     assert strips.unpack_exceptions(

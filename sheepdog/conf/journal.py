@@ -21,7 +21,8 @@ GROUP = cfg.OptGroup('journal', title='Journal')
 OPTIONS = [
     cfg.Opt(
         'size', type=kinds.Size(), default=512 << 20,
-        help='Its size on disk. The larger, the rarer the checkpoints.'),
+        help='Its size on disk, at least 2M. The larger, the rarer the '
+             'checkpoints.'),
     cfg.StrOpt(
         'dir', default='',
         help='Its directory, perhaps on a faster disk. Empty: in the '

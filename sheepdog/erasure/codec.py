@@ -64,18 +64,24 @@ class Codec:
 
     def encode(self, payload) -> list:
         """The bytes of all strips, of whole stripes."""
+        return [b''.join(pieces) for pieces in self.encode_pieces(payload)]
+
+    def encode_pieces(self, payload) -> list:
+        """As ``encode``; each strip's bytes as buffers, one behind the
+        other: who puts something before them need not copy them twice."""
         size = len(payload)
         assert size and not size % stripes.STRIPE_BYTES
-        if size > PIECE_BYTES:
-            view = memoryview(payload)
-            return [b''.join(pieces) for pieces in zip(*(
-                self.encode(view[start:start + PIECE_BYTES])
-                for start in range(0, size, PIECE_BYTES)))]
+        view = memoryview(payload)
+        return list(zip(*(self._encode(view[start:start + PIECE_BYTES])
+                          for start in range(0, size, PIECE_BYTES))))
+
+    def _encode(self, payload) -> list:
         by_strip = bytes(self._turned(payload, (-1, self.data)))
-        length = size // self.data
-        strips = [by_strip[start:start + length]
-                  for start in range(0, size, length)]
-        strips += [fragment[_HEADER_BYTES:] for fragment in
+        length = len(by_strip) // self.data
+        view = memoryview(by_strip)
+        strips = [view[start:start + length]
+                  for start in range(0, len(by_strip), length)]
+        strips += [memoryview(fragment)[_HEADER_BYTES:] for fragment in
                    self._driver.encode(by_strip)[self.data:]]
         return strips
 

@@ -37,17 +37,19 @@ ALWAYS_ONE_BYTES = 2 * limits.STRIP_UPDATE_MAX_BYTES
 
 class Update:
     """What a Change of a coded object has besides; the Change's own range
-    is made whole stripes. ``strips``: the encoded bytes; ``is_zero``:
-    zeroes, which need none."""
+    is made whole stripes. ``content``: their bytes, which are encoded for
+    each attempt (mostly there is one, and strips that are kept for another
+    are memory that others must do without); ``is_zero``: zeroes, which need
+    none."""
 
-    __slots__ = ('change', 'offset', 'size', 'strips', 'is_zero', 'number',
+    __slots__ = ('change', 'offset', 'size', 'content', 'is_zero', 'number',
                  'generations')
 
     def __init__(self, change):
         self.change = change
         self.offset = change.offset
         self.size = change.end - change.offset
-        self.strips = None
+        self.content = None
         self.is_zero = False
         self.number = 0
         self.generations = set()
@@ -217,7 +219,7 @@ class Coded:
         settled before anybody goes on."""
         self.ended(change)
         change.coded.number = 0
-        change.coded.strips = None
+        change.coded.content = None
         change.coded.is_zero = False
 
     def start(self, change, route):
@@ -232,7 +234,7 @@ class Coded:
         update = change.coded
         if change.kind == wire.REMOVE:
             self._remove(change, route)
-        elif update.strips is not None or update.is_zero:
+        elif update.content is not None or update.is_zero:
             self._send(change, route)
         else:
             edges = stripes.ragged(update.offset, update.size)
@@ -240,7 +242,7 @@ class Coded:
                 self.world.spawn(self._complete(change, route, edges),
                                  'ends of stripes')
             else:
-                self._encode(change, route, {})
+                self._complete_with(change, {})
                 self._send(change, route)
 
     async def _complete(self, change, route, edges):
@@ -266,7 +268,7 @@ class Coded:
         if not self.routes.is_current(route):
             self.changes.later(change)
             return
-        self._encode(change, route, found)
+        self._complete_with(change, found)
         self._send(change, route)
 
     async def read_span(self, oid, route, span):
@@ -275,7 +277,8 @@ class Coded:
         SpanRead(self.strips, route, oid, span, done).start()
         return await future
 
-    def _encode(self, change, route, edges):
+    @staticmethod
+    def _complete_with(change, edges):
         update = change.coded
         data = change.data
         if change.kind == wire.ZERO:
@@ -283,8 +286,8 @@ class Coded:
                 update.is_zero = True
                 return
             data = bytes(update.size)
-        update.strips = codecs.codec_of(*route.code).encode(
-            stripes.completed(update.offset, data, edges))
+        update.content = data if not edges else stripes.completed(
+            update.offset, data, edges)
 
     def _send(self, change, route):
         update = change.coded
@@ -297,11 +300,13 @@ class Coded:
         token = self.changes.token(change)
         create = change.create and not update.is_zero
         flags = wire.FLAG_CREATE if create else 0
+        strips = None if update.is_zero else codecs.codec_of(
+            *route.code).encode_pieces(update.content)
         change.pending = len(route.strips) + 1
         for index, link in route.strips.items():
             payload = strips_wire.pack_write(
                 number, below, data, size,
-                None if update.is_zero else update.strips[index])
+                None if strips is None else strips[index])
             if link is None:
                 self.strips.update(route.epoch, change.oid, index, token,
                                    route.aux, offset, payload, create,

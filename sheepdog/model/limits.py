@@ -108,6 +108,6 @@ most half of it. Who finds no room is read from later."""
 STRIPS_MAX = 31
 """Of one object, in any policy: 16:15."""
 
-STRIP_UPDATE_MAX_BYTES = 128 << 10
+STRIP_UPDATE_MAX_BYTES = 256 << 10
 """The longest update of one strip of a coded object: what it writes and what
 that replaces fit the smallest journal."""

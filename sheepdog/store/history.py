@@ -316,20 +316,27 @@ def _generation_of(data) -> tuple:
 
 
 def pack_event(event) -> bytes:
+    return b''.join(pack_pieces(event))
+
+
+def pack_pieces(event) -> tuple:
+    """As ``pack_event``, in buffers one behind the other: what an update
+    has replaced is long, and not copied."""
     kind = UPDATE
     if isinstance(event, Repeat):
         kind, event = REPEAT, event.update
     if isinstance(event, Update):
-        return _UPDATE.pack(
+        head = _UPDATE.pack(
             kind, _pack_generation(event.generation),
             _pack_number(event.number), _pack_number(event.token),
-            event.offset, event.size, event.old is None) + (event.old or b'')
+            event.offset, event.size, event.old is None)
+        return (head,) if event.old is None else (head, event.old)
     if isinstance(event, Align):
         numbers = sorted(event.undone)
-        return _ALIGN.pack(ALIGN, _pack_generation(event.generation),
-                           len(numbers)) + b''.join(
-            map(_pack_number, numbers))
-    return struct.pack('<B8s', SETTLE, _pack_generation(event.generation))
+        return (_ALIGN.pack(ALIGN, _pack_generation(event.generation),
+                            len(numbers)), *map(_pack_number, numbers))
+    return struct.pack('<B8s', SETTLE,
+                       _pack_generation(event.generation)),
 
 
 def unpack_event(data):

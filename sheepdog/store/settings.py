@@ -16,7 +16,9 @@ import dataclasses
 
 from sheepdog.model import limits
 
-JOURNAL_BYTES_MIN = 1 << 20
+JOURNAL_BYTES_MIN = 2 << 20
+"""Each half must have room for the longest update of a strip, what that
+replaces, and what takes it back (``limits.STRIP_UPDATE_MAX_BYTES``)."""
 
 
 class StoreRefused(Exception):

@@ -65,19 +65,21 @@ class Part:
 
 
 class Change:
-    """What the ``data`` of a HISTORY operation is, once it is its turn."""
+    """What the ``data`` of a HISTORY operation is, once it is its turn.
+    ``packed``: the event as buffers, one behind the other."""
 
-    __slots__ = ('parts', 'event', 'packed', 'sequence')
+    __slots__ = ('parts', 'event', 'packed', 'packed_bytes', 'sequence')
 
     def __init__(self, parts: list, event):
         self.parts = parts
         self.event = event
-        self.packed = store_history.pack_event(event)
+        self.packed = store_history.pack_pieces(event)
+        self.packed_bytes = sum(map(len, self.packed))
         self.sequence = 0
 
     def size(self) -> int:
         """Of all its records."""
-        return records.size_of(records.HISTORY, len(self.packed)) + sum(
+        return records.size_of(records.HISTORY, self.packed_bytes) + sum(
             records.size_of(part.kind, part.size) for part in self.parts)
 
     def undo_size(self) -> int:

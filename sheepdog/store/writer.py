@@ -392,12 +392,9 @@ class Writer:
             self._append(obj, op, part.kind, flags, part.offset, part.size,
                          b'' if part.entries is None
                          else part.entries.tobytes(),
-                         part.data if part.kind == _WRITE else None)
+                         (part.data,) if part.kind == _WRITE else ())
             flags = records.PART
-        crc = _CRC.pack(crc32c(change.packed))
-        change.sequence = self._append(
-            obj, op, records.HISTORY, 0, 0, len(change.packed), crc,
-            change.packed)
+        change.sequence = self._append_event(obj, op, change)
         segment = op.segment = journal.current
         segment.pending += 1
         segment.named.setdefault(obj.oid, False)
@@ -441,15 +438,24 @@ class Writer:
         op = _Operation(records.HISTORY, obj, obj.version, 0, 0, change,
                         done, True, obj.capacity)
         op.is_applied = True
-        self._append(obj, op, records.HISTORY, 0, 0, len(change.packed),
-                     _CRC.pack(crc32c(change.packed)), change.packed)
+        self._append_event(obj, op, change)
         journal.current.named.setdefault(obj.oid, False)
         if not self._batch:
             self._world.call_batched(self.flush)
         self._batch.append(op)
 
+    def _append_event(self, obj, op, change):
+        """The record that makes those of the change's parts count; its
+        number."""
+        crc = 0
+        for piece in change.packed:
+            crc = crc32c(piece, crc)
+        return self._append(obj, op, records.HISTORY, 0, 0,
+                            change.packed_bytes, _CRC.pack(crc),
+                            change.packed)
+
     def _append(self, obj, op, kind, flags, offset, size, entries, data):
-        """One record of a change; its number."""
+        """One record of a change, with these buffers; its number."""
         journal = self._journal
         sequence = journal.take_number()
         if obj.exists:
@@ -460,8 +466,7 @@ class Writer:
             kind, flags, sequence, journal.synced_sequence, obj.oid,
             op.birth, op.version, offset, size, op.capacity, entries,
             sequence - journal.applied_sequence)
-        journal.append(sequence, (head,) if data is None else (head, data),
-                       records.size_of(kind, size))
+        journal.append(sequence, (head, *data), records.size_of(kind, size))
         return sequence
 
     def _make_room(self, obj, op, size: int) -> bool:

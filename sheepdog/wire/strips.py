@@ -44,20 +44,21 @@ def index_of(flags: int) -> int:
 
 def pack_write(number: int, below: int, data: int, size: int,
                content) -> bytes:
-    """``content`` None: zeroes."""
+    """``content``: buffers, one behind the other; None: zeroes."""
     head = HEAD.pack(number, below, size, data, content is None)
-    return head if content is None else head + content
+    return head if content is None else b''.join((head, *content))
 
 
 def unpack_write(payload) -> tuple:
-    """(number, below, data strips, size, content).
+    """(number, below, data strips, size, content). The content is a view:
+    it is long.
 
     :raises InvalidParameters: it is none
     """
     if len(payload) < HEAD.size:
         raise errors.InvalidParameters('a strip is written with a head')
     number, below, size, data, is_zero = HEAD.unpack_from(payload)
-    content = None if is_zero else payload[HEAD.size:]
+    content = None if is_zero else memoryview(payload)[HEAD.size:]
     if not data or size != (size if is_zero else len(content)):
         raise errors.InvalidParameters('%d bytes of a strip, not %d'
                                        % (len(content or b''), size))

@@ -267,12 +267,34 @@ class HealthyTest(CodedCase):
             self.node.run(self.node.sheep.catalogue.delete('v'))
 
 
+class LongWritesTest(CodedCase):
+    """Each update of a strip costs all that is on its way."""
+
+    def test_a_mebibyte_is_one_update_of_each_strip(self):
+        self.create()
+        volume = self.open()
+        self.write(volume, 0, self.chance.randbytes(SIZE))
+        self.node.run(volume.flush())
+        before = self.updates()
+        self.write(volume, OBJECT_BYTES, self.chance.randbytes(OBJECT_BYTES))
+        self.assertEqual(6, self.updates() - before)
+        self.write(volume, OBJECT_BYTES // 2,
+                   self.chance.randbytes(OBJECT_BYTES))
+        self.check(volume)
+        for index in range(SIZE // OBJECT_BYTES):
+            self.check_strips(index)
+
+    def updates(self):
+        return sum(node.sheep.replica.counters['write']
+                   for node in self.cluster.serving())
+
+
 class SmallJournalTest(CodedCase):
     """Nothing waits for room that there cannot be."""
 
     policy = '2:1'
     nodes = 3
-    journal_bytes = 1 << 20
+    journal_bytes = 2 << 20
 
     def test_whole_objects_at_once(self):
         self.create()

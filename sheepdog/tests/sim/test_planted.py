@@ -159,7 +159,7 @@ class SeedsTest(unittest.TestCase):
 
     def test_replay_too_far(self):
         def change(changed):
-            changed.cluster.journal_bytes = 1 << 20
+            changed.cluster.journal_bytes = 2 << 20
             changed.cluster.checkpoint_seconds = 2.0
             changed.workload.fua_share = 0.9
             changed.nemesis.pause_seconds = 3.0

@@ -54,6 +54,15 @@ class CodecTest(unittest.TestCase):
         self.assertEqual(content, code.decode(left))
         self.assertEqual(strips, code.restore(left, range(data + parity)))
 
+    def test_what_is_long_is_encoded_in_pieces(self):
+        content = content_of(3, 40)
+        code = codec.codec_of(4, 2)
+        for buffer in content, memoryview(content):
+            pieces = code.encode_pieces(buffer)
+            self.assertEqual([3] * 6, [len(strip) for strip in pieces])
+            self.assertEqual(plain_code.encode(content, 4, 2),
+                             [b''.join(strip) for strip in pieces])
+
     def test_every_pattern_of_small_policies(self):
         for data, parity in ((2, 1), (2, 2), (2, 5), (4, 2), (4, 6)):
             code = codec.codec_of(data, parity)

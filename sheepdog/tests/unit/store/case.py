@@ -28,7 +28,7 @@ class StoreCase(unittest.TestCase):
     """``open`` starts a process and opens; ``crash`` kills it."""
 
     settings = store_module.StoreSettings(
-        meta=META, journal_bytes=1 << 20, reserve_bytes=0)
+        meta=META, journal_bytes=2 << 20, reserve_bytes=0)
     disk_bytes = 64 << 20
 
     def setUp(self):

@@ -23,7 +23,7 @@ BLOCK = case.BLOCK
 
 class TestBallast(case.StoreCase):
     settings = store_module.StoreSettings(
-        meta=case.META, journal_bytes=1 << 20, reserve_bytes=4 << 20)
+        meta=case.META, journal_bytes=2 << 20, reserve_bytes=4 << 20)
 
     def setUp(self):
         super().setUp()

@@ -37,7 +37,7 @@ from sheepdog.tests.unit.store import twin as twin_module
 META = '/meta'
 CAPACITY = 128 << 10
 OIDS = (1, 2, 3, 0x8000000100000000)
-JOURNAL_BYTES = 1 << 20
+JOURNAL_BYTES = 2 << 20
 SEEDS = int(os.environ.get('STORE_SEEDS', '100'))
 FIRST_SEED = int(os.environ.get('STORE_SEED', '1'))
 ROUNDS = 4

@@ -42,7 +42,7 @@ class DisksCase(case.StoreCase):
         if not self.host.is_running:
             self.host.start()
         settings = store_settings.StoreSettings(
-            case.META, disks=paths, journal_bytes=1 << 20, reserve_bytes=0,
+            case.META, disks=paths, journal_bytes=2 << 20, reserve_bytes=0,
             **changes)
         self.store = self.host.run(disks.Disks.open(self.host.world,
                                                     settings))

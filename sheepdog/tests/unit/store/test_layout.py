@@ -105,7 +105,7 @@ class FirstStartTest(case.StoreCase):
             with self.subTest(operations=operations):
                 self.simulation = sim.Simulation(operations)
                 self.addCleanup(self.simulation.close)
-                self.host = self.simulation.add_host('n1', 2 << 20)
+                self.host = self.simulation.add_host('n1', 4 << 20)
                 world = self.host.start()
                 self.host.process.kill_after(operations)
                 task = world.spawn(store_module.Store.open(

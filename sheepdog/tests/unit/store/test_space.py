@@ -25,7 +25,7 @@ RESERVE = 4 << 20
 
 class TestSpace(case.StoreCase):
     settings = store_module.StoreSettings(
-        meta=case.META, journal_bytes=1 << 20, reserve_bytes=RESERVE)
+        meta=case.META, journal_bytes=2 << 20, reserve_bytes=RESERVE)
 
     def setUp(self):
         super().setUp()

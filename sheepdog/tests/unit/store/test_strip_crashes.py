@@ -35,8 +35,8 @@ from sheepdog.testing import world as sim
 
 META = '/meta'
 CAPACITY = 32 << 10
-LARGE_CAPACITY = 384 << 10
-JOURNAL_BYTES = 1 << 20
+LARGE_CAPACITY = 768 << 10
+JOURNAL_BYTES = 2 << 20
 """Of three large strips, half of it has no room for what is open."""
 
 KEYS = (ids.strip_key(1, 0), ids.strip_key(1, 5), ids.strip_key(2, 30))
@@ -132,7 +132,7 @@ class Run:
         self.is_filled = is_filled
         self.is_large = is_large
         self.capacity = LARGE_CAPACITY if is_large else CAPACITY
-        self.sizes = (16384, 65536, 131072) if is_large else (
+        self.sizes = (32768, 131072, 262144) if is_large else (
             256, 1024, 4096, 5120, 16384)
         self.kept_apart = 0
         self.refused = 0

@@ -298,7 +298,7 @@ class StripsTest(case.StoreCase):
     def test_what_is_open_outlives_its_segments_of_the_journal(self):
         self.update(1, 0, b'a' * 4096)
         self.update(2, 0, b'b' * 4096)
-        for _ in range(60):
+        for _ in range(120):
             self.write(9, 0, bytes(range(256)) * 128, capacity=1 << 20)
         self.assertGreater(self.store.counters.checkpoints, 1)
         self.crash(power=True)
@@ -344,10 +344,10 @@ class StripsTest(case.StoreCase):
         with self.assertRaises(errors.NoObject):
             self.wait(self.store.align(ids.strip_key(1, 1), NEXT, set()))
 
-    def fill(self, count=100, size=2 * BLOCK):
+    def fill(self, count=100, size=4 * BLOCK):
         """Updates of the same place that nobody closes, more than the
         journal has room for."""
-        self.reopen(journal_bytes=1 << 20)
+        self.reopen(journal_bytes=2 << 20)
         for number in range(1, count + 1):
             self.update(number, 0, bytes([number]) * size)
 
@@ -363,14 +363,14 @@ class StripsTest(case.StoreCase):
         for end in (lambda: self.crash(power=True), self.crash,
                     self.close):
             end()
-            self.open(journal_bytes=1 << 20)
+            self.open(journal_bytes=2 << 20)
             self.assertEqual(set(range(1, 101)), set(self.history().open))
-            self.expect((0, bytes([100]) * 2 * BLOCK))
+            self.expect((0, bytes([100]) * 4 * BLOCK))
         self.wait(self.store.align(KEY, NEXT, {1, 2, 3}))
-        self.expect((0, bytes([3]) * 2 * BLOCK))
+        self.expect((0, bytes([3]) * 4 * BLOCK))
         self.crash(power=True)
-        self.open(journal_bytes=1 << 20)
-        self.expect((0, bytes([3]) * 2 * BLOCK))
+        self.open(journal_bytes=2 << 20)
+        self.expect((0, bytes([3]) * 4 * BLOCK))
         self.assertEqual(({1, 2, 3}, (NEXT,)), (
             set(self.history().open), self.history().nexts))
 
@@ -382,7 +382,7 @@ class StripsTest(case.StoreCase):
             self.store.close_updates(KEY, number)
         self.assertFalse(self.kept())
         self.crash(power=True)
-        self.open(journal_bytes=1 << 20)
+        self.open(journal_bytes=2 << 20)
         self.assertEqual([200], [number for number in self.history().open
                                  if number <= 100 or number == 200])
 
@@ -393,7 +393,7 @@ class StripsTest(case.StoreCase):
         self.assertTrue(self.kept())
         for _ in range(2):
             self.crash(power=True)
-            self.open(journal_bytes=1 << 20)
+            self.open(journal_bytes=2 << 20)
             self.assertEqual([], self.store.oids())
             self.assertEqual(0, self.store.counters.lost_objects)
 
@@ -408,7 +408,7 @@ class StripsTest(case.StoreCase):
         for _ in range(count):
             self.elsewhere += 1
             self.call(self.store.update, OTHER, 3, self.elsewhere, BIRTH, 0,
-                      4 * BLOCK, bytes([self.elsewhere % 255 + 1]) * 4 * BLOCK,
+                      8 * BLOCK, bytes([self.elsewhere % 255 + 1]) * 8 * BLOCK,
                       capacity=CAPACITY)
             self.store.close_updates(OTHER, self.elsewhere + 1)
 
@@ -424,20 +424,20 @@ class StripsTest(case.StoreCase):
             if end != self.close:
                 self.write_elsewhere(60)
             end()
-            self.open(journal_bytes=1 << 20)
+            self.open(journal_bytes=2 << 20)
             self.assertFalse(self.forgotten(range(1, 101)))
             self.call(self.store.remove, KEY)
 
     def test_closed_behind_a_start_that_found_the_file(self):
         self.fill()
-        self.reopen(journal_bytes=1 << 20)
+        self.reopen(journal_bytes=2 << 20)
         self.store.close_updates(KEY, 101)
-        self.reopen(journal_bytes=1 << 20)
+        self.reopen(journal_bytes=2 << 20)
         self.assertFalse(self.forgotten(range(1, 101)))
 
     def test_the_disk_is_full_when_the_file_is_due(self):
         """Later all goes on."""
-        self.reopen(journal_bytes=1 << 20)
+        self.reopen(journal_bytes=2 << 20)
         size = 2 * BLOCK
         image = self.host.image
         self.update(1, 0, b'a' * size)
@@ -555,7 +555,7 @@ class StripsTest(case.StoreCase):
 
     def test_much_is_undone_in_a_small_journal(self):
         """More than one record of it may take."""
-        self.reopen(journal_bytes=1 << 20)
+        self.reopen(journal_bytes=2 << 20)
         capacity = 4 << 20
         size = limits.STRIP_UPDATE_MAX_BYTES
         for number, offset in enumerate(range(0, capacity, size), 1):
