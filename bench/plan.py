@@ -92,7 +92,7 @@ class Planner:
         self._cluster = cluster = types.SimpleNamespace(
             view=situation.before,
             incarnation=situation.before.members[OURS].incarnation,
-            state=types.SimpleNamespace(is_gone=lambda oid: False))
+            state=types.SimpleNamespace(gone_below=lambda oid: (0, ())))
         order = types.SimpleNamespace(
             code=lambda oid: None,
             copies_at=lambda oid, epoch: COPIES)
