@@ -344,6 +344,38 @@ class VdiCalls:
             'name': name, 'copies': copies, 'copy_policy': copy_policy,
             'force': force})
 
+    def snapshot(self, name, tag='', only_if_changed=False):
+        """Make a snapshot, also of a VDI that is open; returns its id
+        (``snapshot``) and the id that the VDI has now (``vdi_id``), or None
+        where nothing has changed since the last one.
+
+        :raises NoVdi: there is none
+        :raises VdiExists: there is such a snapshot
+        :raises VdiLocked: it is open shared, or being altered
+        """
+        return self._client.change('vdi.snapshot', {
+            'name': name, 'tag': tag, 'only_if_changed': only_if_changed})
+
+    def clone(self, source, tag, name, shares_nothing=False,
+              timeout=None) -> dict:
+        """Make a VDI with the content of a snapshot, by tag or number.
+
+        :param shares_nothing: copy all of it
+        :raises NoTag: there is no such snapshot
+        :raises VdiExists: the name is taken
+        """
+        return self._client.change('vdi.clone', {
+            'source': source, 'tag': tag, 'name': name,
+            'shares_nothing': shares_nothing}, timeout)
+
+    def rollback(self, name, tag) -> None:
+        """Give a VDI the content of its snapshot back.
+
+        :raises NoTag: there is no such snapshot
+        :raises VdiLocked: it is open
+        """
+        self._client.change('vdi.rollback', {'name': name, 'tag': tag})
+
     def delete(self, name, tag='', snap_id=0) -> None:
         """:raises NoVdi, VdiLocked:"""
         self._client.change('vdi.delete', {

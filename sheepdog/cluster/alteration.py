@@ -53,15 +53,16 @@ def plan(vdis: Mapping[int, entries.VdiEntry], name: str,
     shares with others stay theirs.
     """
     working = [entry for entry in vdis.values() if entry.name == name
-               and not entry.deleted and not entry.snapshot]
+               and not (entry.deleted or entry.snapshot or entry.pending)]
     if policy.copy_policy or any(entry.copy_policy for entry in working):
         return {entry.vdi_id: policy.copies for entry in working}
     copies = policy.copies
     named = [entry for entry in vdis.values()
-             if entry.name == name and not entry.deleted]
+             if entry.name == name
+             and not (entry.deleted or entry.pending)]
     wanted = {entry.vdi_id: copies for entry in named}
     for entry in vdis.values():
-        if entry.deleted:
+        if entry.deleted or entry.pending:
             continue
         needed = wanted.get(entry.vdi_id) or entry.wanted or entry.copies
         for ancestor in _ancestors(vdis, entry):

@@ -19,6 +19,7 @@ from sheepdog.cluster import api
 from sheepdog.cluster import attributes
 from sheepdog.cluster import entries
 from sheepdog.cluster import eviction
+from sheepdog.cluster import family
 from sheepdog.cluster import roster
 from sheepdog.cluster import state as state_module
 from sheepdog.model import errors
@@ -28,7 +29,8 @@ from sheepdog.placement import redundancy
 
 KINDS = ('lock', 'unlock', 'settings', 'recovered', 'reweight', 'vnodes',
          'disks', 'forgo', 'evict', 'readmit', 'alter-default', 'alter-vdi',
-         'turning', 'turned', 'attribute', 'shutdown')
+         'turning', 'turned', 'vdi-begin', 'vdi-commit', 'vdi-abort',
+         'vdi-reclaimed', 'attribute', 'shutdown')
 
 UNORDERED = ('recovered', 'disks', 'forgo', 'evict', 'readmit')
 """May be decided while another operation runs."""
@@ -175,7 +177,8 @@ def has_redundancy(state: state_module.State) -> bool:
     zones = len({member.zone for member in view.members if member.vnodes})
     return zones > 1 and all(
         min(policy.copies, zones) > redundancy.zones_needed(*policy)
-        for entry in state.vdis.values() if not entry.deleted
+        for entry in state.vdis.values()
+        if not state.is_dead(entry.vdi_id)
         for policy in entry.policies())
 
 
@@ -294,6 +297,45 @@ def look_at_attributes(arguments: dict, state: state_module.State) -> dict:
     return {'value': value}
 
 
+def _vdi_begin(arguments: dict, state: state_module.State) -> tuple:
+    """A VDI is to be made from another (``source``), whose redundancy it
+    gets; ``parent``: from whom it has objects, 0 if it gets copies."""
+    name, source = (_text(arguments, 'name'), family.living(
+        state, _number(arguments, 'source')))
+    vdi_id = family.free_id(state.vdis, name)
+    return {'kind': 'vdi-begin', 'entry': {
+        'vdi_id': vdi_id, 'name': name,
+        'parent': _number(arguments, 'parent'),
+        'created': _number(arguments, 'created'), 'copies': source.copies,
+        'copy_policy': source.copy_policy,
+        'block_size_shift': source.block_size_shift,
+        'pending': _text(arguments, 'owner')}}, {'vdi_id': vdi_id}
+
+
+def _vdi_commit(arguments: dict, state: state_module.State) -> tuple:
+    vdi_id, source = (_number(arguments, 'vdi_id'),
+                      _number(arguments, 'source'))
+    tag, is_snapshot = arguments.get('tag', ''), arguments.get('snapshot')
+    if not isinstance(tag, str) or not isinstance(is_snapshot, bool):
+        raise errors.InvalidParameters('tag or snapshot is missing')
+    return {'kind': 'vdi-commit', 'vdi_id': vdi_id, 'source': source,
+            'owner': _text(arguments, 'owner'), 'snapshot': is_snapshot,
+            'serial': _number(arguments, 'serial'), 'tag': tag,
+            'resized': _number(arguments, 'resized'),
+            'replaces': _number(arguments, 'replaces')}, {
+                'vdi_id': vdi_id, 'snapshot': source}
+
+
+def _vdi_abort(arguments: dict, state: state_module.State) -> tuple:
+    return {'kind': 'vdi-abort', 'vdi_id': _number(arguments, 'vdi_id'),
+            'owner': _text(arguments, 'owner')}, None
+
+
+def _vdi_reclaimed(arguments: dict, state: state_module.State) -> tuple:
+    return {'kind': 'vdi-reclaimed',
+            'vdi_id': _number(arguments, 'vdi_id')}, None
+
+
 def _shutdown(arguments: dict, state: state_module.State) -> tuple:
     return {'kind': 'shutdown'}, None
 
@@ -304,6 +346,8 @@ _DECISIONS = {'lock': _lock, 'unlock': _unlock, 'settings': _settings,
               'evict': _evict, 'readmit': _readmit,
               'alter-default': _alter_default, 'alter-vdi': _alter_vdi,
               'turning': _turning, 'turned': _turned, 'attribute': _attribute,
+              'vdi-begin': _vdi_begin, 'vdi-commit': _vdi_commit,
+              'vdi-abort': _vdi_abort, 'vdi-reclaimed': _vdi_reclaimed,
               'shutdown': _shutdown}
 
 

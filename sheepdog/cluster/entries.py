@@ -35,7 +35,8 @@ SHARED = 'shared'
 TURNING = 'turning'
 LOCK_MODES = (EXCLUSIVE, SHARED, TURNING)
 """``turning``: exclusive, and of nobody's client: to turn a VDI into its new
-form. Whoever wants the VDI may take it away."""
+form, or to make a snapshot of it while nobody has it open. Whoever wants the
+VDI may take it away."""
 
 _EVENTS = {
     'format': {'settings': dict, 'view': dict},
@@ -49,6 +50,12 @@ _EVENTS = {
                     'left': list, 'begin': int, 'copied': list},
     'vdi-turned': {'vdi_id': int, 'form': int, 'owner': str},
     'vdi-attribute': {'name': str, 'key': str},
+    'vdi-begin': {'entry': dict},
+    'vdi-commit': {'vdi_id': int, 'owner': str, 'source': int,
+                   'snapshot': bool, 'serial': int, 'resized': int,
+                   'tag': str, 'replaces': int},
+    'vdi-abort': {'vdi_id': int, 'owner': str},
+    'vdi-reclaimed': {'vdi_id': int},
     'lock': {'vdi_id': int, 'mode': str, 'owner': str},
     'unlock': {'vdi_id': int, 'owner': str},
     'settings': {'changes': dict},
@@ -123,6 +130,12 @@ class VdiEntry:
     has none any more (what still comes to light of them is known for what it
     is). ``whole_earlier``: as
     ``earlier``, of the inode and what else is always kept in whole copies.
+    ``parent``: the VDI that this one came from, as snapshots and clones do.
+    ``pending``: the incarnation that is making it; until it is made there is
+    no such VDI (see ``family``). ``snapped``: when it became a snapshot, as
+    ``created``. ``reclaimed``: it is deleted, and no VDI that came from it
+    names any of its objects. ``resized``: the sequence of the event that did
+    so last.
     """
 
     vdi_id: int
@@ -143,6 +156,10 @@ class VdiEntry:
     former: tuple = ()
     gone: tuple = ()
     whole_earlier: tuple = ()
+    pending: str = ''
+    snapped: int = 0
+    reclaimed: bool = False
+    resized: int = 0
 
     RANGES = {'vdi_id': (0, ids.VDI_ID_MASK),
               'wanted': (0, limits.COPIES_MAX),
@@ -198,8 +215,10 @@ class VdiEntry:
         """→ (below, left): of the objects of that one's form those with an
         index less than ``below`` are gone, but for the ones that are
         ``left``."""
-        if self.deleted:
-            return EVERY_INDEX, ()
+        return (EVERY_INDEX, ()) if self.deleted else self.turned_below(oid)
+
+    def turned_below(self, oid: int) -> tuple:
+        """As ``gone_below``, were it not deleted."""
         form = ids.form_of(oid)
         if not ids.is_data(oid) or form == self.form:
             return 0, ()
@@ -232,6 +251,9 @@ class VdiEntry:
             fields[name] = [[*one[:3], [list(pair) for pair in one.earlier],
                              one.below, list(one.left)]
                             for one in fields[name]]
+        for name in ('pending', 'snapped', 'reclaimed', 'resized'):
+            if not fields[name]:
+                del fields[name]
         if self.whole_earlier:
             fields['whole_earlier'] = [list(one)
                                        for one in self.whole_earlier]

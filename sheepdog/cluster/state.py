@@ -24,6 +24,7 @@ from typing import Any, Callable, Optional
 from sheepdog.cluster import alteration
 from sheepdog.cluster import attributes
 from sheepdog.cluster import entries
+from sheepdog.cluster import family
 from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.model import limits
@@ -86,6 +87,7 @@ class State:
         self._names: dict = {}
         self._members: dict = {}
         self._altering: tuple = ()
+        self._needed: frozenset = frozenset()
 
     @property
     def is_altering(self) -> bool:
@@ -113,7 +115,7 @@ class State:
         snapshot."""
         for vdi_id in self._names.get(name, ()):
             entry = self.vdis[vdi_id]
-            if entry.deleted:
+            if entry.deleted or entry.pending:
                 continue
             if tag or snap_id:
                 if (entry.snapshot and (not tag or entry.tag == tag) and
@@ -123,15 +125,39 @@ class State:
                 return entry
         return None
 
+    def of_name(self, name: str) -> list:
+        """All entries, also of what was deleted or is being made."""
+        return [self.vdis[vdi_id] for vdi_id in self._names.get(name, ())]
+
     def is_gone(self, oid: int) -> bool:
         """Nothing refers to that object any more; see ``VdiEntry``."""
         entry = self.vdis.get(ids.vdi_of(oid))
-        return entry is not None and entry.is_gone(oid)
+        if entry is None:
+            return False
+        below, left = self.gone_below(oid)
+        index = ids.index_of(oid)
+        return index < below and index not in left
+
+    def is_dead(self, vdi_id: int) -> bool:
+        """It is deleted, and nobody needs any of its objects."""
+        entry = self.vdis.get(vdi_id)
+        return (entry is not None and entry.deleted
+                and vdi_id not in self._needed)
+
+    def needed(self) -> list:
+        """Ids, sorted, of deleted VDIs of which others may name objects."""
+        return sorted(self._needed)
 
     def gone_below(self, oid: int) -> tuple:
         """See ``VdiEntry``. Of a VDI that is not known nothing is gone."""
         entry = self.vdis.get(ids.vdi_of(oid))
-        return (0, ()) if entry is None else entry.gone_below(oid)
+        if entry is None:
+            return 0, ()
+        if entry.vdi_id in self._needed:
+            # The map tells which objects have to go one by one.
+            if ids.is_vdi(oid) or ids.is_data(oid):
+                return entry.turned_below(oid)
+        return entry.gone_below(oid)
 
     def is_member(self, incarnation: str) -> bool:
         return incarnation in self._members
@@ -237,6 +263,7 @@ class State:
             self._seat(view_model.View.from_dict(fields['view']))
         for entry in fields['vdis']:
             self._put_vdi(entries.VdiEntry.from_dict(entry))
+        self._needed = family.needed(self.vdis)
         for vdi_id, mode, owners in fields['locks']:
             if vdi_id not in self.vdis or mode not in entries.LOCK_MODES:
                 raise ValueError('a lock of VDI %.40r' % (vdi_id,))
@@ -277,7 +304,7 @@ class State:
         self.settings = settings
         self.vdis, self.locks, self.fences = {}, {}, {}
         self.recovered, self._names = {}, {}
-        self._altering = ()
+        self._altering, self._needed = (), frozenset()
         self.spaces, self.vnodes, self.lost = {}, {}, {}
         self.evicted = {}
         self.attributes = attributes.NONE
@@ -311,6 +338,8 @@ class State:
     def _set_view(self, view: view_model.View, sequence: int) -> None:
         self._seat(view)
         living = self._members
+        for entry in family.without_owner(self.vdis, living):
+            self.vdis[entry.vdi_id] = entry
         for vdi_id, lock in list(self.locks.items()):
             owners = tuple(owner for owner in lock.owners if owner in living)
             if owners != lock.owners:
@@ -341,7 +370,8 @@ class State:
             self._set_lock(vdi_id, lock.mode, (), record.sequence)
         if not entry.snapshot:
             self.attributes = self.attributes.without(entry.name)
-        if self.settings.recycle_ids:
+        if self.settings.recycle_ids and not family.is_related(self.vdis,
+                                                               entry):
             del self.vdis[vdi_id]
             left = tuple(one for one in self._names.pop(entry.name)
                          if one != vdi_id)
@@ -349,10 +379,42 @@ class State:
                 self._names[entry.name] = left
         else:
             self.vdis[vdi_id] = dataclasses.replace(entry, deleted=True)
+            self._needed = family.needed(self.vdis)
+
+    def _vdi_begin(self, record: entries.Record) -> None:
+        """A VDI that comes from another is being made."""
+        entry = family.begun(self, record.event)
+        self._put_vdi(entry)
+        self._set_lock(entry.vdi_id, entries.EXCLUSIVE, (entry.pending,),
+                       record.sequence)
+
+    def _vdi_commit(self, record: entries.Record) -> None:
+        """…and is there, with all that belongs to it."""
+        commit = family.commit(self, record.event, record.time)
+        self.vdis.update(commit.changed)
+        for vdi_id, lock in commit.locks.items():
+            self._set_lock(vdi_id, *lock, record.sequence)
+        self._needed = family.needed(self.vdis)
+
+    def _vdi_abort(self, record: entries.Record) -> None:
+        entry = family.aborted(self, record.event)
+        self.vdis[entry.vdi_id] = entry
+        self._set_lock(entry.vdi_id, entries.EXCLUSIVE, (), record.sequence)
+
+    def _vdi_reclaimed(self, record: entries.Record) -> None:
+        """Nobody names any object of a deleted VDI."""
+        entry = family.reclaimed(self, record.event)
+        self.vdis[entry.vdi_id] = entry
+        self._needed = self._needed - {entry.vdi_id}
 
     def _vdi_resize(self, record: entries.Record) -> None:
         """The size stands in the inode; the event tells who has it open."""
-        self._living_vdi(record.event['vdi_id'])
+        entry = self._living_vdi(record.event['vdi_id'])
+        if entry.snapshot:
+            raise errors.VdiLocked(
+                'VDI %s became a snapshot meanwhile: try again' % entry.name)
+        self.vdis[entry.vdi_id] = dataclasses.replace(
+            entry, resized=record.sequence)
 
     def _vdi_alter(self, record: entries.Record) -> None:
         """From the next epoch on these VDIs have other policies."""
@@ -406,6 +468,8 @@ class State:
         vdi_id, mode, owner = (record.event['vdi_id'], record.event['mode'],
                                record.event['owner'])
         entry = self._living_vdi(vdi_id)
+        if entry.snapshot:
+            raise errors.ReadOnly('VDI %s is a snapshot' % entry.name)
         if mode not in entries.LOCK_MODES:
             raise errors.InvalidParameters('unknown lock mode %r' % (mode,))
         if owner not in self._members:
@@ -549,10 +613,7 @@ class State:
                                    + (entry.vdi_id,))
 
     def _living_vdi(self, vdi_id: int) -> entries.VdiEntry:
-        entry = self.vdis.get(vdi_id)
-        if entry is None or entry.deleted:
-            raise errors.NoVdi('no VDI %06x' % vdi_id)
-        return entry
+        return family.living(self, vdi_id)
 
     def _set_lock(self, vdi_id: int, mode: str, owners: tuple,
                   sequence: int) -> None:
@@ -560,7 +621,7 @@ class State:
         if owners:
             self.locks[vdi_id] = entries.Lock(mode, owners)
         else:
-            del self.locks[vdi_id]
+            self.locks.pop(vdi_id, None)
 
     def _who(self, incarnation: str) -> str:
         member = self._members.get(incarnation)
@@ -621,6 +682,10 @@ _APPLIERS: dict[str, Callable[[State, entries.Record], None]] = {
     'vdi-turning': State._vdi_turning,
     'vdi-turned': State._vdi_turned,
     'vdi-attribute': State._vdi_attribute,
+    'vdi-begin': State._vdi_begin,
+    'vdi-commit': State._vdi_commit,
+    'vdi-abort': State._vdi_abort,
+    'vdi-reclaimed': State._vdi_reclaimed,
     'lock': State._lock,
     'unlock': State._unlock,
     'settings': State._settings,

@@ -49,7 +49,9 @@ from sheepdog.recovery import recovery
 from sheepdog.recovery import scrub
 from sheepdog.recovery import throttle
 from sheepdog.store import disks as disks_module
+from sheepdog.volume import branching
 from sheepdog.volume import catalogue
+from sheepdog.volume import reclaimer
 from sheepdog.volume import turner
 from sheepdog.volume import volumes
 from sheepdog.wire import peer as wire
@@ -134,6 +136,8 @@ class Sheep:
             self.world.spawn(self.scrub.run(), 'scrub')
             self.world.spawn(self.turner.run(),
                              'turn VDIs into another form')
+            self.world.spawn(self.reclaimer.run(),
+                             'reclaim what no VDI names')
             self.world.spawn(self.links.complain_forever(self.cluster),
                              'complaints')
             if self.access.is_watched:
@@ -195,6 +199,11 @@ class Sheep:
                                        self.catalogue)
         self.turner = turner.Turner(world, self.cluster, self.volumes,
                                     self.recovery.throttle)
+        self.branching = branching.Branching(
+            world, self.cluster, self.gateway, self.catalogue, self.volumes)
+        self.reclaimer = reclaimer.Reclaimer(
+            world, self.cluster, self.gateway, self.catalogue,
+            self.recovery.throttle)
         self.watch = watch.Watch(
             world, self.gateway, '%s:%s' % (settings.advertised_host,
                                             settings.port),
@@ -206,7 +215,8 @@ class Sheep:
         # is whole, and volumes what form objects have, before the gateway
         # sends anything.
         for listener in (self.replica, self.recovery, self.turner,
-                         self.gateway, self.volumes, self.precedence, self):
+                         self.gateway, self.volumes, self.reclaimer,
+                         self.precedence, self):
             self.cluster.add_listener(listener)
         self.monitoring = monitoring.Monitoring(self, self._sink)
         self.monitoring.listen(info)
@@ -227,7 +237,8 @@ class Sheep:
         self.server.register(volume_handles.handlers(), roles=('tool',))
         self.port = port.Port(
             self.world, public.Public(self.world, self.cluster, self.gateway,
-                                      self.catalogue, self.volumes),
+                                      self.catalogue, self.volumes,
+                                      self.branching),
             self.server)
         self.server.register(admin.Admin(
             self.world, self, volume_handles, self.port).handlers())

@@ -22,6 +22,7 @@ epochs, until all copies have it or this sheep's identity dies.
 import asyncio
 from typing import Callable, Coroutine, Optional, Protocol
 
+from sheepdog.cluster import family
 from sheepdog.gateway import changes
 from sheepdog.gateway import coded
 from sheepdog.gateway import failures
@@ -264,7 +265,7 @@ class Gateway:
         elif event['kind'] == 'forgo' and event['lost']:
             self.unflushed.on_lost_disk(event['incarnation'])
         # Locks decide who orders, VDI entries how many copies there are.
-        if event['kind'] in ('lock', 'unlock'):
+        if family.relocked(event):
             self.changes.review()
         self.routes.change()
 

@@ -25,6 +25,7 @@ import logging
 from typing import Optional, Protocol
 
 from sheepdog.cluster import api
+from sheepdog.cluster import family
 from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.peer import answers
@@ -482,13 +483,17 @@ class Replica:
                 and self.cluster.status is api.Status.OK):
             # A prepared epoch was given up: the one before goes on.
             self.epoch = self._view.epoch
-        vdi_id = event.get('vdi_id')
-        if event['kind'] not in ('lock', 'unlock') or self._view is None:
+        if self._view is None:
             return
+        # Who loses a lock by force ends what is under way just where it is.
+        # (What was deleted is read by nobody.)
+        if event['kind'] != 'vdi-delete':
+            for vdi_id in family.relocked(event):
+                self._take_lock(vdi_id, bool(event.get('force')))
+
+    def _take_lock(self, vdi_id, is_forced):
         owner = self.order.exclusive_owner(vdi_id)
         before = self._owners.get(vdi_id)
-        # Who loses a lock by force ends what is under way just where it is.
-        is_forced = bool(event.get('force'))
         if owner == before and not is_forced:
             return
         self._owners[vdi_id] = owner

@@ -22,6 +22,7 @@ import itertools
 import logging
 from typing import Optional
 
+from sheepdog.cluster import family
 from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.placement import ring as ring_module
@@ -434,7 +435,7 @@ class Recovery:
         """:raises NotRecovered: there may be objects that nobody lists"""
         state = self.cluster.state
         living = [entry for entry in state.vdis.values()
-                  if not entry.deleted]
+                  if not state.is_dead(entry.vdi_id)]
         if living:
             before = past.hidden(
                 self.cluster.views, view, state.settled,
@@ -487,14 +488,17 @@ class Recovery:
 
     def on_event(self, event):
         kind = event['kind']
-        if kind == 'vdi-delete':
-            self.world.spawn(self.space.reclaim([event['vdi_id']]), 'reclaim')
+        if kind in family.ENDINGS:
+            # (With the last of those that came from others all may go.)
+            dead = self._dead()
+            if dead:
+                self.world.spawn(self.space.reclaim(dead), 'reclaim')
         elif kind == 'vdi-turning':
             self._reclaim_turned(event)
         elif kind == 'vdi-turned':
             self.world.spawn(self.space.reclaim([event['vdi_id']]),
                              'reclaim a former form')
-        elif kind == 'vdi-create':
+        elif kind in ('vdi-create', 'vdi-begin'):
             self._look_for_remains(ids.vdi_oid(event['entry']['vdi_id']))
         elif kind == 'recovered':
             self.world.spawn(self.space.drop_strays(), 'drop stray copies')
@@ -516,6 +520,11 @@ class Recovery:
                 ids.owner_of(entry.vdi_id, former.form),
                 former.copies if former.copy_policy else 0, indexes),
                 'reclaim what was turned')
+
+    def _dead(self):
+        """Ids of deleted VDIs that nobody needs any more."""
+        state = self.cluster.state
+        return [vdi_id for vdi_id in state.vdis if state.is_dead(vdi_id)]
 
     def _look_for_remains(self, oid):
         """Of a creation that was refused, or cut short, in an earlier view:

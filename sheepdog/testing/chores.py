@@ -236,7 +236,8 @@ class Chores(disk_chores.DiskChores, steps.Steps):
         expected = [made.name for made in self._made.values()
                     if made.create == '' and made.delete is None and
                     made.format == formats]
-        listed = [vdi['name'] for vdi in await node.sheep.catalogue.list()]
+        listed = [vdi['name'] for vdi in await node.sheep.catalogue.list()
+                  if not vdi['snapshot']]
         missing = [name for name in expected if name not in listed and
                    self._made[name].delete is None]
         if missing and formats == self.formats_begun:

@@ -18,7 +18,7 @@ import random
 from sheepdog.model import ids
 from sheepdog.recovery import calls
 
-NOTICE_SECONDS = 60.0
+NOTICE_SECONDS = 240.0
 BLOCK = 4096
 
 

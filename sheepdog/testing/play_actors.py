@@ -130,6 +130,21 @@ class Actors:
     async def _delete(self, sheep, request, name):
         await sheep.catalogue.delete(name, operation_id=request.operation)
 
+    async def _delete_snapshot(self, sheep, request, name, tag):
+        await sheep.catalogue.delete(name, tag,
+                                     operation_id=request.operation)
+
+    async def _snapshot(self, sheep, request, name, tag):
+        await sheep.branching.snapshot(name, tag,
+                                       operation_id=request.operation)
+
+    async def _clone(self, sheep, request, name, tag, copy):
+        await sheep.branching.clone(name, tag, copy,
+                                    operation_id=request.operation)
+
+    async def _roll_back(self, sheep, request, name, tag):
+        await sheep.branching.rollback(name, tag, request.operation)
+
     async def _resize(self, sheep, request, name, size):
         await sheep.catalogue.resize(name, int(size) << 20,
                                      operation_id=request.operation)
@@ -221,6 +236,18 @@ class Actors:
         history.end_read(begun, [value])
         return str(value)
 
+    async def _peek(self, sheep, request, name, tag, place):
+        """As a read, of what has a history of its own to nobody."""
+        place = int(place or 0)
+        volume = await sheep.volumes.open(name, tag or '', read_only=True)
+        try:
+            data = await volume.read(place * OBJECT_BYTES,
+                                     workload.UNIT_BYTES)
+        finally:
+            await volume.close()
+        return str(workload.value_of(data, _unit(place)) if any(data)
+                   else checkers.ZERO)
+
     def _volume(self, request, name):
         volume = self._opened.get((request.process, name))
         if volume is None:
@@ -241,6 +268,11 @@ _REQUESTS = [(re.compile(pattern), function) for pattern, function in (
     (r'recover (\d+) at once, rest (\d+) s', Actors._throttle),
     (r'create (\w+)', Actors._create),
     (r'delete (\w+)', Actors._delete),
+    (r'delete (\w+)@(\w+)', Actors._delete_snapshot),
+    (r'snapshot (\w+) as (\w+)', Actors._snapshot),
+    (r'clone (\w+)@(\w+) to (\w+)', Actors._clone),
+    (r'roll (\w+) back to (\w+)', Actors._roll_back),
+    (r'peek (\w+?)(?:@(\w+))?(?: at (\d))?', Actors._peek),
     (r'resize (\w+) to (\d+) MiB', Actors._resize),
     (r'alter (\w+) to (\d+) copies', Actors._alter),
     (r'break the lock of (\w+)', Actors._break_lock),

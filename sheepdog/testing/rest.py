@@ -28,7 +28,7 @@ REST_SECONDS = 90.0
 STANDING_TASKS = re.compile(
     r'^(watch|membership|declarations to replicas|leader \d+|desk|patrol|'
     r'store: regular checkpoints|store: watch the disks|watch .*|complaints|'
-    r'scrub|turn VDIs into another form|task .*)$')
+    r'scrub|turn VDIs into another form|reclaim what no VDI names|task .*)$')
 LOOK_SECONDS = 0.93
 """Not in step with what is done once a second."""
 LINKS_MAX = 2
@@ -69,6 +69,7 @@ def _tables(sheep) -> list:
         ('volumes being turned', volumes._turning),
         ('VDIs to be turned', sheep.turner.todo),
         ('native claims', volumes._claims),
+        ('VDIs frozen', volumes.frozen),
         ('objects under recovery', sheep.recovery._running)) if table]
 
 
@@ -107,7 +108,7 @@ def _objects(node) -> list:
             if ids.is_vdi(oid):
                 continue
             found.append('object %s of no VDI' % ids.hex_oid(oid))
-        elif entry.is_gone(oid):
+        elif state.is_gone(oid):
             found.append('object %s of a deleted VDI, or a former form'
                          % ids.hex_oid(oid))
         elif not is_away and not any(

@@ -44,11 +44,12 @@ def seeds_of(text: str) -> list:
 def run_one(seed: int, build: str = BUILD, without=(),
             seconds: Optional[float] = None,
             remote: bool = False, slow: bool = False,
-            policy: str = '', turn: bool = False) -> scenario.Result:
+            policy: str = '', turn: bool = False,
+            branch: bool = False) -> scenario.Result:
     """``seconds`` of trouble instead of the usual. ``remote``: see
     ``Scenario.send_clients_away``; ``slow``: ``Scenario.slow_down``;
     ``policy``: erasure coded, in a cluster large enough; ``turn``:
-    ``Scenario.turn``."""
+    ``Scenario.turn``; ``branch``: ``Scenario.branch``."""
     def change(changed):
         if remote:
             changed.send_clients_away()
@@ -58,6 +59,8 @@ def run_one(seed: int, build: str = BUILD, without=(),
             changed.encode(policy)
         if turn:
             changed.turn()
+        if branch:
+            changed.branch()
         if seconds is not None:
             changed.trouble_seconds = seconds
 
@@ -83,6 +86,8 @@ def main(arguments=None) -> int:
                         help='D:P: erasure coded volumes')
     parser.add_argument('--turn', action='store_true',
                         help='volumes are turned from copies to strips')
+    parser.add_argument('--branch', action='store_true',
+                        help='many snapshots and clones')
     parser.add_argument('--shrink', action='store_true',
                         help='make a failing seed as small as it goes')
     parser.add_argument('--trace', action='store_true',
@@ -95,7 +100,7 @@ def main(arguments=None) -> int:
     run = functools.partial(
         run_one, build=options.build, seconds=options.seconds,
         remote=options.remote, slow=options.slow, policy=options.policy,
-        turn=options.turn,
+        turn=options.turn, branch=options.branch,
         without=tuple(filter(None, options.without.split(','))))
     failed = []
     for result in _results(run, options.seeds, options.jobs):
@@ -106,7 +111,8 @@ def main(arguments=None) -> int:
                 print(result.trace)
             if options.shrink:
                 print(shrunk(result, options.build, options.remote,
-                             options.slow, options.policy, options.turn),
+                             options.slow, options.policy, options.turn,
+                             options.branch),
                       flush=True)
     if failed:
         print('failed: %s' % ','.join(map(str, failed)))
@@ -115,11 +121,11 @@ def main(arguments=None) -> int:
 
 def shrunk(result: scenario.Result, build: str = BUILD,
            remote: bool = False, slow: bool = False, policy: str = '',
-           turn: bool = False) -> str:
+           turn: bool = False, branch: bool = False) -> str:
     """The story of a failing seed, as short as it gets."""
     def run(without, seconds):
         return run_one(result.seed, build, without, seconds, remote, slow,
-                       policy, turn)
+                       policy, turn, branch)
 
     return shrink.describe(shrink.shrink(run, result,
                                          scenario.TROUBLE_SECONDS))

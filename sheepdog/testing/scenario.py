@@ -30,6 +30,7 @@ from sheepdog.model import errors
 from sheepdog.placement import redundancy
 from sheepdog.recovery import pace
 from sheepdog.testing import alterations
+from sheepdog.testing import branches
 from sheepdog.testing import checkers
 from sheepdog.testing import chores as chores_module
 from sheepdog.testing import cluster as cluster_module
@@ -149,6 +150,7 @@ class Scenario:
         self.cluster.avoids_full = random.Random(
             '%s/full' % seed).random() < 0.3
         self.has_slow = False
+        self.branches = branches.BranchSettings()
 
     def slow_down(self) -> None:
         """Disks and links that are slow for long, and evictions."""
@@ -170,6 +172,11 @@ class Scenario:
         cluster.copies, cluster.copy_policy = redundancy.parse(policy)
         cluster.nodes = max(cluster.nodes, cluster.copies)
 
+    def branch(self) -> None:
+        """Many snapshots, clones and deletions."""
+        self.branches.pause_seconds = random.Random(
+            '%s/branch' % self.seed).choice((0.15, 0.4, 1.0))
+
     def turn(self) -> None:
         """VDIs are turned from copies to strips, and back."""
         source = random.Random('%s/turn' % self.seed)
@@ -183,6 +190,7 @@ class Scenario:
         self.chores.pause_seconds = 1e9
         self.has_slow = False
         self.alterations.pause_seconds = 0.0
+        self.branches.pause_seconds = 0.0
         self.workload.volumes = self.workload.volumes[:2]
         self.workload.grown_bytes = self.workload.volume_bytes = 6 << 20
         self.workload.clients_per_volume = 3
@@ -243,6 +251,9 @@ class _Run:
         self.alterations = alterations.Alterations(
             self.cluster, self.workload, scenario.alterations,
             self.nemesis.unsettled, '%s/alterations' % seed, without)
+        self.branches = branches.Branches(
+            self.cluster, self.workload, self.history, self.chores,
+            scenario.branches, '%s/branches' % seed, without)
 
     def run(self) -> None:
         self.cluster.format()
@@ -255,11 +266,13 @@ class _Run:
             troubles.append(loop.create_task(self.sloth.run()))
         if self._scenario.alterations.pause_seconds:
             troubles.append(loop.create_task(self.alterations.run()))
+        if self._scenario.branches.pause_seconds:
+            troubles.append(loop.create_task(self.branches.run()))
         self.simulation.run_for(self._scenario.trouble_seconds)
         if self.sloth is not None:
             self.sloth.heal()
         self.chores.heal()
-        self.alterations.is_over = True
+        self.alterations.is_over = self.branches.is_over = True
         self.nemesis.heal()
         loop.create_task(self.cluster.keep_running())
         self._settle(troubles)
@@ -312,6 +325,7 @@ class _Run:
         state = next(iter(cluster.nodes.values())).sheep.cluster.state
         self.result.failures += self.chores.judge(state)
         self.result.failures += self.alterations.judge(state)
+        self.result.failures += self.branches.judge(cluster.serving())
         if self._scenario.cluster.scrub.enabled and not self.result.failures:
             self.result.failures += lies.check(
                 cluster, '%s/lies' % self._scenario.seed)
@@ -328,10 +342,11 @@ class _Run:
         self.result.parts = {
             **self.nemesis.done, **self.chores.done,
             **(self.sloth.done if self.sloth else {}),
-            **self.alterations.done,
+            **self.alterations.done, **self.branches.done,
             **{name: 'client' for name in self.workload.names}}
         self.result.outcomes = {**self.chores.outcomes,
-                                **self.alterations.outcomes}
+                                **self.alterations.outcomes,
+                                **self.branches.outcomes}
         self.result.counts.update(
             nodes=len(self.cluster.nodes), copies=self.cluster.copies,
             epochs=len(self.cluster.epochs), cuts=len(self.history.cuts),

@@ -24,6 +24,7 @@ import asyncio
 import dataclasses
 import random
 import struct
+import weakref
 from typing import Callable, Collection
 
 from sheepdog.model import errors
@@ -108,6 +109,7 @@ class Workload:
         self.clients = []
         self.names, self.violations = [], []
         self._sizes = {}
+        self._locks = weakref.WeakKeyDictionary()
         self.refused = {}
         """What opens and requests failed with: name of the error → times.
         """
@@ -191,8 +193,19 @@ class Workload:
         """Of a volume that was opened just now."""
         lock = 0
         if not dict(self.settings.volumes)[entry.name]:
-            lock = sheep.cluster.state.fences.get(entry.vdi_id, 0)
+            lock = self._lock(sheep, entry)
         return Session(world, volume, entry.created, lock)
+
+    def _lock(self, sheep, entry) -> int:
+        """The number that it had when it was opened there: it gets another
+        with each snapshot, and stays the same lock."""
+        state = sheep.cluster.state
+        entry = state.lookup(entry.name) or entry
+        number = state.fences.get(entry.vdi_id, 0)
+        volume = sheep.volumes._writing.get(entry.vdi_id)
+        if volume is None:
+            return number
+        return self._locks.setdefault(volume, number)
 
     def read_everything(self, node) -> None:
         """As one more client: what is there in the end."""

@@ -24,6 +24,7 @@ import logging
 
 from sheepdog.cluster import api
 from sheepdog.cluster import entries
+from sheepdog.cluster import family
 from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.model import inode
@@ -174,7 +175,7 @@ class Catalogue:
     def names(self):
         """Of all working VDIs, sorted."""
         return sorted(e.name for e in self.cluster.state.vdis.values()
-                      if not e.deleted and not e.snapshot)
+                      if not (e.deleted or e.snapshot or e.pending))
 
     async def list(self, name=''):
         """Dictionaries, in order of VDI id (see ``description``).
@@ -184,7 +185,8 @@ class Catalogue:
         """
         identity = self.cluster.incarnation
         vdis = [e for _, e in sorted(self.cluster.state.vdis.items())
-                if not e.deleted and (not name or e.name == name)]
+                if not (e.deleted or e.pending)
+                and (not name or e.name == name)]
         described = []
         for start in range(0, len(vdis), LIST_AT_ONCE):
             described += await pieces.gather(
@@ -232,8 +234,7 @@ class Catalogue:
                 objects * inode.MAP_ENTRY_BYTES)
         except errors.NoObject:
             return None
-        return description.of(entry, head, owners,
-                              self.cluster.state.settled)
+        return description.of(entry, head, owners, self.cluster.state)
 
     # -- on the leader --------------------------------------------------
 
@@ -260,7 +261,7 @@ class Catalogue:
         copies, copy_policy = self._policy(copies, copy_policy)
         if self.cluster.state.lookup(name) is not None:
             raise errors.VdiExists('a VDI %s exists already' % name)
-        vdi_id = self._free_id(name)
+        vdi_id = family.free_id(self.cluster.state.vdis, name)
         now = self.world.clock.time()
         created = int(now) << 32 | int(now % 1 * 1e9)
         head = inode.InodeHead(
@@ -300,30 +301,10 @@ class Catalogue:
                 % (redundancy.text_of(*policy), needed, zones))
         return policy
 
-    def _free_id(self, name):
-        first = ids.first_vdi_id(name)
-        taken = self.cluster.state.vdis
-        for step in range(limits.VDI_IDS_MAX):
-            vdi_id = (first + step) & ids.VDI_ID_MASK
-            if vdi_id and vdi_id not in taken:
-                return vdi_id
-        raise errors.SystemFailure('all %d VDI ids are taken'
-                                   % limits.VDI_IDS_MAX)
-
     async def _delete(self, name, tag, snap_id):
         entry = self.find(name, tag, snap_id)
-        lock = self.cluster.state.locks.get(entry.vdi_id)
-        if (lock is not None and lock.owners
-                and lock.mode != entries.TURNING):
-            raise errors.VdiLocked(
-                'VDI %s is in use: close it first ("dog vdi lock list" '
-                'shows by whom)' % name)
-        for other in self.cluster.state.vdis.values():
-            if other.parent == entry.vdi_id and not other.deleted:
-                # Its objects would go, and they are the other's, too.
-                raise errors.VdiLocked(
-                    'VDI %s cannot be deleted before %s, which has objects '
-                    'of it' % (name, other.name))
+        family.check_unused(entry, self.cluster.state.locks.get(
+            entry.vdi_id))
         return {'kind': 'vdi-delete', 'vdi_id': entry.vdi_id}, None
 
     async def _resize(self, name, size):
@@ -341,10 +322,18 @@ class Catalogue:
                  'size': size}, None)
 
 
-def _check_new(name, size, shift):
+def check_name(name):
+    """Of a new VDI.
+
+    :raises InvalidParameters:
+    """
     if not isinstance(name, str) or not name:
         raise errors.InvalidParameters('a VDI needs a name')
     inode.encode_name(name)
+
+
+def _check_new(name, size, shift):
+    check_name(name)
     if not isinstance(shift, int):
         raise errors.InvalidParameters('block_size_shift of a VDI is a whole '
                                        'number, not %r' % (shift,))

@@ -21,17 +21,17 @@ BLOCK = bytes(4096)
 
 async def create_from(gateway, source_oid, oid, offset, data, durable):
     """Create ``oid`` with the content of ``source_oid`` and ``data`` over it
-    at ``offset``. Only what ``data`` does not cover is copied. May be done
-    again: nothing refers to the object before the caller says so.
+    at ``offset``. Only what ``data`` does not cover is copied, durably,
+    whatever ``data`` is: it may have been so before. May be done again:
+    nothing refers to the object before the caller says so.
 
+    :raises NoObject: there is no source (which is damage, where a map names
+        it: nothing may make it look well)
     :raises SheepdogError:
     """
-    try:
-        extents = await gateway.extents(source_oid)
-    except errors.NoObject:
-        extents = []
+    extents = await gateway.extents(source_oid)
     await _copy(gateway, gateway, source_oid, oid, extents, offset,
-                offset + len(data), durable)
+                offset + len(data))
     await gateway.write_wait(oid, offset, data, durable, create=True)
 
 
@@ -45,7 +45,7 @@ async def create_equal(reader, gateway, source_oid, oid):
     extents = await reader.extents(source_oid)
     if not extents:
         await gateway.write_wait(oid, 0, BLOCK, True, create=True)
-    await _copy(reader, gateway, source_oid, oid, extents, 0, 0, True)
+    await _copy(reader, gateway, source_oid, oid, extents, 0, 0)
 
 
 async def clear(gateway, oid, size):
@@ -63,13 +63,12 @@ async def clear(gateway, oid, size):
         pass
 
 
-async def _copy(reader, gateway, source_oid, oid, extents, offset, end,
-                durable):
+async def _copy(reader, gateway, source_oid, oid, extents, offset, end):
     """All but [offset, end)."""
     for start, size in extents:
         for piece, length in _outside(start, start + size, offset, end):
             content = await reader.read_wait(source_oid, piece, length)
-            await gateway.write_wait(oid, piece, content, durable,
+            await gateway.write_wait(oid, piece, content, True,
                                      create=True)
 
 

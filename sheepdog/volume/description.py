@@ -18,18 +18,19 @@ from sheepdog.model import ids
 from sheepdog.placement import redundancy
 
 
-def of(entry, head, owners, settled):
+def of(entry, head, owners, state):
     """A dictionary: sizes in bytes, ``created`` in seconds;
     ``copies_before`` and ``policy_before`` are of the policy that was
-    altered, until all is as wanted (0: none).
+    altered, until all is as wanted (0: none); ``parent`` is the nearest one
+    that there is of those that it came from.
 
     :param entry: the catalogue's
     :param head: the inode's
     :param owners: the inode's map (bytes)
-    :param settled: the newest epoch that all members have recovered
+    :param state: the cluster's
     """
     copies, copy_policy = entry.newest_policy
-    before = _before(entry, settled)
+    before = _before(entry, state.settled)
     used, shared, former = _count(owners, entry)
     return {
         'name': entry.name, 'tag': entry.tag, 'snap_id': entry.snap_id,
@@ -42,9 +43,25 @@ def of(entry, head, owners, settled):
         'copies_before': before.copies, 'policy_before': before.copy_policy,
         'objects_left': former if entry.former else 0,
         'block_size_shift': entry.block_size_shift,
-        'snapshot': entry.snapshot, 'clone': bool(entry.parent),
-        'parent': entry.parent,
+        'snapshot': entry.snapshot, 'clone': _is_clone(entry, state),
+        'parent': _parent(entry, state),
+        'snapped': (entry.snapped >> 32)
+        + (entry.snapped & 0xFFFFFFFF) / 1e9,
     }
+
+
+def _is_clone(entry, state):
+    """Of a snapshot of another VDI, and without one of its own."""
+    parent = state.vdis.get(entry.parent)
+    return (not entry.snapshot and parent is not None
+            and parent.name != entry.name)
+
+
+def _parent(entry, state):
+    parent = state.vdis.get(entry.parent)
+    while parent is not None and parent.deleted:
+        parent = state.vdis.get(parent.parent)
+    return parent.vdi_id if parent is not None else 0
 
 
 def _before(entry, settled):

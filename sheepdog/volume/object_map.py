@@ -71,6 +71,11 @@ class ObjectMap:
                 owners.byteswap()
         return owners
 
+    def follow(self, vdi_id, owner):
+        """The volume has another VDI now, whose map is the same so far."""
+        self.vdi_id = vdi_id
+        self.owner = owner
+
     def extend(self, count):
         """The volume has grown to ``count`` objects."""
         missing = count - len(self.owners)
@@ -79,10 +84,10 @@ class ObjectMap:
 
     async def refresh(self, index):
         """The owner of an object; asks the inode where another sheep may
-        have created it, or turned it into another form, meanwhile."""
+        have created it, copied an ancestor's, or turned it into another
+        form, meanwhile."""
         owner = self.owners[index]
-        if owner != self.owner and not self.is_alone and (
-                owner == 0 or ids.is_owned(owner, self.vdi_id)):
+        if owner != self.owner and not self.is_alone:
             owner = (await self._read(index, 1))[0]
             if owner:
                 self.owners[index] = owner

@@ -52,6 +52,11 @@ class Turning:
         # First writes, which may make one more.
         self._making = self.holds.now()
 
+    def follow(self, vdi_id):
+        """The volume has another VDI now, of one form."""
+        self.vdi_id = vdi_id
+        self._before = []
+
     def former(self):
         """Indexes of objects that are of a former form."""
         return self.map.former()

@@ -19,11 +19,14 @@ in the inode), and so do objects that are of another form than new ones (see
 durable at the next ``flush``, unless ``fua`` is asked for.
 """
 
+import functools
+
 from sheepdog.gateway import operation
 from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.volume import access
 from sheepdog.volume import cow
+from sheepdog.volume import gate
 from sheepdog.volume import holds
 from sheepdog.volume import object_map
 from sheepdog.volume import pieces
@@ -48,6 +51,7 @@ class Volume:
         self.gateway = gateway
         self.name = entry.name
         self.vdi_id = entry.vdi_id
+        self.is_snapshot = entry.snapshot
         self.size = head.vdi_size
         self.shift = head.block_size_shift
         self.object_bytes = 1 << head.block_size_shift
@@ -61,6 +65,8 @@ class Volume:
         self.map = object_map.ObjectMap(self.access, entry.vdi_id, self.owner,
                                         is_alone)
         self._straight = self.owner if is_alone else NOBODY
+        self._writable = self.owner
+        self._gate = gate.Gate()
         self._release = release
         self._holds = holds.Holds()
         self.turning = turning.Turning(gateway, self.vdi_id, self.access,
@@ -105,8 +111,7 @@ class Volume:
             self.gateway.read(owner << 32 | index, start, size, done)
         elif not owner and self.map.is_alone:
             done(None, bytes(size))
-        elif owner and (owner == self.owner or self.map.is_alone
-                        or not ids.is_owned(owner, self.vdi_id)):
+        elif owner and (owner == self.owner or self.map.is_alone):
             self._read_once(index, owner, start, size, done)
         else:
             self._read_again(index, start, size, done)
@@ -135,12 +140,13 @@ class Volume:
 
     def _write_piece(self, index, start, data, fua, done):
         owner = self.map.owners[index]
-        if owner == self.owner:
+        if owner == self._writable:
             self.gateway.write(owner << 32 | index, start, data, done, fua)
         else:
-            self.gateway.world.spawn(
-                self._answer(self._slow_write(index, start, data, fua),
-                             done), 'write to an object by the long way')
+            self.gateway.world.spawn(self._answer(
+                self._gate.through(lambda: self._slow_write(
+                    index, start, data, fua)), done),
+                'write to an object by the long way')
 
     def _refusal(self, offset, length, is_write=False):
         if not self.valid:
@@ -248,7 +254,8 @@ class Volume:
         if error is not None:
             raise error
         await pieces.gather([
-            self._zero_piece(index, start, size, fua) for
+            self._gate.through(functools.partial(
+                self._zero_piece, index, start, size, fua)) for
             index, start, _, size in pieces.split(offset, length,
                                                   self.object_bytes)])
 
@@ -314,7 +321,7 @@ class Volume:
         the lock."""
         await self._release(self)
 
-    # -- changes from outside -------------------------------------------
+    # -- another form ---------------------------------------------------
 
     def alter(self, owner):
         """Objects that are made from now on have another form. Others stay
@@ -322,9 +329,36 @@ class Volume:
         if owner == self.owner:
             return
         self.owner = self.map.owner = owner
+        if not self._gate.is_shut:
+            self._writable = owner
         if self.map.is_alone:
             self._straight = owner
             self.turning.begin()
+
+    # -- snapshots ------------------------------------------------------
+
+    async def freeze(self):
+        """Returns when no write is under way; others wait for ``thaw``.
+        Reads do not."""
+        self._writable = NOBODY
+        await self._gate.shut()
+        await self.gateway.finish(self.vdi_id)
+
+    def thaw(self):
+        self._writable = self.owner
+        self._gate.open()
+
+    def follow(self, entry):
+        """The VDI has become a snapshot, and ``entry`` is of the one that
+        takes its place: its map is the same. Nothing is being written."""
+        self.vdi_id = entry.vdi_id
+        self.owner = entry.owner
+        self.map.follow(entry.vdi_id, entry.owner)
+        if self.map.is_alone:
+            self._straight = entry.owner
+        self.turning.follow(entry.vdi_id)
+
+    # -- changes from outside -------------------------------------------
 
     def resized(self, size):
         self.size = size

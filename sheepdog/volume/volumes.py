@@ -18,10 +18,13 @@ freed with the last user's close, or by the cluster when this sheep dies.
 """
 
 import asyncio
+import collections
+import contextlib
 import logging
 
 from sheepdog.cluster import entries
 from sheepdog.model import errors
+from sheepdog.volume import hold
 from sheepdog.volume import volume as volume_module
 
 LOG = logging.getLogger(__name__)
@@ -35,6 +38,10 @@ class Volumes:
 
     For operators, by VDI id, in seconds since 1970: ``locked_at``, since
     when this sheep has the lock; ``refused``, when it was last refused.
+    ``frozen``: VDIs that native clients may not change just now, with what
+    ends that; ``copying``: how many of their copies on write are under way.
+    ``on_follow`` functions are called with the id of a claimed
+    VDI that became a snapshot, and that of the one in its place.
     """
 
     def __init__(self, world, cluster, gateway, catalogue):
@@ -44,10 +51,14 @@ class Volumes:
         self.catalogue = catalogue
         self._writing = {}
         self._turning = {}
+        self._taken = collections.Counter()
         self._reading = {}
         self._claims = {}
         self._turns = {}
         self._resizes = {}
+        self.frozen = {}
+        self.copying = collections.Counter()
+        self.on_follow = []
         self.locked_at = {}
         self.refused = {}
 
@@ -59,23 +70,48 @@ class Volumes:
         :raises VdiLocked: another sheep, or a native client of this one,
             has it
         """
-        entry = self.catalogue.find(name, tag, snap_id)
-        if entry.snapshot and not read_only:
-            raise errors.ReadOnly('%s is a snapshot' % name)
-        async with self._turn(entry.vdi_id):
-            if read_only:
-                return await self._open_to_read(entry)
-            return await self._open_to_write(entry,
-                                             entries.SHARED if shared
-                                             else entries.EXCLUSIVE)
+        mode = entries.SHARED if shared else entries.EXCLUSIVE
+        while True:
+            entry = self.catalogue.find(name, tag, snap_id)
+            if entry.snapshot and not read_only:
+                raise errors.ReadOnly('%s is a snapshot' % name)
+            async with self._turn(entry.vdi_id):
+                try:
+                    if read_only:
+                        volume = await self._open_to_read(entry)
+                    else:
+                        volume = await self._open_to_write(entry, mode)
+                except errors.SheepdogError:
+                    if not self._is_followed(entry):
+                        raise
+                else:
+                    if volume is not None:
+                        return volume
+
+    def _is_followed(self, entry):
+        """The working VDI has become a snapshot since."""
+        return not entry.snapshot and self._now(entry).snapshot
 
     async def _open_to_read(self, entry):
-        volume = await self._make(entry, True, False)
+        """None: another VDI has taken its place."""
+        # (The map of a snapshot does not change.)
+        volume = await self._make(entry, True, entry.snapshot)
+        if self._is_followed(entry):
+            return None
         volume.users = 1
         self._reading[volume] = None
         return volume
 
     async def _open_to_write(self, entry, mode):
+        """None: another VDI has taken its place."""
+        if self._is_followed(entry):
+            return None
+        if mode == entries.SHARED and entry.parent:
+            # Two of them might copy one object of another VDI, each over
+            # what the other has written.
+            raise errors.VdiLocked(
+                'VDI %s came from a snapshot, or has one, and cannot be '
+                'opened shared' % entry.name)
         volume = self._writing.get(entry.vdi_id)
         if volume is not None and volume.valid:
             if volume.map.is_alone != (mode != entries.SHARED):
@@ -128,6 +164,7 @@ class Volumes:
             volume.invalidate()
             self._reading.pop(volume, None)
             return
+        # (The VDI that takes its place has the same turn.)
         async with self._turn(volume.vdi_id):
             volume.users -= 1
             if volume.users or self._writing.get(
@@ -221,7 +258,8 @@ class Volumes:
         objects: not while another sheep, or a volume open here, has it."""
         if vdi_id in self._claims:
             return True
-        if self._is_open(vdi_id):
+        if (self._is_open(vdi_id) or vdi_id in self._turning
+                or self._taken[vdi_id]):
             return False
         entry = self.cluster.state.vdis.get(vdi_id)
         if entry is not None and entry.is_turning:
@@ -234,6 +272,76 @@ class Volumes:
     def _is_open(self, vdi_id):
         volume = self._writing.get(vdi_id)
         return volume is not None and volume.valid
+
+    # -- who makes a snapshot -------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def held(self, vdi_id):
+        """For whoever makes a snapshot of a VDI: we have its lock, and
+        nobody opens or closes it here meanwhile. Yields the ``Hold``.
+
+        :raises VdiLocked: somebody elsewhere has it, or it is open shared
+        """
+        async with self._turn(vdi_id):
+            self._check_not_shared(vdi_id)
+            volume = self._writing.get(vdi_id)
+            if volume is not None and volume.valid:
+                yield hold.OfVolume(volume)
+            elif vdi_id in self._claims:
+                yield hold.OfClaim(self, vdi_id)
+            else:
+                volume = await self._take_to_turn(
+                    self.cluster.state.vdis[vdi_id])
+                try:
+                    yield hold.OfNobody(volume)
+                finally:
+                    self._turning.pop(vdi_id, None)
+                    if volume.valid:
+                        volume.invalidate()
+                        if self._holds(vdi_id):
+                            await self._unlock(vdi_id)
+
+    def _check_not_shared(self, vdi_id):
+        """(Native clients of one sheep may share it.)
+
+        :raises VdiLocked:
+        """
+        lock = self.cluster.state.locks.get(vdi_id)
+        if lock is not None and lock.owners and (
+                lock.mode == entries.SHARED) and not (
+                    vdi_id in self._claims and len(lock.owners) == 1):
+            raise errors.VdiLocked(
+                'VDI %06x is open shared: a snapshot can be made of it '
+                'while it is not' % vdi_id)
+
+    def take_turn_of(self, vdi_id, follower):
+        """Who wants to open the VDI that follows another waits for those who
+        make it."""
+        self._turns[follower] = self._turn(vdi_id)
+
+    def is_frozen(self, vdi_id):
+        """Native clients' changes wait."""
+        return vdi_id in self.frozen
+
+    async def thawed(self, vdi_id):
+        while vdi_id in self.frozen:
+            await self.frozen[vdi_id].wait()
+
+    def _follow(self, vdi_id, follower):
+        """A VDI has become a snapshot, and who has it open goes on with
+        another. (Writers wait until all sheep know.)"""
+        entry = self.cluster.state.vdis[follower]
+        for volume in self._of(vdi_id):
+            if not volume.is_snapshot:
+                volume.follow(entry)
+        for held in (self._writing, self.locked_at, self.refused):
+            if vdi_id in held:
+                held[follower] = held.pop(vdi_id)
+        if vdi_id in self._claims:
+            del self._claims[vdi_id]
+            self._claims[follower] = entry.owner
+            for function in self.on_follow:
+                function(vdi_id, follower)
 
     # -- who turns objects into another form ------------------------------
 
@@ -254,13 +362,20 @@ class Volumes:
         async with self._turn(entry.vdi_id):
             if self._is_open(entry.vdi_id) or entry.vdi_id in self._claims:
                 return None
-            if self._holds(entry.vdi_id):
-                # Left over. Nobody knows what was under way: by force.
-                await self._lock(entry.vdi_id, entries.EXCLUSIVE)
-                await self._unlock(entry.vdi_id)
+            return await self._take_to_turn(entry)
+
+    async def _take_to_turn(self, entry):
+        if self._holds(entry.vdi_id):
+            # Left over. Nobody knows what was under way: by force.
+            await self._lock(entry.vdi_id, entries.EXCLUSIVE)
+            await self._unlock(entry.vdi_id)
+        self._taken[entry.vdi_id] += 1
+        try:
             volume = await self._open_locked(entry, entries.TURNING)
             self._turning[entry.vdi_id] = volume
             return volume
+        finally:
+            self._taken[entry.vdi_id] -= 1
 
     async def close_turned(self, volume):
         async with self._turn(volume.vdi_id):
@@ -341,14 +456,30 @@ class Volumes:
                 volume.resized(event['size'])
         elif kind in ('lock', 'unlock'):
             self._check_lock(event['vdi_id'])
+            if kind == 'lock' and event['mode'] == entries.TURNING:
+                # Of native clients that did without a lock: it would come
+                # behind what is copied now.
+                self.gateway.abandon_content(
+                    event['vdi_id'], errors.VdiLocked(
+                        'VDI %06x is being turned, or made a snapshot of'
+                        % event['vdi_id']))
         elif kind == 'format':
             self.on_lapse()
         elif kind == 'vdi-delete':
-            for volume in self._of(event['vdi_id']):
-                volume.invalidate()
-            if event['vdi_id'] in self._turning:
-                self.gateway.abandon_vdi(event['vdi_id'], errors.NoVdi(
-                    'VDI %06x was deleted' % event['vdi_id']))
+            self._end(event['vdi_id'])
+        elif kind == 'vdi-commit':
+            if event['snapshot']:
+                self._follow(event['source'], event['vdi_id'])
+            elif event['replaces']:
+                self._end(event['replaces'])
+
+    def _end(self, vdi_id):
+        """It is deleted."""
+        for volume in self._of(vdi_id):
+            volume.invalidate()
+        if vdi_id in self._turning:
+            self.gateway.abandon_vdi(vdi_id, errors.NoVdi(
+                'VDI %06x was deleted' % vdi_id))
 
     def users(self):
         """VDI id → how many have it open here, native clients as one."""

@@ -18,6 +18,7 @@ import time
 
 from sheepdog.cmd.dog import attributes
 from sheepdog.cmd.dog import benchmark
+from sheepdog.cmd.dog import branches
 from sheepdog.cmd.dog import check
 from sheepdog.cmd.dog import cluster
 from sheepdog.cmd.dog import command
@@ -34,7 +35,7 @@ from sheepdog.cmd import version
 from sheepdog.model import errors
 
 COMMANDS = (cluster.COMMANDS + node.COMMANDS + recovery.COMMANDS
-            + vdi.COMMANDS + objects.COMMANDS
+            + vdi.COMMANDS + branches.COMMANDS + objects.COMMANDS
             + attributes.COMMANDS + check.COMMANDS + benchmark.COMMANDS
             + top.COMMANDS + upgrade.COMMANDS)
 

@@ -237,20 +237,20 @@ def vdi_list(vdis, raw):
         if vdi.get('copies_before') and not raw:
             copies = '%s>%s' % (redundancy.text_of(
                 vdi['copies_before'], vdi.get('policy_before', 0)), copies)
+        made = vdi.get('snapped') or vdi['created']
         mark = 's' if vdi['snapshot'] else 'c' if vdi['clone'] else ' '
         if raw:
             yield '%s %s %d %d %d %d %d %x %s %s %d' % (
                 '=' if mark == ' ' else mark, _escaped(vdi['name']),
                 vdi['snap_id'], vdi['size'], vdi['used'], vdi['shared'],
-                vdi['created'], vdi['vdi_id'], copies, _escaped(vdi['tag']),
+                made, vdi['vdi_id'], copies, _escaped(vdi['tag']),
                 vdi['block_size_shift'])
         else:
             yield '%s %-8s %5d %7s %7s %7s %s   %6x %6s %13s %3d' % (
                 mark, vdi['name'], vdi['snap_id'],
                 sizes.show_size(vdi['size']), sizes.show_size(vdi['used']),
                 sizes.show_size(vdi['shared']),
-                time.strftime('%Y-%m-%d %H:%M',
-                              time.localtime(vdi['created'])),
+                time.strftime('%Y-%m-%d %H:%M', time.localtime(made)),
                 vdi['vdi_id'], copies, vdi['tag'], vdi['block_size_shift'])
 
 

@@ -18,10 +18,6 @@ from sheepdog.cmd import exits
 WORDS = tuple(tuple(line.split()) for line in """\
 cluster snapshot
 node format
-vdi snapshot
-vdi clone
-vdi rollback
-vdi tree
 vdi graph
 vdi backup
 vdi restore

@@ -40,6 +40,8 @@ LOG = logging.getLogger(__name__)
 
 NODE_SECONDS = 5.0
 COPIES_SECONDS = 30.0
+SNAPSHOT_SECONDS = 60.0
+SNAPSHOT_ATTEMPTS = 5
 SETTINGS = ('store', 'copies', 'copy_policy', 'block_size_shift', 'strict',
             'vdi_locks', 'fixed_vnodes', 'recycle_ids', 'avoid_full')
 
@@ -114,6 +116,9 @@ class Admin:
             'vdi.list': self._vdi_list,
             'vdi.resize': self._vdi_resize,
             'vdi.delete': self._vdi_delete,
+            'vdi.snapshot': self._vdi_snapshot,
+            'vdi.clone': self._vdi_clone,
+            'vdi.rollback': self._vdi_rollback,
             'vdi.alter-copy': self._vdi_alter_copy,
             'vdi.missing': self.checks.missing,
             'vdi.object': self.places.object,
@@ -605,6 +610,46 @@ class Admin:
     async def _vdi_delete(self, name, tag='', snap_id=0, operation_id=''):
         await self.sheep.catalogue.delete(name, tag, snap_id, operation_id)
 
+    async def _vdi_snapshot(self, name, tag='', only_if_changed=False,
+                            operation_id=''):
+        """By who has it open."""
+        if tag.isdecimal() and int(tag):
+            raise errors.InvalidParameters(
+                'the tag %s of a snapshot could be taken for its number'
+                % tag)
+        branching = self.sheep.branching
+        owner = branching.owner_of(name)
+        for _ in range(SNAPSHOT_ATTEMPTS):
+            try:
+                return await self._snapshot_by(owner, name, tag,
+                                               only_if_changed, operation_id)
+            except (errors.VdiLocked, errors.VdiNotLocked):
+                # Somebody else may have opened it meanwhile.
+                before, owner = owner, branching.owner_of(name)
+                if owner == before:
+                    raise
+        raise errors.VdiLocked('VDI %s is opened and closed all the time'
+                               % name)
+
+    async def _snapshot_by(self, owner, name, tag, only_if_changed,
+                           operation_id):
+        view = self.sheep.cluster.view
+        member = view.member(owner) if view and owner else None
+        if member is None or owner == self.sheep.cluster.incarnation:
+            return await self.sheep.branching.snapshot(
+                name, tag, only_if_changed, operation_id)
+        return await self._ask(member, 'vdi.snapshot', {
+            'name': name, 'tag': tag, 'only_if_changed': only_if_changed,
+            'operation_id': operation_id}, SNAPSHOT_SECONDS)
+
+    async def _vdi_clone(self, source, tag, name, shares_nothing=False,
+                         operation_id=''):
+        return await self.sheep.branching.clone(
+            source, tag, name, shares_nothing, operation_id)
+
+    async def _vdi_rollback(self, name, tag, operation_id=''):
+        await self.sheep.branching.rollback(name, tag, operation_id)
+
     async def _vdi_alter_copy(self, name, copies, copy_policy=0, force=False,
                               operation_id=''):
         if not force:
@@ -648,6 +693,8 @@ class Admin:
         locks = []
         for vdi_id, lock in sorted(cluster.state.locks.items()):
             entry = cluster.state.vdis[vdi_id]
+            if entry.pending:
+                continue
             owners = [view.member(i) for i in lock.owners]
             locks.append({
                 'name': entry.name, 'tag': entry.tag,

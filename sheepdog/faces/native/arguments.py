@@ -19,6 +19,7 @@ from sheepdog.model import errors
 
 TYPES = {'action': str, 'copies': int, 'handle': int, 'id': int,
          'key': str, 'length': int, 'name': str, 'offset': int, 'size': int,
+         'source': str, 'tag': str,
          'vdi': str, 'vnodes': int,
          'node': str, 'object': str, 'path': str}
 """Of parameters without a default that tells."""

@@ -44,6 +44,8 @@ class Claims:
         self.volumes = volumes
         self._users = {}
         self._claims = {}
+        self._followers = {}
+        volumes.on_follow.append(self._follow)
 
     def use(self, session, vdi_id):
         """``session`` asks for an object of the VDI (the hot path)."""
@@ -51,6 +53,24 @@ class Claims:
             return
         session.used[vdi_id] = None
         self._users.setdefault(vdi_id, {})[session] = None
+
+    def _follow(self, vdi_id, follower):
+        """A VDI became a snapshot, and its clients go on with another."""
+        self._followers[vdi_id] = follower
+        for session in self._users.get(vdi_id, ()):
+            self.use(session, follower)
+        claim = self._claims.pop(vdi_id, None)
+        if claim is not None:
+            self._claims[follower] = claim
+            self.world.spawn(self._watch(follower, claim), 'watch of a lock')
+
+    def follow(self, vdi_id):
+        """The VDI that whoever locked this one has by now. (It may not have
+        written since, and not know.)"""
+        while vdi_id in self._followers and not self.volumes.is_claimed(
+                vdi_id):
+            vdi_id = self._followers[vdi_id]
+        return vdi_id
 
     async def lock(self, session, vdi_id, shared):
         """:raises VdiLocked: another sheep, a volume open here, or another
@@ -77,7 +97,15 @@ class Claims:
             claim.count -= 1
             return
         self._claims.pop(vdi_id, None)
-        await self.volumes.release(vdi_id)
+        try:
+            await self.volumes.release(vdi_id)
+        except errors.VdiNotLocked:
+            # Perhaps it became a snapshot while we waited.
+            follower = self.follow(vdi_id)
+            if not self.volumes.is_claimed(follower):
+                raise
+            self._claims.pop(follower, None)
+            await self.volumes.release(follower)
 
     def forget(self, session):
         """The connection is gone."""

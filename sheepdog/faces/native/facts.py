@@ -243,11 +243,12 @@ class Facts:
             'partial': base64.b64encode(b''.join(partial)).decode(),
             'owners': {'%06x' % ids.owner_of(vdi_id, kept.form):
                        [kept.copies, kept.copy_policy]
-                       for vdi_id, entry in vdis.items() if not entry.deleted
+                       for vdi_id, entry in vdis.items()
+                       if not cluster.state.is_dead(vdi_id)
                        for kept in (entry, *entry.former)},
             'inodes': {'%06x' % vdi_id: entry.whole_copies
                        for vdi_id, entry in vdis.items()
-                       if not entry.deleted},
+                       if not cluster.state.is_dead(vdi_id)},
         }
 
 
@@ -258,7 +259,7 @@ def _policies(state) -> list:
     if state.settings:
         found[state.settings.copies, state.settings.copy_policy] = 0
     for entry in state.vdis.values():
-        if not entry.deleted:
+        if not state.is_dead(entry.vdi_id):
             for policy in entry.policies():
                 found[policy] = found.get(policy, 0) + 1
     return [[*policy, count] for policy, count in sorted(found.items())]

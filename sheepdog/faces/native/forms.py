@@ -41,6 +41,20 @@ class Forms:
         claimed = self.volumes.claimed_owner(entry.vdi_id)
         return entry.owner if claimed is None else claimed
 
+    def owners(self, entry):
+        """Of those that own objects of its map, and have forms: VDI id →
+        what the map says."""
+        found = {}
+        if entry.form:
+            found[entry.vdi_id] = self.owner(entry)
+        vdis = self.cluster.state.vdis
+        parent = vdis.get(entry.parent)
+        while parent is not None and parent.vdi_id not in found:
+            if parent.form:
+                found[parent.vdi_id] = parent.owner
+            parent = vdis.get(parent.parent)
+        return found
+
     def translated(self, oid):
         """A data object's real name.
 
@@ -97,19 +111,41 @@ def without_forms(data, offset):
     return bytes(found)
 
 
-def with_forms(data, offset, vdi_id, owner):
+def with_forms(data, offset, owners):
     """Bytes that a client writes to an inode, as it is kept.
 
+    :param owners: as ``Forms.owners``
     :raises InvalidParameters: they begin or end within an entry
     """
     start = max(inode.MAP_OFFSET - offset, 0)
-    if start >= len(data):
+    if start >= len(data) or not owners:
         return data
     if (offset + start - inode.MAP_OFFSET) % ENTRY or (
             (len(data) - start) % ENTRY):
         raise errors.InvalidParameters(
             'VDI %06x was altered between copies and strips: entries of its '
-            'map are written as a whole' % vdi_id)
+            'map are written as a whole' % next(iter(owners)))
     entries = numpy.frombuffer(data, '<u4', offset=start).copy()
-    entries[entries == vdi_id] = owner
+    for vdi_id, owner in owners.items():
+        entries[entries == vdi_id] = owner
     return bytes(data[:start]) + entries.tobytes()
+
+
+def as_snapshot(data, offset, entry):
+    """Bytes of the inode of a snapshot from ``offset`` on, with what the
+    catalogue says of it."""
+    if offset >= inode.HEAD_BYTES:
+        return data
+    found = bytearray(data)
+    # (The time of one that was taken over from another cluster is there.)
+    snapped = entry.snapped.to_bytes(8, 'little') if entry.snapped else b''
+    for place, field in ((inode.TAG_OFFSET, inode.encode_name(entry.tag)),
+                         (inode.SNAP_CTIME_OFFSET, snapped),
+                         (inode.SNAP_ID_OFFSET,
+                          entry.snap_id.to_bytes(4, 'little'))):
+        low = max(place, offset)
+        high = min(place + len(field), offset + len(data))
+        if low < high:
+            found[low - offset:high - offset] = field[low - place:
+                                                      high - place]
+    return bytes(found)

@@ -80,12 +80,14 @@ class _ReadAnswer:
 
 
 class Public:
-    def __init__(self, world, cluster, gateway, catalogue, volumes):
+    def __init__(self, world, cluster, gateway, catalogue, volumes,
+                 branching):
         self.world = world
         self.cluster = cluster
         self.gateway = gateway
         self.catalogue = catalogue
         self.volumes = volumes
+        self.branching = branching
         self.claims = claims.Claims(world, volumes)
         self.forms = forms.Forms(cluster, gateway, volumes)
         self.objects = {
@@ -101,7 +103,7 @@ class Public:
             native.WRITE_OBJ: self._write_inode,
             native.CREATE_AND_WRITE_OBJ: self._write_inode,
         }
-        """Of VDIs with forms."""
+        """Of VDIs with forms, or from others, or that are snapshots."""
         self._vdis = {
             native.NEW_VDI: self._new_vdi,
             native.LOCK_VDI: self._lock_vdi,
@@ -121,9 +123,14 @@ class Public:
                                  'native VDI request')
                 return
             native.check_object(fields, payload)
-            entry = self._check(session, fields, payload)
             oid = fields[native.OID]
-            if entry.form or oid & _FORM_BITS:
+            if self.volumes.frozen and self._must_wait(fields):
+                self.world.spawn(self._handle_later(session, fields, payload),
+                                 'native request during a snapshot')
+                return
+            entry = self._check(session, fields, payload)
+            if (entry.form or entry.parent or entry.snapshot
+                    or oid & _FORM_BITS):
                 if ids.is_vdi(oid):
                     function = self.inodes.get(fields[native.OPCODE],
                                                function)
@@ -136,6 +143,15 @@ class Public:
             session.answer(fields, native.pack_error(fields, exc))
             return
         function(session, fields, payload)
+
+    def _must_wait(self, fields):
+        return (fields[native.OPCODE] not in (native.READ_OBJ,
+                                              native.FLUSH_VDI)
+                and self.volumes.is_frozen(ids.vdi_of(fields[native.OID])))
+
+    async def _handle_later(self, session, fields, payload):
+        await self.volumes.thawed(ids.vdi_of(fields[native.OID]))
+        self.handle(session, fields, payload)
 
     def forget(self, session):
         """The connection is gone."""
@@ -150,10 +166,13 @@ class Public:
         oid = fields[native.OID]
         opcode = fields[native.OPCODE]
         vdi_id = ids.vdi_of(oid)
-        entry = self.cluster.state.vdis.get(vdi_id)
-        if entry is None or entry.deleted:
-            if opcode == native.READ_OBJ:
+        state = self.cluster.state
+        entry = state.vdis.get(vdi_id)
+        # (Of a deleted VDI others may still have objects.)
+        if opcode == native.READ_OBJ:
+            if entry is None or state.is_dead(vdi_id):
                 raise errors.NoObject('no VDI %06x' % vdi_id)
+        elif entry is None or entry.deleted or entry.pending:
             raise errors.NoVdi('no VDI %06x' % vdi_id)
         self.claims.use(session, vdi_id)
         if opcode == native.READ_OBJ:
@@ -180,6 +199,9 @@ class Public:
         return tuple(found)
 
     def _refusal_to_write(self, vdi_id):
+        entry = self.cluster.state.vdis.get(vdi_id)
+        if entry is not None and entry.snapshot:
+            return errors.ReadOnly('VDI %06x is a snapshot' % vdi_id)
         if self.volumes.may_write(vdi_id):
             return None
         return errors.VdiLocked('VDI %06x is locked elsewhere' % vdi_id)
@@ -197,12 +219,17 @@ class Public:
     def _read_inode(self, session, fields, payload):
         answer = _Answer(session, fields)
         offset = fields[native.OFFSET]
+        entry = self.cluster.state.vdis[ids.vdi_of(fields[native.OID])]
+        has_forms = bool(self.forms.owners(entry))
 
         def done(error, data=b''):
             if isinstance(data, list):
                 data = b''.join(data)
-            answer(error, forms.without_forms(data, offset) if data
-                   else b'')
+            if data and has_forms:
+                data = forms.without_forms(data, offset)
+            if data and entry.snapshot:
+                data = forms.as_snapshot(data, offset, entry)
+            answer(error, data)
 
         self.gateway.read(fields[native.OID], offset,
                           fields[native.DATA_LENGTH], done)
@@ -212,7 +239,7 @@ class Public:
         answer = _Answer(session, fields)
         try:
             payload = forms.with_forms(payload, fields[native.OFFSET],
-                                       entry.vdi_id, self.forms.owner(entry))
+                                       self.forms.owners(entry))
         except errors.SheepdogError as exc:
             answer(exc)
             return
@@ -248,6 +275,7 @@ class Public:
     async def _copy_on_write(self, session, fields, payload):
         answer = _Answer(session, fields)
         vdi_id = ids.vdi_of(fields[native.OID])
+        self.volumes.copying[vdi_id] += 1
         try:
             await cow.create_from(
                 access.Access(self.gateway,
@@ -258,6 +286,8 @@ class Public:
             answer(exc)
         else:
             answer(None)
+        finally:
+            self.volumes.copying[vdi_id] -= 1
 
     def _remove(self, session, fields, payload):
         self.gateway.remove(fields[native.OID], _Answer(session, fields))
@@ -305,16 +335,37 @@ class Public:
             block_size_shift=entry.block_size_shift),)
 
     async def _new_vdi(self, session, fields, request):
-        if request.base_vdi_id or request.snap_id:
-            raise errors.SystemFailure(
-                'snapshots and clones are not built yet in this version')
         if request.store_policy:
             raise errors.InvalidParameters(
                 'hypervolumes are not built yet in this version')
+        if request.snap_id:
+            return self._vdi_answer(fields, await self._snapshot(request))
+        if request.base_vdi_id:
+            await self.branching.clone_of(self._base(request), request.name,
+                                          request.vdi_size)
+            return self._vdi_answer(fields,
+                                    self.catalogue.find(request.name))
         await self.catalogue.create(
             request.name, request.vdi_size, request.copies,
             request.copy_policy, request.block_size_shift)
         return self._vdi_answer(fields, self.catalogue.find(request.name))
+
+    async def _snapshot(self, request):
+        """The client has written the tag into the inode. Returns the entry
+        of the VDI that it goes on with."""
+        base = self._base(request)
+        if base.snapshot:
+            raise errors.ReadOnly('VDI %06x is a snapshot' % base.vdi_id)
+        head = await self.catalogue.head(base.vdi_id)
+        done = await self.branching.snapshot(base.name, head.tag)
+        return self.cluster.state.vdis[done['vdi_id']]
+
+    def _base(self, request):
+        """:raises NoBaseVdi:"""
+        entry = self.cluster.state.vdis.get(request.base_vdi_id)
+        if entry is None or entry.deleted or entry.pending:
+            raise errors.NoBaseVdi('no VDI %06x' % request.base_vdi_id)
+        return entry
 
     async def _lock_vdi(self, session, fields, request):
         entry = self.catalogue.find(request.name, request.tag,
@@ -326,7 +377,7 @@ class Public:
         return self._vdi_answer(fields, entry)
 
     async def _release_vdi(self, session, fields, request):
-        await self.claims.unlock(request.base_vdi_id)
+        await self.claims.unlock(self.claims.follow(request.base_vdi_id))
         return (native.pack_response(fields),)
 
     async def _get_vdi_info(self, session, fields, request):
@@ -336,7 +387,7 @@ class Public:
     async def _read_vdis(self, session, fields, request):
         bitmap = native.pack_vdi_bitmap(
             vdi_id for vdi_id, entry in self.cluster.state.vdis.items()
-            if not entry.deleted)
+            if not (entry.deleted or entry.pending))
         return native.pack_response(fields, length=len(bitmap)), bitmap
 
     async def _del_vdi(self, session, fields, request):

@@ -29,6 +29,7 @@ import hashlib
 from typing import Optional
 
 from sheepdog.cluster import entries
+from sheepdog.cluster import family
 from sheepdog.cluster import incarnations
 from sheepdog.faces.notifications import events
 from sheepdog.model import ids
@@ -146,6 +147,11 @@ class Herald:
                 mode=before.mode,
                 owners=[_describe(m) for m in owners if m is not None])
 
+    def _vdi_commit(self, event):
+        """The lock goes from one VDI to the other."""
+        for vdi_id in family.relocked(event):
+            self._lock_changed({'vdi_id': vdi_id})
+
     def _member_recovered(self, event):
         if (self._cluster.state.has_recovered()
                 and self._recovered is not self._view):
@@ -170,7 +176,8 @@ class Herald:
         self._of_record('cluster.shutdown', epoch=self._cluster.state.epoch)
 
     _EVENTS = {'vdi-create': _vdi_create, 'vdi-delete': _vdi_delete,
-               'vdi-resize': _vdi_resize, 'lock': _lock_changed,
+               'vdi-resize': _vdi_resize, 'vdi-commit': _vdi_commit,
+               'lock': _lock_changed,
                'unlock': _lock_changed, 'recovered': _member_recovered,
                'evict': _evict, 'readmit': _readmit,
                'shutdown': _shutdown}

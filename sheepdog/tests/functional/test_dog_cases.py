@@ -325,6 +325,64 @@ latency: mean <any> ms, median <any> ms, 99 % below <any> ms, longest <any> ms
     Case('benchmark io', code=USAGE, error='dog: usage: <any>\n'),
 )
 
+SNAPSHOTS = (
+    Case('vdi create snap 20M'),
+    Case('vdi write snap 0 8', given=b'original'),
+    Case('vdi snapshot snap -s s1'),
+    Case('vdi snapshot snap -s s1', code=EXISTS, error='dog: <any>s1<any>\n'),
+    Case('vdi snapshot snap -s s2 -R'),
+    Case('vdi snapshot snap -s 7', code=USAGE, error='dog: <any>\n'),
+    Case('vdi snapshot none -s s1', code=MISSING, error='dog: <any>\n'),
+    Case('vdi snapshot', code=USAGE, error='dog: usage: <any>\n'),
+    Case('vdi write snap 0 8', given=b'changed!'),
+    Case('vdi read snap 0 8', 'changed!'),
+    Case('vdi read snap 0 8 -s s1', 'original'),
+    Case('vdi read snap 0 8 -s 1', 'original'),
+    Case('vdi read snap 0 8 -s s2', code=MISSING, error='dog: <any>\n'),
+    Case('vdi clone snap copy', code=USAGE, error='dog: <any>-s<any>\n'),
+    Case('vdi clone snap copy -s s1'),
+    Case('vdi clone snap copy -s s1', code=EXISTS, error='dog: <any>\n'),
+    Case('vdi clone snap own -s s1 -n'),
+    Case('vdi clone snap more -s s1 -P', code=USAGE, error='dog: <any>\n'),
+    Case('vdi clone snap more -s s2', code=MISSING, error='dog: <any>\n'),
+    Case('vdi clone none more -s s1', code=MISSING, error='dog: <any>\n'),
+    Case('vdi list snap', '''\
+  Name        Id    Size    Used  Shared    Creation time   VDI id  Copies  \
+Tag   Block Size Shift
+s snap         1   20 MB  4.0 MB  0.0 MB <time>   <hex>      3            \
+s1  22
+  snap         0   20 MB  4.0 MB  0.0 MB <time>   <hex>      3\
+                22
+'''),
+    Case('vdi list copy', '''\
+  Name        Id    Size    Used  Shared    Creation time   VDI id  Copies  \
+Tag   Block Size Shift
+c copy         0   20 MB  0.0 MB  4.0 MB <time>   <hex>      3\
+                22
+'''),
+    Case('vdi list own -r', '= own 0 20971520 4194304 0 <n> <hex> 3  22\n'),
+    Case('vdi tree snap', 'snap---[<time>]---(you are here)\n'),
+    Case('vdi tree copy', 'copy---(you are here)\n'),
+    Case('vdi tree none', code=MISSING, error='dog: <any>\n'),
+    Case('vdi object map copy -r', '0 <hex>\n'),
+    Case('vdi rollback snap -s s1', code=FAILED, error='dog: <any>lost. '
+         'Nothing was done: <any>\n'),
+    Case('vdi rollback snap -s s1 -f'),
+    Case('vdi rollback snap -s s2 -f', code=MISSING, error='dog: <any>\n'),
+    Case('vdi rollback snap -f', code=USAGE, error='dog: <any>\n'),
+    Case('vdi read snap 0 8', 'original'),
+    Case('vdi delete snap -s s1'),
+    Case('vdi delete snap -s s1', code=MISSING, error='dog: <any>\n'),
+    Case('vdi read snap 0 8', 'original'),
+    Case('vdi read copy 0 8', 'original'),
+    Case('vdi read own 0 8', 'original'),
+    Case('vdi check copy -e -r', '0 0 0 0 0\n'),
+    Case('vdi delete snap'),
+    Case('vdi delete own'),
+    Case('vdi read copy 0 8', 'original'),
+    Case('vdi delete copy'),
+)
+
 END = (
     Case('vdi delete test'),
     Case('vdi create test 4M'),
@@ -360,7 +418,8 @@ class TestDogCases(case.ClusterCase):
         self.check(NODES)
 
     def test_vdis(self):
-        self.check(VDIS + OBJECTS + ATTRIBUTES + BENCHMARK + END)
+        self.check(VDIS + OBJECTS + ATTRIBUTES + SNAPSHOTS + BENCHMARK
+                   + END)
 
     def test_locks(self):
         self.create('open', 4 << 20)

@@ -16,10 +16,11 @@ SHEEPDOG_SIM_SEEDS says how many, SHEEPDOG_SIM_FIRST_SEED from where on.
 SHEEPDOG_SIM_REMOTE how many of them are played again with some clients on
 hosts of their own, SHEEPDOG_SIM_SLOW with disks and links that are slow for
 long, SHEEPDOG_SIM_CODED with erasure coded volumes, SHEEPDOG_SIM_TURN with
-volumes that are turned from copies to strips (so there are 500). A failing
-one is replayed with
+volumes that are turned from copies to strips, SHEEPDOG_SIM_BRANCH with many
+snapshots and clones (so there are 500). A failing one is replayed with
 ``python -m sheepdog.testing.run --trace --seeds SEED`` (``--remote``,
-``--slow``, ``--policy``, ``--turn``), and made smaller with ``--shrink``.
+``--slow``, ``--policy``, ``--turn``, ``--branch``), and made smaller with
+``--shrink``.
 """
 
 import logging
@@ -32,11 +33,12 @@ from sheepdog.cmd import wiring
 from sheepdog.testing import scenario
 
 FIRST = int(os.environ.get('SHEEPDOG_SIM_FIRST_SEED', 1))
-COUNT = int(os.environ.get('SHEEPDOG_SIM_SEEDS', 284))
+COUNT = int(os.environ.get('SHEEPDOG_SIM_SEEDS', 260))
 REMOTE = int(os.environ.get('SHEEPDOG_SIM_REMOTE', 60))
 SLOW = int(os.environ.get('SHEEPDOG_SIM_SLOW', 60))
 CODED = int(os.environ.get('SHEEPDOG_SIM_CODED', 72))
 TURN = int(os.environ.get('SHEEPDOG_SIM_TURN', 24))
+BRANCH = int(os.environ.get('SHEEPDOG_SIM_BRANCH', 24))
 POLICIES = ('2:1', '4:2', '2:2')
 """A third of them each. (One of 4:2 takes more than twice as long as one of
 copies.)"""
@@ -82,6 +84,7 @@ for _name, _count, _change in (
         ('Remote', min(COUNT, REMOTE), scenario.Scenario.send_clients_away),
         ('Slow', min(COUNT, SLOW), scenario.Scenario.slow_down),
         ('Turn', min(COUNT, TURN), scenario.Scenario.turn),
+        ('Branch', min(COUNT, BRANCH), scenario.Scenario.branch),
         *(('Coded%s' % _policy.replace(':', 'p'),
            min(COUNT, CODED // len(POLICIES)), _encoded(_policy))
           for _policy in POLICIES)):

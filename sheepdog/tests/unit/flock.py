@@ -77,7 +77,7 @@ class Cluster:
         return self.status is api.Status.OK and self.lease
 
     async def execute(self, kind, arguments, operation_id='', timeout=60):
-        return await self.flock.execute(self, kind, arguments)
+        return await self.flock.execute(self, kind, arguments, operation_id)
 
     def tell(self, method, *arguments):
         listeners = self.listeners
@@ -275,10 +275,10 @@ class Flock:
                              None if record.event['kind'] == 'format'
                              else old, new, cold)
 
-    def event(self, event, to=None):
+    def event(self, event, to=None, operation=()):
         """Announce to all, or for now only to those."""
         newest = self._newest_state()
-        record = newest.next_record(newest.term, 0.0, event)
+        record = newest.next_record(newest.term, 0.0, event, *operation)
         newest.apply(record)
         self.records.append(record)
         for sheep in self.alive() if to is None else to:
@@ -297,15 +297,17 @@ class Flock:
             'vdi_id': vdi_id, 'name': name or 'vdi%d' % vdi_id,
             'copies': copies or self.copies, 'block_size_shift': SHIFT}})
 
-    async def execute(self, cluster, kind, arguments):
+    async def execute(self, cluster, kind, arguments, operation_id=''):
         await asyncio.sleep(0)
         state = self._newest_state()
+        if operation_id in state.operations:
+            return state.operations[operation_id].result
         if kind in decisions.KINDS:
             event, result = decisions.decide(kind, arguments, state)
         else:
             event, result = await self.carry_out(kind, arguments)
         if event is not None:
-            self.event(event)
+            self.event(event, operation=(operation_id, result))
         return result
 
     def kill(self, number):

@@ -85,7 +85,7 @@ class NativeCase(case.VolumeCase):
         one.server.register(self.handles.handlers())
         one.server.register(self.admin.handlers())
         self.public = public.Public(one.world, one.cluster, one.recorder,
-                                    one.catalogue, one.volumes)
+                                    one.catalogue, one.volumes, one.branching)
         self.port = port.Port(one.world, self.public, one.server)
         self.port.is_open = True
 

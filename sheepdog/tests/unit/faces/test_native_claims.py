@@ -29,6 +29,7 @@ class FakeVolumes:
 
     def __init__(self):
         self.claimed = set()
+        self.on_follow = []
 
     async def claim(self, vdi_id, shared):
         self.claimed.add(vdi_id)

@@ -58,7 +58,7 @@ class MapTest(unittest.TestCase):
             forms.without_forms((head + kept)[begin:end], start))
         data = (head + packed(shown))[begin:end]
         try:
-            found = forms.with_forms(data, start, VDI, OWNER)
+            found = forms.with_forms(data, start, {VDI: OWNER})
         except errors.InvalidParameters:
             # Entries are written as a whole.
             self.assertGreater(begin + len(data), len(head))

@@ -208,9 +208,6 @@ class PublicTest(native_case.NativeCase):
         self.assertEqual(await self.result(client.pack_new_vdi(
             1, 'more', 1, store_policy=1)), INVALID)
         self.assertEqual(await self.result(client.pack_new_vdi(
-            1, 'vm', 1, base_vdi_id=self.vdi_id, snapshot=True)),
-            errors.SystemFailure.result)
-        self.assertEqual(await self.result(client.pack_new_vdi(
             1, '', 1)), INVALID)
 
     async def test_found(self):

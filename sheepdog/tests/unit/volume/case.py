@@ -18,6 +18,7 @@ from sheepdog.model import ids
 from sheepdog.model import inode
 from sheepdog.tests.unit import flock
 from sheepdog.tests.unit import jumping
+from sheepdog.volume import branching
 from sheepdog.volume import catalogue
 from sheepdog.volume import volumes
 
@@ -82,8 +83,8 @@ class Recorder:
 
 
 class VolumeCase(jumping.Case):
-    """``sheep``: of a flock; each has ``recorder``, ``catalogue`` and
-    ``volumes``. The first one leads."""
+    """``sheep``: of a flock; each has ``recorder``, ``catalogue``,
+    ``volumes`` and ``branching``. The first one leads."""
 
     count = 3
     copies = 3
@@ -98,6 +99,9 @@ class VolumeCase(jumping.Case):
                                                 one.recorder)
             one.volumes = volumes.Volumes(one.world, one.cluster,
                                           one.recorder, one.catalogue)
+            one.branching = branching.Branching(
+                one.world, one.cluster, one.recorder, one.catalogue,
+                one.volumes)
             one.cluster.listeners.append(one.volumes)
         self.flock.form()
         self.flock.event({'kind': 'settings',

@@ -386,15 +386,16 @@ class CatalogueTest(case.VolumeCase):
         with self.assertRaises(errors.NoVdi):
             await self.catalogue.delete('vm')
 
-    async def test_not_while_another_has_its_objects(self):
+    async def test_its_objects_stay_while_another_has_them(self):
         first = await self.create('vm')
-        state = self.sheep[0].cluster.state
-        state.vdis[7] = dataclasses.replace(state.vdis[first], vdi_id=7,
-                                            name='clone', parent=first)
-        with self.assertRaisesRegex(errors.VdiLocked, 'before clone, which'):
-            await self.catalogue.delete('vm')
-        state.vdis[7] = dataclasses.replace(state.vdis[7], deleted=True)
+        for one in self.sheep:
+            state = one.cluster.state
+            state.vdis[7] = dataclasses.replace(
+                state.vdis[first], vdi_id=7, name='clone', parent=first)
         await self.catalogue.delete('vm')
+        for one in self.sheep:
+            self.assertFalse(one.cluster.state.is_gone(
+                ids.data_oid(first, 0)))
 
     async def test_not_while_it_is_open(self):
         await self.create('vm')

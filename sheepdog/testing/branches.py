@@ -1,0 +1,471 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""Operators make snapshots of the volumes that clients use, clone them, roll
+clones back, and delete any of it, while things go wrong.
+
+What a snapshot holds it held at one moment between the question and the
+answer: to the history of each block it is a read, and all of these reads fit
+into one moment. From then on it never changes. Clones have one user, who
+knows what is in them.
+"""
+
+import dataclasses
+from typing import Collection, Optional
+
+from sheepdog.model import errors
+from sheepdog.testing import checkers
+from sheepdog.testing import cluster as cluster_module
+from sheepdog.testing import steps
+from sheepdog.testing import workload as workload_module
+from sheepdog.volume import reclaimer
+
+UNIT_BYTES = workload_module.UNIT_BYTES
+OPEN = 'open'
+_OPEN_ERRORS = (errors.Transient, errors.ShuttingDown, errors.WaitForJoin)
+KEPT = 12
+"""So many snapshots and clones at most; then some are deleted first."""
+RECLAIM_ROUNDS = 6
+LOOKED_AT = 24
+"""Blocks of each."""
+
+
+@dataclasses.dataclass
+class BranchSettings:
+    pause_seconds: float = 0.0
+    """Between two of them, on average; 0: there are none."""
+    weights: dict = dataclasses.field(default_factory=lambda: {
+        'snapshot': 6, 'look': 4, 'clone': 4, 'write': 5, 'rollback': 2,
+        'delete': 4})
+
+
+@dataclasses.dataclass
+class Snapshot:
+    """``reads``: in the history, by unit. ``values``: once they were looked
+    at. ``is_sure``: that it is there, or (``is_deleted``) is not."""
+
+    name: str
+    tag: str
+    created: int
+    format: int
+    reads: dict
+    began: int
+    ended: Optional[int] = None
+    values: Optional[dict] = None
+    is_sure: bool = False
+    is_deleted: bool = False
+
+
+@dataclasses.dataclass
+class Clone:
+    """``values``: what is in it; None while that is not known. ``kept``:
+    what was when its snapshot was made, None if there is none."""
+
+    name: str
+    format: int
+    values: Optional[dict]
+    kept: Optional[dict] = None
+    is_sure: bool = True
+    is_deleted: bool = False
+    is_busy: bool = False
+
+
+class Branches(steps.Steps):
+    def __init__(self, cluster, workload, history, chores,
+                 settings: BranchSettings, seed: str,
+                 without: Collection[str] = ()):
+        super().__init__('branch', cluster.simulation.trace, seed,
+                         settings.weights, settings.pause_seconds, without)
+        self.cluster = cluster
+        self.workload = workload
+        self.history = history
+        self.chores = chores
+        self.violations = []
+        self.outcomes = {}
+        self.snapshots = []
+        self.clones = []
+        self._count = 0
+
+    # Asking a sheep.
+
+    def _serving(self, source):
+        nodes = self.cluster.serving()
+        return nodes[source.randrange(len(nodes))] if nodes else None
+
+    def _ask(self, node, function, *arguments) -> None:
+        if node is not None:
+            node.host.world.spawn(
+                self._answered(function, node, arguments),
+                cluster_module.CLIENT + function.__name__)
+
+    async def _answered(self, function, node, arguments) -> None:
+        try:
+            await function(node.sheep, *arguments)
+        except errors.SheepdogError as error:
+            outcome = type(error).__name__
+        else:
+            outcome = 'done'
+        key = '%s %s' % (function.__name__.strip('_'), outcome)
+        self.outcomes[key] = self.outcomes.get(key, 0) + 1
+
+    def _name(self, what: str) -> str:
+        self._count += 1
+        return '%s-%d' % (what, self._count)
+
+    def _is_now(self, made) -> bool:
+        return made.format == self.chores.formats_begun
+
+    # Snapshots of volumes that clients use.
+
+    def _snapshot(self, source) -> None:
+        if self._is_full():
+            return
+        # (One that has a snapshot cannot be opened shared.)
+        names = [name for name, is_shared in self.workload.settings.volumes
+                 if not is_shared]
+        name = names[source.randrange(len(names))]
+        node = self._owner(name) or self._serving(source)
+        self._ask(node, self._snapshot_one, name, self._name('s'),
+                  source.random() < 0.5)
+
+    def _is_full(self) -> bool:
+        return len([one for one in self.snapshots + self.clones
+                    if one.is_sure and not one.is_deleted
+                    and self._is_now(one)]) >= KEPT
+
+    def _owner(self, name: str):
+        """The node whose sheep has it open, if any."""
+        for node in self.cluster.serving():
+            try:
+                owner = node.sheep.branching.owner_of(name)
+            except errors.SheepdogError:
+                return None
+            if node.sheep.cluster.incarnation == owner:
+                return node
+        return None
+
+    async def _snapshot_one(self, sheep, name: str, tag: str,
+                            is_looked_at: bool) -> None:
+        created = sheep.catalogue.find(name).created
+        units = self._units()
+        began = self.history.now()
+        reads = self.history.begin_read(
+            tag, [(name, created, unit) for unit in units])
+        made = Snapshot(name, tag, created, self.chores.formats_begun,
+                        dict(zip(units, reads)), began)
+        self.snapshots.append(made)
+        try:
+            done = await sheep.branching.snapshot(name, tag)
+        except _OPEN_ERRORS:
+            raise
+        except errors.SheepdogError:
+            made.is_deleted = made.is_sure = True
+            raise
+        ended = self.history.now()
+        entry = sheep.cluster.state.vdis[done['snapshot']]
+        if entry.created != created or not self._is_now(made):
+            # (Of another volume of that name. Not to be known later.)
+            return
+        made.ended = ended
+        made.is_sure = True
+        if is_looked_at:
+            await self._look_at(sheep, made)
+
+    def _units(self) -> list:
+        """Those that clients use most."""
+        hot = self.workload.hot
+        return sorted({unit + i for unit in hot for i in (0, 3)})[:LOOKED_AT]
+
+    def _sure(self) -> list:
+        return [one for one in self.snapshots if one.is_sure
+                and not one.is_deleted and self._is_now(one)]
+
+    def _look(self, source) -> None:
+        snapshots = self._sure()
+        if snapshots:
+            self._ask(self._serving(source), self._look_at,
+                      snapshots[source.randrange(len(snapshots))])
+
+    async def _look_at(self, sheep, made: Snapshot) -> None:
+        try:
+            found = await self._read(sheep, made.name, made.tag,
+                                     list(made.reads))
+        except (errors.NoVdi, errors.NoTag):
+            if made.is_sure and not made.is_deleted and self._is_now(made):
+                self.violations.append('snapshot %s of %s is gone' % (
+                    made.tag, made.name))
+            raise
+        except errors.NoObject as error:
+            if not made.is_deleted and self._is_now(made):
+                self.violations.append('snapshot %s of %s lacks an object: '
+                                       '%s' % (made.tag, made.name, error))
+            raise
+        self._compare(made, found)
+
+    def _compare(self, made: Snapshot, found: dict) -> None:
+        if made.is_deleted or not self._is_now(made):
+            return
+        if made.values is None:
+            made.values = found
+            for unit, value in found.items():
+                made.reads[unit].value = value
+                made.reads[unit].end = made.ended
+        elif made.values != found:
+            self.violations.append('snapshot %s of %s has changed: %s' % (
+                made.tag, made.name, _difference(made.values, found)))
+
+    async def _read(self, sheep, name: str, tag: str, units) -> dict:
+        volume = await sheep.volumes.open(name, tag, read_only=True)
+        try:
+            found = {}
+            for unit in units:
+                if (unit + 1) * UNIT_BYTES <= volume.size:
+                    found[unit] = workload_module.value_of(
+                        await volume.read(unit * UNIT_BYTES, UNIT_BYTES),
+                        unit)
+                else:
+                    found[unit] = checkers.ZERO
+            return found
+        finally:
+            await volume.close()
+
+    # Clones, each with one user.
+
+    def _clone(self, source) -> None:
+        snapshots = [one for one in self._sure() if one.values]
+        if snapshots and not self._is_full():
+            self._ask(self._serving(source), self._clone_one,
+                      snapshots[source.randrange(len(snapshots))],
+                      self._name('clone'), source.random() < 0.2)
+
+    async def _clone_one(self, sheep, made: Snapshot, name: str,
+                         shares_nothing: bool) -> None:
+        clone = Clone(name, made.format, None, is_sure=False, is_busy=True)
+        self.clones.append(clone)
+        try:
+            await sheep.branching.clone(made.name, made.tag, name,
+                                        shares_nothing)
+        except _OPEN_ERRORS:
+            raise
+        except errors.SheepdogError:
+            clone.is_deleted = clone.is_sure = True
+            raise
+        clone.values, clone.is_sure = dict(made.values), True
+        clone.is_busy = False
+
+    def _free_clone(self, source) -> Optional[Clone]:
+        """One whose content is known, and that nobody is busy with. (Who
+        asks for something of it and never answers leaves it so.)"""
+        free = [one for one in self.clones if one.is_sure and one.values
+                and not (one.is_busy or one.is_deleted)
+                and self._is_now(one)]
+        return free[source.randrange(len(free))] if free else None
+
+    def _write(self, source) -> None:
+        clone = self._free_clone(source)
+        node = self._serving(source)
+        if clone is not None and node is not None:
+            clone.is_busy = True
+            units = sorted(clone.values)
+            self._ask(node, self._write_one, clone,
+                      [units[source.randrange(len(units))]
+                       for _ in range(4)], source.random() < 0.3)
+
+    async def _write_one(self, sheep, clone: Clone, units: list,
+                         keeps: bool) -> None:
+        try:
+            await self._use(sheep, clone, units, keeps)
+        except errors.NoObject as error:
+            if not clone.is_deleted and self._is_now(clone):
+                self.violations.append('%s has lost an object: %s' % (
+                    clone.name, error))
+            raise
+
+    async def _use(self, sheep, clone: Clone, units: list,
+                   keeps: bool) -> None:
+        """Look at all of it, change something, and perhaps keep a
+        snapshot."""
+        await self._look_at_clone(sheep, clone)
+        values, clone.values = clone.values, None
+        volume = await sheep.volumes.open(clone.name)
+        try:
+            for unit in units:
+                if (unit + 1) * UNIT_BYTES > volume.size:
+                    continue
+                value = self.history.new_value()
+                await volume.write(unit * UNIT_BYTES,
+                                   workload_module.fill(value, unit), True)
+                values[unit] = value
+            if keeps and clone.kept is None:
+                await sheep.branching.snapshot(clone.name, 'kept')
+                clone.kept = dict(values)
+        finally:
+            await volume.close()
+        clone.values = values
+        clone.is_busy = False
+
+    async def _look_at_clone(self, sheep, clone: Clone) -> None:
+        for tag, values in (('', clone.values), ('kept', clone.kept)):
+            if values is None:
+                continue
+            found = await self._read(sheep, clone.name, tag, list(values))
+            if found != values and self._is_now(clone):
+                self.violations.append('%s %s is not as it should be: %s' % (
+                    clone.name, tag, _difference(values, found)))
+
+    def _rollback(self, source) -> None:
+        clone = self._free_clone(source)
+        node = self._serving(source)
+        if clone is not None and clone.kept and node is not None:
+            clone.is_busy = True
+            self._ask(node, self._rollback_one, clone)
+
+    async def _rollback_one(self, sheep, clone: Clone) -> None:
+        clone.values = None
+        await sheep.branching.rollback(clone.name, 'kept')
+        clone.values = dict(clone.kept)
+        await self._look_at_clone(sheep, clone)
+        clone.is_busy = False
+
+    # Away with them, in any order.
+
+    def _delete(self, source) -> None:
+        living = [one for one in self._sure() + self.clones
+                  if not one.is_deleted and self._is_now(one)]
+        node = self._serving(source)
+        if living and node is not None:
+            made = living[source.randrange(len(living))]
+            made.is_deleted, made.is_sure = True, False
+            self._ask(node, self._delete_one, made)
+
+    async def _delete_one(self, sheep, made) -> None:
+        if isinstance(made, Snapshot):
+            await sheep.catalogue.delete(made.name, made.tag)
+            made.is_sure = True
+            return
+        # The VDI first, its snapshot sometimes before: by lot of the name.
+        tags = ['', 'kept'] if made.kept else ['']
+        for tag in tags:
+            try:
+                await sheep.catalogue.delete(made.name, tag)
+            except (errors.NoVdi, errors.NoTag):
+                pass
+
+    # The end.
+
+    def judge(self, nodes) -> list:
+        """:param nodes: that serve, at rest"""
+        for node in nodes[:1]:
+            try:
+                node.run(self._look_at_all(node.sheep))
+            except errors.SheepdogError as error:
+                self.violations.append('cannot be looked at: %r' % error)
+        for node in nodes[:1]:
+            self.violations += self._judge_space(node)
+        return self.violations + self._judge_moments()
+
+    async def _look_at_all(self, sheep) -> None:
+        for made in self._sure():
+            await self._look_at(sheep, made)
+        for clone in self.clones:
+            if (clone.is_sure and not clone.is_deleted
+                    and self._is_now(clone)):
+                await self._look_at_clone(sheep, clone)
+        state = sheep.cluster.state
+        for made in self.snapshots:
+            if (made.is_deleted and made.is_sure and self._is_now(made)
+                    and state.lookup(made.name, made.tag) is not None):
+                self.violations.append('snapshot %s of %s was deleted, or '
+                                       'refused, and is there' % (
+                                           made.tag, made.name))
+        for entry in state.vdis.values():
+            if entry.pending:
+                self.violations.append('VDI %06x is being made by %s' % (
+                    entry.vdi_id, entry.pending))
+
+    def _judge_space(self, node) -> list:
+        """What is not empty is named by some VDI, soon."""
+        found = node.run(space_left(node))
+        for _ in range(RECLAIM_ROUNDS):
+            if not found:
+                break
+            self.cluster.simulation.run_for(reclaimer.RECHECK_SECONDS / 2)
+            found = node.run(space_left(node))
+        return found
+
+    def _judge_moments(self) -> list:
+        wrong = []
+        for made in self.snapshots:
+            if made.values is None or made.ended is None:
+                continue
+            low, high = made.began, made.ended
+            low_why = high_why = None
+            for unit in made.reads:
+                value = made.values[unit]
+                writes = [one for one in self.history.operations(
+                    (made.name, made.created, unit))
+                    if one.kind == checkers.WRITE]
+                if any(one.value == checkers.ZERO for one in writes):
+                    continue
+                seen = [one for one in writes if one.value == value]
+                if seen and seen[0].begin > low:
+                    low, low_why = seen[0].begin, (unit, seen[0])
+                for one in writes:
+                    is_after = (seen and seen[0].end < one.begin) or (
+                        value == checkers.ZERO)
+                    if (is_after and one.end < high
+                            and not self._may_be_lost(one)):
+                        high, high_why = one.end, (unit, one)
+            if low > high:
+                wrong.append('snapshot %s of %s is of no moment: it has %s, '
+                             'and not %s' % (made.tag, made.name, low_why,
+                                             high_why))
+        return wrong
+
+    def _may_be_lost(self, write) -> bool:
+        """By a power cut, as not durable."""
+        return any(write.end < cut < write.durable
+                   for cut in self.history.cuts)
+
+
+async def space_left(node) -> list:
+    """Objects with content of deleted VDIs that nobody names any more."""
+    sheep = node.sheep
+    state = sheep.cluster.state
+    named = set()
+    for entry in state.vdis.values():
+        if entry.deleted or entry.pending:
+            continue
+        owners = await sheep.reclaimer._map(entry.vdi_id)
+        named.update(owner << 32 | index for index, owner
+                     in enumerate(owners.tolist()) if owner)
+    found = []
+    for vdi_id in state.needed():
+        owners = await sheep.reclaimer._map(vdi_id)
+        for index, owner in enumerate(owners.tolist()):
+            oid = owner << 32 | index
+            if owner & 0xFFFFFF != vdi_id or oid in named:
+                continue
+            try:
+                if await sheep.gateway.extents(oid):
+                    found.append('object %016x of a deleted VDI is named by '
+                                 'none, and not empty' % oid)
+            except errors.NoObject:
+                pass
+    return found
+
+
+def _difference(wanted: dict, found: dict) -> str:
+    return ', '.join('%d: %s instead of %s' % (unit, found.get(unit), value)
+                     for unit, value in wanted.items()
+                     if found.get(unit) != value)

@@ -1,0 +1,202 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+import asyncio
+
+from sheepdog.model import errors
+from sheepdog.model import ids
+from sheepdog.model import inode
+from sheepdog.tests.unit.faces import native_case
+from sheepdog.tests.unit.volume import case
+from sheepdog.wire import native
+from sheepdog.wire import native_client as client
+
+OBJECT = case.OBJECT
+MAP = inode.MAP_OFFSET
+READONLY = errors.ReadOnly.result
+
+
+def packed(*owners):
+    return b''.join(owner.to_bytes(4, 'little') for owner in owners)
+
+
+class SnapshotTest(native_case.NativeCase):
+    """As QEMU and tgt do it, who keep the inode themselves."""
+
+    async def asyncSetUp(self):
+        await super().asyncSetUp()
+        self.vdi_id = await self.create('vm')
+        self.qemu = self.connect()
+        self.inode = ids.vdi_oid(self.vdi_id)
+        self.oid = ids.data_oid(self.vdi_id, 0)
+
+    async def result(self, buffers):
+        return (await self.ask(self.qemu, buffers))[0]
+
+    async def done(self, buffers):
+        self.assertEqual(0, await self.result(buffers))
+
+    async def read(self, oid, offset, size):
+        result, _, payload = await self.ask(
+            self.qemu, client.pack_read(1, oid, offset, size))
+        self.assertEqual(0, result)
+        return payload
+
+    async def id_of(self, name='vm', tag='', snap_id=0):
+        result, fields, _ = await self.ask(
+            self.qemu, client.pack_get_vdi_info(1, name, tag, snap_id))
+        self.assertEqual(0, result)
+        return client.read_vdi_answer(fields).vdi_id
+
+    async def lock_and_write(self):
+        await self.done(client.pack_lock_vdi(1, 'vm'))
+        await self.done(client.pack_create(1, self.oid, 0, b'old'))
+        await self.done(client.pack_write(1, self.inode, MAP,
+                                          packed(self.vdi_id)))
+
+    async def snapshot(self, tag):
+        """The client asks for it, with the tag in the inode."""
+        await self.done(client.pack_write(
+            1, self.inode, inode.TAG_OFFSET, inode.encode_name(tag)))
+        result, fields, _ = await self.ask(self.qemu, client.pack_new_vdi(
+            1, 'vm', 4 * OBJECT, base_vdi_id=self.vdi_id, snapshot=True))
+        self.assertEqual(0, result)
+        return client.read_vdi_answer(fields).vdi_id
+
+    async def test_the_client_makes_one(self):
+        await self.lock_and_write()
+        new = await self.snapshot('s1')
+        self.assertNotEqual(self.vdi_id, new)
+        self.assertEqual([self.vdi_id, self.vdi_id, new], [
+            await self.id_of(tag='s1'), await self.id_of(snap_id=1),
+            await self.id_of()])
+        self.assertEqual([self.a.cluster.incarnation], self.owners(new))
+        head = inode.InodeHead.unpack(await self.read(
+            ids.vdi_oid(new), 0, inode.HEAD_BYTES))
+        self.assertEqual(('vm', '', False, new, self.vdi_id), (
+            head.name, head.tag, head.is_snapshot, head.vdi_id,
+            head.parent_vdi_id))
+        self.assertEqual(packed(self.vdi_id, 0), await self.read(
+            ids.vdi_oid(new), MAP, 8))
+        before = inode.InodeHead.unpack(await self.read(
+            self.inode, 0, inode.HEAD_BYTES))
+        self.assertEqual(('s1', True, 1), (before.tag, before.is_snapshot,
+                                           before.snap_id))
+        # It goes on with the new one.
+        mine = ids.data_oid(new, 0)
+        await self.done(client.pack_create(1, mine, 0, b'new',
+                                           cow_oid=self.oid))
+        await self.done(client.pack_write(1, ids.vdi_oid(new), MAP,
+                                          packed(new)))
+        self.assertEqual((b'old', b'new'), (
+            await self.read(self.oid, 0, 3), await self.read(mine, 0, 3)))
+        await self.done(client.pack_release_vdi(1, new))
+        self.assertEqual([], self.owners(new))
+
+    async def test_somebody_else_makes_one(self):
+        await self.lock_and_write()
+        await self.a.branching.snapshot('vm', 's1')
+        for request in (client.pack_write(1, self.oid, 0, b'new'),
+                        client.pack_write(1, self.inode, MAP + 4,
+                                          packed(self.vdi_id)),
+                        client.pack_create(1, self.oid + 1, 0, b'new'),
+                        client.pack_discard(1, self.oid),
+                        client.pack_remove(1, self.oid)):
+            self.assertEqual(READONLY, await self.result(request))
+        new = await self.id_of()
+        mine = ids.data_oid(new, 0)
+        await self.done(client.pack_create(1, mine, 0, b'new',
+                                           cow_oid=self.oid))
+        self.assertEqual((b'old', b'new'), (
+            await self.read(self.oid, 0, 3), await self.read(mine, 0, 3)))
+        # It gives back what it has locked.
+        await self.done(client.pack_release_vdi(1, self.vdi_id))
+        self.assertEqual([], self.owners(new))
+
+    async def test_writes_wait_while_one_is_made(self):
+        await self.lock_and_write()
+        gate = asyncio.Event()
+        oid = ids.vdi_oid(self.vdi_id)
+        flushes = []
+
+        async def flush(vdi_id):
+            flushes.append(vdi_id)
+            if len(flushes) == 2:
+                await gate.wait()
+
+        self.a.recorder.flush = flush
+        asked = asyncio.ensure_future(self.a.branching.snapshot('vm', 's1'))
+        while len(flushes) < 2:
+            await asyncio.sleep(0.001)
+        self.qemu.feed(*client.pack_write(1, self.oid, 0, b'new'))
+        await asyncio.sleep(0.05)
+        self.assertEqual(b'', self.qemu.sent)
+        # (Reads do not wait.)
+        other = self.connect()
+        self.assertEqual(0, (await self.ask(
+            other, client.pack_read(1, oid, 0, 8)))[0])
+        gate.set()
+        await asked
+        self.assertEqual(READONLY, await self.result([]))
+        self.assertEqual(b'old', await self.read(self.oid, 0, 3))
+
+    async def test_a_clone(self):
+        await self.lock_and_write()
+        await self.snapshot('s1')
+        result, fields, _ = await self.ask(self.qemu, client.pack_new_vdi(
+            1, 'copy', 5 * OBJECT, base_vdi_id=self.vdi_id))
+        self.assertEqual(0, result)
+        copy = client.read_vdi_answer(fields).vdi_id
+        self.assertEqual(packed(self.vdi_id), await self.read(
+            ids.vdi_oid(copy), MAP, 4))
+        self.assertEqual(5 * OBJECT, inode.InodeHead.unpack(await self.read(
+            ids.vdi_oid(copy), 0, inode.HEAD_BYTES)).vdi_size)
+        self.assertEqual(errors.NoBaseVdi.result, await self.result(
+            client.pack_new_vdi(1, 'more', OBJECT, base_vdi_id=77)))
+        self.assertEqual(errors.InvalidParameters.result, await self.result(
+            client.pack_new_vdi(1, 'more', OBJECT, base_vdi_id=copy)))
+
+    async def test_objects_of_a_deleted_snapshot_are_read_by_who_came_from_it(
+            self):
+        await self.lock_and_write()
+        new = await self.snapshot('s1')
+        await self.done(client.pack_del_vdi(1, 'vm', 's1'))
+        self.assertEqual(b'old', await self.read(self.oid, 0, 3))
+        await self.done(client.pack_create(1, ids.data_oid(new, 0), 0, b'n',
+                                           cow_oid=self.oid))
+        self.assertEqual(b'nld', await self.read(ids.data_oid(new, 0), 0, 3))
+        self.assertEqual(errors.NoVdi.result, await self.result(
+            client.pack_write(1, self.oid, 0, b'x')))
+
+    async def test_one_that_several_share(self):
+        """As tgt locks it; all through one sheep."""
+        shared = client.pack_lock_vdi(1, 'vm',
+                                      lock_type=native.LOCK_SHARED)
+        await self.done(shared)
+        await self.done(client.pack_create(1, self.oid, 0, b'old'))
+        await self.done(client.pack_write(1, self.inode, MAP,
+                                          packed(self.vdi_id)))
+        await self.b.volumes.claim(self.vdi_id, True)
+        with self.assertRaises(errors.VdiLocked):
+            await self.a.branching.snapshot('vm', 's1')
+        await self.b.volumes.release(self.vdi_id)
+        done = await self.a.branching.snapshot('vm', 's1')
+        self.assertEqual(READONLY, await self.result(
+            client.pack_write(1, self.oid, 0, b'new')))
+        self.assertEqual([self.a.cluster.incarnation],
+                         self.owners(done['vdi_id']))
+        await self.done(client.pack_create(
+            1, ids.data_oid(done['vdi_id'], 0), 0, b'new',
+            cow_oid=self.oid))
+        await self.done(client.pack_release_vdi(1, self.vdi_id))
+        self.assertEqual([], self.owners(done['vdi_id']))

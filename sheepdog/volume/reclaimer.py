@@ -1,0 +1,192 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""Gives back the space of deleted VDIs that others came from.
+
+While there are such others (``State.needed``), a deleted VDI keeps its inode,
+and those of its objects that the map of any of them names. All maps of these
+are read; what none of them names never will be named again: a map gains no
+entry of another VDI but from the VDI that it was copied from, and no copy of
+a deleted VDI's map becomes one of a VDI (``family.commit``). So that is made
+empty, sooner or later, by whom and how often does not matter. (It is not
+removed: a sheep that is away now would come back with it, and nobody could
+tell why the others have none.) When nothing is named any more an event says
+so, and all drop what is left.
+"""
+
+import asyncio
+import logging
+
+import numpy
+
+from sheepdog.cluster import family
+from sheepdog.model import errors
+from sheepdog.model import ids
+from sheepdog.model import inode
+
+LOG = logging.getLogger(__name__)
+
+RECHECK_SECONDS = 30.0
+"""So often it is looked at what VDIs have copied since."""
+
+RETRY_SECONDS = 2.0
+
+
+class Changed(errors.Transient):
+    """There are other VDIs than there were; look again."""
+
+
+class Reclaimer:
+    """Also a ``ClusterListener``.
+
+    :param throttle: recovery's, for the rest behind each object
+    """
+
+    def __init__(self, world, cluster, gateway, catalogue, throttle):
+        self.world = world
+        self.cluster = cluster
+        self.gateway = gateway
+        self.catalogue = catalogue
+        self.throttle = throttle
+        self._asked = asyncio.Event()
+        self._emptied = {}
+        self._said = ''
+
+    async def run(self):
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            seconds = RECHECK_SECONDS
+            if self._is_ours():
+                try:
+                    await self._look()
+                except errors.SheepdogError as exc:
+                    seconds = RETRY_SECONDS
+                    self._note(exc)
+            if self.cluster.state.needed():
+                try:
+                    await asyncio.wait_for(self._asked.wait(), seconds)
+                except asyncio.TimeoutError:
+                    self._asked.set()
+
+    def _is_ours(self):
+        """One sheep is enough. (Several do no harm.)"""
+        view = self.cluster.view
+        return (view is not None and self.cluster.serving()
+                and view.members[0].incarnation == self.cluster.incarnation)
+
+    def _note(self, exc):
+        text = '%s: %s' % (type(exc).__name__, exc)
+        if text != self._said and not isinstance(exc, Changed):
+            self._said = text
+            LOG.info('space of deleted VDIs that others came from is not '
+                     'given back yet: %s', text)
+
+    async def _look(self):
+        """:raises SheepdogError: to be tried again"""
+        vdis = self.cluster.state.vdis
+        deleted = set(self.cluster.state.needed())
+        self._emptied = {vdi_id: indexes for vdi_id, indexes
+                         in self._emptied.items() if vdi_id in deleted}
+        heirs = {vdi_id: came_from for vdi_id, came_from in (
+            (vdi_id, _came_from(vdis, entry) & deleted)
+            for vdi_id, entry in vdis.items()
+            if not (entry.deleted or entry.pending)) if came_from}
+        own = {vdi_id: await self._map(vdi_id) for vdi_id in sorted(deleted)}
+        named = {vdi_id: numpy.zeros(len(owners), bool)
+                 for vdi_id, owners in own.items()}
+        is_named = dict.fromkeys(own, False)
+        for heir, came_from in sorted(heirs.items()):
+            owners = await self._map(heir) & ids.VDI_ID_MASK
+            for vdi_id in came_from:
+                found = owners == vdi_id
+                if found.any():
+                    is_named[vdi_id] = True
+                    marks = named[vdi_id]
+                    count = min(len(found), len(marks))
+                    marks[:count] |= found[:count]
+        self._check_same(deleted, heirs)
+        for vdi_id in sorted(deleted):
+            if not is_named[vdi_id]:
+                await self.cluster.execute('vdi-reclaimed',
+                                           {'vdi_id': vdi_id})
+            else:
+                await self._empty(vdi_id, own[vdi_id], named[vdi_id])
+
+    def _check_same(self, deleted, heirs):
+        """:raises Changed: there is an heir whose map was not read"""
+        vdis = self.cluster.state.vdis
+        for vdi_id, entry in vdis.items():
+            if (not (entry.deleted or entry.pending) and vdi_id not in heirs
+                    and _came_from(vdis, entry) & deleted):
+                raise Changed('VDI %06x is new' % vdi_id)
+
+    async def _map(self, vdi_id):
+        """
+        :raises SheepdogError: NoObject: it is gone
+        """
+        head = await self.catalogue.head(vdi_id)
+        count = -(-head.vdi_size // head.object_bytes)
+        content = await self.gateway.read_wait(
+            ids.vdi_oid(vdi_id), inode.MAP_OFFSET,
+            count * inode.MAP_ENTRY_BYTES)
+        return numpy.frombuffer(content, '<u4')
+
+    async def _empty(self, vdi_id, owners, named):
+        """Its own objects that nobody names."""
+        entry = self.cluster.state.vdis[vdi_id]
+        emptied = self._emptied.setdefault(vdi_id, set())
+        for index in numpy.flatnonzero(
+                (owners & ids.VDI_ID_MASK == vdi_id) & ~named).tolist():
+            if index in emptied:
+                continue
+            if not self._is_ours():
+                return
+            oid = ids.data_oid(int(owners[index]), index)
+            try:
+                if await self.gateway.extents(oid):
+                    await self.gateway.zero_wait(
+                        oid, 0, 1 << entry.block_size_shift)
+                    await self.throttle.rest()
+            except errors.NoObject:
+                pass
+            emptied.add(index)
+
+    # -- changes of the cluster -----------------------------------------
+
+    def on_event(self, event):
+        if event['kind'] in family.ENDINGS and self.cluster.state.needed():
+            self._asked.set()
+
+    def on_view(self, old, new, cold):
+        self._emptied = {}
+        if self.cluster.state.needed():
+            self._asked.set()
+
+    def on_freeze(self):
+        pass
+
+    def on_lapse(self):
+        pass
+
+    def on_shutdown(self):
+        pass
+
+
+def _came_from(vdis, entry):
+    """Ids of all VDIs that it came from, over any number of steps."""
+    found = set()
+    while entry is not None and entry.parent and entry.parent not in found:
+        found.add(entry.parent)
+        entry = vdis.get(entry.parent)
+    return found
