@@ -50,7 +50,7 @@ class Vdi:
             head.snap_id if head.is_snapshot else 0,
             parent, head.create_time, head.nr_copies,
             block_size_shift=head.block_size_shift,
-            snapshot=head.is_snapshot)
+            snapshot=head.is_snapshot, snapped=head.snap_ctime)
 
 
 class Vdis:

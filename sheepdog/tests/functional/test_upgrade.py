@@ -193,6 +193,24 @@ class TestTree(UpgradeCase):
         self.start()
         self.cluster.dog('cluster', 'check')
 
+    def test_deleted_all_space_comes_back(self):
+        """The snapshot first: a clone and another snapshot share its
+        objects."""
+        self.start()
+        self.cluster.dog('vdi', 'snapshot', 'disk', '-s', 'after')
+        self.cluster.dog('vdi', 'delete', 'disk', '-s', 'before')
+        for words, digest in ((('disk',), NOW), (('copy',), BEFORE),
+                              (('disk', '-s', 'after'), NOW)):
+            done = self.cluster.dog('vdi', 'read', *words, text=False)
+            self.assertEqual(
+                digest, hashlib.sha256(done.stdout).hexdigest(), words)
+        for words in ('copy',), ('disk',), ('disk', '-s', 'after'):
+            self.cluster.dog('vdi', 'delete', *words)
+        harness.wait_until(
+            lambda: not [path for sheep in self.cluster.sheep
+                         for path in (sheep.meta / 'obj').iterdir()],
+            harness.WHOLE_SECONDS, 'all objects to go')
+
 
 class TestTrouble(UpgradeCase):
     def test_killed_in_the_middle(self):

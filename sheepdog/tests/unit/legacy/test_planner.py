@@ -72,6 +72,9 @@ class FittingTest(PlanCase):
             [(one.name, one.tag, one.snap_id, one.snapshot)
              for one in sorted(made.vdis, key=lambda one: (
                  one.name, not one.snapshot))])
+        self.assertEqual(
+            [vdi.snapped for _, vdi in sorted(cluster.vdis.items())],
+            [one.snapped for one in made.vdis])
         self.assertEqual(cluster.created, made.settings.created)
         self.assertEqual((1, 0), (made.view.epoch, made.view.term))
         self.assertEqual((), made.notes)
