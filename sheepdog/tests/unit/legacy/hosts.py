@@ -72,7 +72,8 @@ class Hosts:
 
     def settings(self):
         return store_settings.StoreSettings(
-            NEW, self.new_disks, journal_bytes=1 << 20, reserve_bytes=0)
+            NEW, self.new_disks, reserve_bytes=0,
+            journal_bytes=store_settings.JOURNAL_BYTES_MIN)
 
     def adoption(self, world, node, plan):
         return adoption.Adoption(world, self.directory(world, node),
