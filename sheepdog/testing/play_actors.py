@@ -18,6 +18,7 @@ import re
 
 from sheepdog.faces.native import attributes
 from sheepdog.model import errors
+from sheepdog.placement import redundancy
 from sheepdog.testing import checkers
 from sheepdog.testing import play_attributes
 from sheepdog.testing import workload
@@ -153,6 +154,12 @@ class Actors:
         await sheep.catalogue.alter_copies(name, int(copies),
                                            operation_id=request.operation)
 
+    async def _turn(self, sheep, request, name, data, parity):
+        policy = redundancy.parse('%s:%s' % (data, parity))
+        await sheep.catalogue.alter_copies(name, policy.copies,
+                                           operation_id=request.operation,
+                                           copy_policy=policy.copy_policy)
+
     async def _break_lock(self, sheep, request, name):
         await sheep.cluster.execute('unlock', {
             'vdi_id': sheep.catalogue.find(name).vdi_id, 'force': True},
@@ -275,6 +282,7 @@ _REQUESTS = [(re.compile(pattern), function) for pattern, function in (
     (r'peek (\w+?)(?:@(\w+))?(?: at (\d))?', Actors._peek),
     (r'resize (\w+) to (\d+) MiB', Actors._resize),
     (r'alter (\w+) to (\d+) copies', Actors._alter),
+    (r'alter (\w+) to (\d+)\+(\d+) strips', Actors._turn),
     (r'break the lock of (\w+)', Actors._break_lock),
     (r'create attribute (\w+) of (\w+) as (\d+)',
      Actors._create_attribute),
