@@ -98,6 +98,10 @@ class ClusterCalls:
         self._client.change('cluster.recover', {
             'action': 'enable' if is_enabled else 'disable'})
 
+    def recover_now(self) -> None:
+        """Wait for no absent node any more: make anew what it held."""
+        self._client.change('cluster.recover', {'action': 'now'})
+
     def reweight(self) -> list:
         """Weigh the nodes by the disks that they have now. Returns those
         that do not answer and keep their weights, as ``host:port``.
@@ -182,7 +186,9 @@ class NodeCalls:
     def recovery(self) -> list:
         """Progress of each node that recovers: objects ``done``, and in
         ``total``; ``seconds_left``: about so long, None: not known yet;
-        ``held_back``: for which clients, None: it is not."""
+        ``held_back``: for which clients, None: it is not; ``postponed``:
+        for which absent ``nodes``, ``until`` when (seconds since 1970), how
+        many ``objects``; None: nothing is."""
         return self._client.call('node.recovery')
 
     def set_vnodes(self, number) -> None:

@@ -28,11 +28,11 @@ from sheepdog.model import view as view_model
 from sheepdog.placement import redundancy
 
 KINDS = ('lock', 'unlock', 'settings', 'recovered', 'reweight', 'vnodes',
-         'disks', 'forgo', 'evict', 'readmit', 'alter-default', 'alter-vdi',
-         'turning', 'turned', 'vdi-begin', 'vdi-commit', 'vdi-abort',
-         'vdi-reclaimed', 'attribute', 'shutdown')
+         'disks', 'forgo', 'evict', 'readmit', 'hurry', 'alter-default',
+         'alter-vdi', 'turning', 'turned', 'vdi-begin', 'vdi-commit',
+         'vdi-abort', 'vdi-reclaimed', 'attribute', 'shutdown')
 
-UNORDERED = ('recovered', 'disks', 'forgo', 'evict', 'readmit')
+UNORDERED = ('recovered', 'disks', 'forgo', 'evict', 'readmit', 'hurry')
 """May be decided while another operation runs."""
 
 FOUNDING = ('format', 'recover-force')
@@ -144,6 +144,15 @@ def _readmit(arguments: dict, state: state_module.State) -> tuple:
         raise errors.InvalidParameters('node %s is not evicted'
                                        % _address(state, node))
     return {'kind': 'readmit', 'node': node}, None
+
+
+def _hurry(arguments: dict, state: state_module.State) -> tuple:
+    """``incarnation``: of a member that will not come back when it has gone;
+    '': do not wait for whoever has gone already."""
+    incarnation = arguments.get('incarnation', '')
+    if not isinstance(incarnation, str):
+        raise errors.InvalidParameters('incarnation is no text')
+    return {'kind': 'hurry', 'incarnation': incarnation}, None
 
 
 def _address(state: state_module.State, node: str) -> str:
@@ -343,7 +352,7 @@ def _shutdown(arguments: dict, state: state_module.State) -> tuple:
 _DECISIONS = {'lock': _lock, 'unlock': _unlock, 'settings': _settings,
               'recovered': _recovered, 'reweight': _reweight,
               'vnodes': _vnodes, 'disks': _disks, 'forgo': _forgo,
-              'evict': _evict, 'readmit': _readmit,
+              'evict': _evict, 'readmit': _readmit, 'hurry': _hurry,
               'alter-default': _alter_default, 'alter-vdi': _alter_vdi,
               'turning': _turning, 'turned': _turned, 'attribute': _attribute,
               'vdi-begin': _vdi_begin, 'vdi-commit': _vdi_commit,

@@ -65,6 +65,7 @@ _EVENTS = {
     'forgo': {'incarnation': str, 'space': int, 'lost': bool},
     'evict': {'node': str},
     'readmit': {'node': str},
+    'hurry': {'incarnation': str},
     'shutdown': {},
 }
 """The fields that an event of each kind must have."""

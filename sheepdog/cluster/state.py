@@ -57,7 +57,9 @@ class State:
     that nothing acknowledged until then is only elsewhere; or that was begun
     by force. ``whole``: the newest that they have recovered indeed, all copies
     being equal then (0: not known, of an older version). ``forced``: the
-    newest that an operator had begun without who was missing. ``spaces``: node
+    newest that an operator had begun without who was missing. ``hurried``:
+    until all is whole again, nobody who is absent is waited for;
+    ``departing``: incarnations that are to go for good. ``spaces``: node
     → the bytes it has told of since it joined; ``vnodes``: node → (the
     number it was started with, the one that an operator has set since).
     ``lost``: node → the epoch in which it told that a disk with objects is
@@ -75,6 +77,8 @@ class State:
         self.settled = 0
         self.whole = 0
         self.forced = 0
+        self.hurried = False
+        self.departing: frozenset = frozenset()
         self.spaces: dict = {}
         self.vnodes: dict = {}
         self.lost: dict = {}
@@ -237,6 +241,8 @@ class State:
             'settled': self.settled,
             'whole': self.whole,
             'forced': self.forced,
+            'hurried': self.hurried,
+            'departing': sorted(self.departing),
             'spaces': [list(item) for item in self.spaces.items()],
             'vnodes': [[node, *numbers] for node, numbers
                        in self.vnodes.items()],
@@ -276,6 +282,8 @@ class State:
         self.settled = _the(int, fields.get('settled', 0))
         self.whole = _the(int, fields.get('whole', 0))
         self.forced = _the(int, fields.get('forced', 0))
+        self.hurried = _the(bool, fields.get('hurried', False))
+        self.departing = frozenset(_all(str, fields.get('departing', ())))
         self.spaces = _pairs(str, int, fields.get('spaces', ()))
         self.vnodes = {_the(str, node): (_the(int, started), _vnodes(number))
                        for node, started, number in fields.get('vnodes', ())}
@@ -313,6 +321,8 @@ class State:
                        record.sequence)
         self.settled = self.whole = self.epoch
         self.forced = 0
+        self.hurried = False
+        self.departing = frozenset()
 
     def _epoch(self, record: entries.Record) -> None:
         view = view_model.View.from_dict(record.event['view'])
@@ -336,8 +346,10 @@ class State:
                                                         self.settled)
 
     def _set_view(self, view: view_model.View, sequence: int) -> None:
+        before = self.view
         self._seat(view)
         living = self._members
+        self._see_off(before, view)
         for entry in family.without_owner(self.vdis, living):
             self.vdis[entry.vdi_id] = entry
         for vdi_id, lock in list(self.locks.items()):
@@ -533,6 +545,7 @@ class State:
         if self.has_recovered():
             self._settle(self.epoch)
             self.whole = self.epoch
+            self.hurried = False
 
     def _settle(self, epoch: int) -> None:
         self.settled = epoch
@@ -594,10 +607,31 @@ class State:
     def _shutdown(self, record: entries.Record) -> None:
         self.shutdown = True
 
+    def _hurry(self, record: entries.Record) -> None:
+        """Nobody who is absent is waited for any more; or one member will
+        not be, when it goes."""
+        incarnation = record.event['incarnation']
+        if not incarnation:
+            self.hurried = self.whole < self.epoch
+        elif incarnation in self._members:
+            self.departing |= {incarnation}
+
     def _resume(self, record: entries.Record) -> None:
         """A prepared epoch is given up; the one before goes on."""
 
     # Helpers of the above.
+
+    def _see_off(self, before: Optional[view_model.View],
+                 view: view_model.View) -> None:
+        """Who has gone for good, or with a disk that fails, is not waited
+        for."""
+        gone = {member.incarnation for member
+                in (before.members if before is not None else ())
+                if member.incarnation not in self._members}
+        if not gone.isdisjoint(self.departing) or any(
+                self.recovered.get(one) == LEAVES for one in gone):
+            self.hurried = True
+        self.departing -= gone
 
     def _seat(self, view: view_model.View) -> None:
         self.view = view
@@ -695,5 +729,6 @@ _APPLIERS: dict[str, Callable[[State, entries.Record], None]] = {
     'forgo': State._forgo,
     'evict': State._evict,
     'readmit': State._readmit,
+    'hurry': State._hurry,
     'shutdown': State._shutdown,
 }

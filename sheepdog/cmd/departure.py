@@ -203,6 +203,14 @@ class _Case:
         if busy:
             self._note('recovering', 'recovery runs on %s',
                        words.some(busy, SHOWN_MAX))
+        told = [one['recovery']['grace'] for one in self.facts.values()
+                if one['recovery'].get('grace')]
+        if told:
+            self._note('postponed', 'recovery of what %s held is postponed, '
+                       'as it may come back; it begins at once if this node '
+                       'goes, too', words.some(sorted(
+                           {name for one in told for name in one['nodes']}),
+                           SHOWN_MAX))
         holders, wanted, needed = self._holders()
         zones = {member['zone'] for member in self.members.values()
                  if member['vnodes']}

@@ -57,7 +57,7 @@ class DiskCare:
         """
         if self._is_over:
             return
-        if self._is_spare():
+        if self._is_spare() or self._is_postponed():
             # No error to anybody, but a little patience.
             self._replica.is_leaving = True
         else:
@@ -73,6 +73,11 @@ class DiskCare:
                 and decisions.has_redundancy(cluster.state)
                 and decisions.is_spare(cluster.state, cluster.incarnation))
 
+    def _is_postponed(self):
+        """It will be so as soon as recovery that was put off is done."""
+        return (self._cluster.serving() and self._recovery.grace.is_on
+                and decisions.has_redundancy(self._cluster.state))
+
     async def _ask(self):
         """…until it is granted: ``granted`` then hears of it before we get
         the answer."""
@@ -85,7 +90,18 @@ class DiskCare:
                     return
             elif not decisions.has_redundancy(cluster.state):
                 self._replica.is_leaving = False
+            elif self._is_postponed():
+                self._replica.is_leaving = True
+                await self._hurry()
             await asyncio.sleep(TELL_SECONDS)
+
+    async def _hurry(self):
+        """This is one loss more: what has been put off, as somebody is away,
+        must be whole before anything is granted to us."""
+        try:
+            await self._cluster.execute('hurry', {}, timeout=ASK_SECONDS)
+        except errors.SheepdogError as exc:
+            LOG.debug('recovery is not hurried yet: %s', exc)
 
     async def _ask_once(self):
         store, cluster = self._store, self._cluster

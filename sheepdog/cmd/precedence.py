@@ -60,7 +60,7 @@ class Precedence:
         """Anybody: what is postponed is not under way."""
         recovery = self._recovery
         return recovery.is_running or (
-            not recovery.is_postponed
+            not recovery.is_postponed and not recovery.grace.is_on
             and not self._cluster.state.has_recovered())
 
     def look(self):

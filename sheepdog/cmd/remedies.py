@@ -122,6 +122,13 @@ REMEDIES = {
         'Everything is served, but some objects have fewer copies than '
         'wanted, and fewer further failures can be borne.',
         'When the maintenance is over: dog cluster recover enable.'),
+    'recovery-postponed': Remedy(
+        DEGRADED, 'degraded',
+        'Everything is served; what the absent node held has one copy, or '
+        'strip, less than wanted, and more than one is left over. It is made '
+        'anew at once if anything else happens, and when the time is over.',
+        'Bring the node back: then only what has changed moves. If it never '
+        'comes back: dog cluster recover now.'),
     'recovery-waits': Remedy(
         DEGRADED, 'degraded',
         'These objects have fewer copies or strips than wanted, or wait to '

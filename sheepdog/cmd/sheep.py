@@ -70,7 +70,7 @@ OPTIONS = (
     options.Option('n', 'nosync', 'acknowledge from the page cache'),
     options.Option('D', 'directio', 'bypass the page cache (not built yet)'),
     options.Option('V', 'vnodes', 'fixed number of virtual nodes', 'NUMBER'),
-    options.Option('R', 'recovery', 'throttle: max=,interval=', 'PAIRS'),
+    options.Option('R', 'recovery', 'max=,interval=,grace_seconds=', 'PAIRS'),
     options.Option('l', 'log', 'dir=,level=,format=,dst=', 'PAIRS'),
     options.Option('', 'nbd', 'serve NBD: host=,port=,path=', 'PAIRS'),
     options.Option('r', 'http', 'serve HTTP (not built yet)', 'PAIRS'),
@@ -99,7 +99,7 @@ PLAIN = {'bindaddr': ('', 'bindaddr'), 'myaddr': ('', 'myaddr'),
 
 PAIRS = {'ioaddr': ('io', ('host', 'port'), ()),
          'journal': ('journal', ('size', 'dir'), ('skip',)),
-         'recovery': ('recovery', ('max', 'interval'), ()),
+         'recovery': ('recovery', ('max', 'interval', 'grace_seconds'), ()),
          'log': ('log', ('dir', 'level', 'format', 'dst'), ()),
          'nbd': ('nbd', ('host', 'port', 'path'), ())}
 """Options with several: their group, keys, flags."""

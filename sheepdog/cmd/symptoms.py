@@ -280,6 +280,24 @@ def _postponed(facts):
             facts.newest['view']['time'], _of(idle))
 
 
+def _grace(facts):
+    """What absent nodes held is left as it is for a while."""
+    told = [one['recovery']['grace'] for one in facts.serving
+            if one['recovery'].get('grace')]
+    if told:
+        nodes = tuple(sorted({node for one in told for node in one['nodes']}))
+        until = max(one['until'] for one in told)
+        yield Finding(
+            'recovery-postponed', 'recovery of what %s held is postponed '
+            'for %s more, as it may come back' % (
+                words.some(nodes), _duration(max(0, until - facts.now))),
+            facts.newest['view']['time'], nodes)
+
+
+def _duration(seconds):
+    return '%d s' % seconds if seconds < 120 else '%d min' % (seconds // 60)
+
+
 def _waiting_objects(facts):
     for one in facts.serving:
         recovery = one['recovery']
@@ -499,5 +517,6 @@ def _exposed(facts):
 
 RULES = (_shutting_down, _formatted, _cold_start, _coordination, _leader,
          _prepared, _joining, _lapsed, _refused, _unreachable, _zones,
-         _recovering, _postponed, _waiting_objects, _turning, _no_room,
-         _disks, _zone_room, _laggards, _slow, _contended, _locks, _exposed)
+         _recovering, _postponed, _grace, _waiting_objects, _turning,
+         _no_room, _disks, _zone_room, _laggards, _slow, _contended, _locks,
+         _exposed)

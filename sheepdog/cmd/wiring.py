@@ -172,7 +172,8 @@ class Sheep:
         self.recovery = recovery.Recovery(
             world, self.cluster, self.replica, self.links, self.order,
             throttle.Throttle(settings.recovery_max,
-                              settings.recovery_interval_ms / 1000))
+                              settings.recovery_interval_ms / 1000),
+            settings.recovery_grace_seconds)
         self.replica.guard = self.recovery
         self.disk_care = disk_care.DiskCare(
             world, self.cluster, self.store, self.replica, self.recovery,
@@ -263,6 +264,7 @@ class Sheep:
             recovery_max=settings.recovery_max,
             recovery_interval_ms=settings.recovery_interval_ms,
             recovery_clients_first=settings.recovery_clients_first,
+            recovery_grace_seconds=settings.recovery_grace_seconds,
             scrub=settings.scrub, slow=settings.slow)
         if self.cluster is not None:
             self.cluster.slow_settings = settings.slow
@@ -274,6 +276,7 @@ class Sheep:
                 # (Else what an operator has set meanwhile stays.)
                 self.recovery.throttle.set(*paces[1])
             self.precedence.is_enabled = settings.recovery_clients_first
+            self.recovery.grace.seconds = settings.recovery_grace_seconds
             self.scrub.settings = settings.scrub
             if self.nbd is not None and settings.nbd is not None:
                 self.nbd.reload(settings.nbd)

@@ -14,6 +14,7 @@
 
 from oslo_config import cfg
 
+from sheepdog.recovery import grace
 from sheepdog.recovery import throttle
 
 GROUP = cfg.OptGroup('recovery', title='Recovery')
@@ -30,4 +31,13 @@ OPTIONS = [
         help='Work at it less while clients wait for longer than they do '
         'when nothing is recovered. What they ask for is made whole at once '
         'in any case.'),
+    cfg.IntOpt(
+        'grace_seconds', default=grace.DEFAULT_SECONDS, min=0,
+        max=grace.SECONDS_MAX, mutable=True,
+        help='When a node goes away unasked, what it held is left as it is '
+        'for so long, as it may come back: only what has changed is moved '
+        'then. Only where more than one further loss can be borne (3 copies, '
+        'or D:P of P 2 or more), and only until anything else happens to the '
+        'cluster. What clients ask for is made whole at once in any case. '
+        '0: all is made anew at once.'),
 ]

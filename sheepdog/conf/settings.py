@@ -92,6 +92,7 @@ class SheepSettings:
     recovery_max: int = 0
     recovery_interval_ms: int = 0
     recovery_clients_first: bool = True
+    recovery_grace_seconds: int = 0
     scrub: pace.ScrubSettings = pace.ScrubSettings()
     nbd: Optional[nbd_settings.NbdSettings] = None
     metrics: Optional[metrics_settings.MetricsSettings] = None
@@ -160,6 +161,7 @@ def build(conf) -> SheepSettings:
         recovery_max=conf.recovery.max,
         recovery_interval_ms=conf.recovery.interval,
         recovery_clients_first=conf.recovery.clients_first,
+        recovery_grace_seconds=conf.recovery.grace_seconds,
         scrub=pace.ScrubSettings(
             conf.scrub.enabled, conf.scrub.bytes_per_second,
             float(conf.scrub.pause)),

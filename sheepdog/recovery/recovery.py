@@ -28,6 +28,7 @@ from sheepdog.model import ids
 from sheepdog.placement import ring as ring_module
 from sheepdog.placement import slots
 from sheepdog.recovery import account as account_module
+from sheepdog.recovery import grace as grace_module
 from sheepdog.recovery import mover
 from sheepdog.recovery import past
 from sheepdog.recovery import plan
@@ -61,11 +62,12 @@ class Recovery:
     """
 
     def __init__(self, world, cluster, replica, links, order,
-                 throttle=None):
+                 throttle=None, grace_seconds=0):
         """``throttle``: of the pass; what a client waits for is not held up
         by it."""
         self.world = world
         self.throttle = throttle or throttle_module.Throttle()
+        self.grace = grace_module.Grace(world, cluster, order, grace_seconds)
         self.cluster = cluster
         self.replica = replica
         self.links = links
@@ -111,6 +113,7 @@ class Recovery:
         self._renewed = set()
         """Coded objects that were settled, or made, since."""
         self._fresh = None
+        self._said = ''
         self._announcing = None
 
     @property
@@ -482,12 +485,14 @@ class Recovery:
                                else None)
             self._renewed.clear()
         self.standing.begin(new, is_trusted)
+        self.grace.look()
         self.done = self.total = 0
         self._start(new)
         self.throttle.wake()
 
     def on_event(self, event):
         kind = event['kind']
+        self.grace.look()
         if kind in family.ENDINGS:
             # (With the last of those that came from others all may go.)
             dead = self._dead()
@@ -591,6 +596,9 @@ class Recovery:
                         said = str(exc)
                         LOG.info('recovery at epoch %d waits: %s',
                                  view.epoch, said)
+                if self._can_rest(view):
+                    await self._rest(view)
+                    continue
                 attempts += 1
                 for _ in range(min(attempts, PAUSES_MAX)):
                     if not self._is_over(view):
@@ -600,6 +608,23 @@ class Recovery:
             self.waiting = {}
             self.obstacle = None
             self.room.forget()
+
+    def _can_rest(self, view):
+        return (not self._is_over(view) and not self.standing.doubtful()
+                and self.grace.is_found((view, self.standing.losses)))
+
+    async def _rest(self, view):
+        """Until who is away is not waited for any more, or there is
+        something else to do."""
+        self.is_running = False
+        self.obstacle = None
+        said = self.grace.explain()
+        if said != self._said:
+            self._said = said
+            LOG.info('recovery at epoch %d: %s', view.epoch, said)
+        while self._can_rest(view) and not self.is_postponed:
+            await asyncio.sleep(PAUSE_SECONDS)
+        self.is_running = True
 
     def _note_obstacle(self, reason):
         since = (self.obstacle[0] if self.obstacle
@@ -620,11 +645,14 @@ class Recovery:
         wanted = dict.fromkeys(doubtful)
         is_postponed = self.is_postponed
         if not self.standing.is_complete and not is_postponed:
-            found = await self.wanted.find(
-                view, lambda: self._is_over(view))
-            if self._is_over(view):
-                return True
-            wanted.update(dict.fromkeys(found))
+            if not self.grace.is_found((view, losses)):
+                found = await self.wanted.find(
+                    view, lambda: self._is_over(view))
+                if self._is_over(view):
+                    return True
+                wanted.update(dict.fromkeys(found))
+                self.grace.take_out(view, wanted, doubtful,
+                                    self.standing.has_lost)
         held_back = await self.room.hold_back(view, wanted, doubtful)
         self.total = len(wanted)
         self.done = 0
@@ -659,6 +687,9 @@ class Recovery:
             return False
         if self.standing.losses != losses:
             # Of more than was looked for.
+            return False
+        if not self.standing.is_complete and self.grace.postponed:
+            self.grace.found((view, losses))
             return False
         if not self.standing.is_complete:
             self._check_hidden(view)

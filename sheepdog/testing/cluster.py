@@ -91,6 +91,7 @@ class ClusterSettings:
     scrub: pace.ScrubSettings = pace.ScrubSettings(enabled=False)
     recovery_max: int = 0
     recovery_interval_ms: int = 0
+    grace_seconds: int = 0
     slow: patrol.SlowSettings = patrol.SlowSettings()
     serves_nbd: bool = False
     is_strict: bool = False
@@ -253,6 +254,7 @@ class Node:
             zone=self.zone, scrub=settings.scrub,
             recovery_max=settings.recovery_max,
             recovery_interval_ms=settings.recovery_interval_ms,
+            recovery_grace_seconds=settings.grace_seconds,
             slow=settings.slow,
             access=access.AccessSettings(
                 keys=KEYS, public_networks=CLIENT_NETWORKS),

@@ -45,11 +45,13 @@ def run_one(seed: int, build: str = BUILD, without=(),
             seconds: Optional[float] = None,
             remote: bool = False, slow: bool = False,
             policy: str = '', turn: bool = False,
-            branch: bool = False) -> scenario.Result:
+            branch: bool = False,
+            grace: bool = False) -> scenario.Result:
     """``seconds`` of trouble instead of the usual. ``remote``: see
     ``Scenario.send_clients_away``; ``slow``: ``Scenario.slow_down``;
     ``policy``: erasure coded, in a cluster large enough; ``turn``:
-    ``Scenario.turn``; ``branch``: ``Scenario.branch``."""
+    ``Scenario.turn``; ``branch``: ``Scenario.branch``; ``grace``:
+    ``Scenario.have_patience``."""
     def change(changed):
         if remote:
             changed.send_clients_away()
@@ -61,6 +63,8 @@ def run_one(seed: int, build: str = BUILD, without=(),
             changed.turn()
         if branch:
             changed.branch()
+        if grace:
+            changed.have_patience()
         if seconds is not None:
             changed.trouble_seconds = seconds
 
@@ -88,6 +92,8 @@ def main(arguments=None) -> int:
                         help='volumes are turned from copies to strips')
     parser.add_argument('--branch', action='store_true',
                         help='many snapshots and clones')
+    parser.add_argument('--grace', action='store_true',
+                        help='who is away is waited for')
     parser.add_argument('--shrink', action='store_true',
                         help='make a failing seed as small as it goes')
     parser.add_argument('--trace', action='store_true',
@@ -100,7 +106,7 @@ def main(arguments=None) -> int:
     run = functools.partial(
         run_one, build=options.build, seconds=options.seconds,
         remote=options.remote, slow=options.slow, policy=options.policy,
-        turn=options.turn, branch=options.branch,
+        turn=options.turn, branch=options.branch, grace=options.grace,
         without=tuple(filter(None, options.without.split(','))))
     failed = []
     for result in _results(run, options.seeds, options.jobs):
@@ -112,7 +118,7 @@ def main(arguments=None) -> int:
             if options.shrink:
                 print(shrunk(result, options.build, options.remote,
                              options.slow, options.policy, options.turn,
-                             options.branch),
+                             options.branch, options.grace),
                       flush=True)
     if failed:
         print('failed: %s' % ','.join(map(str, failed)))
@@ -121,11 +127,12 @@ def main(arguments=None) -> int:
 
 def shrunk(result: scenario.Result, build: str = BUILD,
            remote: bool = False, slow: bool = False, policy: str = '',
-           turn: bool = False, branch: bool = False) -> str:
+           turn: bool = False, branch: bool = False,
+           grace: bool = False) -> str:
     """The story of a failing seed, as short as it gets."""
     def run(without, seconds):
         return run_one(result.seed, build, without, seconds, remote, slow,
-                       policy, turn, branch)
+                       policy, turn, branch, grace)
 
     return shrink.describe(shrink.shrink(run, result,
                                          scenario.TROUBLE_SECONDS))

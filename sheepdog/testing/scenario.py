@@ -184,6 +184,14 @@ class Scenario:
             source.choice((0.5, 1.0, 2.0)),
             {'turn': 8, 'alter': 1, 'repeat': 1})
 
+    def have_patience(self) -> None:
+        """What absent nodes held is left as it is for a while."""
+        source = random.Random('%s/grace' % self.seed)
+        self.cluster.grace_seconds = source.choice((1, 3, 8, 20))
+        self.cluster.nodes = max(
+            self.cluster.nodes,
+            self.cluster.copies + source.choice((0, 1, 2)))
+
     def leave_alone(self) -> None:
         """No operators, few nodes, and volumes that stay as they are."""
         self.cluster.nodes = min(self.cluster.nodes, 4)

@@ -115,6 +115,11 @@ def recover_force(session):
     session.show(session.client.cluster.recover_force())
 
 
+def recover_now(session):
+    session.client.cluster.recover_now()
+    session.show({})
+
+
 def recover_enable(session):
     _enable_recovery(session, True)
 
@@ -180,6 +185,8 @@ COMMANDS = (
     command.Command(('cluster', 'recover', 'force'), recover_force,
                     'go on without the nodes that are missing',
                     options=(FORCE,)),
+    command.Command(('cluster', 'recover', 'now'), recover_now,
+                    'wait for no absent node: make anew what it held'),
     command.Command(('cluster', 'recover', 'enable'), recover_enable,
                     'let recovery run again, after disable'),
     command.Command(('cluster', 'recover', 'disable'), recover_disable,

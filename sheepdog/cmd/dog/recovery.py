@@ -64,6 +64,7 @@ def _bars(nodes):
     busy = _busy(nodes)
     if not busy:
         yield 'No node is in recovery.'
+        yield from tables.postponed(nodes)
         return
     yield 'Nodes In Recovery:'
     for node in busy:
@@ -74,6 +75,7 @@ def _bars(nodes):
             '.' * (BAR_WIDTH - filled), 100 * done / total,
             _left(node.get('seconds_left')))
         yield from tables.held_back(node)
+    yield from tables.postponed(nodes)
 
 
 def _left(seconds):

@@ -161,6 +161,19 @@ def node_recovery(nodes, raw):
                 node['id'], words.host_port(node), node['vnodes'],
                 node['zone'], 100 * node['done'] / node['total'])
             yield from held_back(node)
+    if not raw:
+        yield from postponed(nodes)
+
+
+def postponed(nodes):
+    """A line where recovery waits for who is away."""
+    told = [node['postponed'] for node in nodes if node.get('postponed')]
+    if told:
+        until = max(one['until'] for one in told)
+        yield 'Postponed until %s: what %s held, as it may come back.' % (
+            time.strftime('%H:%M:%S', time.localtime(until)),
+            words.some(sorted({name for one in told
+                               for name in one['nodes']})))
 
 
 def held_back(node):

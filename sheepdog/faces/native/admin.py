@@ -42,6 +42,7 @@ NODE_SECONDS = 5.0
 COPIES_SECONDS = 30.0
 SNAPSHOT_SECONDS = 60.0
 SNAPSHOT_ATTEMPTS = 5
+DEPART_SECONDS = 3.0
 SETTINGS = ('store', 'copies', 'copy_policy', 'block_size_shift', 'strict',
             'vdi_locks', 'fixed_vnodes', 'recycle_ids', 'avoid_full')
 
@@ -244,6 +245,8 @@ class Admin:
         if action == 'force':
             await self.sheep.cluster.execute('recover-force', {},
                                              operation_id)
+        elif action == 'now':
+            await self.sheep.cluster.execute('hurry', {}, operation_id)
         elif action in ('enable', 'disable'):
             await self.sheep.cluster.execute('settings', {'changes': {
                 'recovery_enabled': action == 'enable'}}, operation_id)
@@ -468,13 +471,14 @@ class Admin:
         for index, m, result in await self._ask_all('node.progress'):
             if isinstance(result, errors.SheepdogError):
                 continue
-            if result['is_running']:
+            if result['is_running'] or result.get('postponed'):
                 nodes.append({'id': index, 'host': m.host, 'port': m.port,
                               'vnodes': m.vnodes, 'zone': m.zone,
                               'done': result['done'],
                               'total': result['total'],
                               'seconds_left': result.get('seconds_left'),
-                              'held_back': result.get('held_back')})
+                              'held_back': result.get('held_back'),
+                              'postponed': result.get('postponed')})
         return nodes
 
     async def _node_progress(self):
@@ -482,6 +486,8 @@ class Admin:
         cluster = self.sheep.cluster
         return {'is_running': recovery.is_running and recovery.total > 0,
                 'is_postponed': recovery.is_postponed,
+                'postponed': recovery.grace.describe()
+                if recovery.grace.postponed else None,
                 'is_whole': not recovery.active,
                 'is_on_record': (cluster.view is not None and
                                  cluster.state.settled >= cluster.view.epoch),
@@ -522,6 +528,15 @@ class Admin:
 
     async def _node_stop(self):
         LOG.info('stopping: a tool asked for it')
+        cluster = self.sheep.cluster
+        if cluster.serving():
+            # What it holds is to be made anew at once, and not to wait.
+            try:
+                await cluster.execute(
+                    'hurry', {'incarnation': cluster.incarnation},
+                    timeout=DEPART_SECONDS)
+            except errors.SheepdogError as exc:
+                LOG.info('the others will wait for this sheep: %s', exc)
         self.sheep.stop_soon()
 
     async def _node_quiesce(self):

@@ -103,6 +103,7 @@ class Facts:
             'no_room': short and {'since': short[0], 'reason': short[1]},
             'is_running': recovery.is_running and recovery.total > 0,
             'is_postponed': recovery.is_postponed,
+            'grace': recovery.grace.describe(),
             'done': recovery.done, 'total': recovery.total,
             'waiting': waiting[:REASONS_MAX],
             'obstacle': obstacle and {

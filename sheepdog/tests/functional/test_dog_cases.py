@@ -58,6 +58,7 @@ running, auto-recovery enabled
     Case('cluster check', 'checked the cluster: <any>\nall is well\n'),
     Case('cluster recover disable', 'Cluster recovery: disable\n'),
     Case('cluster recover enable', 'Cluster recovery: enable\n'),
+    Case('cluster recover now'),
     Case('cluster recover', code=USAGE, error='...\n'),
     Case('cluster recover often', code=USAGE, error='...\n'),
     Case('cluster alter-copy', code=USAGE, error='dog: <any>-c<any>\n'),

@@ -248,3 +248,55 @@ class FixedVnodesTest(RecoveryCase):
         self.wait_for_vnodes(expected)
         refused = cluster.dog('cluster', 'reweight', expect=64)
         self.assertIn('dog node vnodes set', refused.stderr)
+
+
+class GraceTest(RecoveryCase):
+    """Four sheep, three copies: the last sheep goes, and comes back."""
+
+    count = 4
+    options = ('-R', 'grace_seconds=3600')
+
+    def status(self):
+        return harness.run(
+            harness.BIN / 'sheepdog-manage', '--address',
+            self.cluster.running[0].address, '--key-file',
+            self.cluster.key_file, 'status', '--why', expect=None).stdout
+
+    def moved(self):
+        return [self.progress(sheep)['moved_bytes']
+                for sheep in self.cluster.sheep[:3]]
+
+    def test_who_is_away_is_waited_for(self):
+        *others, absent = self.cluster.sheep
+        self.create('vdi', OBJECTS * MIB, block_size_shift=20)
+        with (others[0].client() as client, client.open('vdi') as volume):
+            for number in range(OBJECTS):
+                volume.write(number * MIB, b'x' * MIB)
+            volume.flush()
+            self.wait_recovered()
+            before = self.moved()
+            absent.kill()
+            harness.wait_until(
+                lambda: 'recovery-postponed' in self.status(), SECONDS,
+                self.status)
+            self.assertIn('Postponed until', self.cluster.dog(
+                'node', 'recovery', sheep=others[0]).stdout)
+            row = self.cluster.dog_json('node', 'recovery',
+                                        sheep=others[0])[0]
+            self.assertEqual([absent.address], row['postponed']['nodes'])
+            self.assertGreater(row['postponed']['objects'], 0)
+            absent.start()
+            absent.wait_answering()
+            self.wait_recovered()
+            self.assertEqual(before, self.moved())
+            # An operator who knows that it does not come back.
+            absent.kill()
+            harness.wait_until(
+                lambda: 'recovery-postponed' in self.status(), SECONDS,
+                self.status)
+            self.cluster.dog('cluster', 'recover', 'now', sheep=others[0])
+            self.wait_recovered()
+            self.assertGreater(sum(self.moved()), sum(before))
+            self.assertNotIn('recovery-postponed', self.status())
+            for number in range(OBJECTS):
+                self.assertEqual(b'x' * MIB, volume.read(number * MIB, MIB))

@@ -46,6 +46,8 @@ class CodedCase(unittest.TestCase):
     avoids_full = False
     is_strict = False
     disks = (0,)
+    seconds = 0
+    """So long who is away is waited for."""
 
     def setUp(self):
         self.simulation = world_module.Simulation(self.id())
@@ -56,7 +58,8 @@ class CodedCase(unittest.TestCase):
                 journal_bytes=self.journal_bytes,
                 has_journal=self.has_journal,
                 avoids_full=self.avoids_full,
-                is_strict=self.is_strict, disks=self.disks))
+                is_strict=self.is_strict, disks=self.disks,
+                grace_seconds=self.seconds))
         self.cluster.format()
         self.node = self.cluster.nodes['n0']
         self.content = bytearray(SIZE)

@@ -17,9 +17,11 @@ SHEEPDOG_SIM_REMOTE how many of them are played again with some clients on
 hosts of their own, SHEEPDOG_SIM_SLOW with disks and links that are slow for
 long, SHEEPDOG_SIM_CODED with erasure coded volumes, SHEEPDOG_SIM_TURN with
 volumes that are turned from copies to strips, SHEEPDOG_SIM_BRANCH with many
-snapshots and clones (so there are 500). A failing one is replayed with
+snapshots and clones, SHEEPDOG_SIM_GRACE with a grace time for who is away (so
+there are 500). A failing one is replayed with
 ``python -m sheepdog.testing.run --trace --seeds SEED`` (``--remote``,
-``--slow``, ``--policy``, ``--turn``, ``--branch``), and made smaller with
+``--slow``, ``--policy``, ``--turn``, ``--branch``, ``--grace``), and made
+smaller with
 ``--shrink``.
 """
 
@@ -33,12 +35,13 @@ from sheepdog.cmd import wiring
 from sheepdog.testing import scenario
 
 FIRST = int(os.environ.get('SHEEPDOG_SIM_FIRST_SEED', 1))
-COUNT = int(os.environ.get('SHEEPDOG_SIM_SEEDS', 260))
+COUNT = int(os.environ.get('SHEEPDOG_SIM_SEEDS', 240))
 REMOTE = int(os.environ.get('SHEEPDOG_SIM_REMOTE', 60))
 SLOW = int(os.environ.get('SHEEPDOG_SIM_SLOW', 60))
 CODED = int(os.environ.get('SHEEPDOG_SIM_CODED', 72))
 TURN = int(os.environ.get('SHEEPDOG_SIM_TURN', 24))
 BRANCH = int(os.environ.get('SHEEPDOG_SIM_BRANCH', 24))
+GRACE = int(os.environ.get('SHEEPDOG_SIM_GRACE', 20))
 POLICIES = ('2:1', '4:2', '2:2')
 """A third of them each. (One of 4:2 takes more than twice as long as one of
 copies.)"""
@@ -79,12 +82,20 @@ def _encoded(policy):
     return lambda changed: changed.encode(policy)
 
 
+def _patient(changed):
+    """Every other one with strips."""
+    if changed.seed % 2:
+        changed.encode('4:2')
+    changed.have_patience()
+
+
 for _name, _count, _change in (
         ('Seeds', COUNT, None),
         ('Remote', min(COUNT, REMOTE), scenario.Scenario.send_clients_away),
         ('Slow', min(COUNT, SLOW), scenario.Scenario.slow_down),
         ('Turn', min(COUNT, TURN), scenario.Scenario.turn),
         ('Branch', min(COUNT, BRANCH), scenario.Scenario.branch),
+        ('Grace', min(COUNT, GRACE), _patient),
         *(('Coded%s' % _policy.replace(':', 'p'),
            min(COUNT, CODED // len(POLICIES)), _encoded(_policy))
           for _policy in POLICIES)):

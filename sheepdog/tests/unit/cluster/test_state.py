@@ -308,6 +308,47 @@ class StateTest(unittest.TestCase):
                     'view': view(10, NODES[:1])})
         self.assertEqual((10, 10), (state.settled, state.whole))
 
+    def test_who_is_not_waited_for(self):
+        state = formatted()
+
+        def recovered(epoch, *nodes):
+            for one in nodes:
+                put(state, {'kind': 'recovered', 'incarnation': one,
+                            'epoch': epoch})
+
+        recovered(1, *NODES[:3])
+        # Nobody is away.
+        put(state, {'kind': 'hurry', 'incarnation': ''})
+        self.assertFalse(state.hurried)
+        put(state, {'kind': 'epoch', 'view': view(2, NODES[:2])})
+        self.assertFalse(state.hurried)
+        put(state, {'kind': 'hurry', 'incarnation': ''})
+        self.assertTrue(state.hurried)
+        put(state, {'kind': 'epoch', 'view': view(3, NODES[:3])})
+        self.assertTrue(state_module.State.from_dict(
+            json.loads(json.dumps(state.to_dict()))).hurried)
+        recovered(3, *NODES[:3])
+        self.assertFalse(state.hurried)
+        # One that says so before it goes.
+        put(state, {'kind': 'hurry', 'incarnation': NODES[2]})
+        put(state, {'kind': 'hurry', 'incarnation': 'stranger'})
+        self.assertEqual({NODES[2]}, state_module.State.from_dict(
+            json.loads(json.dumps(state.to_dict()))).departing)
+        self.assertFalse(state.hurried)
+        put(state, {'kind': 'epoch', 'view': view(4, NODES[:2])})
+        self.assertEqual((True, frozenset()), (state.hurried,
+                                               state.departing))
+        put(state, {'kind': 'epoch', 'view': view(5, NODES[:3])})
+        recovered(5, *NODES[:3])
+        # One that goes with a disk that fails.
+        put(state, {'kind': 'forgo', 'incarnation': NODES[2], 'space': 0,
+                    'lost': False})
+        put(state, {'kind': 'epoch', 'view': view(6, NODES[:2])})
+        self.assertTrue(state.hurried)
+        put(state, {'kind': 'format', 'settings': {'created': 8},
+                    'view': view(10, NODES[:1])})
+        self.assertFalse(state.hurried)
+
     def test_a_lost_disk_is_remembered_until_a_later_epoch_is_settled(self):
         state = formatted()
         nodes = {member.incarnation: member.node

@@ -175,6 +175,13 @@ CASES = (
      {'recovering': ('on %s: 3 of 9 objects' % A, NOW - 500)}),
     ('recovery is disabled', found({'recovery': {'is_postponed': True}}), 1,
      {'recovery-disabled': ('something to do on ' + A, NOW - 500)}),
+    ('who is away is waited for', found({'recovery': {'grace': {
+        'nodes': ['10.0.0.4:7000'], 'until': NOW + 30, 'objects': 2}}}, {
+            'recovery': {'grace': {'nodes': ['10.0.0.4:7000'],
+                                   'until': NOW + 600, 'objects': 1}}}), 1,
+     {'recovery-postponed': (
+         'recovery of what 10.0.0.4:7000 held is postponed for 10 min more',
+         NOW - 500)}),
     ('recovery cannot go on', found({'recovery': {
         'is_running': True, 'done': 3, 'total': 9, 'waiting': [dict(
             UNTOLD, reason='no space', is_untold=False, count=1)]}}), 1,

@@ -72,6 +72,7 @@ class TestPrecedence(unittest.TestCase):
                 has_recovered=lambda: self.has_recovered))
         recovery = types.SimpleNamespace(
             is_running=False, is_postponed=False,
+            grace=types.SimpleNamespace(is_on=False),
             throttle=throttle.Throttle(4))
         replica = types.SimpleNamespace(counters={'read': 0, 'write': 0})
         return precedence_module.Precedence(
@@ -86,6 +87,14 @@ class TestPrecedence(unittest.TestCase):
             self.now += precedence_module.LOOK_SECONDS
             self.a.look()
             self.b.look()
+
+    def test_who_is_away_is_waited_for(self):
+        self.a._recovery.grace.is_on = True
+        self.look()
+        self.assertTrue(self.a._waits.was_quiet)
+        self.a._recovery.is_running = True
+        self.look()
+        self.assertFalse(self.a._waits.was_quiet)
 
     def wait_at_a(self):
         self.a._waits.wait = waits.Wait(0.0042, 0.0011)

@@ -391,7 +391,7 @@ class AdminTest(AdminCase):
         self.assertEqual(await self.ok('node.recovery'), [])
         self.assertEqual(await self.ok('node.progress'), {
             'is_running': False, 'is_postponed': False, 'is_whole': True,
-            'is_on_record': True,
+            'postponed': None, 'is_on_record': True,
             'done': self.a.recovery.done, 'total': self.a.recovery.total,
             'moved_bytes': self.a.recovery.moved_bytes,
             'seconds_left': None, 'held_back': None})
@@ -407,7 +407,7 @@ class AdminTest(AdminCase):
         self.assertEqual(await self.ok('node.recovery'), [
             {'id': 0, 'host': '10.0.0.1', 'port': flock.PORT, 'vnodes': 16,
              'zone': 1, 'done': 3, 'total': 9, 'seconds_left': None,
-             'held_back': held_back}])
+             'held_back': held_back, 'postponed': None}])
 
     async def test_throttle(self):
         self.assertEqual(await self.ok('node.throttle', action='get'),
@@ -453,8 +453,16 @@ class AdminTest(AdminCase):
                 self.a.cluster.state.settings.recovery_enabled, is_enabled)
         await self.refused('cluster.recover', action='maybe')
 
+    async def test_recovery_is_not_put_off(self):
+        with mock.patch.object(self.a.cluster, 'execute') as execute:
+            await self.ok('cluster.recover', action='now')
+        self.assertEqual(('hurry', {}), execute.await_args.args[:2])
+
     async def test_node_kill(self):
         await self.ok('node.kill', id=1)
+        # It is not waited for.
+        self.assertIn(self.b.cluster.incarnation,
+                      self.a.cluster.state.departing)
         await self.ok('node.kill', local=True)
         self.assertEqual(self.stopped, [self.b.name, self.a.name])
         for wrong in (3, -1, '1', None):

@@ -268,6 +268,20 @@ class NodeTest(DogCase):
                 self.assertEqual(
                     1, len(self.dog('node recovery -r').splitlines()))
 
+    def test_recovery_that_waits_for_who_is_away(self):
+        node = samples.member(7000, id=0, done=0, total=0, postponed={
+            'nodes': ['127.0.0.1:7003'], 'until': 3600.0, 'objects': 12})
+        self.cluster.answers['node.recovery'] = [node]
+        self.assertRegex(
+            self.dog('node recovery').splitlines()[-1],
+            r'^Postponed until \d\d:00:00: what 127.0.0.1:7003 held, as it '
+            r'may come back\.$')
+        self.assertEqual('', self.dog('node recovery -r'))
+
+    def test_recover_now(self):
+        self.assertEqual('', self.dog('cluster recover now'))
+        self.assertEqual({'action': 'now'}, self.asked('cluster.recover'))
+
     def test_recovery_on_a_terminal(self):
         nodes = [samples.member(7000, id=0, done=done, total=200,
                                 seconds_left=left)
