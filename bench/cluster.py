@@ -73,7 +73,7 @@ class Sheep:
         self.command = [
             sheep, '-f', '-b', HOST, '-y', HOST, '-p', str(self.port),
             '-c', 'local:%s' % (directory / 'coordination'),
-            '-z', str(number + 1), '-R', 'grace_seconds=0',
+            '-z', str(number + 1),
             '--nbd', 'host=%s,port=%d' % (HOST, self.nbd_port),
             '--key-file', self.key_file, *options, str(self._meta)]
         if profile:

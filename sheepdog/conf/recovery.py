@@ -32,12 +32,12 @@ OPTIONS = [
         'when nothing is recovered. What they ask for is made whole at once '
         'in any case.'),
     cfg.IntOpt(
-        'grace_seconds', default=grace.DEFAULT_SECONDS, min=0,
+        'grace_seconds', default=0, min=0,
         max=grace.SECONDS_MAX, mutable=True,
         help='When a node goes away unasked, what it held is left as it is '
         'for so long, as it may come back: only what has changed is moved '
         'then. Only where more than one further loss can be borne (3 copies, '
         'or D:P of P 2 or more), and only until anything else happens to the '
         'cluster. What clients ask for is made whole at once in any case. '
-        '0: all is made anew at once.'),
+        '0: all is made anew at once, which is safer.'),
 ]

@@ -28,7 +28,6 @@ from typing import Optional
 
 from sheepdog.model import view as view_model
 
-DEFAULT_SECONDS = 900
 SECONDS_MAX = 86400
 
 

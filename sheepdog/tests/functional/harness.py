@@ -197,8 +197,6 @@ class Sheep:
             BIN / 'sheep', '-f', '-b', HOST, '-y', HOST, '-p', self.port,
             '-z', self.number + 1, '-c', self.url, '--ttl', self.ttl,
             '-j', 'size=%s' % JOURNAL_SIZE,
-            # (Tests of recovery do not wait to see whether it is needed.)
-            *([] if '-R' in self.options else ['-R', 'grace_seconds=0']),
             '--nbd', 'host=%s,port=%d' % (HOST, self.nbd_port),
             *(['--key-file', self.key_file] if self.key_file else []),
             *self.options, *more, ','.join(map(str, [self.meta,
