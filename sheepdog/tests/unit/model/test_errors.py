@@ -47,7 +47,9 @@ class ErrorsTest(unittest.TestCase):
                 self.assertEqual('why', str(back))
 
     def test_codes_of_the_house_come_back_exactly(self):
-        for cls in errors.Transient.__subclasses__():
+        # (Those of one room never leave their sheep.)
+        for cls in [one for one in errors.Transient.__subclasses__()
+                    if one.__module__ == errors.__name__]:
             self.assertGreaterEqual(cls.result, 0x80)
             self.assertIs(cls, type(errors.from_result(cls.result)))
 
