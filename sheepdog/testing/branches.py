@@ -370,8 +370,11 @@ class Branches(steps.Steps):
                 node.run(self._look_at_all(node.sheep))
             except errors.SheepdogError as error:
                 self.violations.append('cannot be looked at: %r' % error)
-        for node in nodes[:1]:
-            self.violations += self._judge_space(node)
+            try:
+                self.violations += self._judge_space(node)
+            except errors.SheepdogError as error:
+                self.violations.append('a map cannot be looked at: %r'
+                                       % error)
         return self.violations + self._judge_moments()
 
     async def _look_at_all(self, sheep) -> None:
