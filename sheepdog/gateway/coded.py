@@ -31,8 +31,9 @@ from sheepdog.wire import strips as strips_wire
 
 LOG = logging.getLogger(__name__)
 
-ALWAYS_ONE_BYTES = 2 * limits.STRIP_UPDATE_MAX_BYTES
-"""A write that is no longer need not be made in pieces."""
+ALWAYS_ONE_BYTES = 2 * limits.STRIP_UPDATE_MAX_BYTES - stripes.STRIPE_BYTES
+"""A write that is no longer need not be made in pieces, wherever it begins
+in a stripe and ends in another."""
 
 
 class Update:

@@ -401,7 +401,8 @@ class Recovery:
 
     def _lost_strips(self, oid, strips):
         """Node → the newest epoch of which it has not the strip that it had
-        then, a disk of its being lost. (It may have another.)"""
+        then, a disk of its being lost. (It may have another, or one that is
+        being built in its place.)"""
         found = {}
         for node, epoch in self.cluster.state.lost.items():
             for view in self.cluster.views:

@@ -113,8 +113,10 @@ class Settlement:
              for incarnation, state in states.items()
              for strip in state.strips if strip.is_left_out},
             (), replaced=verdict.forgetful(strips), spoilt=spoilt,
+            # (One that is being built anew is not what was there before.)
             strips={view.member(incarnation).node: {
-                strip.index for strip in state.strips}
+                strip.index for strip in state.strips
+                if strip.generation != agreement.NONE}
                 for incarnation, state in states.items()})
         if wanting:
             raise errors.NotRecovered('object %s: %s'

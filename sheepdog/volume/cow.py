@@ -22,17 +22,34 @@ BLOCK = bytes(4096)
 async def create_from(gateway, source_oid, oid, offset, data, durable):
     """Create ``oid`` with the content of ``source_oid`` and ``data`` over it
     at ``offset``. Only what ``data`` does not cover is copied, durably,
-    whatever ``data`` is: it may have been so before. May be done again:
-    nothing refers to the object before the caller says so.
+    whatever ``data`` is: it may have been so before. So may what it covers:
+    a power cut must not leave a hole there. May be done again: nothing
+    refers to the object before the caller says so.
 
     :raises NoObject: there is no source (which is damage, where a map names
         it: nothing may make it look well)
     :raises SheepdogError:
     """
     extents = await gateway.extents(source_oid)
+    end = offset + len(data)
+    await _copy(gateway, gateway, source_oid, oid, extents, offset, end)
+    is_over = any(start < end and offset < start + size
+                  for start, size in extents)
+    await gateway.write_wait(oid, offset, data, durable or is_over,
+                             create=True)
+
+
+async def create_zeroed(gateway, source_oid, oid, offset, size):
+    """As ``create_from`` with so many zeroes, of which none is written.
+
+    :raises NoObject, SheepdogError:
+    """
+    extents = await gateway.extents(source_oid)
+    # The object is there when nothing of the source is left, too.
+    await gateway.write_wait(oid, 0, BLOCK, True, create=True)
     await _copy(gateway, gateway, source_oid, oid, extents, offset,
-                offset + len(data))
-    await gateway.write_wait(oid, offset, data, durable, create=True)
+                offset + size)
+    await gateway.zero_wait(oid, offset, size)
 
 
 async def create_equal(reader, gateway, source_oid, oid):
@@ -48,16 +65,17 @@ async def create_equal(reader, gateway, source_oid, oid):
     await _copy(reader, gateway, source_oid, oid, extents, 0, 0)
 
 
-async def clear(gateway, oid, size):
+async def clear(reader, gateway, oid, size):
     """Of a first write, or a copy, that got no further than the object,
     nothing may come to light with the next one. (Where the volume is open
     elsewhere too, it may be another one's, which is just being made.)
 
+    :param reader: a gateway that is asked whether there is any
     :param size: of a whole object
     :raises SheepdogError:
     """
     try:
-        if await gateway.extents(oid):
+        if await reader.extents(oid):
             await gateway.zero_wait(oid, 0, size)
     except errors.NoObject:
         pass

@@ -33,6 +33,7 @@ from sheepdog.cluster import family
 from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.model import inode
+from sheepdog.volume import access
 
 LOG = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ class Reclaimer:
 
     async def _look(self):
         """:raises SheepdogError: to be tried again"""
-        vdis = self.cluster.state.vdis
+        created, vdis = self.cluster.state.created, self.cluster.state.vdis
         deleted = set(self.cluster.state.needed())
         self._emptied = {vdi_id: indexes for vdi_id, indexes
                          in self._emptied.items() if vdi_id in deleted}
@@ -115,13 +116,27 @@ class Reclaimer:
                     marks = named[vdi_id]
                     count = min(len(found), len(marks))
                     marks[:count] |= found[:count]
+        if not deleted:
+            return
+        await self._secure(min(deleted))
         self._check_same(deleted, heirs)
         for vdi_id in sorted(deleted):
             if not is_named[vdi_id]:
                 await self.cluster.execute('vdi-reclaimed',
                                            {'vdi_id': vdi_id})
             else:
-                await self._empty(vdi_id, own[vdi_id], named[vdi_id])
+                await self._empty(created, vdi_id, own[vdi_id],
+                                  named[vdi_id])
+
+    async def _secure(self, vdi_id):
+        """Make durable what the maps have said: what is not, a power cut
+        brings back to objects that are empty by then.
+
+        :param vdi_id: one that nobody has open, in whose name it is done
+        """
+        unflushed = self.gateway.unflushed
+        unflushed.note_everyone(vdi_id)
+        await unflushed.flush_replicas(vdi_id)
 
     def _check_same(self, deleted, heirs):
         """:raises Changed: there is an heir whose map was not read"""
@@ -142,8 +157,22 @@ class Reclaimer:
             count * inode.MAP_ENTRY_BYTES)
         return numpy.frombuffer(content, '<u4')
 
-    async def _empty(self, vdi_id, owners, named):
-        """Its own objects that nobody names."""
+    async def _empty(self, created, vdi_id, owners, named):
+        """Its own objects that nobody names.
+
+        :param created: of the cluster whose VDI it is
+
+        :raises Changed: it is needed no more, or another cluster's
+        """
+        def refusal():
+            state = self.cluster.state
+            if state.created == created and vdi_id in state.needed():
+                return None
+            return Changed('VDI %06x is not what it was' % vdi_id)
+
+        # Before each step: ids come again in a cluster that is made anew.
+        objects = access.Access(self.gateway, refusal)
+        objects.check()
         entry = self.cluster.state.vdis[vdi_id]
         emptied = self._emptied.setdefault(vdi_id, set())
         for index in numpy.flatnonzero(
@@ -154,8 +183,8 @@ class Reclaimer:
                 return
             oid = ids.data_oid(int(owners[index]), index)
             try:
-                if await self.gateway.extents(oid):
-                    await self.gateway.zero_wait(
+                if await objects.extents(oid):
+                    await objects.zero_wait(
                         oid, 0, 1 << entry.block_size_shift)
                     await self.throttle.rest()
             except errors.NoObject:

@@ -127,9 +127,9 @@ class Turning:
                            'to its end')
             # What is written here is waited for, however long it takes: it
             # must not come over what is written when it is begun anew.
-            await cow.clear(self.access, target, self.object_bytes)
-            await cow.create_equal(_Reader(self.access, patience),
-                                   self.access, source, target)
+            reader = _Reader(self.access, patience)
+            await cow.clear(reader, self.access, target, self.object_bytes)
+            await cow.create_equal(reader, self.access, source, target)
             await self.map.own(index, new)
 
     async def _unchanged(self, index, oid):

@@ -218,7 +218,8 @@ class Volume:
             oid = ids.data_oid(new, index)
             owner = await self.map.refresh(index)
             if self.map.is_alone:
-                await cow.clear(self.access, oid, self.object_bytes)
+                await cow.clear(self.access, self.access, oid,
+                                self.object_bytes)
             if owner and not ids.is_owned(owner, self.vdi_id):
                 await cow.create_from(self.access,
                                       ids.data_oid(owner, index), oid, start,
@@ -227,6 +228,27 @@ class Volume:
                 await self.access.write_wait(oid, start, data, fua,
                                              create=True)
             await self.map.own(index, new)
+
+    async def _zero_shared(self, index, start, size, fua):
+        """Zeroes in an object that is not ours yet: all else of it is
+        copied."""
+        is_shared = False
+        with self._holds.hold(index):
+            new = self.owner
+            oid = ids.data_oid(new, index)
+            owner = await self.map.refresh(index)
+            if owner and not ids.is_owned(owner, self.vdi_id):
+                is_shared = True
+                if self.map.is_alone:
+                    await cow.clear(self.access, self.access, oid,
+                                    self.object_bytes)
+                await cow.create_zeroed(self.access,
+                                        ids.data_oid(owner, index), oid,
+                                        start, size)
+                await self.map.own(index, new)
+        if not is_shared:
+            # Another write was faster.
+            await self._zero_piece(index, start, size, fua)
 
     # -- to be awaited --------------------------------------------------
 
@@ -273,7 +295,7 @@ class Volume:
             self.access.check()
             return
         if not ids.is_owned(owner, self.vdi_id):
-            await self._slow_write(index, start, bytes(size), fua)
+            await self._zero_shared(index, start, size, fua)
             return
         # An object that the inode names and nobody has is damage: no
         # answer may make it look well.

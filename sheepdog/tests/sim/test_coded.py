@@ -270,6 +270,22 @@ class HealthyTest(CodedCase):
             self.node.run(self.node.sheep.catalogue.delete('v'))
 
 
+class RaggedWritesTest(CodedCase):
+    policy = '2:1'
+    nodes = 3
+
+    def test_as_much_as_goes_at_once_wherever_it_begins(self):
+        """…though it is whole stripes in the end."""
+        self.create()
+        volume = self.open()
+        longest = 512 << 10
+        for number, (offset, size) in enumerate((
+                (4096, longest), (512, longest), (9, longest - 4096),
+                (1, longest - 1), (4095, longest - 4094))):
+            self.write(volume, offset, bytes([number + 1]) * size)
+        self.check(volume)
+
+
 class LongWritesTest(CodedCase):
     """Each update of a strip costs all that is on its way."""
 

@@ -14,6 +14,7 @@
 which some lose one.
 """
 
+from sheepdog.recovery import agreement
 from sheepdog.tests.unit.recovery import crash_model
 
 
@@ -22,10 +23,14 @@ class DiskModel(crash_model.CrashModel):
 
     :param asks_no_index: whoever has any strip still is one who has what it
         had
+    :param asks_no_generation: so is whoever has one of that index, which is
+        being built
     """
 
-    def __init__(self, *arguments, asks_no_index=False, **named):
+    def __init__(self, *arguments, asks_no_index=False,
+                 asks_no_generation=False, **named):
         self.asks_no_index = asks_no_index
+        self.asks_no_generation = asks_no_generation
         self.lost = {}
         self.slots = {}
         self.losses = 0
@@ -66,9 +71,13 @@ class DiskModel(crash_model.CrashModel):
 
     def has_all_of(self, name, epoch):
         strips = self.sheep[name].strips
-        return self.lost.get(name, -1) < epoch or (
-            bool(strips) if self.asks_no_index
-            else self.slots[epoch][name] in strips)
+        if self.lost.get(name, -1) < epoch:
+            return True
+        if self.asks_no_index:
+            return bool(strips)
+        strip = strips.get(self.slots[epoch][name])
+        return strip is not None and (
+            self.asks_no_generation or strip.generation != agreement.NONE)
 
     def weights(self):
         return {**super().weights(), self.step_lose_disk: 2}

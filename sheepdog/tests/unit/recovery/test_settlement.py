@@ -82,7 +82,8 @@ class UntoldTest(unittest.TestCase):
             a=[strip(0, BORN)], b=[strip(1, BORN)],
             c=[strip(2, agreement.NONE, [BUILT], forgotten=BEFORE)], d=[])
         self.assertEqual(BORN.epoch, found.args[1])
-        self.assertEqual({'a': {0}, 'b': {1}, 'c': {2}, 'd': set()},
+        # What is being built is not what was there.
+        self.assertEqual({'a': {0}, 'b': {1}, 'c': set(), 'd': set()},
                          found.kwargs['strips'])
         self.assertEqual({'c': BUILT.epoch}, found.kwargs['replaced'])
 

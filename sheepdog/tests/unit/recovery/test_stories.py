@@ -144,3 +144,38 @@ class LostDiskTest(unittest.TestCase):
         model = self.told(asks_no_index=True)
         with self.assertRaises(coded_model.Lost):
             model.end_settling()
+
+
+class BuiltAgainTest(unittest.TestCase):
+    """2:2. Sheep 2 had the second write, on a disk that it has lost. The
+    same strip was built there again, for a settlement that nobody began."""
+
+    def told(self, **flaws):
+        model = OnDisks(2, 2, '6321450', **flaws)
+        model.see('2145')
+        model.end_settling()
+        model.write()
+        model.see('240')
+        model.end_settling()
+        model.write()
+        model.lose_disk('2', 0)
+        model.see('2401')
+        model.begin(3)
+        self.assertEqual({2: agreement.NONE}, {
+            index: strip.generation
+            for index, strip in model.sheep['2'].strips.items()})
+        model.see('215')
+        return model
+
+    def test_it_does_not_stand_for_what_was_lost(self):
+        model = self.told()
+        self.assertEqual('for holders of 3', model.verdict().wait)
+        # With what sheep 4 has, it was built of the second write.
+        model.see('2154')
+        model.end_settling()
+        self.assertTrue(model.is_settled)
+
+    def test_believing_it_is_found(self):
+        model = self.told(asks_no_generation=True)
+        with self.assertRaises(coded_model.Lost):
+            model.end_settling()

@@ -97,12 +97,42 @@ class CowTest(case.VolumeCase):
         self.gateway.refuse = lambda verb, oid: None
         await self.copy(2 * BLOCK, b'c')
 
-    async def test_what_is_copied_is_durable_whatever_is_asked(self):
-        """It may have been so before."""
+    async def test_what_may_have_been_durable_stays_so(self):
+        """…whatever is asked: also what is written over, or a power cut
+        would leave neither."""
         await self.fill(0, b'a' * BLOCK)
         for durable in (True, False):
             self.gateway.log = []
             await self.copy(5, b'b', durable)
             self.assertEqual(
-                [(0, 5, True), (6, BLOCK - 6, True), (5, 1, durable)],
+                [(0, 5, True), (6, BLOCK - 6, True), (5, 1, True)],
                 self.gateway.writes(self.new))
+
+    async def test_where_there_was_nothing_it_is_as_is_asked(self):
+        await self.fill(0, b'a' * BLOCK)
+        for durable in (True, False):
+            self.gateway.log = []
+            await self.copy(9 * BLOCK, b'b', durable)
+            self.assertEqual([(0, BLOCK, True), (9 * BLOCK, 1, durable)],
+                             self.gateway.writes(self.new))
+
+    async def test_zeroes_are_not_written(self):
+        await self.fill(BLOCK, b'a' * 9 * BLOCK)
+        await cow.create_zeroed(self.gateway, self.old, self.new,
+                                2 * BLOCK + 5, 6 * BLOCK)
+        self.twin[2 * BLOCK + 5:8 * BLOCK + 5] = bytes(6 * BLOCK)
+        self.assertEqual(
+            bytes(self.twin),
+            await self.gateway.gateway.read_wait(self.new, 0, OBJECT))
+        # (The first is for an object of which nothing is left.)
+        self.assertEqual([(0, BLOCK, True), (BLOCK, BLOCK + 5, True),
+                          (8 * BLOCK + 5, 2 * BLOCK - 5, True)],
+                         self.gateway.writes(self.new))
+
+    async def test_nothing_is_left(self):
+        await self.fill(BLOCK, b'a' * 9 * BLOCK)
+        await cow.create_zeroed(self.gateway, self.old, self.new, 0, OBJECT)
+        self.assertEqual(
+            bytes(OBJECT),
+            await self.gateway.gateway.read_wait(self.new, 0, OBJECT))
+        self.assertEqual([], await self.gateway.gateway.extents(self.new))

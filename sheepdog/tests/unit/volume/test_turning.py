@@ -96,6 +96,30 @@ class TurningTest(case.VolumeCase):
             await self.volume.turning.turn(index)
         self.assertEqual(0, await self.entry_on_disk(self.vdi_id, 1))
 
+    async def test_what_is_made_may_be_out_of_reach(self):
+        """…as somebody has begun it before: its writers do not wait."""
+        self.alter()
+        is_back = asyncio.Event()
+        extents = self.gateway.extents
+
+        async def when_back(oid):
+            if oid == self.new:
+                await is_back.wait()
+            return await extents(oid)
+
+        self.gateway.extents = when_back
+        turning = self.started(self.volume.turning.turn(0, 0.2))
+        await asyncio.sleep(0.05)
+        writing = self.started(self.volume.write(2 * BLOCK, b'client'))
+        with self.assertRaises(errors.Transient):
+            await case.within(turning)
+        await case.within(writing)
+        self.assertEqual([0], self.volume.turning.former())
+        is_back.set()
+        await case.within(self.volume.turning.turn(0))
+        self.assertEqual([], self.volume.turning.former())
+        await self.check(BLOCK, b'old' + bytes(BLOCK - 3) + b'client')
+
     async def test_how_far_it_is(self):
         count = limits.TURNING_LEFT_MAX + 3
         self.volume.resized(2 * count * OBJECT)
