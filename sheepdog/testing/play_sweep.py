@@ -50,9 +50,12 @@ def victims(text: str) -> list:
 
 
 def sweep(text: str, build: Callable, how: str, name: str,
-          seed: int = 1) -> Iterator[play.Outcome]:
-    """Its plays, one per step; the last is one that the victim survived."""
-    for step in itertools.count(1):
+          seed: int = 1, steps=(1, 1)) -> Iterator[play.Outcome]:
+    """Its plays, one per step; the last is one that the victim survived.
+
+    :param steps: the first, and the distance to the next
+    """
+    for step in itertools.count(*steps):
         outcome = play.run(LINE.sub('%s %s at step %d' % (how, name, step),
                                     text), build, seed)
         yield outcome
@@ -62,9 +65,11 @@ def sweep(text: str, build: Callable, how: str, name: str,
 
 
 def first_failure(text: str, build: Callable, how: str, name: str,
-                  seed: int = 1) -> tuple:
+                  seed: int = 1, steps=(1, 1)) -> tuple:
     """(steps made, the outcome that goes otherwise than written or None)."""
-    for step, outcome in enumerate(sweep(text, build, how, name, seed), 1):
+    for step, outcome in zip(
+            itertools.count(*steps),
+            sweep(text, build, how, name, seed, steps)):
         if outcome.has_failed:
             return step, outcome
     return step, None

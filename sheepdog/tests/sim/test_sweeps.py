@@ -17,8 +17,10 @@ See ``sheepdog.testing.play_sweep``.
 """
 
 import logging
+import os
 import pathlib
 import unittest
+from unittest import mock
 
 from sheepdog.cmd import wiring
 from sheepdog.testing import planted
@@ -28,6 +30,11 @@ from sheepdog.testing import play_sweep
 SEEDS_MAX = 5
 SWEEPS = sorted((pathlib.Path(__file__).parent / 'plays' /
                  'sweeps').glob('*.play'))
+LONG = ('alter_copies', 'epoch_change', 'recovery')
+DISTANCE = int(os.environ.get('SHEEPDOG_SIM_SWEEP_DISTANCE', 2))
+"""Of the long ones each victim is killed at each second step, and loses its
+power at the others between. (1: both at all of them, for five minutes more.)
+"""
 
 
 def setUpModule():
@@ -43,8 +50,11 @@ class Sweep(unittest.TestCase):
     workers.)"""
 
     def sweep(self, path: pathlib.Path, how: str, name: str):
+        steps = 1, 1
+        if path.stem in LONG:
+            steps = 1 + play_sweep.ENDS.index(how) % DISTANCE, DISTANCE
         step, failure = play_sweep.first_failure(
-            path.read_text(), wiring.build_sheep, how, name)
+            path.read_text(), wiring.build_sheep, how, name, steps=steps)
         if failure:
             self.fail('%s %s at step %d:\n%s\n\nThe log:\n%s' % (
                 how, name, step, failure.diff(), failure.log))
@@ -69,6 +79,21 @@ class SweepsTest(unittest.TestCase):
                 'no more cues\nexpect well: a b c\n')
         outcome, = play_sweep.sweep(text, wiring.build_sheep, 'kill', 'a')
         self.assertFalse(outcome.has_failed, outcome.diff())
+
+    def test_both_ends_together_come_at_each_step(self):
+        played = []
+
+        def run(text, build, seed):
+            played.append(int(text.split()[-1]))
+            return mock.Mock(has_failed=False, log='' if played[-1] > 8
+                             else 'a ends at step')
+
+        with mock.patch.object(play, 'run', run):
+            for how in range(2):
+                self.assertEqual((9 + how, None), play_sweep.first_failure(
+                    'end a at any step', None, 'kill', 'a',
+                    steps=(1 + how, 2)))
+        self.assertEqual([*range(1, 10, 2), *range(2, 11, 2)], played)
 
     def test_a_sweep_has_one_line_of_that_kind(self):
         self.assertEqual([('kill', 'a'), ('kill', 'b'), ('power off', 'a'),
