@@ -21,6 +21,7 @@ like any other format's header).
 
 import contextlib
 import errno
+import http.client
 import json
 import logging
 import os
@@ -28,17 +29,18 @@ import shutil
 import subprocess
 import tempfile
 import time
-import urllib.parse
+import urllib.error
+import urllib.request
 
 from sheepdog.client import nbd_client
 from sheepdog.cmd import exits
 
 FORMATS = ('raw', 'qcow2', 'vdi', 'vhdx', 'vmdk', 'vpc')
-URLS = ('http', 'https', 'ftp', 'ftps')
+URLS = ('http', 'https', 'ftp')
 START_SECONDS = 30.0
 END_SECONDS = 60.0
 REPLY_SECONDS = 300.0
-"""An image that comes over a network may take its time."""
+"""Of a server, and of a disk."""
 
 _POLL_SECONDS = 0.02
 _LIMITS = ('prlimit', '--cpu=30', '--as=%d' % (4 << 30), '--')
@@ -48,6 +50,10 @@ _NEEDED = {'qemu-img': 'qemu-utils', 'qemu-nbd': 'qemu-utils',
            'prlimit': 'util-linux'}
 _OWN_NAMES = {'vhd': 'vpc'}
 """Of formats that others call otherwise."""
+
+_FETCH_BYTES = 1 << 20
+_WHOLE = ('monolithicSparse', 'streamOptimized')
+"""Kinds of VMDK that are one file."""
 
 _PLAIN = ('raw', 'gpt', 'iso')
 """What says how a raw image is used."""
@@ -70,21 +76,73 @@ class Image:
         self.size = size
 
 
-def look_at(name: str, image_format: str = '') -> Image:
+def is_url(name: str) -> bool:
+    scheme, has_scheme, _ = name.partition('://')
+    return bool(has_scheme) and '/' not in scheme and not (
+        os.path.exists(name))
+
+
+@contextlib.contextmanager
+def fetched(url: str, progress):
+    """The path of what is there, for as long as this is open.
+
+    It is fetched as a whole, for QEMU would ask for it piece by piece, and a
+    server could answer otherwise when nobody looks any more.
+
+    :raises ImageError: it cannot be had
+    """
+    if url.partition('://')[0] not in URLS:
+        raise ImageError('%s: no images from there, only from %s' % (
+            url, ', '.join(one + '://' for one in URLS)))
+    with tempfile.TemporaryDirectory(prefix='sheepdog-image-') as directory:
+        path = os.path.join(directory, 'image')
+        try:
+            with urllib.request.urlopen(  # nosec B310: see URLS
+                    url, timeout=REPLY_SECONDS) as answer, \
+                    open(path, 'wb') as file:
+                _fetch(url, answer, file, progress)
+        except urllib.error.HTTPError as error:
+            raise ImageError('%s: %d %s' % (url, error.code,
+                                            error.reason)) from None
+        except urllib.error.URLError as error:
+            raise ImageError('%s: %s' % (url, error.reason)) from None
+        except (OSError, http.client.HTTPException) as error:
+            raise ImageError(
+                '%s: %s' % (url, error),
+                exits.FULL if getattr(error, 'errno', 0) == errno.ENOSPC
+                else exits.FAILED) from None
+        yield path
+
+
+def _fetch(url, answer, file, progress):
+    length = int(answer.headers.get('Content-Length') or 0)
+    done = 0
+    while piece := answer.read(_FETCH_BYTES):
+        file.write(piece)
+        done += len(piece)
+        progress.update(done, length)
+    if length and done != length:
+        raise ImageError('%s: %d bytes came, and not %d' % (url, done,
+                                                            length))
+
+
+def look_at(path: str, image_format: str = '') -> Image:
     """What there is.
 
-    :param name: of a file, or a URL
     :param image_format: one of FORMATS; '': find out
     :raises ImageError: it cannot be read, or refers to other files
     """
-    image_format = image_format or _detect(name)
-    options = _options(name, image_format)
+    if image_format != 'raw':
+        found = _detect(path)
+        if image_format not in ('', found):
+            raise ImageError('%s is no %s image, but looks like %s' % (
+                path, image_format, found))
+        image_format = found
     known = json.loads(_run(
-        name, *_LIMITS, 'qemu-img', 'info', '--output=json', '--image-opts',
-        options))
-    image_format = image_format or known['format']
-    _refuse_others(name, image_format, known)
-    return Image(name, image_format, known['virtual-size'])
+        path, *_LIMITS, 'qemu-img', 'info', '--output=json', '--image-opts',
+        _options(path, image_format)))
+    _refuse_others(path, known)
+    return Image(path, image_format, known['virtual-size'])
 
 
 def create(path: str, image_format: str, size: int) -> None:
@@ -157,11 +215,7 @@ def _connect(image, server, socket) -> nbd_client.NbdClient:
         time.sleep(_POLL_SECONDS)
 
 
-def _detect(name: str) -> str:
-    """'' where QEMU is to find out: not of a file."""
-    path = _path_of(name)
-    if path is None:
-        return ''
+def _detect(path: str) -> str:
     # Here, since it takes longer to import than most commands run.
     from oslo_utils.imageutils import format_inspector
     try:
@@ -176,65 +230,37 @@ def _detect(name: str) -> str:
         found.safety_check()
     except format_inspector.SafetyCheckFailed as error:
         raise ImageError('%s is not safe to import: %s' % (
-            name, '; '.join('%s: %s' % one
+            path, '; '.join('%s: %s' % one
                             for one in error.failures.items()))) from None
     except format_inspector.ImageFormatError as error:
         raise ImageError("%s is of no format that can be told (%s): name it "
-                         "with --image-format" % (name, error)) from None
+                         "with --image-format" % (path, error)) from None
     except OSError as error:
-        raise ImageError('%s: %s' % (name, error.strerror)) from None
+        raise ImageError('%s: %s' % (path, error.strerror)) from None
     image_format = _OWN_NAMES.get(image_format, image_format)
     if image_format not in FORMATS:
         raise ImageError('%s is a %s image, which cannot be imported: '
-                         'convert it first' % (name, image_format))
+                         'convert it first' % (path, image_format))
     return image_format
 
 
-def _refuse_others(name: str, image_format: str, known: dict) -> None:
-    if image_format not in FORMATS:
-        raise ImageError('%s is a %s image, which cannot be imported: '
-                         'convert it first' % (name, image_format))
+def _refuse_others(path: str, known: dict) -> None:
     special = known.get('format-specific', {}).get('data', {})
     other = known.get('backing-filename') or special.get('data-file')
-    if not other:
-        extents = special.get('extents', ())
-        if len(extents) > 1:
-            other = 'some more'
+    if special.get('create-type', _WHOLE[0]) not in _WHOLE:
+        # Of VMDK: a text that says which files the disk is made of.
+        other = special['create-type']
     if other:
         raise ImageError(
             "%s has part of its content in another file (%s): make one image "
-            "of it first, with 'qemu-img convert'" % (name, other))
+            "of it first, with 'qemu-img convert'" % (path, other))
 
 
-def _options(name: str, image_format: str) -> str:
+def _options(path: str, image_format: str) -> str:
     """QEMU's own way to name an image, in which nothing of the name is
     taken for anything else."""
-    path = _path_of(name)
-    if path is None:
-        protocol = urllib.parse.urlsplit(name).scheme
-        options = {'driver': protocol, 'url': name}
-    else:
-        options = {'driver': 'file', 'filename': path}
-    parts = ['driver=' + image_format] if image_format else []
-    parts += ['file.%s=%s' % (key, value.replace(',', ',,'))
-              for key, value in options.items()]
-    return ','.join(parts)
-
-
-def _path_of(name: str):
-    """None: it is a URL.
-
-    :raises ImageError: of a kind that is unknown
-    """
-    scheme, has_scheme, rest = name.partition('://')
-    if not has_scheme or '/' in scheme or os.path.exists(name):
-        return os.path.abspath(name)
-    if scheme == 'file':
-        return os.path.abspath(urllib.parse.unquote(rest))
-    if scheme not in URLS:
-        raise ImageError('%s: no images from %s://, only from %s' % (
-            name, scheme, ', '.join(one + '://' for one in URLS)))
-    return None
+    return 'driver=%s,file.driver=file,file.filename=%s' % (
+        image_format, os.path.abspath(path).replace(',', ',,'))
 
 
 def _run(name: str, *command) -> str:

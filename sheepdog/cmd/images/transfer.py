@@ -14,6 +14,7 @@
 
 import collections
 import contextlib
+import logging
 import os
 import signal
 
@@ -21,6 +22,8 @@ from sheepdog.cmd import exits
 from sheepdog.cmd.images import qemu
 from sheepdog.model import errors
 from sheepdog.wire import nbd
+
+LOG = logging.getLogger(__name__)
 
 PIECE_BYTES = 1 << 20
 DEPTH = 8
@@ -41,6 +44,7 @@ def import_image(client, image, name, policy, progress) -> dict:
     :returns: of the VDI, and ``written``: bytes that are not zero
     :raises SheepdogError, ImageError:
     """
+    progress.update(0, image.size)
     if not image.size:
         raise qemu.ImageError('%s is empty' % image.name)
     with qemu.opened(image) as source, _interrupts_held() as release:
@@ -55,8 +59,7 @@ def import_image(client, image, name, policy, progress) -> dict:
                 volume.flush()
         except BaseException:
             # Also when the operator does not want to wait any more.
-            with contextlib.suppress(errors.SheepdogError):
-                client.vdis.delete(name)
+            _delete(client, name)
             raise
     return dict(vdi, written=written, format=image.format)
 
@@ -94,6 +97,22 @@ def export_volume(volume, path, image_format, progress, force=False) -> dict:
     return {'written': written}
 
 
+@contextlib.contextmanager
+def ending_in_order():
+    """Who is told to end, or whose terminal goes, cleans up before."""
+    def end(number, _frame):
+        raise exits.Stop('ended by %s' % signal.Signals(number).name,
+                         128 + number)
+
+    before = {number: signal.signal(number, end)
+              for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def without_zeroes(offset, data):
     """``(offset, piece)`` of the parts of ``data`` that are not zero, in
     whole grains."""
@@ -115,7 +134,8 @@ def without_zeroes(offset, data):
 def _interrupts_held():
     """Who interrupts the creation itself could not tell whether there is
     something to be deleted."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {
+        signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 
     def release():
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -124,6 +144,14 @@ def _interrupts_held():
         yield release
     finally:
         release()
+
+
+def _delete(client, name):
+    try:
+        client.vdis.delete(name)
+    except errors.SheepdogError as error:
+        LOG.error('what was made of VDI %s is still there: %s', name,
+                  str(error) or type(error).__name__)
 
 
 def _pieces_of_image(source, size, progress):

@@ -12,6 +12,8 @@
 
 """sheepdog-manage image …"""
 
+import contextlib
+
 from cliff import show
 
 from sheepdog.cmd.images import qemu
@@ -32,7 +34,7 @@ class Import(show.ShowOne):
     def get_parser(self, prog_name):
         parser = super().get_parser(prog_name)
         parser.add_argument('image', metavar='FILE|URL',
-                            help='URLs are of http, https, ftp or ftps')
+                            help='URLs are of %s' % ', '.join(qemu.URLS))
         parser.add_argument('name', metavar='NAME', help='of the new VDI')
         parser.add_argument(
             '--image-format', choices=qemu.FORMATS, default='',
@@ -47,12 +49,16 @@ class Import(show.ShowOne):
         return parser
 
     def take_action(self, parsed_args):
-        image = qemu.look_at(parsed_args.image, parsed_args.image_format)
-        shown = progress.Progress(self.app.stderr, image.size)
+        shown = progress.Progress(self.app.stderr)
         try:
-            made = transfer.import_image(
-                self.app.client, image, parsed_args.name,
-                parsed_args.copies._asdict(), shown)
+            with transfer.ending_in_order(), contextlib.ExitStack() as stack:
+                path = parsed_args.image
+                if qemu.is_url(path):
+                    path = stack.enter_context(qemu.fetched(path, shown))
+                made = transfer.import_image(
+                    self.app.client,
+                    qemu.look_at(path, parsed_args.image_format),
+                    parsed_args.name, parsed_args.copies._asdict(), shown)
         finally:
             shown.end()
         return ('name', 'vdi_id', 'size', 'format', 'written'), (
@@ -83,8 +89,9 @@ class Export(show.ShowOne):
         return parser
 
     def take_action(self, parsed_args):
-        with self.app.client.open(parsed_args.name, parsed_args.snapshot,
-                                  read_only=True) as volume:
+        with transfer.ending_in_order(), self.app.client.open(
+                parsed_args.name, parsed_args.snapshot,
+                read_only=True) as volume:
             shown = progress.Progress(self.app.stderr, volume.size)
             try:
                 made = transfer.export_volume(

@@ -16,7 +16,6 @@ import functools
 import http.server
 import json
 import random
-import re
 import signal
 import socketserver
 import subprocess
@@ -31,31 +30,7 @@ ISLANDS = 24
 FORMATS = ('raw', 'qcow2', 'vdi', 'vhdx', 'vmdk', 'vpc')
 
 
-class Ranges(http.server.SimpleHTTPRequestHandler):
-    """Files with parts of them, as any web server has them."""
-
-    def send_head(self):
-        wanted = re.fullmatch(r'bytes=(\d+)-(\d*)',
-                              self.headers.get('Range', ''))
-        if wanted is None:
-            self._whole = None
-            answer = super().send_head()
-            return answer
-        with open(self.translate_path(self.path), 'rb') as file:
-            content = file.read()
-        start, end = int(wanted[1]), int(wanted[2] or len(content) - 1)
-        self.send_response(206)
-        self.send_header('Accept-Ranges', 'bytes')
-        self.send_header('Content-Range', 'bytes %d-%d/%d' % (
-            start, end, len(content)))
-        self.send_header('Content-Length', str(end + 1 - start))
-        self.end_headers()
-        self.wfile.write(content[start:end + 1])
-        return None
-
-    def end_headers(self):
-        self.send_header('Accept-Ranges', 'bytes')
-        super().end_headers()
+class Files(http.server.SimpleHTTPRequestHandler):
 
     def log_message(self, *_arguments):
         pass
@@ -145,7 +120,7 @@ class TestImageTransfer(case.ClusterCase):
     def test_from_a_url(self):
         image = self.convert('qcow2')
         server = Server(('127.0.0.1', 0), functools.partial(
-            Ranges, directory=self.directory))
+            Files, directory=self.directory))
         self.addCleanup(server.server_close)
         self.addCleanup(server.shutdown)
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -157,7 +132,20 @@ class TestImageTransfer(case.ClusterCase):
         refused = self.manage('image', 'import', url + 'none', 'disk',
                               expect=1)
         self.assertIn('404', refused.stderr)
+        # The file that it names is one of this host.
+        self.flat_image('evil', self.raw)
+        self.manage('image', 'import', url + 'evil', 'disk', expect=1)
+        self.manage('image', 'import', url + 'evil', 'disk',
+                    '--image-format', 'vmdk', expect=1)
         self.assertEqual([], self.names())
+
+    def flat_image(self, name, content):
+        path = self.directory / name
+        path.write_text(
+            '# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\n'
+            'createType="monolithicFlat"\n\nRW 1024 FLAT "%s" 0\n'
+            % content)
+        return path
 
     def test_what_could_show_other_files_is_refused(self):
         secret = self.directory / 'secret'
@@ -169,10 +157,7 @@ class TestImageTransfer(case.ClusterCase):
         harness.run('qemu-img', 'create', '-f', 'qcow2', '-o',
                     'data_file=%s,data_file_raw=on' % (self.directory / 'd'),
                     outside, '4M')
-        flat = self.directory / 'flat.vmdk'
-        flat.write_text(
-            '# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\n'
-            'createType="monolithicFlat"\n\nRW 1024 FLAT "%s" 0\n' % secret)
+        flat = self.flat_image('flat.vmdk', secret)
         for image, more in (
                 (backed, ()), (outside, ()), (flat, ()),
                 (backed, ('--image-format', 'qcow2')),
@@ -217,6 +202,10 @@ class TestImageTransfer(case.ClusterCase):
         self.assertEqual(4 << 20, there.stat().st_size)
 
     def test_who_is_interrupted_leaves_nothing(self):
+        for number, code in (signal.SIGINT, 130), (signal.SIGTERM, 143):
+            self.interrupted(number, code)
+
+    def interrupted(self, number, code):
         big = self.directory / 'big'
         with open(big, 'wb') as file:
             for _ in range(400):
@@ -227,9 +216,9 @@ class TestImageTransfer(case.ClusterCase):
              self.cluster.key_file, 'image', 'import', big, 'disk'],
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         harness.wait_until(lambda: 'disk' in self.names(), 60, 'the VDI')
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, said = process.communicate(timeout=60)
-        self.assertEqual(130, process.returncode, said)
+        self.assertEqual(code, process.returncode, said)
         self.assertEqual([], self.names(), said)
 
     def test_through_the_death_of_a_sheep(self):

@@ -12,6 +12,7 @@
 
 """Tests of sheepdog.cmd.images.qemu, with QEMU's tools and without."""
 
+import io
 import os
 import pathlib
 import shutil
@@ -47,20 +48,30 @@ class QemuTest(unittest.TestCase):
         self.assertEqual(
             'driver=raw,file.driver=file,file.filename=/d/nbd:x,,y=z',
             qemu._options('/d/nbd:x,y=z', 'raw'))
-        self.assertEqual(
-            'file.driver=https,file.url=https://h/a?b,,c',
-            qemu._options('https://h/a?b,c', ''))
-        self.assertEqual(
-            'driver=qcow2,file.driver=file,file.filename=/d/a b',
-            qemu._options('file:///d/a%20b', 'qcow2'))
 
-    def test_a_file_whose_name_looks_like_a_url(self):
-        path = self.directory / 'nbd:'
-        path.mkdir()
-        (path / 'x').touch()
+    def test_urls(self):
+        for name, is_url in (('https://h/a', True), ('nbd://h', True),
+                             ('/d/a', False), ('d/x://y', False),
+                             ('a:b', False)):
+            self.assertEqual(is_url, qemu.is_url(name), name)
         with mock.patch('os.path.exists', lambda name: True):
-            self.assertIn('driver=file', qemu._options('nbd://x', 'raw'))
-        self.assertRaises(qemu.ImageError, qemu._options, 'nbd://x', 'raw')
+            self.assertFalse(qemu.is_url('nbd://x'))
+        for url in 'nbd://x', 'file:///etc/passwd':
+            with self.assertRaises(qemu.ImageError):
+                with qemu.fetched(url, mock.Mock()):
+                    self.fail('it is there')
+
+    def test_who_sends_less_than_it_said(self):
+        answer = mock.Mock(headers={'Content-Length': '5'})
+        for content, is_all in (b'12345', True), (b'1234', False):
+            answer.read = io.BytesIO(content).read
+            copy = io.BytesIO()
+            if is_all:
+                qemu._fetch('url', answer, copy, mock.Mock())
+                self.assertEqual(content, copy.getvalue())
+            else:
+                with self.assertRaises(qemu.ImageError):
+                    qemu._fetch('url', answer, copy, mock.Mock())
 
     def test_who_has_no_qemu_is_told_what_to_install(self):
         with mock.patch.dict(os.environ, PATH=str(self.directory)):
