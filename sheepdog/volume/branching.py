@@ -161,6 +161,9 @@ class Branching:
         :raises NoTag: there is no such snapshot
         :raises VdiLocked: it is open
         """
+        if self._done(operation_id) is not None:
+            # Whoever has opened it since may have.
+            return
         snapshot = self._snapshot_of(name, tag)
         working = self.cluster.state.lookup(name)
         if working is not None:

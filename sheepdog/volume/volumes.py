@@ -469,6 +469,10 @@ class Volumes:
             self._end(event['vdi_id'])
         elif kind == 'vdi-commit':
             if event['snapshot']:
+                # Of native clients that did without a lock, as above: what
+                # a snapshot has stays as it is.
+                self.gateway.abandon_content(event['source'], errors.ReadOnly(
+                    'VDI %06x is a snapshot now' % event['source']))
                 self._follow(event['source'], event['vdi_id'])
             elif event['replaces']:
                 self._end(event['replaces'])

@@ -97,7 +97,8 @@ def fetched(url: str, progress):
     with tempfile.TemporaryDirectory(prefix='sheepdog-image-') as directory:
         path = os.path.join(directory, 'image')
         try:
-            with urllib.request.urlopen(  # nosec B310: see URLS
+            # (Only of URLS.)
+            with urllib.request.urlopen(  # nosec B310
                     url, timeout=REPLY_SECONDS) as answer, \
                     open(path, 'wb') as file:
                 _fetch(url, answer, file, progress)

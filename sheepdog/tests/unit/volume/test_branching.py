@@ -396,6 +396,24 @@ class CloneTest(Case):
         self.assertEqual(1, len(await self.first.catalogue.list()))
 
 
+class LocklessTest(Case):
+    async def test_what_is_under_way_without_a_lock_comes_to_its_end(self):
+        """A native client elsewhere; the snapshot stays as it is."""
+        await self.create()
+        await self.fill(self.first, 0, 1)
+        vdi_id = self.first.cluster.state.lookup('vm').vdi_id
+        ended = []
+        for sheep in self.sheep:
+            sheep.gateway.abandon_content = (
+                lambda *arguments: ended.append(arguments))
+        await self.branching.snapshot('vm', 's1')
+        await self.flock.settled()
+        ended = [(vdi_id, type(error)) for vdi_id, error in ended
+                 if isinstance(error, errors.ReadOnly)]
+        self.assertEqual([(vdi_id, errors.ReadOnly)] * len(self.sheep),
+                         ended)
+
+
 class RollbackTest(Case):
     async def test_it_has_the_content_of_then(self):
         await self.create()
@@ -418,6 +436,19 @@ class RollbackTest(Case):
         volume = await self.sheep[1].volumes.open('vm')
         with self.assertRaises(errors.VdiLocked):
             await self.branching.rollback('vm', 's1')
+        await volume.close()
+
+    async def test_asked_for_again_it_was_done(self):
+        """…whoever has opened the VDI since."""
+        await self.create()
+        await self.fill(self.first, 0, 1)
+        await self.branching.snapshot('vm', 's1')
+        await self.fill(self.first, 0, 2)
+        await self.branching.rollback('vm', 's1', 'op')
+        volume = await self.sheep[1].volumes.open('vm')
+        await volume.write(0, b'new')
+        await self.branching.rollback('vm', 's1', 'op')
+        self.assertEqual(b'new', await volume.read(0, 3))
         await volume.close()
 
     async def test_one_that_was_deleted_comes_back(self):
