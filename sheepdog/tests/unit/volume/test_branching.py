@@ -12,6 +12,7 @@
 
 
 import asyncio
+from unittest import mock
 
 from sheepdog.model import errors
 from sheepdog.model import ids
@@ -543,6 +544,54 @@ class ReclaimTest(Case):
             await leader.reclaimer._look()
         await self.reclaim()
         self.assertEqual(1, await self.content('copy'))
+
+    async def one_that_is_half_needed(self):
+        """The reclaimer, and the id of a deleted VDI of whose two objects
+        one is named still."""
+        await self.create()
+        for number in range(2):
+            await self.fill(self.first, number * OBJECT, number + 1)
+        first = self.first.cluster.state.lookup('vm').vdi_id
+        await self.branching.snapshot('vm', 's1')
+        await self.fill(self.first, 0, 3)
+        await self.first.catalogue.delete('vm', 's1')
+        found, = [one.reclaimer for one in self.sheep
+                  if one.reclaimer._is_ours()]
+        return found, first
+
+    async def test_maps_are_durable_before_anything_is_emptied(self):
+        """Else a power cut brings back the names of what is empty."""
+        found, _ = await self.one_that_is_half_needed()
+        steps = []
+        gateway = found.gateway
+        flush, zero = gateway.unflushed.flush_replicas, gateway.zero_wait
+
+        async def flushed(vdi_id):
+            await flush(vdi_id)
+            steps.append('flush')
+
+        async def zeroed(*arguments, **options):
+            steps.append('zero')
+            await zero(*arguments, **options)
+
+        with mock.patch.object(gateway.unflushed, 'flush_replicas',
+                               flushed), \
+                mock.patch.object(gateway, 'zero_wait', zeroed):
+            await found._look()
+        self.assertEqual(['flush', 'zero'], steps)
+
+    async def test_nothing_is_emptied_in_another_cluster(self):
+        """…in which another VDI may have the id."""
+        found, first = await self.one_that_is_half_needed()
+        owners = await found._map(first)
+        named = owners != owners[0]
+        with self.assertRaises(reclaimer.Changed):
+            await found._empty(found.cluster.state.created + 1, first,
+                               owners, named)
+        self.assertIn((first, 0), await self.objects())
+        with self.assertRaises(reclaimer.Changed):
+            await found._empty(found.cluster.state.created, first + 1,
+                               owners, named)
 
     async def test_in_any_order_nothing_is_left_and_nothing_lost(self):
         wanted = {}
