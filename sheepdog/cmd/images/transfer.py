@@ -17,6 +17,7 @@ import contextlib
 import logging
 import os
 import signal
+import time
 
 from sheepdog.cmd import exits
 from sheepdog.cmd.images import qemu
@@ -33,6 +34,9 @@ LOOK_BYTES = 1 << 30
 GRAIN_BYTES = 64 << 10
 """Zeroes are left out where they fill so much."""
 
+CLOSE_SECONDS = 10.0
+
+_POLL_SECONDS = 0.1
 _ZEROES = bytes(GRAIN_BYTES)
 
 
@@ -147,8 +151,17 @@ def _interrupts_held():
 
 
 def _delete(client, name):
+    deadline = time.monotonic() + CLOSE_SECONDS
     try:
-        client.vdis.delete(name)
+        while True:
+            try:
+                client.vdis.delete(name)
+                return
+            except errors.VdiLocked:
+                # By ourselves: a sheep closes it behind its connection.
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(_POLL_SECONDS)
     except errors.SheepdogError as error:
         LOG.error('what was made of VDI %s is still there: %s', name,
                   str(error) or type(error).__name__)

@@ -115,6 +115,14 @@ def run(*command, expect=0, seconds=COMMAND_SECONDS, **options):
     return done
 
 
+def take_interrupts(test):
+    """What a test starts from here on can be interrupted, also where the
+    tests run in the background of a shell: SIGINT is ignored there, and
+    so by all who come from there."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    test.addCleanup(signal.signal, signal.SIGINT, before)
+
+
 def tail(path, lines=150) -> str:
     """The last lines of a file, '' if there is none."""
     try:

@@ -484,6 +484,7 @@ class TestDogCases(case.ClusterCase):
     def test_top_on_a_terminal(self):
         """It goes on, takes another size, and ends with ^C, with the
         screen as it was."""
+        harness.take_interrupts(self)
         ours, theirs = pty.openpty()
         self.addCleanup(os.close, ours)
         self.resize(ours, 8, 70)

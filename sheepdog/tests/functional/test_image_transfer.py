@@ -202,6 +202,7 @@ class TestImageTransfer(case.ClusterCase):
         self.assertEqual(4 << 20, there.stat().st_size)
 
     def test_who_is_interrupted_leaves_nothing(self):
+        harness.take_interrupts(self)
         for number, code in (signal.SIGINT, 130), (signal.SIGTERM, 143):
             self.interrupted(number, code)
 
