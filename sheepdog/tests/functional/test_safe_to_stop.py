@@ -26,7 +26,7 @@ TRIES = 10
 class TestSafeToStop(case.ClusterCase):
     copies = 2
     # One object, then a rest: long enough to look at what is left.
-    options = ('-R', 'max=1,interval=1500')
+    options = ('-R', 'max=1,interval=3000')
 
     def ask(self, node, *words, sheep=None):
         """(exit code, the answer)"""
