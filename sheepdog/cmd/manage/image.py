@@ -18,10 +18,9 @@ from cliff import show
 
 from sheepdog.cmd.images import qemu
 from sheepdog.cmd.images import transfer
-from sheepdog.cmd.manage import cluster
 from sheepdog.cmd.manage import columns
+from sheepdog.cmd.manage import vdi
 from sheepdog.cmd import progress
-from sheepdog.placement import redundancy
 
 
 class Import(show.ShowOne):
@@ -41,11 +40,7 @@ class Import(show.ShowOne):
             metavar='FORMAT',
             help='of the image: %s (default: as it looks)'
             % ', '.join(qemu.FORMATS))
-        parser.add_argument(
-            '--copies', type=cluster.redundancy_of,
-            default=redundancy.Policy(0), metavar='COPIES|D:P',
-            help='of each object, or data and parity strips (default: as '
-                 'formatted)')
+        vdi.add_copies(parser)
         return parser
 
     def take_action(self, parsed_args):

@@ -56,11 +56,7 @@ class Create(show.ShowOne):
         parser.add_argument('name')
         parser.add_argument('size', type=size_of,
                             help='with B, K, M, G, T or P behind it')
-        parser.add_argument(
-            '--copies', type=cluster.redundancy_of,
-            default=redundancy.Policy(0), metavar='COPIES|D:P',
-            help='of each object, or data and parity strips (default: as '
-                 'formatted)')
+        add_copies(parser)
         return parser
 
     def take_action(self, parsed_args):
@@ -167,6 +163,15 @@ def _add_object(parser):
                         help='of the object (default: the inode)')
     parser.add_argument('--snapshot', default='', metavar='TAG',
                         help='of that snapshot')
+
+
+def add_copies(parser):
+    """How often a new VDI is kept: ``redundancy.Policy``."""
+    parser.add_argument(
+        '--copies', type=cluster.redundancy_of,
+        default=redundancy.Policy(0), metavar='COPIES|D:P',
+        help='of each object, or data and parity strips (default: as '
+             'formatted)')
 
 
 def size_of(text):
