@@ -68,7 +68,7 @@ class UpgradeCase(case.DirectoryCase):
         self.old = self.directory / 'old'
         self.old.mkdir()
         with tarfile.open(STORES / ('%s.tar.xz' % self.kind)) as archive:
-            archive.extractall(self.old, filter='data')
+            archive.extractall(self.old)
         self.before = picture(self.old)
         coordination = self.directory / 'coordination'
         coordination.mkdir()
