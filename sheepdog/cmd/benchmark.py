@@ -97,7 +97,8 @@ class Run:
         """
         begin = self._clock()
         threads = [threading.Thread(target=self._work, args=(
-            random.Random(), begin + self._plan.seconds), daemon=True)
+            random.Random(),  # nosec B311
+            begin + self._plan.seconds), daemon=True)
             for _ in range(self._plan.depth)]
         try:
             for thread in threads:
