@@ -56,8 +56,13 @@ def relocked(event: dict) -> tuple:
     return ()
 
 
-ENDINGS = ('vdi-delete', 'vdi-commit', 'vdi-abort', 'vdi-reclaimed')
-"""Events after which objects of some VDI may be gone."""
+_ENDINGS = ('vdi-delete', 'vdi-abort', 'vdi-reclaimed')
+
+
+def is_ending(event: Mapping) -> bool:
+    """After it objects of some VDI may be needed no more."""
+    return event['kind'] in _ENDINGS or (
+        event['kind'] == 'vdi-commit' and bool(event['replaces']))
 
 
 def free_id(vdis: Mapping[int, entries.VdiEntry], name: str) -> int:

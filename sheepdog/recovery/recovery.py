@@ -494,7 +494,7 @@ class Recovery:
     def on_event(self, event):
         kind = event['kind']
         self.grace.look()
-        if kind in family.ENDINGS:
+        if family.is_ending(event):
             # (With the last of those that came from others all may go.)
             dead = self._dead()
             if dead:

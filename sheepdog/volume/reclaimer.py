@@ -116,17 +116,26 @@ class Reclaimer:
                     marks = named[vdi_id]
                     count = min(len(found), len(marks))
                     marks[:count] |= found[:count]
-        if not deleted:
-            return
-        await self._secure(min(deleted))
+        unnamed = {vdi_id: self._unnamed(vdi_id, own[vdi_id], named[vdi_id])
+                   for vdi_id in sorted(deleted) if is_named[vdi_id]}
+        if len(unnamed) < len(deleted) or any(unnamed.values()):
+            await self._secure(min(deleted))
         self._check_same(deleted, heirs)
         for vdi_id in sorted(deleted):
-            if not is_named[vdi_id]:
+            if vdi_id not in unnamed:
                 await self.cluster.execute('vdi-reclaimed',
                                            {'vdi_id': vdi_id})
             else:
                 await self._empty(created, vdi_id, own[vdi_id],
-                                  named[vdi_id])
+                                  unnamed[vdi_id])
+
+    def _unnamed(self, vdi_id, owners, named):
+        """Indexes of its own objects that nobody names, and that are not
+        known to be empty."""
+        emptied = self._emptied.setdefault(vdi_id, set())
+        return [index for index in numpy.flatnonzero(
+            (owners & ids.VDI_ID_MASK == vdi_id) & ~named).tolist()
+            if index not in emptied]
 
     async def _secure(self, vdi_id):
         """Make durable what the maps have said: what is not, a power cut
@@ -157,10 +166,11 @@ class Reclaimer:
             count * inode.MAP_ENTRY_BYTES)
         return numpy.frombuffer(content, '<u4')
 
-    async def _empty(self, created, vdi_id, owners, named):
-        """Its own objects that nobody names.
+    async def _empty(self, created, vdi_id, owners, indexes):
+        """Objects of its own that nobody names.
 
         :param created: of the cluster whose VDI it is
+        :param owners: its map
 
         :raises Changed: it is needed no more, or another cluster's
         """
@@ -175,10 +185,7 @@ class Reclaimer:
         objects.check()
         entry = self.cluster.state.vdis[vdi_id]
         emptied = self._emptied.setdefault(vdi_id, set())
-        for index in numpy.flatnonzero(
-                (owners & ids.VDI_ID_MASK == vdi_id) & ~named).tolist():
-            if index in emptied:
-                continue
+        for index in indexes:
             if not self._is_ours():
                 return
             oid = ids.data_oid(int(owners[index]), index)
@@ -194,7 +201,7 @@ class Reclaimer:
     # -- changes of the cluster -----------------------------------------
 
     def on_event(self, event):
-        if event['kind'] in family.ENDINGS and self.cluster.state.needed():
+        if family.is_ending(event) and self.cluster.state.needed():
             self._asked.set()
 
     def on_view(self, old, new, cold):

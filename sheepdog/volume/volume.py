@@ -217,9 +217,7 @@ class Volume:
             new = self.owner
             oid = ids.data_oid(new, index)
             owner = await self.map.refresh(index)
-            if self.map.is_alone:
-                await cow.clear(self.access, self.access, oid,
-                                self.object_bytes)
+            await self._clear(oid)
             if owner and not ids.is_owned(owner, self.vdi_id):
                 await cow.create_from(self.access,
                                       ids.data_oid(owner, index), oid, start,
@@ -232,23 +230,24 @@ class Volume:
     async def _zero_shared(self, index, start, size, fua):
         """Zeroes in an object that is not ours yet: all else of it is
         copied."""
-        is_shared = False
         with self._holds.hold(index):
             new = self.owner
             oid = ids.data_oid(new, index)
             owner = await self.map.refresh(index)
             if owner and not ids.is_owned(owner, self.vdi_id):
-                is_shared = True
-                if self.map.is_alone:
-                    await cow.clear(self.access, self.access, oid,
-                                    self.object_bytes)
+                await self._clear(oid)
                 await cow.create_zeroed(self.access,
                                         ids.data_oid(owner, index), oid,
                                         start, size)
                 await self.map.own(index, new)
-        if not is_shared:
-            # Another write was faster.
-            await self._zero_piece(index, start, size, fua)
+                return
+        # Another write was faster.
+        await self._zero_piece(index, start, size, fua)
+
+    async def _clear(self, oid):
+        if self.map.is_alone:
+            await cow.clear(self.access, self.access, oid,
+                            self.object_bytes)
 
     # -- to be awaited --------------------------------------------------
 

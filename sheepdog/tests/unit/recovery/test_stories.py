@@ -108,18 +108,24 @@ class ForgetfulTest(unittest.TestCase):
         self.assertIn(self.second, model.sheep['0'].strips[0].content)
 
 
+def two_writes(**flaws):
+    """2:2 on disks. Sheep 2 has both; who has the second is only 2, 4, 0."""
+    model = OnDisks(2, 2, '6321450', **flaws)
+    model.see('2145')
+    model.end_settling()
+    model.write()
+    model.see('240')
+    model.end_settling()
+    model.write()
+    return model
+
+
 class LostDiskTest(unittest.TestCase):
     """2:2. Sheep 2 had the second write, on a disk that it has lost. It has
     another strip, which was built for a settlement that nobody began."""
 
     def told(self, **flaws):
-        model = OnDisks(2, 2, '6321450', **flaws)
-        model.see('2145')
-        model.end_settling()
-        model.write()
-        model.see('240')
-        model.end_settling()
-        model.write()
+        model = two_writes(**flaws)
         model.see('63140')
         self.assertEqual(4, len(model.begin(4)))
         model.see('6321')
@@ -151,13 +157,7 @@ class BuiltAgainTest(unittest.TestCase):
     same strip was built there again, for a settlement that nobody began."""
 
     def told(self, **flaws):
-        model = OnDisks(2, 2, '6321450', **flaws)
-        model.see('2145')
-        model.end_settling()
-        model.write()
-        model.see('240')
-        model.end_settling()
-        model.write()
+        model = two_writes(**flaws)
         model.lose_disk('2', 0)
         model.see('2401')
         model.begin(3)

@@ -584,14 +584,13 @@ class ReclaimTest(Case):
         """…in which another VDI may have the id."""
         found, first = await self.one_that_is_half_needed()
         owners = await found._map(first)
-        named = owners != owners[0]
         with self.assertRaises(reclaimer.Changed):
             await found._empty(found.cluster.state.created + 1, first,
-                               owners, named)
+                               owners, [0])
         self.assertIn((first, 0), await self.objects())
         with self.assertRaises(reclaimer.Changed):
             await found._empty(found.cluster.state.created, first + 1,
-                               owners, named)
+                               owners, [0])
 
     async def test_in_any_order_nothing_is_left_and_nothing_lost(self):
         wanted = {}
