@@ -195,6 +195,27 @@ class CheckTest(unittest.TestCase):
         self.assertIn('a hole', self.output)
 
 
+class LastingTest(unittest.TestCase):
+    """A minute to end, besides the one to three that it goes on."""
+
+    def told(self, total_minutes):
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        runner = run_tests.Runner(results=pathlib.Path(directory.name),
+                                  total_minutes=total_minutes)
+        with contextlib.redirect_stdout(io.StringIO()) as output:
+            run_tests.Lasting('lasting', ('echo', 'told:'), minutes=4).run(
+                runner)
+        return output.getvalue().strip()
+
+    def test_as_long_as_there_is_time(self):
+        self.assertEqual('told: --minutes 3.0', self.told(57))
+        self.assertEqual('told: --minutes 2.0', self.told(3))
+
+    def test_the_least(self):
+        self.assertEqual('told: --minutes 1.0', self.told(1.5))
+
+
 class MainTest(unittest.TestCase):
     def test_unknown_suite(self):
         with contextlib.redirect_stderr(io.StringIO()) as output:
