@@ -245,9 +245,10 @@ def checked(message: dict) -> dict:
 
 
 def checked_report(report) -> Optional[dict]:
-    """``disk``: microseconds or None; ``late``: incarnation → microseconds.
-    None where it is no such report: a sheep of another version may have
-    made it."""
+    """``disk``: microseconds or None; ``late``: incarnation → microseconds;
+    ``space``: (bytes of objects, bytes that recovery may take) or None. None
+    where it is no such report: a sheep of another version may have made it.
+    """
     if not isinstance(report, dict):
         return None
     disk, late = report.get('disk'), report.get('late')
@@ -256,7 +257,12 @@ def checked_report(report) -> Optional[dict]:
                 type(micros) is int and micros >= 0
                 for micros in late.values())):
         return None
-    return {'disk': disk, 'late': late}
+    space = report.get('space')
+    if not (isinstance(space, (list, tuple)) and len(space) == 2
+            and all(type(size) is int for size in space)):
+        space = None
+    return {'disk': disk, 'late': late,
+            'space': space if space is None else tuple(space)}
 
 
 def check_operation(operation: str) -> None:

@@ -28,6 +28,8 @@ from sheepdog.cluster import eviction
 from sheepdog.cluster import messages
 from sheepdog.cluster import outliers
 from sheepdog.model import errors
+from sheepdog.model import sizes
+from sheepdog.placement import headroom
 
 LOG = logging.getLogger(__name__)
 
@@ -70,6 +72,8 @@ class Patrol:
         self._message: dict = {'kind': 'ping'}
         self._asking: Optional[asyncio.Task] = None
         self._said: set = set()
+        self._spaces: dict = {}
+        self._kept: dict = {}
 
     async def run(self) -> None:
         """An idle leader would not notice who is out of its reach."""
@@ -116,6 +120,11 @@ class Patrol:
         self._disks.round({one: _disk_of(found, one) for one in keepers},
                           floor, ripe)
         lateness, suspects = _lateness(self._messenger.own, found, floor)
+        self._spaces = {one: known for one in keepers
+                        for known in [_space_of(found, one)
+                                      or self._spaces.get(one)] if known}
+        self._kept = {one: why for one, why in self._kept.items()
+                      if one in self._said}
         self._answers.round({one: lateness.get(one) for one in keepers},
                             floor, ripe)
         self._speak(state, floor, found, suspects)
@@ -156,12 +165,39 @@ class Patrol:
                           (self._answers, 'it answers late')):
             for one in kind.ripe():
                 member = members[one]
-                reason = eviction.refusal(state, member.node)
+                reason = (eviction.refusal(state, member.node)
+                          or self._no_room_without(state, member))
                 if not reason:
                     self._propose('evict', member.node, why)
                     return
-                LOG.debug('%s:%d is slow, but not evicted: %s',
-                          *member.address, reason)
+                self._say_kept(member, reason)
+
+    def _no_room_without(self, state, gone) -> str:
+        """Why what it has would not fit on the others, or ''. (Of who does
+        not tell, as one whose disk hangs, as much is assumed as others have
+        by their weight.)"""
+        keepers = [member for member in state.view.members if member.vnodes]
+        told = [member for member in keepers
+                if member.incarnation in self._spaces]
+        share = sum(self._spaces[member.incarnation][0] for member in told
+                    ) / max(1, sum(member.vnodes for member in told))
+        lack = headroom.lack_without(
+            [headroom.Node(member.incarnation, member.zone, member.vnodes,
+                           *self._spaces.get(member.incarnation, (
+                               int(share * member.vnodes), 0)))
+             for member in keepers if member in told or member is gone],
+            state.settings.copies, gone.incarnation)
+        return '' if lack is None else (
+            '%s would be given about %s of what it has, and has room for %s'
+            % (_address(state, lack.node), sizes.show_size(lack.needed),
+               sizes.show_size(lack.room)))
+
+    def _say_kept(self, member, reason: str) -> None:
+        known = self._kept.get(member.incarnation)
+        self._kept = {**self._kept, member.incarnation: reason}
+        LOG.log(logging.DEBUG if known == reason else logging.WARNING,
+                '%s:%d is slow, but not evicted: %s', *member.address,
+                reason)
 
     def _coming_back(self, state, members: dict):
         """Who is to be let in again, or None."""
@@ -192,6 +228,11 @@ class Patrol:
 def _disk_of(found: dict, one: str) -> Optional[int]:
     report = found.get(one, (0, None))[1]
     return report['disk'] if report is not None else None
+
+
+def _space_of(found: dict, one: str) -> Optional[tuple]:
+    report = found.get(one, (0, None))[1]
+    return report['space'] if report is not None else None
 
 
 def _lateness(own: str, found: dict, floor: int) -> tuple:

@@ -18,7 +18,8 @@ looks at the oldest that each link still owes. Latencies are microseconds.
 """
 
 import logging
-from typing import Callable, Collection
+import math
+from typing import Callable, Collection, Optional
 
 from sheepdog.model import errors
 from sheepdog.wire import peer as wire
@@ -28,6 +29,8 @@ LOG = logging.getLogger(__name__)
 TOLD_MAX = 32
 TOLD_MICROSECONDS = 10000
 PROBE_SECONDS = 5.0
+SPACE_SECONDS = 60.0
+"""To count what objects take means to look at all of them."""
 
 
 class Health:
@@ -41,6 +44,8 @@ class Health:
         self._store = store
         self._links = links
         self._late: dict = {}
+        self._space: Optional[tuple] = None
+        self._space_at = -math.inf
         self._probing: set = set()
         self._listeners: list = []
 
@@ -66,7 +71,8 @@ class Health:
         late, self._late = self._late, {}
         self._spawn_probes(suspects, is_probe)
         most = sorted(late, key=lambda one: (-late[one], one))[:TOLD_MAX]
-        return {'disk': latency, 'late': {one: late[one] for one in most}}
+        return {'disk': latency, 'late': {one: late[one] for one in most},
+                'space': self._space}
 
     def _hear(self, slow: frozenset) -> None:
         if slow != self.slow:
@@ -89,6 +95,7 @@ class Health:
         if is_probe and 'disk' not in self._probing:
             self._probing.add('disk')
             self._world.spawn(self._probe_disk(), 'probe the disk')
+        self._count_space(is_probe)
         view, ours = self._cluster.view, self._cluster.incarnation
         for one in suspects:
             member = view.member(one) if view is not None else None
@@ -103,6 +110,26 @@ class Health:
             await self._store.probe()
         finally:
             self._probing.discard('disk')
+
+    def _count_space(self, is_probe: bool) -> None:
+        """Before somebody is evicted the leader wants to know it of all."""
+        now = self._world.clock.monotonic()
+        if is_probe and 'space' not in self._probing and (
+                now >= self._space_at + SPACE_SECONDS):
+            self._space_at = now
+            self._probing.add('space')
+            self._world.spawn(self._take_space(), 'count the space')
+
+    async def _take_space(self) -> None:
+        store = self._store
+        try:
+            used = await store.used_bytes()
+            self._space = used, store.space().free - store.reserve_bytes
+        except (errors.SheepdogError, OSError) as error:
+            LOG.info('what the objects take is not known: %s', error)
+            self._space = None
+        finally:
+            self._probing.discard('space')
 
     async def _probe_member(self, member) -> None:
         clock = self._world.clock

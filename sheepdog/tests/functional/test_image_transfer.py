@@ -12,6 +12,7 @@
 
 """Images of all formats become VDIs, and VDIs images. QEMU judges."""
 
+import contextlib
 import functools
 import http.server
 import json
@@ -21,6 +22,7 @@ import socketserver
 import subprocess
 import threading
 
+from sheepdog.model import errors
 from sheepdog.tests.functional import case
 from sheepdog.tests.functional import harness
 from sheepdog.tests.functional import mounts
@@ -72,8 +74,13 @@ class TestImageTransfer(case.ClusterCase):
             return [vdi['name'] for vdi in client.vdis.list()]
 
     def forget(self, name):
-        with self.cluster.client() as client:
-            client.vdis.delete(name)
+        """As soon as whoever had it open is seen to have left."""
+        def is_deleted():
+            with contextlib.suppress(errors.VdiLocked):
+                with self.cluster.client() as client:
+                    client.vdis.delete(name)
+                return True
+        harness.wait_until(is_deleted, 60, '%s to be closed' % name)
 
     def convert(self, image_format):
         image = self.directory / ('image.%s' % image_format)

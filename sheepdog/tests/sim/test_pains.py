@@ -35,6 +35,7 @@ from sheepdog.store import settings as store_settings
 from sheepdog.testing import checkers
 from sheepdog.testing import cluster as cluster_module
 from sheepdog.testing import history as history_module
+from sheepdog.testing import image as image_module
 from sheepdog.testing import membership
 from sheepdog.testing import workload
 from sheepdog.testing import world
@@ -677,6 +678,26 @@ class SlowTest(SlowCase):
         self.wait_for(self.cluster.is_well, 60, 'not well')
         self.assertEqual(epoch, self.gateway.sheep.cluster.view.epoch)
         self.assert_in_order()
+
+    def test_no_room_on_the_others(self):
+        """What the slow one has would not fit there: it stays."""
+        sick = self.nodes[2]
+        self.begin(self.gateway)
+        self.simulation.run_for(10)
+        for node in self.nodes:
+            image, store = node.host.image, node.sheep.store
+            image.total_pages -= image.free_pages() - (
+                store.reserve_bytes // image_module.PAGE)
+        self.slow_disk(sick, self.DISK_SECONDS)
+        self.simulation.run_for(self.BACK_SECONDS)
+        self.assertIn(sick.sheep.cluster.incarnation,
+                      self.gateway.sheep.health.slow)
+        self.assertFalse(self.is_evicted(sick), self.cluster.explain())
+        for node in self.nodes:
+            node.host.image.total_pages += sick.host.image.total_pages
+        self.wait_for(lambda: self.is_evicted(sick), 120, 'it is kept')
+        sick.host.faults.slowness = 1.0
+        self.assert_back(sick)
 
     def test_no_zone_to_spare(self):
         """With two of five gone, who is slow stays."""

@@ -20,6 +20,7 @@ from crc32c import crc32c
 from sheepdog.model import errors
 from sheepdog.model import limits
 from sheepdog.store import state as store_state
+from sheepdog.world import api
 
 BLOCK = limits.BLOCK_BYTES
 ZERO_CRC = crc32c(bytes(BLOCK))
@@ -248,6 +249,12 @@ class MemoryStore:
         return self.left
 
     reserve_bytes = 10
+
+    def space(self):
+        return api.Space(1 << 40, self.left)
+
+    async def used_bytes(self):
+        return (1 << 40) - self.left
 
     async def adopt(self, oid, version, capacity, pieces, keep, zeros=(),
                     lost=()):

@@ -78,9 +78,14 @@ class LatenessTest(unittest.TestCase):
 
 class ReportTest(unittest.TestCase):
     def test_what_is_believed(self):
-        for report in ({'disk': None, 'late': {}},
-                       {'disk': 7, 'late': {'a': 5}}):
+        for report in ({'disk': None, 'late': {}, 'space': None},
+                       {'disk': 7, 'late': {'a': 5}, 'space': (5, -7)}):
             self.assertEqual(report, messages.checked_report(report))
+
+    def test_space_that_nobody_understands(self):
+        for space in (7, [], [1], [1, '2'], [True, 1], {'a': 1}):
+            self.assertIsNone(messages.checked_report(
+                {'disk': 1, 'late': {}, 'space': space})['space'])
 
     def test_what_is_not(self):
         for report in (None, [], {}, {'disk': 1}, {'disk': -1, 'late': {}},

@@ -52,9 +52,10 @@ class HealthTest(case.FlockCase):
         write = self.write(self.a, b'new')
         await flock.turns()
         self.look(0.25, 0.25, 0.25)
-        self.assertEqual({'disk': 7, 'late': {
+        self.assertEqual({'disk': 7, 'space': None, 'late': {
             self.b.cluster.incarnation: 500000}}, self.report())
-        self.assertEqual({'disk': 7, 'late': {}}, self.report())
+        self.assertEqual({'disk': 7, 'space': None, 'late': {}},
+                         self.report())
         self.release(self.b, self.a)
         await self.done(write)
         self.look(0.25, 0.25)
@@ -91,6 +92,34 @@ class HealthTest(case.FlockCase):
         self.report()
         await flock.turns()
         self.assertEqual([True], self.probed)
+
+    async def test_the_space_is_counted_now_and_then(self):
+        self.assertIsNone(self.report()['space'])
+        counted = []
+        self.a.store.left = 300
+
+        async def used_bytes():
+            counted.append(True)
+            return 700
+
+        self.a.store.used_bytes = used_bytes
+        for _ in range(2):
+            self.report(is_probe=True)
+            await flock.turns()
+        self.assertEqual((700, 290), self.report()['space'])
+        self.assertEqual(1, len(counted))
+        self.clock.now += health.SPACE_SECONDS
+        self.report()
+        await flock.turns()
+        self.assertEqual(1, len(counted))
+
+        async def fails():
+            raise OSError('gone')
+
+        self.a.store.used_bytes = fails
+        self.report(is_probe=True)
+        await flock.turns()
+        self.assertIsNone(self.report()['space'])
 
     async def test_who_hears_that_it_is_slow_says_which_disk(self):
         self.a.store.latencies = {'/one': 3000, '/two': 700000,
