@@ -21,6 +21,8 @@ after ``sheep -c``.
         ... server.option ... server.kill() ... server.start() ...
 """
 
+import fcntl
+import functools
 import itertools
 import json
 import os
@@ -52,12 +54,32 @@ PORT_FIRST, PORT_BEYOND = 20000, 32000
 none of those may take its port."""
 
 
+SHARES = 4
+
+
+@functools.cache
+def _share() -> int:
+    """Which part of all ports is this process's, for as long as it lives:
+    another one would take those of a server that is down just now."""
+    for number in itertools.count():
+        handle = os.open(os.path.join(
+            tempfile.gettempdir(), 'sheepdog-ports-%d-%d' % (
+                os.getuid(), number)), os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+        else:
+            return number % SHARES
+
+
 def ports(first: int, beyond: int):
-    """All, again and again, from anywhere on: those that nobody uses just
-    now."""
-    start = random.SystemRandom().randrange(beyond - first)
-    for step in itertools.count(start):
-        port = first + step % (beyond - first)
+    """All of this process's share, again and again, from anywhere on: those
+    that nobody uses just now."""
+    width = (beyond - first) // SHARES
+    first += _share() * width
+    for step in itertools.count(random.SystemRandom().randrange(width)):
+        port = first + step % width
         with socket.socket() as probe:
             try:
                 probe.bind(('127.0.0.1', port))
