@@ -341,8 +341,14 @@ def _vdi_abort(arguments: dict, state: state_module.State) -> tuple:
 
 
 def _vdi_reclaimed(arguments: dict, state: state_module.State) -> tuple:
-    return {'kind': 'vdi-reclaimed',
-            'vdi_id': _number(arguments, 'vdi_id')}, None
+    """``created``: when that VDI was. (Ids come again in a cluster that is
+    made anew, and who asks again may not know of it yet.)"""
+    vdi_id = _number(arguments, 'vdi_id')
+    entry = state.vdis.get(vdi_id)
+    if entry is None or entry.created != arguments.get('created',
+                                                       entry.created):
+        raise errors.NoVdi('VDI %06x is another one by now' % vdi_id)
+    return {'kind': 'vdi-reclaimed', 'vdi_id': vdi_id}, None
 
 
 def _shutdown(arguments: dict, state: state_module.State) -> tuple:

@@ -25,7 +25,7 @@ Objects of a VDI that was deleted are still there for VDIs that came from it.
 """
 
 import dataclasses
-from typing import Mapping, NamedTuple
+from typing import Mapping, NamedTuple, Optional
 
 from sheepdog.cluster import entries
 from sheepdog.model import errors
@@ -96,6 +96,17 @@ def needed(vdis: Mapping[int, entries.VdiEntry]) -> frozenset:
     return frozenset(
         vdi_id for vdi_id in found if vdi_id in vdis
         and vdis[vdi_id].deleted and not vdis[vdi_id].reclaimed)
+
+
+def came_from(vdis: Mapping[int, entries.VdiEntry],
+              entry: entries.VdiEntry) -> set:
+    """Ids of all VDIs that it came from, over any number of steps."""
+    found: set = set()
+    above: Optional[entries.VdiEntry] = entry
+    while above is not None and above.parent and above.parent not in found:
+        found.add(above.parent)
+        above = vdis.get(above.parent)
+    return found
 
 
 def begun(state, event: dict) -> entries.VdiEntry:

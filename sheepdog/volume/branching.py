@@ -135,8 +135,11 @@ class Branching:
         :raises NoTag: there is no such snapshot
         :raises VdiExists: the name is taken
         """
-        done = await self._put(self._snapshot_of(source, tag), name, 0,
-                               shares_nothing, operation_id)
+        done = self._done(operation_id)
+        if done is None:
+            # (Else its snapshot may be gone by now.)
+            done = await self._put(self._snapshot_of(source, tag), name, 0,
+                                   shares_nothing, operation_id)
         for vdi in await self.catalogue.list(name):
             if vdi['vdi_id'] == done['vdi_id']:
                 return vdi
@@ -150,9 +153,9 @@ class Branching:
         if not snapshot.snapshot:
             raise errors.InvalidParameters('VDI %06x is no snapshot'
                                            % snapshot.vdi_id)
-        await self._put(snapshot, name, 0, False, '')
-        if size > (await self.catalogue.head(snapshot.vdi_id)).vdi_size:
-            await self.catalogue.resize(name, size)
+        if size:
+            catalogue_module.check_size(size, snapshot.block_size_shift)
+        await self._put(snapshot, name, 0, False, '', size)
 
     async def rollback(self, name, tag, operation_id=''):
         """The VDI has the content of its snapshot again; what was written
@@ -194,6 +197,7 @@ class Branching:
                 async with asyncio.timeout(PATIENCE_SECONDS):
                     await hold.freeze()
                     await self._flush(entry.vdi_id)
+                    await hold.complete()
                     hold.check()
                     state = self.cluster.state
                     now = family.living(state, entry.vdi_id)
@@ -217,7 +221,7 @@ class Branching:
             hold.thaw()
 
     async def _put(self, source, name, replaces, shares_nothing,
-                   operation_id):
+                   operation_id, size=0):
         done = self._done(operation_id)
         if done is not None:
             return done
@@ -231,7 +235,7 @@ class Branching:
             if shares_nothing:
                 await self._write_copies(source, new)
             else:
-                await self._write_inode(source, new)
+                await self._write_inode(source, new, size)
             await self.gateway.declare_now()
             return await self._commit(new, {
                 'source': source.vdi_id, 'snapshot': False, 'tag': '',
@@ -252,14 +256,39 @@ class Branching:
         now = self.world.clock.time()
         created = created or int(now) << 32 | int(now % 1 * 1e9)
         owner = self.cluster.incarnation
-        begun = await self.cluster.execute('vdi-begin', {
+        arguments = {
             'name': name, 'source': source.vdi_id, 'parent': parent,
-            'created': created, 'owner': owner})
+            'created': created, 'owner': owner}
+        operation_id = self.world.random.token(12).hex()
+        try:
+            begun = await self.cluster.execute('vdi-begin', arguments,
+                                               operation_id)
+        except (errors.Transient, errors.WaitForJoin,
+                asyncio.CancelledError):
+            # It may have begun, or begin yet.
+            self.world.spawn(self._end_begun(arguments, operation_id),
+                             'end of a VDI that was perhaps begun')
+            raise
         entry = self.cluster.state.vdis.get(begun['vdi_id'])
         if entry is None or entry.pending != owner:
             raise errors.NotServing('this sheep lost its place in the '
                                     'cluster')
         return entry
+
+    async def _end_begun(self, arguments, operation_id):
+        """Nobody waits for it any more. Asked for again under the same name
+        it tells which VDI it was."""
+        while self.cluster.incarnation == arguments['owner']:
+            try:
+                begun = await self.cluster.execute('vdi-begin', arguments,
+                                                   operation_id)
+            except (errors.Transient, errors.WaitForJoin):
+                await asyncio.sleep(RETRY_SECONDS)
+            except errors.SheepdogError:
+                return
+            else:
+                await self._abort(begun['vdi_id'], arguments['owner'])
+                return
 
     async def _commit(self, new, arguments, operation_id, check):
         """Until it is known whether it was done: nobody may go on before.
@@ -284,22 +313,23 @@ class Branching:
         return done
 
     def _give_up(self, new):
-        self.world.spawn(self._abort(new), 'end of a VDI that was not made')
+        self.world.spawn(self._abort(new.vdi_id, new.pending),
+                         'end of a VDI that was not made')
 
-    async def _abort(self, new):
+    async def _abort(self, vdi_id, owner):
         """It goes with our place in the cluster at the latest."""
         while True:
-            entry = self.cluster.state.vdis.get(new.vdi_id)
-            if (entry is None or entry.pending != new.pending
-                    or self.cluster.incarnation != new.pending):
+            entry = self.cluster.state.vdis.get(vdi_id)
+            if (entry is None or entry.pending != owner
+                    or self.cluster.incarnation != owner):
                 return
             try:
                 await self.cluster.execute('vdi-abort', {
-                    'vdi_id': new.vdi_id, 'owner': new.pending})
+                    'vdi_id': vdi_id, 'owner': owner})
             except errors.NoVdi:
                 return
             except errors.SheepdogError as exc:
-                LOG.info('VDI %06x is not given up yet: %s', new.vdi_id, exc)
+                LOG.info('VDI %06x is not given up yet: %s', vdi_id, exc)
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _flush(self, vdi_id):
@@ -322,23 +352,27 @@ class Branching:
 
         return access.Access(self.gateway, refusal)
 
-    async def _write_head(self, source, new, to):
-        """Returns the size of the map, in entries."""
+    async def _write_head(self, source, new, to, size=0):
+        """Returns the size of the source's map, in entries.
+
+        :param size: that it has at least
+        """
         head = await self.catalogue.head(source.vdi_id)
         packed = dataclasses.replace(
             head, name=new.name, tag='', create_time=new.created,
             snap_ctime=0, vm_clock_nsec=0, vm_state_size=0, snap_id=0,
             copy_policy=new.copy_policy, nr_copies=new.copies,
-            vdi_id=new.vdi_id, parent_vdi_id=new.parent).pack()
+            vdi_size=max(size, head.vdi_size), vdi_id=new.vdi_id,
+            parent_vdi_id=new.parent).pack()
         await to.write_wait(ids.vdi_oid(new.vdi_id), 0,
                             packed.ljust(inode.HEAD_BYTES, b'\0'), True,
                             create=True)
         return -(-head.vdi_size // head.object_bytes)
 
-    async def _write_inode(self, source, new):
+    async def _write_inode(self, source, new, size=0):
         """Durable when it returns."""
         to = self._access(new)
-        count = await self._write_head(source, new, to)
+        count = await self._write_head(source, new, to, size)
         async for first, content in self._map_of(source, count):
             await to.write_wait(ids.vdi_oid(new.vdi_id),
                                 inode.map_offset(first), content, True)

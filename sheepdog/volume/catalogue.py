@@ -309,7 +309,7 @@ class Catalogue:
 
     async def _resize(self, name, size):
         entry = self.find(name)
-        _check_size(size, entry.block_size_shift)
+        check_size(size, entry.block_size_shift)
         head = await self.head(entry.vdi_id)
         if size < head.vdi_size:
             raise errors.InvalidParameters(
@@ -341,10 +341,14 @@ def _check_new(name, size, shift):
         raise errors.InvalidParameters(
             'the object size is 2^%s bytes: the shift must be %d to %d'
             % (shift, limits.OBJECT_SHIFT_MIN, limits.OBJECT_SHIFT_MAX))
-    _check_size(size, shift)
+    check_size(size, shift)
 
 
-def _check_size(size, shift):
+def check_size(size, shift):
+    """Of a VDI with such objects.
+
+    :raises InvalidParameters:
+    """
     largest = limits.VDI_OBJECTS_MAX << shift
     if not isinstance(size, int) or not 0 < size <= largest:
         raise errors.InvalidParameters(

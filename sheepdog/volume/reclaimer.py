@@ -100,7 +100,7 @@ class Reclaimer:
         self._emptied = {vdi_id: indexes for vdi_id, indexes
                          in self._emptied.items() if vdi_id in deleted}
         heirs = {vdi_id: came_from for vdi_id, came_from in (
-            (vdi_id, _came_from(vdis, entry) & deleted)
+            (vdi_id, family.came_from(vdis, entry) & deleted)
             for vdi_id, entry in vdis.items()
             if not (entry.deleted or entry.pending)) if came_from}
         own = {vdi_id: await self._map(vdi_id) for vdi_id in sorted(deleted)}
@@ -123,8 +123,8 @@ class Reclaimer:
         self._check_same(deleted, heirs)
         for vdi_id in sorted(deleted):
             if vdi_id not in unnamed:
-                await self.cluster.execute('vdi-reclaimed',
-                                           {'vdi_id': vdi_id})
+                await self.cluster.execute('vdi-reclaimed', {
+                    'vdi_id': vdi_id, 'created': vdis[vdi_id].created})
             else:
                 await self._empty(created, vdi_id, own[vdi_id],
                                   unnamed[vdi_id])
@@ -152,7 +152,7 @@ class Reclaimer:
         vdis = self.cluster.state.vdis
         for vdi_id, entry in vdis.items():
             if (not (entry.deleted or entry.pending) and vdi_id not in heirs
-                    and _came_from(vdis, entry) & deleted):
+                    and family.came_from(vdis, entry) & deleted):
                 raise Changed('VDI %06x is new' % vdi_id)
 
     async def _map(self, vdi_id):
@@ -217,12 +217,3 @@ class Reclaimer:
 
     def on_shutdown(self):
         pass
-
-
-def _came_from(vdis, entry):
-    """Ids of all VDIs that it came from, over any number of steps."""
-    found = set()
-    while entry is not None and entry.parent and entry.parent not in found:
-        found.add(entry.parent)
-        entry = vdis.get(entry.parent)
-    return found

@@ -23,8 +23,10 @@ import contextlib
 import logging
 
 from sheepdog.cluster import entries
+from sheepdog.cluster import family
 from sheepdog.model import errors
-from sheepdog.volume import hold
+from sheepdog.model import ids
+from sheepdog.volume import quiesce
 from sheepdog.volume import volume as volume_module
 
 LOG = logging.getLogger(__name__)
@@ -58,6 +60,7 @@ class Volumes:
         self._resizes = {}
         self.frozen = {}
         self.copying = collections.Counter()
+        self.unnamed = {}
         self.on_follow = []
         self.locked_at = {}
         self.refused = {}
@@ -239,6 +242,7 @@ class Volumes:
                 raise errors.VdiNotLocked('VDI %06x is not locked here by a '
                                           'native client' % vdi_id)
             await self.gateway.finish(vdi_id)
+            self.unnamed.pop(vdi_id, None)
             if self._claims.pop(vdi_id, self) is self:
                 # Lost meanwhile: by force, or with our identity.
                 return
@@ -247,6 +251,21 @@ class Volumes:
 
     def is_claimed(self, vdi_id):
         return vdi_id in self._claims
+
+    def note_created(self, oid):
+        """…by a native client; its entry in the map comes next."""
+        vdi_id = ids.vdi_of(oid)
+        if ids.is_data(oid) and vdi_id in self._claims:
+            self.unnamed.setdefault(vdi_id, set()).add(oid)
+
+    def note_named(self, vdi_id, first, count):
+        """A native client has written these entries of the map."""
+        unnamed = self.unnamed.get(vdi_id, set())
+        unnamed.difference_update([
+            oid for oid in unnamed
+            if first <= ids.index_of(oid) < first + count])
+        if not unnamed:
+            self.unnamed.pop(vdi_id, None)
 
     def claimed_owner(self, vdi_id):
         """What owns the objects that a native client writes (see
@@ -286,14 +305,14 @@ class Volumes:
             self._check_not_shared(vdi_id)
             volume = self._writing.get(vdi_id)
             if volume is not None and volume.valid:
-                yield hold.OfVolume(volume)
+                yield quiesce.OfVolume(volume)
             elif vdi_id in self._claims:
-                yield hold.OfClaim(self, vdi_id)
+                yield quiesce.OfClaim(self, vdi_id)
             else:
                 volume = await self._take_to_turn(
-                    self.cluster.state.vdis[vdi_id])
+                    family.living(self.cluster.state, vdi_id))
                 try:
-                    yield hold.OfNobody(volume)
+                    yield quiesce.OfNobody(volume)
                 finally:
                     self._turning.pop(vdi_id, None)
                     if volume.valid:
@@ -339,6 +358,7 @@ class Volumes:
                 held[follower] = held.pop(vdi_id)
         if vdi_id in self._claims:
             del self._claims[vdi_id]
+            self.unnamed.pop(vdi_id, None)
             self._claims[follower] = entry.owner
             for function in self.on_follow:
                 function(vdi_id, follower)
@@ -517,6 +537,7 @@ class Volumes:
             self.gateway.abandon_vdi(vdi_id, errors.VdiNotLocked(
                 'the lock of VDI %06x was taken away' % vdi_id))
         self._claims.pop(vdi_id, None)
+        self.unnamed.pop(vdi_id, None)
 
     def on_freeze(self):
         pass
@@ -548,6 +569,7 @@ class Volumes:
         self._turning.clear()
         self._reading.clear()
         self._claims.clear()
+        self.unnamed.clear()
 
     def on_shutdown(self):
         self.on_lapse()

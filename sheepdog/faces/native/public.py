@@ -19,8 +19,11 @@ to the catalogue.
 
 import logging
 
+from sheepdog.cluster import family
+from sheepdog.faces.native import answers
 from sheepdog.faces.native import claims
 from sheepdog.faces.native import forms
+from sheepdog.faces.native import remains
 from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.volume import access
@@ -31,52 +34,6 @@ from sheepdog.wire import native
 LOG = logging.getLogger(__name__)
 
 _FORM_BITS = ids.data_oid(ids.owner_of(0, ids.FORM_MASK), 0)
-
-
-class _Answer:
-    """Answers an object request: a callback of the gateway."""
-
-    __slots__ = ('session', 'fields')
-
-    def __init__(self, session, fields):
-        self.session = session
-        self.fields = fields
-
-    def __call__(self, error, data=b''):
-        fields = self.fields
-        if error is not None:
-            self.session.answer(fields, native.pack_error(fields, error))
-        elif data:
-            self.session.answer(
-                fields, native.pack_response(fields, length=len(data)), data)
-        else:
-            self.session.answer(fields, native.pack_response(fields))
-
-
-class _ReadAnswer:
-    """…unless the object was turned since."""
-
-    __slots__ = ('public', 'session', 'fields')
-
-    def __init__(self, public, session, fields):
-        self.public = public
-        self.session = session
-        self.fields = fields
-
-    def __call__(self, error, data=b''):
-        fields = self.fields
-        oid = fields[native.OID]
-        public = self.public
-        entry = public.cluster.state.vdis.get(oid >> 32 & ids.VDI_ID_MASK)
-        # (Of nearly all reads the first two tell all that there is to ask.)
-        if entry is not None and entry.form != oid >> 56 & ids.FORM_MASK \
-                and public.forms.is_former(oid):
-            public.read_turning(self.session, fields)
-        elif error is None and data:
-            self.session.answer(
-                fields, native.pack_response(fields, length=len(data)), data)
-        else:
-            _Answer(self.session, fields)(error)
 
 
 class Public:
@@ -90,6 +47,7 @@ class Public:
         self.branching = branching
         self.claims = claims.Claims(world, volumes)
         self.forms = forms.Forms(cluster, gateway, volumes)
+        self.remains = remains.Remains(cluster, gateway)
         self.objects = {
             native.READ_OBJ: self._read,
             native.WRITE_OBJ: self._write,
@@ -130,7 +88,7 @@ class Public:
                 return
             entry = self._check(session, fields, payload)
             if (entry.form or entry.parent or entry.snapshot
-                    or oid & _FORM_BITS):
+                    or entry.deleted or oid & _FORM_BITS):
                 if ids.is_vdi(oid):
                     function = self.inodes.get(fields[native.OPCODE],
                                                function)
@@ -139,6 +97,8 @@ class Public:
                     function = self.read_turning
                 else:
                     fields = self._translated(fields)
+                    if entry.deleted and ids.is_data(oid):
+                        function = self.read_remains
         except errors.SheepdogError as exc:
             session.answer(fields, native.pack_error(fields, exc))
             return
@@ -209,15 +169,18 @@ class Public:
     def _read(self, session, fields, payload):
         self.gateway.read(fields[native.OID], fields[native.OFFSET],
                           fields[native.DATA_LENGTH],
-                          _ReadAnswer(self, session, fields))
+                          answers.ReadAnswer(self, session, fields))
 
     def _write(self, session, fields, payload):
+        answer = answers.Answer(session, fields)
+        if self.volumes.unnamed and ids.is_vdi(fields[native.OID]):
+            answer = answers.MapAnswer(session, fields, self.volumes,
+                                       len(payload))
         self.gateway.write(fields[native.OID], fields[native.OFFSET],
-                           payload, _Answer(session, fields),
-                           is_durable(fields))
+                           payload, answer, is_durable(fields))
 
     def _read_inode(self, session, fields, payload):
-        answer = _Answer(session, fields)
+        answer = answers.Answer(session, fields)
         offset = fields[native.OFFSET]
         entry = self.cluster.state.vdis[ids.vdi_of(fields[native.OID])]
         has_forms = bool(self.forms.owners(entry))
@@ -236,8 +199,9 @@ class Public:
 
     def _write_inode(self, session, fields, payload):
         entry = self.cluster.state.vdis[ids.vdi_of(fields[native.OID])]
-        answer = _Answer(session, fields)
+        answer = answers.MapAnswer(session, fields, self.volumes, len(payload))
         try:
+            self.remains.check_named(payload, fields[native.OFFSET], entry)
             payload = forms.with_forms(payload, fields[native.OFFSET],
                                        self.forms.owners(entry))
         except errors.SheepdogError as exc:
@@ -249,15 +213,20 @@ class Public:
                            == native.CREATE_AND_WRITE_OBJ)
 
     def read_turning(self, session, fields, payload=b''):
-        self.world.spawn(self._answer_turning(session, fields),
-                         'native read of a VDI that is turned')
+        self.world.spawn(
+            self._answer_read(session, fields, self.forms.read_steadily),
+            'native read of a VDI that is turned')
 
-    async def _answer_turning(self, session, fields):
-        answer = _Answer(session, fields)
+    def read_remains(self, session, fields, payload=b''):
+        self.world.spawn(
+            self._answer_read(session, fields, self.remains.read),
+            'native read of a VDI that is deleted')
+
+    async def _answer_read(self, session, fields, read):
+        answer = answers.Answer(session, fields)
         try:
-            data = await self.forms.read_steadily(
-                fields[native.OID], fields[native.OFFSET],
-                fields[native.DATA_LENGTH])
+            data = await read(fields[native.OID], fields[native.OFFSET],
+                              fields[native.DATA_LENGTH])
         except errors.SheepdogError as exc:
             answer(exc)
         else:
@@ -268,12 +237,13 @@ class Public:
             self.world.spawn(self._copy_on_write(session, fields, payload),
                              'copy on write')
             return
-        self.gateway.write(fields[native.OID], fields[native.OFFSET],
-                           payload, _Answer(session, fields),
-                           is_durable(fields), create=True)
+        self.gateway.write(
+            fields[native.OID], fields[native.OFFSET], payload,
+            answers.CreateAnswer(session, fields, self.volumes),
+            is_durable(fields), create=True)
 
     async def _copy_on_write(self, session, fields, payload):
-        answer = _Answer(session, fields)
+        answer = answers.CreateAnswer(session, fields, self.volumes)
         vdi_id = ids.vdi_of(fields[native.OID])
         self.volumes.copying[vdi_id] += 1
         try:
@@ -290,12 +260,16 @@ class Public:
             self.volumes.copying[vdi_id] -= 1
 
     def _remove(self, session, fields, payload):
-        self.gateway.remove(fields[native.OID], _Answer(session, fields))
+        oid = fields[native.OID]
+        if self.volumes.unnamed and ids.is_data(oid):
+            self.volumes.note_named(ids.vdi_of(oid), ids.index_of(oid), 1)
+        self.gateway.remove(fields[native.OID],
+                            answers.Answer(session, fields))
 
     def _discard(self, session, fields, payload):
         oid = fields[native.OID]
         entry = self.cluster.state.vdis[ids.vdi_of(oid)]
-        answer = _Answer(session, fields)
+        answer = answers.Answer(session, fields)
 
         def done(error):
             # What is not there reads as zero already.
@@ -309,7 +283,7 @@ class Public:
         self.world.spawn(self._flush_vdi(session, fields), 'native flush')
 
     async def _flush_vdi(self, session, fields):
-        answer = _Answer(session, fields)
+        answer = answers.Answer(session, fields)
         try:
             await self.gateway.flush(ids.vdi_of(fields[native.OID]))
         except errors.SheepdogError as exc:
@@ -358,7 +332,7 @@ class Public:
             raise errors.ReadOnly('VDI %06x is a snapshot' % base.vdi_id)
         head = await self.catalogue.head(base.vdi_id)
         done = await self.branching.snapshot(base.name, head.tag)
-        return self.cluster.state.vdis[done['vdi_id']]
+        return family.living(self.cluster.state, done['vdi_id'])
 
     def _base(self, request):
         """:raises NoBaseVdi:"""
@@ -368,13 +342,22 @@ class Public:
         return entry
 
     async def _lock_vdi(self, session, fields, request):
-        entry = self.catalogue.find(request.name, request.tag,
-                                    request.snap_id)
-        if entry.snapshot:
-            return self._vdi_answer(fields, entry)
-        await self.claims.lock(session, entry.vdi_id,
-                               request.lock_type == native.LOCK_SHARED)
-        return self._vdi_answer(fields, entry)
+        while True:
+            entry = self.catalogue.find(request.name, request.tag,
+                                        request.snap_id)
+            if entry.snapshot:
+                return self._vdi_answer(fields, entry)
+            try:
+                await self.claims.lock(
+                    session, entry.vdi_id,
+                    request.lock_type == native.LOCK_SHARED)
+            except errors.ReadOnly:
+                now = self.cluster.state.vdis.get(entry.vdi_id)
+                if now is None or not now.snapshot:
+                    raise
+                # It became one while we waited: the next one, then.
+            else:
+                return self._vdi_answer(fields, entry)
 
     async def _release_vdi(self, session, fields, request):
         await self.claims.unlock(self.claims.follow(request.base_vdi_id))

@@ -158,7 +158,7 @@ class World:
         self.name = name
         self.fabric = fabric
         self.clock = Clock()
-        self.random = Random(1)
+        self.random = Random(name)
         self.network = self
         self.tasks = {}
         self.failures = []

@@ -229,7 +229,12 @@ class NeededTest(Case):
         with self.assertRaises(errors.InvalidParameters):
             self.decide('vdi-reclaimed', vdi_id=one)
         self.delete(one)
-        self.decide('vdi-reclaimed', vdi_id=one)
+        created = self.state.vdis[one].created
+        with self.assertRaises(errors.NoVdi):
+            # Asked for in a cluster that was, of an id that came again.
+            self.decide('vdi-reclaimed', vdi_id=one, created=created + 1)
+        self.assertFalse(self.state.is_dead(one))
+        self.decide('vdi-reclaimed', vdi_id=one, created=created)
         self.assertTrue(self.state.is_dead(one))
 
     def test_who_is_being_made_needs_nothing(self):

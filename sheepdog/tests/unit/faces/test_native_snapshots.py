@@ -150,6 +150,84 @@ class SnapshotTest(native_case.NativeCase):
         self.assertEqual(READONLY, await self.result([]))
         self.assertEqual(b'old', await self.read(self.oid, 0, 3))
 
+    async def test_who_locks_meanwhile_gets_the_next(self):
+        held = asyncio.Event()
+        go_on = asyncio.Event()
+
+        async def flush(vdi_id):
+            held.set()
+            await go_on.wait()
+
+        self.a.recorder.flush = flush
+        asked = asyncio.ensure_future(self.a.branching.snapshot('vm', 's1'))
+        await held.wait()
+        self.qemu.feed(*client.pack_lock_vdi(1, 'vm'))
+        await asyncio.sleep(0.05)
+        go_on.set()
+        done = await asked
+        result, fields, _ = await self.ask(self.qemu, [])
+        self.assertEqual(0, result)
+        self.assertEqual(done['vdi_id'],
+                         client.read_vdi_answer(fields).vdi_id)
+        self.assertEqual([self.a.cluster.incarnation],
+                         self.owners(done['vdi_id']))
+
+    async def test_an_object_that_the_map_does_not_name_yet(self):
+        """The client goes on to write its entry, then into the new one."""
+        await self.done(client.pack_lock_vdi(1, 'vm'))
+        await self.done(client.pack_create(1, self.oid, 0, b'old'))
+        await self.done(client.pack_create(1, self.oid + 1, 0, b'too'))
+        await self.done(client.pack_write(1, self.inode, MAP + 4,
+                                          packed(self.vdi_id)))
+        self.assertEqual({self.vdi_id: {self.oid}}, self.a.volumes.unnamed)
+        done = await self.a.branching.snapshot('vm', 's1')
+        entry = packed(self.vdi_id)
+        self.assertEqual(READONLY, await self.result(
+            client.pack_write(1, self.inode, MAP, entry)))
+        new = ids.vdi_oid(done['vdi_id'])
+        for inode_oid in self.inode, new:
+            self.assertEqual(2 * entry, await self.read(inode_oid, MAP, 8))
+        await self.done(client.pack_write(1, new, MAP, entry))
+        self.assertEqual({}, self.a.volumes.unnamed)
+        # Its object is there for as long as the VDI names it.
+        await self.done(client.pack_del_vdi(1, 'vm', 's1'))
+        self.assertEqual(b'old', await self.read(self.oid, 0, 3))
+
+    async def test_a_map_never_names_what_is_gone(self):
+        await self.lock_and_write()
+        new = await self.snapshot('s1')
+        await self.done(client.pack_create(1, ids.data_oid(new, 0), 0, b'n',
+                                           cow_oid=self.oid))
+        await self.done(client.pack_write(1, ids.vdi_oid(new), MAP,
+                                          packed(new)))
+        created = self.a.cluster.state.vdis[self.vdi_id].created
+        await self.done(client.pack_del_vdi(1, 'vm', 's1'))
+        await self.a.cluster.execute('vdi-reclaimed', {
+            'vdi_id': self.vdi_id, 'created': created})
+        for owner in self.vdi_id, 77:
+            self.assertEqual(
+                errors.InvalidParameters.result, await self.result(
+                    client.pack_write(1, ids.vdi_oid(new), MAP,
+                                      packed(owner))))
+
+    async def test_a_late_read_of_what_was_made_empty(self):
+        """…is no read of zeroes."""
+        await self.lock_and_write()
+        await self.done(client.pack_create(1, self.oid + 1, 0, bytes(3)))
+        await self.done(client.pack_write(1, self.inode, MAP + 4,
+                                          packed(self.vdi_id)))
+        new = await self.snapshot('s1')
+        await self.done(client.pack_create(1, ids.data_oid(new, 0), 0, b'n',
+                                           cow_oid=self.oid))
+        await self.done(client.pack_write(1, ids.vdi_oid(new), MAP,
+                                          packed(new)))
+        await self.done(client.pack_del_vdi(1, 'vm', 's1'))
+        await self.a.gateway.zero_wait(self.oid, 0, OBJECT)
+        self.assertEqual(errors.NoObject.result, await self.result(
+            client.pack_read(1, self.oid, 0, 3)))
+        # (The VDI names this one.)
+        self.assertEqual(bytes(3), await self.read(self.oid + 1, 0, 3))
+
     async def test_a_clone(self):
         await self.lock_and_write()
         await self.snapshot('s1')

@@ -17,8 +17,10 @@ from unittest import mock
 from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.model import inode
+from sheepdog.model import limits
 from sheepdog.tests.unit import flock
 from sheepdog.tests.unit.volume import case
+from sheepdog.volume import quiesce
 from sheepdog.volume import reclaimer
 
 OBJECT = case.OBJECT
@@ -278,6 +280,20 @@ class SnapshotTest(Case):
             await self.first.volumes.open('vm', shared=True)
         await self.check_nothing_under_way()
 
+    async def test_a_vdi_that_is_gone_is_none(self):
+        """Not an error that nobody expects."""
+        vdi_id = await self.create()
+        await self.first.volumes.claim(vdi_id, False)
+        del self.first.cluster.state.vdis[vdi_id]
+        self.first.volumes._claims.clear()
+        claim = quiesce.OfClaim(self.first.volumes, vdi_id)
+        with self.assertRaises(errors.NoVdi):
+            claim.check()
+        self.first.cluster.state.locks.clear()
+        with self.assertRaises(errors.NoVdi):
+            async with self.first.volumes.held(vdi_id):
+                pass
+
     async def test_nobody_opens_a_snapshot_to_write(self):
         await self.create()
         await self.branching.snapshot('vm', 's1')
@@ -324,6 +340,39 @@ class SnapshotTest(Case):
         self.assertEqual({}, state.locks)
 
 
+class LostAnswerTest(Case):
+    """Of the event that takes an id: whether it was decided is open."""
+
+    async def check_given_up(self, is_decided):
+        await self.create()
+        execute = self.first.cluster.execute
+        asked = []
+
+        async def lose_the_first(kind, arguments, *rest):
+            if kind == 'vdi-begin':
+                asked.append(rest)
+                if len(asked) == 1:
+                    if is_decided:
+                        await execute(kind, arguments, *rest)
+                    raise errors.NotServing('no answer from the leader')
+            return await execute(kind, arguments, *rest)
+
+        self.first.cluster.execute = lose_the_first
+        with self.assertRaises(errors.NotServing):
+            await self.branching.snapshot('vm', 's1')
+        await flock.until(lambda: len(asked) > 1)
+        await self.check_nothing_under_way()
+        self.assertEqual(1, len(set(asked)))
+        await self.branching.snapshot('vm', 's1')
+        await self.check_nothing_under_way()
+
+    async def test_it_is_given_up(self):
+        await self.check_given_up(True)
+
+    async def test_also_where_it_comes_later(self):
+        await self.check_given_up(False)
+
+
 class CloneTest(Case):
     async def test_it_is_as_its_snapshot_until_it_is_written(self):
         await self.create()
@@ -365,6 +414,32 @@ class CloneTest(Case):
         with self.assertRaises(errors.InvalidParameters):
             await self.branching.clone('vm', 's1', '')
         await self.check_nothing_under_way()
+
+    async def test_asked_for_again_it_was_done(self):
+        """…whatever became of its snapshot since."""
+        await self.create()
+        await self.branching.snapshot('vm', 's1')
+        made = await self.branching.clone('vm', 's1', 'copy',
+                                          operation_id='a' * 24)
+        await self.first.catalogue.delete('vm', 's1')
+        again = await self.branching.clone('vm', 's1', 'copy',
+                                           operation_id='a' * 24)
+        self.assertEqual(made['vdi_id'], again['vdi_id'])
+
+    async def test_a_larger_one_is_made_as_a_whole_or_not(self):
+        await self.create()
+        await self.fill(self.first, 0, 1)
+        await self.branching.snapshot('vm', 's1')
+        snapshot = self.first.cluster.state.lookup('vm', 's1')
+        with self.assertRaises(errors.InvalidParameters):
+            await self.branching.clone_of(
+                snapshot, 'copy', limits.VDI_OBJECTS_MAX * OBJECT + 1)
+        self.assertIsNone(self.first.cluster.state.lookup('copy'))
+        await self.branching.clone_of(snapshot, 'copy', 9 * OBJECT)
+        self.assertEqual(9 * OBJECT, (await self.first.catalogue.list(
+            'copy'))[0]['size'])
+        self.assertEqual(1, await self.content('copy'))
+        await self.fill(self.first, 8 * OBJECT, 2, name='copy')
 
     async def test_of_two_of_one_name_one_is_made(self):
         await self.create()

@@ -20,7 +20,10 @@ come wait.
 
 import asyncio
 
+from sheepdog.cluster import family
 from sheepdog.model import errors
+from sheepdog.model import ids
+from sheepdog.model import inode
 
 PAUSE_SECONDS = 0.001
 
@@ -37,6 +40,9 @@ class OfNobody:
 
     async def freeze(self):
         pass
+
+    async def complete(self):
+        """All that was acknowledged is durable; the map is to name it."""
 
     def thaw(self):
         pass
@@ -62,8 +68,8 @@ class OfClaim:
 
     def check(self):
         volumes = self._volumes
-        if not (volumes.is_claimed(self._vdi_id)
-                or volumes.cluster.state.vdis[self._vdi_id].snapshot):
+        if not (volumes.is_claimed(self._vdi_id) or family.living(
+                volumes.cluster.state, self._vdi_id).snapshot):
             raise errors.VdiNotLocked('the lock of VDI %06x was taken away'
                                       % self._vdi_id)
 
@@ -73,6 +79,18 @@ class OfClaim:
         while volumes.copying[self._vdi_id]:
             await asyncio.sleep(PAUSE_SECONDS)
         await volumes.gateway.finish(self._vdi_id)
+
+    async def complete(self):
+        """An object that was created belongs to the snapshot, too: its
+        entry would come too late, and no map gets an entry of another VDI
+        but from that VDI's own."""
+        volumes = self._volumes
+        for oid in sorted(volumes.unnamed.get(self._vdi_id, ())):
+            await volumes.gateway.write_wait(
+                ids.vdi_oid(self._vdi_id),
+                inode.map_offset(ids.index_of(oid)),
+                ids.owner_in(oid).to_bytes(inode.MAP_ENTRY_BYTES, 'little'),
+                True)
 
     def thaw(self):
         frozen = self._volumes.frozen.pop(self._vdi_id, None)
