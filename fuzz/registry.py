@@ -24,7 +24,7 @@ import pathlib
 
 CORPUS = pathlib.Path(__file__).resolve().parent / 'corpus'
 MODULES = ('native', 'nbd', 'peer', 'messages', 'volumes', 'store',
-           'ledger', 'legacy', 'texts', 'whole')
+           'ledger', 'legacy', 'backups', 'texts', 'whole')
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,13 +12,11 @@
 
 """Where a VDI's objects belong: what a sheep tells of them, worked out."""
 
-import array
-import sys
 from typing import NamedTuple
 
+from sheepdog.client import maps
 from sheepdog.cmd import words
 from sheepdog.model import ids
-from sheepdog.model import inode
 from sheepdog.model import view as view_model
 from sheepdog.placement import ring
 
@@ -73,20 +71,9 @@ def track(found, epochs) -> list:
     return tracked
 
 
-def head(client, name, which):
-    """Of a VDI's inode."""
-    return inode.InodeHead.unpack(b''.join(client.vdis.inode(
-        name, size=inode.HEAD_BYTES, **which)))
-
-
 def object_map(client, name, which) -> list:
     """(index, VDI id) of the objects that a VDI has."""
-    found = head(client, name, which)
+    found = maps.head(client, name, which)
     total = -(-found.vdi_size // found.object_bytes)
-    entries = array.array('I', b''.join(client.vdis.inode(
-        name, offset=inode.MAP_OFFSET,
-        size=total * inode.MAP_ENTRY_BYTES, **which)))
-    if sys.byteorder == 'big':
-        entries.byteswap()
-    return [(index, owner & ids.VDI_ID_MASK)
-            for index, owner in enumerate(entries) if owner]
+    return [(index, owner & ids.VDI_ID_MASK) for index, owner in enumerate(
+        maps.owners(client, name, which, total)) if owner]

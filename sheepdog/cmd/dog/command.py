@@ -118,10 +118,7 @@ class Session:
 
     def snapshot(self) -> dict:
         """Tag and id that -s stands for."""
-        text = self.values.get('snapshot', '')
-        if text.isascii() and text.isdigit() and int(text):
-            return {'tag': '', 'snap_id': int(text)}
-        return {'tag': text, 'snap_id': 0}
+        return snapshot_of(self.values.get('snapshot', ''))
 
     def show(self, result, lines=()):
         """Print ``lines``, or ``result`` where JSON is wanted."""
@@ -151,6 +148,13 @@ class Session:
                 return
             if answer in ('no', ''):
                 raise exits.Stop('nothing was done')
+
+
+def snapshot_of(text) -> dict:
+    """Tag and id that it stands for."""
+    if text.isascii() and text.isdigit() and int(text):
+        return {'tag': '', 'snap_id': int(text)}
+    return {'tag': text, 'snap_id': 0}
 
 
 def whole_number(name, text, low, high) -> int:

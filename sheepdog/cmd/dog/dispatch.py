@@ -17,6 +17,7 @@ import sys
 import time
 
 from sheepdog.cmd.dog import attributes
+from sheepdog.cmd.dog import backup
 from sheepdog.cmd.dog import benchmark
 from sheepdog.cmd.dog import branches
 from sheepdog.cmd.dog import check
@@ -36,8 +37,8 @@ from sheepdog.model import errors
 
 COMMANDS = (cluster.COMMANDS + node.COMMANDS + recovery.COMMANDS
             + vdi.COMMANDS + branches.COMMANDS + objects.COMMANDS
-            + attributes.COMMANDS + check.COMMANDS + benchmark.COMMANDS
-            + top.COMMANDS + upgrade.COMMANDS)
+            + attributes.COMMANDS + backup.COMMANDS + check.COMMANDS
+            + benchmark.COMMANDS + top.COMMANDS + upgrade.COMMANDS)
 
 
 def main(argv=None, streams=sys) -> int:

@@ -14,6 +14,7 @@
 
 import dataclasses
 
+from sheepdog.client import maps
 from sheepdog.cmd.dog import command
 from sheepdog.cmd.dog import tables
 from sheepdog.cmd import exits
@@ -53,8 +54,8 @@ def show_map(session):
 def dump_inode(session):
     name, which = session.arguments[0], session.snapshot()
     if session.is_json:
-        session.show(dataclasses.asdict(places.head(session.client, name,
-                                                    which)))
+        session.show(dataclasses.asdict(maps.head(session.client, name,
+                                                  which)))
         return
     if session.streams.stdout.isatty():
         raise exits.UsageError('an inode is no text: write it to a file, or '

@@ -19,8 +19,6 @@ WORDS = tuple(tuple(line.split()) for line in """\
 cluster snapshot
 node format
 vdi graph
-vdi backup
-vdi restore
 """.splitlines())
 
 

@@ -101,22 +101,6 @@ def export_volume(volume, path, image_format, progress, force=False) -> dict:
     return {'written': written}
 
 
-@contextlib.contextmanager
-def ending_in_order():
-    """Who is told to end, or whose terminal goes, cleans up before."""
-    def end(number, _frame):
-        raise exits.Stop('ended by %s' % signal.Signals(number).name,
-                         128 + number)
-
-    before = {number: signal.signal(number, end)
-              for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def without_zeroes(offset, data):
     """``(offset, piece)`` of the parts of ``data`` that are not zero, in
     whole grains."""

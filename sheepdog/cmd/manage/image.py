@@ -21,6 +21,7 @@ from sheepdog.cmd.images import transfer
 from sheepdog.cmd.manage import columns
 from sheepdog.cmd.manage import vdi
 from sheepdog.cmd import progress
+from sheepdog.cmd import signals
 
 
 class Import(show.ShowOne):
@@ -46,7 +47,7 @@ class Import(show.ShowOne):
     def take_action(self, parsed_args):
         shown = progress.Progress(self.app.stderr)
         try:
-            with transfer.ending_in_order(), contextlib.ExitStack() as stack:
+            with signals.ending_in_order(), contextlib.ExitStack() as stack:
                 path = parsed_args.image
                 if qemu.is_url(path):
                     path = stack.enter_context(qemu.fetched(path, shown))
@@ -84,7 +85,7 @@ class Export(show.ShowOne):
         return parser
 
     def take_action(self, parsed_args):
-        with transfer.ending_in_order(), self.app.client.open(
+        with signals.ending_in_order(), self.app.client.open(
                 parsed_args.name, parsed_args.snapshot,
                 read_only=True) as volume:
             shown = progress.Progress(self.app.stderr, volume.size)

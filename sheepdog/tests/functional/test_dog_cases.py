@@ -279,6 +279,26 @@ obj 007c2b2500000000 locations at epoch 1, copies = 3
     Case('vdi track none', code=MISSING, error='dog: <any>\n'),
 )
 
+BACKUP = (
+    Case('vdi backup test', code=USAGE, error='dog: <any>-s<any>\n'),
+    Case('vdi backup', code=USAGE, error='dog: usage: <any>\n'),
+    Case('vdi backup none -s 1', code=MISSING, error='dog: <any>none<any>\n'),
+    Case('vdi backup test -s none', code=MISSING,
+         error='dog: <any>none<any>\n'),
+    Case('vdi snapshot test -s b1'),
+    Case('vdi backup test -s b1 -F none', code=MISSING,
+         error='dog: <any>none<any>\n'),
+    Case('vdi restore test2', code=FAILED, given=b'not one',
+         error='dog: <any>cut off<any>\n'),
+    Case('vdi restore test2', code=FAILED, given=b'not one of ours',
+         error='dog: <any>\n'),
+    Case('vdi restore test2', code=FAILED, given=b'z' * 400,
+         error='dog: <any>no backup of a VDI\n'),
+    Case('vdi restore', code=USAGE, error='dog: usage: <any>\n'),
+    Case('vdi list test2', code=MISSING, error='dog: <any>\n'),
+    Case('vdi delete test -s b1'),
+)
+
 ATTRIBUTES = (
     Case('vdi setattr test key value'),
     Case('vdi getattr test key', 'value'),
@@ -425,7 +445,7 @@ class TestDogCases(case.ClusterCase):
         self.check(NODES)
 
     def test_vdis(self):
-        self.check(VDIS + OBJECTS + ATTRIBUTES + SNAPSHOTS + BENCHMARK
+        self.check(VDIS + OBJECTS + ATTRIBUTES + BACKUP + SNAPSHOTS + BENCHMARK
                    + END)
 
     def test_locks(self):

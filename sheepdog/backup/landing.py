@@ -1,0 +1,288 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""A VDI gets the content of a snapshot, and a snapshot that says so.
+
+All or nothing: what cannot be brought to its end is undone, at once, or (by
+who was killed) the next time that something is restored to that VDI. The
+VDI is open exclusively all the time, so nobody sees half of it.
+
+    mark "writing" → write, flush → mark "written" → snapshot → record its
+    identity → no mark
+"""
+
+import logging
+import time
+from typing import NamedTuple
+
+from sheepdog.backup import changes
+from sheepdog.backup import faults
+from sheepdog.backup import records
+from sheepdog.backup import source
+from sheepdog.client import maps
+from sheepdog.model import errors
+
+LOG = logging.getLogger(__name__)
+
+CLOSE_SECONDS = 10.0
+_POLL_SECONDS = 0.1
+_REQUEST_BYTES = 1 << 20
+_WRITING, _WRITTEN = 'writing', 'written'
+_WORKING = {'tag': '', 'snap_id': 0}
+
+
+class Goal(NamedTuple):
+    """What the VDI ``name`` is to have: the snapshot ``tag`` with this
+    ``identity``. ``policy``: of a VDI that is made, for ``VdiCalls.create``.
+    """
+
+    name: str
+    tag: str
+    identity: str
+    size: int
+    block_size_shift: int
+    policy: dict = {}
+
+
+def restore(client, goal: Goal, base: str, pieces, progress=None,
+            chosen=None) -> dict:
+    """Bring the VDI there.
+
+    :param base: the identity of what ``pieces`` differ from, '': of nothing
+    :param chosen: called with the base, and whether the VDI holds something
+        else; returns when that may be lost
+    :returns: ``vdi_id`` and ``snap_id`` of the snapshot, ``written`` bytes,
+        ``undone``: something that was interrupted before
+    :raises WrongBase, Damaged, SheepdogError: then nothing has changed
+    """
+    undone = tidy(client, goal.name)
+    vdis = client.vdis.list(goal.name)
+    _check_tag(vdis, goal)
+    under = _base_of(client, goal, vdis, base)
+    working = _working(vdis)
+    if working is None:
+        if vdis:
+            raise faults.WrongBase(
+                'there are snapshots of VDI %s, but no VDI: delete them, or '
+                'make one of them (dog vdi clone) under another name'
+                % goal.name)
+        client.vdis.create(
+            goal.name, goal.size, block_size_shift=goal.block_size_shift,
+            **goal.policy)
+    elif under:
+        differs = _differs(client, goal.name, under, under.vdi['size'])
+        if chosen:
+            chosen(under, differs)
+        elif differs:
+            raise faults.WrongBase(
+                'VDI %s was written since its snapshot %s, which this is a '
+                'difference to: -s %s puts that content back first' % (
+                    goal.name, _shown(under), _shown(under)))
+        if differs:
+            client.vdis.rollback(goal.name, _shown(under))
+    done = _fill(client, goal, under, pieces, progress, working is None)
+    return dict(done, undone=undone)
+
+
+def tidy(client, name) -> bool:
+    """Undo what was interrupted there, or bring it to its end where it
+    nearly was; true if there was something.
+
+    :raises VdiLocked: somebody is at it
+    """
+    left = records.marked(client, name)
+    if left is None:
+        return False
+    if not _finish(client, name, left):
+        _undo(client, name, left['base'])
+        records.unmark(client, name)
+    return True
+
+
+def _finish(client, name, left) -> bool:
+    """Where the snapshot is there, only its record may be missing."""
+    if left['state'] != _WRITTEN:
+        return False
+    for vdi in client.vdis.list(name):
+        if vdi['vdi_id'] == left['vdi_id'] and vdi['snapshot']:
+            records.record(client, vdi, left['identity'])
+            records.unmark(client, name)
+            return True
+    return False
+
+
+def _undo(client, name, base):
+    if base:
+        client.vdis.rollback(name, str(base))
+        return
+    with client.open(name) as volume:
+        for place in _places(client, name, volume):
+            volume.zero(place.offset, place.length)
+
+
+def _is_empty(client, name) -> bool:
+    """Objects of zeroes count as none."""
+    with client.open(name, read_only=True) as volume:
+        return not any(
+            True for place in _places(client, name, volume)
+            for _piece in source.in_range(volume, None, place))
+
+
+def _places(client, name, volume):
+    return changes.ranges(
+        maps.owners(client, name, _WORKING,
+                    -(-volume.size // volume.object_bytes)),
+        volume.size, (), 0, volume.object_bytes)
+
+
+def _check_tag(vdis, goal):
+    for vdi in vdis:
+        if vdi['snapshot'] and goal.tag and vdi['tag'] == goal.tag:
+            raise errors.VdiExists(
+                'there is a snapshot %s of VDI %s already'
+                % (goal.tag, goal.name))
+
+
+def _working(vdis):
+    for vdi in vdis:
+        if not vdi['snapshot']:
+            return vdi
+    return None
+
+
+def _base_of(client, goal, vdis, base):
+    """The snapshot that has this identity; None: there is to be none.
+
+    :raises WrongBase: there is none such
+    :raises VdiExists: the VDI holds something
+    """
+    if base:
+        for vdi in vdis:
+            if vdi['snapshot']:
+                found = source.Snapshot(vdi, records.identity(client, vdi))
+                if found.identity == base:
+                    return found
+        raise faults.WrongBase(
+            'this is the difference to a snapshot that VDI %s does not have: '
+            'restore that one first' % goal.name)
+    working = _working(vdis)
+    if working and (len(vdis) > 1 or not _is_empty(client, goal.name)):
+        raise errors.VdiExists(
+            'VDI %s is there already, and not empty: a whole backup makes a '
+            'new one, or fills an empty one' % goal.name)
+    if working and (
+            working['size'] > goal.size
+            or working['block_size_shift'] != goal.block_size_shift):
+        raise faults.WrongBase(
+            'VDI %s is larger than what is to be restored (%d bytes), or has '
+            'objects of another size' % (goal.name, goal.size))
+    return None
+
+
+def _shown(snapshot) -> str:
+    return snapshot.vdi['tag'] or str(snapshot.vdi['snap_id'])
+
+
+def _differs(client, name, under, size) -> bool:
+    """Has the VDI been written since that snapshot, or another size?"""
+    count = -(-size // under.object_bytes)
+    before = under.owners(client)
+    before.extend([0] * (count - len(before)))
+    return (maps.head(client, name, _WORKING).vdi_size != size
+            or maps.owners(client, name, _WORKING, count) != before)
+
+
+def _fill(client, goal, under, pieces, progress, is_ours):
+    """:param is_ours: we have made the VDI, and nobody misses it"""
+    name = goal.name
+    mark = {'base': under.vdi['snap_id'] if under else 0,
+            'identity': goal.identity, 'state': _WRITING}
+    try:
+        records.mark(client, name, mark)
+        if maps.head(client, name, _WORKING).vdi_size < goal.size:
+            client.vdis.resize(name, goal.size)
+        with client.open(name) as volume:
+            _check_lock(client, goal, under, volume)
+            written = _write(volume, pieces, progress)
+            volume.flush()
+            mark.update(state=_WRITTEN, vdi_id=volume.vdi_id)
+            records.mark(client, name, mark)
+            made = client.vdis.snapshot(name, goal.tag)
+        vdi, = [vdi for vdi in client.vdis.list(name)
+                if vdi['vdi_id'] == made['snapshot']]
+        records.record(client, vdi, goal.identity)
+        records.unmark(client, name)
+    except BaseException:
+        # Also when the operator does not want to wait any more.
+        _give_up(client, name, mark, is_ours)
+        raise
+    return {'name': name, 'vdi_id': vdi['vdi_id'],
+            'snap_id': vdi['snap_id'], 'written': written}
+
+
+def _check_lock(client, goal, under, volume):
+    """Nobody was quicker than our lock."""
+    if volume.size != goal.size:
+        is_well = False
+    elif under:
+        is_well = not _differs(client, goal.name, under, goal.size)
+    else:
+        is_well = _is_empty(client, goal.name)
+    if not is_well:
+        raise errors.VdiLocked('somebody else was just at VDI %s'
+                               % goal.name)
+
+
+def _write(volume, pieces, progress) -> int:
+    def data():
+        for offset, length, content in pieces:
+            if content is None:
+                volume.zero(offset, length)
+            else:
+                yield from _cut(offset, content)
+            if progress:
+                progress.update(offset + length, volume.size)
+
+    written = 0
+    for written in volume.write_pieces(data()):
+        pass
+    return written
+
+
+def _cut(offset, content):
+    view = memoryview(content)
+    for start in range(0, len(view), _REQUEST_BYTES):
+        yield offset + start, view[start:start + _REQUEST_BYTES]
+
+
+def _give_up(client, name, mark, is_ours):
+    try:
+        deadline = time.monotonic() + CLOSE_SECONDS
+        while True:
+            try:
+                if _finish(client, name, mark):
+                    pass
+                elif is_ours:
+                    client.vdis.delete(name)
+                else:
+                    _undo(client, name, mark['base'])
+                    records.unmark(client, name)
+                return
+            except errors.VdiLocked:
+                # By ourselves: a sheep closes it behind its connection.
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(_POLL_SECONDS)
+    except errors.SheepdogError as error:
+        LOG.error('VDI %s is left as it is, half restored (%s); the next '
+                  'restore to it begins with undoing that', name,
+                  str(error) or type(error).__name__)

@@ -1,0 +1,78 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Which snapshot is which, in whatever cluster it is.
+
+A snapshot has an *identity*: 32 hexadecimal digits, worked out of the
+cluster and the VDI that it was made of. What was restored keeps the
+identity of what it was: this is noted in an attribute of the VDI. So the
+difference between two snapshots finds its base where that was restored, and
+the other way round. The attributes go with the VDI, and then nothing is
+taken for a base by mistake.
+
+Another attribute, the *mark*, is there while a VDI is restored. Whoever dies
+meanwhile leaves it, and the next one knows what has to be undone.
+"""
+
+import hashlib
+import json
+
+from sheepdog.backup import stream
+from sheepdog.model import errors
+
+MARK = b'sheepdog.restoring'
+_RECORD = 'sheepdog.restored.%06x.%d'
+
+
+def identity(client, vdi) -> str:
+    """Of a snapshot, as ``VdiCalls.list`` has it."""
+    try:
+        return client.vdis.attribute(vdi['name'], _key(vdi)).decode()
+    except (errors.NoObject, errors.NoVdi):
+        pass
+    settings = client.cluster.info()['settings']
+    return hashlib.sha256(json.dumps([
+        settings['created'], vdi['name'], vdi['vdi_id'],
+        _milliseconds(vdi['created']), _milliseconds(vdi['snapped']),
+    ]).encode()).hexdigest()[:stream.IDENTITY_DIGITS]
+
+
+def record(client, vdi, wanted: str) -> None:
+    """That snapshot has this identity from now on."""
+    client.vdis.set_attribute(vdi['name'], _key(vdi), wanted.encode())
+
+
+def mark(client, name, fields: dict) -> None:
+    client.vdis.set_attribute(name, MARK, json.dumps(fields).encode())
+
+
+def marked(client, name):
+    """What ``mark`` was told; None: nobody was at it, or has ended."""
+    try:
+        return json.loads(client.vdis.attribute(name, MARK))
+    except (errors.NoObject, errors.NoVdi):
+        return None
+
+
+def unmark(client, name) -> None:
+    try:
+        client.vdis.delete_attribute(name, MARK)
+    except errors.NoObject:
+        pass
+
+
+def _key(vdi) -> bytes:
+    return (_RECORD % (vdi['vdi_id'], _milliseconds(vdi['snapped']))).encode()
+
+
+def _milliseconds(seconds) -> int:
+    return int(seconds * 1000)

@@ -1,0 +1,138 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Backups of real VDIs, restored to others."""
+
+import json
+import random
+
+from sheepdog.tests.functional import case
+
+MIB = 1 << 20
+SIZE = 5 << 30
+"""Of the large one: offsets do not fit 32 bits."""
+
+
+class BackupTest(case.ClusterCase):
+
+    def setUp(self):
+        super().setUp()
+        self.chance = random.Random(3)
+
+    def dog(self, *words, **options):
+        options.setdefault('text', False)
+        return self.cluster.dog(*words, **options)
+
+    def scatter(self, name, places):
+        """Write something to each of ``(offset, length)``."""
+        with self.cluster.client() as client, client.open(name) as volume:
+            for offset, length in places:
+                volume.write(offset, self.chance.randbytes(length))
+            volume.flush()
+
+    def content(self, name, places, tag=''):
+        with self.cluster.client() as client, client.open(
+                name, tag, read_only=True) as volume:
+            return [bytes(volume.read(offset, length))
+                    for offset, length in places]
+
+    def backup(self, name, *words):
+        return self.dog('vdi', 'backup', name, *words).stdout
+
+    def restore(self, name, data, *words, expect=0):
+        return self.dog('vdi', 'restore', name, *words, input=data,
+                        expect=expect)
+
+    def names(self):
+        with self.cluster.client() as client:
+            return [(vdi['name'], vdi['tag']) for vdi in client.vdis.list()]
+
+    def forget(self, name):
+        with self.cluster.client() as client:
+            for vdi in client.vdis.list(name):
+                client.vdis.delete(name, snap_id=vdi['snap_id'] if vdi[
+                    'snapshot'] else 0)
+
+    def chain(self, name, source, **options):
+        """A large VDI with snapshots "one" and "two"; what to look at."""
+        self.cluster.create(name, source, **options)
+        self.addCleanup(self.forget, name)
+        # Beside each other, over two objects, and beyond 4 GiB.
+        places = [(0, 70000), (9 * MIB - 100, 3 * MIB),
+                  (source - 4096, 4096), (4 << 30, 12345), (77 * MIB, MIB)]
+        self.scatter(name, places)
+        self.dog('vdi', 'snapshot', name, '-s', 'one')
+        self.scatter(name, [(50, 4000), (200 * MIB, 8192)])
+        with self.cluster.client() as client, client.open(name) as volume:
+            volume.zero(76 * MIB, 4 * MIB)
+            volume.zero(10 * MIB, 8192)
+        self.dog('vdi', 'snapshot', name, '-s', 'two')
+        self.scatter(name, [(0, MIB)])
+        return places + [(200 * MIB, 8192)]
+
+    def test_a_chain_is_restored(self):
+        places = self.chain('old', SIZE)
+        whole = self.backup('old', '-s', 'one')
+        more = self.backup('old', '-s', 'two', '-F', 'one')
+        # A little over what differs: holes and zeroes cost nothing.
+        self.assertLess(len(whole), 5 * MIB)
+        self.assertLess(len(more), 40000)
+        self.addCleanup(self.forget, 'new')
+        self.assertIn(b'does not have', self.restore(
+            'new', more, expect=1).stderr)
+        self.restore('new', whole)
+        self.assertEqual(self.content('old', places, 'one'),
+                         self.content('new', places))
+        for wrong in (more[:-1], more + b'x', more[:5000] + more[5001:],
+                      more[:900] + bytes([more[900] ^ 1]) + more[901:]):
+            refused = self.restore('new', wrong, expect=1)
+            self.assertIn(b'nothing of it was restored', refused.stderr)
+            self.assertEqual(self.content('old', places, 'one'),
+                             self.content('new', places))
+        self.restore('new', more)
+        self.assertEqual(self.content('old', places, 'two'),
+                         self.content('new', places))
+        self.assertEqual(
+            {('new', ''), ('new', 'one'), ('new', 'two')},
+            {one for one in self.names() if one[0] == 'new'})
+        # It has what differs already, and has not what this differs from.
+        self.restore('new', more, expect=3)
+        self.restore('new', whole, expect=3)
+        # What is restored can be backed up, and goes on the first one.
+        self.scatter('new', [(5 * MIB, 100)])
+        self.dog('vdi', 'snapshot', 'new', '-s', 'three')
+        back = self.backup('new', '-s', 'three', '-F', 'two')
+        self.assertIn(b'-s two', self.restore(
+            'old', back, expect=1).stderr)
+        self.restore('old', back, '-s', 'one', '-f', expect=1)
+        self.restore('old', back, '-s', 'two', expect=1)
+        self.restore('old', back, '-s', 'two', '-f')
+        places.append((5 * MIB, 100))
+        self.assertEqual(self.content('new', places),
+                         self.content('old', places))
+
+    def test_strips_and_an_empty_vdi_of_other_redundancy(self):
+        self.cluster.create('coded', 64 * MIB, copies=2, copy_policy=0x11)
+        self.addCleanup(self.forget, 'coded')
+        places = [(0, 50000), (30 * MIB, 5 * MIB)]
+        self.scatter('coded', places)
+        self.dog('vdi', 'snapshot', 'coded', '-s', 'a')
+        data = self.backup('coded', '-s', 'a')
+        self.cluster.create('copied', 32 * MIB, copies=1)
+        self.addCleanup(self.forget, 'copied')
+        done = json.loads(self.restore('copied', data, '--json').stdout)
+        self.assertEqual('a', done['snapshot'])
+        self.assertEqual(self.content('coded', places),
+                         self.content('copied', places, 'a'))
+        cut = self.restore('gone', data[:-200000], expect=1)
+        self.assertIn(b'cut off', cut.stderr)
+        self.assertNotIn('gone', dict(self.names()))

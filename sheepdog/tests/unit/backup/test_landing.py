@@ -1,0 +1,223 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Tests of sheepdog.backup: source, records, landing."""
+
+import io
+import random
+import unittest
+from unittest import mock
+
+from sheepdog.backup import changes
+from sheepdog.backup import faults
+from sheepdog.backup import landing
+from sheepdog.backup import source
+from sheepdog.backup import stream
+from sheepdog.model import errors
+from sheepdog.tests.unit.backup import memory
+
+MIB = 1 << 20
+
+
+def backup(cluster, name, tag, base=''):
+    new = source.find(cluster, name, tag)
+    old = source.find(cluster, name, base) if base else None
+    return b''.join(stream.pack(source.head(new, old), changes.joined(
+        source.differing(cluster, new, old))))
+
+
+def restore(cluster, name, data, chosen=None):
+    reader = stream.Reader(io.BytesIO(data))
+    head = reader.head
+    return landing.restore(
+        cluster, landing.Goal(name, head.tag, head.identity, head.size,
+                              head.block_size_shift),
+        head.base, reader.pieces(), chosen=chosen)
+
+
+def write(cluster, name, *places):
+    with cluster.open(name) as volume:
+        for offset, data in places:
+            volume.write(offset, data)
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.old = memory.Cluster()
+        self.old.create('disk', 5 * MIB + 4096)
+        write(self.old, 'disk', (100, b'first'), (3 * MIB - 2, b'over'),
+              (4 * MIB, b'goes'), (5 * MIB + 4000, b'end'))
+        self.old.snapshot('disk', 'one')
+        self.old.resize('disk', 7 * MIB)
+        write(self.old, 'disk', (102, b'RST'), (6 * MIB, b'far'))
+        with self.old.open('disk') as volume:
+            volume.zero(4 * MIB, MIB)
+        self.old.snapshot('disk', 'two')
+        self.whole = backup(self.old, 'disk', 'one')
+        self.old.reads = []
+        self.more = backup(self.old, 'disk', 'two', 'one')
+        self.new = memory.Cluster(9 << 32)
+
+
+class ChainTest(Case):
+    def assert_same(self, tag):
+        self.assertEqual(self.old.content('disk', tag),
+                         self.new.content('copy', tag))
+        self.assertEqual(self.old.content('disk', tag),
+                         self.new.content('copy'))
+
+    def test_is_the_same_again(self):
+        restore(self.new, 'copy', self.whole)
+        self.assert_same('one')
+        restore(self.new, 'copy', self.more)
+        self.assert_same('two')
+
+    def test_only_objects_that_differ_are_read(self):
+        self.assertEqual({0, 4, 5, 6}, {
+            offset // MIB for _, offset, _ in self.old.reads} | {4})
+        self.assertNotIn(2, {offset // MIB
+                             for _, offset, _ in self.old.reads})
+
+    def test_the_difference_is_small(self):
+        self.assertLess(len(self.more), 4 * 4096)
+
+    def test_any_two_snapshots(self):
+        chance = random.Random(4)
+        tags = ['one', 'two']
+        for number in range(6):
+            if number == 3:
+                self.old.rollback('disk', 'two')
+            for _ in range(3):
+                at = chance.randrange(7 * MIB - 9000)
+                if chance.random() < 0.3:
+                    with self.old.open('disk') as volume:
+                        volume.zero(at // MIB * MIB, MIB)
+                else:
+                    write(self.old, 'disk', (
+                        at, chance.randbytes(chance.randrange(1, 9000))))
+            tags.append('t%d' % number)
+            self.old.snapshot('disk', tags[-1])
+        for tag in tags:
+            restore(self.new, 'copy' + tag, backup(self.old, 'disk', tag))
+            for other in tags[tags.index(tag) + 1:]:
+                new = memory.Cluster()
+                restore(new, 'copy', backup(self.old, 'disk', tag))
+                restore(new, 'copy', backup(self.old, 'disk', other, tag))
+                self.assertEqual(self.old.content('disk', other),
+                                 new.content('copy'))
+
+    def test_back_to_where_it_came_from(self):
+        restore(self.new, 'copy', self.whole)
+        write(self.new, 'copy', (5, b'new'))
+        self.new.snapshot('copy', 'three')
+        back = backup(self.new, 'copy', 'three', 'one')
+        self.old.rollback('disk', 'one')
+        restore(self.old, 'disk', back)
+        self.assertEqual(self.new.content('copy'), self.old.content('disk'))
+
+
+class RefusalTest(Case):
+    def refuses(self, error, name, data):
+        before = self.new.state()
+        with self.assertRaises(error):
+            restore(self.new, name, data)
+        self.assertEqual(before, self.new.state())
+        self.assertFalse(self.new.locks)
+
+    def test_a_wrong_base(self):
+        self.refuses(faults.WrongBase, 'copy', self.more)
+        self.new.create('copy', 7 * MIB)
+        self.refuses(faults.WrongBase, 'copy', self.more)
+        # A snapshot of the same name is not the same.
+        self.new.snapshot('copy', 'one')
+        self.refuses(faults.WrongBase, 'copy', self.more)
+
+    def test_what_was_written_since(self):
+        restore(self.new, 'copy', self.whole)
+        write(self.new, 'copy', (2 * MIB, b'mine'))
+        self.refuses(faults.WrongBase, 'copy', self.more)
+        said = []
+        restore(self.new, 'copy', self.more,
+                lambda under, differs: said.append(differs))
+        self.assertEqual([True], said)
+        self.assertEqual(self.old.content('disk', 'two'),
+                         self.new.content('copy'))
+
+    def test_what_is_there_already(self):
+        restore(self.new, 'copy', self.whole)
+        self.refuses(errors.VdiExists, 'copy', self.whole)
+        restore(self.new, 'copy', self.more)
+        self.refuses(errors.VdiExists, 'copy', self.more)
+
+    def test_a_vdi_that_holds_something(self):
+        self.new.create('copy', 6 * MIB)
+        write(self.new, 'copy', (0, b'mine'))
+        self.refuses(errors.VdiExists, 'copy', self.whole)
+
+    def test_one_that_is_too_large(self):
+        self.new.create('copy', 8 * MIB)
+        self.refuses(faults.WrongBase, 'copy', self.whole)
+
+    def test_one_that_is_open(self):
+        self.new.create('copy', 5 * MIB + 4096)
+        volume = self.new.open('copy')
+        with self.assertRaises(errors.VdiLocked), mock.patch.object(
+                landing, 'CLOSE_SECONDS', 0.0), self.assertLogs(landing.LOG):
+            restore(self.new, 'copy', self.whole)
+        volume.close()
+        restore(self.new, 'copy', self.whole)
+
+    def test_a_damaged_one(self):
+        for cut in (1, 40, 5000):
+            self.refuses(faults.Damaged, 'copy', self.whole[:-cut])
+        restore(self.new, 'copy', self.whole)
+        for cut in (1, 40, 5000):
+            self.refuses(faults.Damaged, 'copy', self.more[:-cut])
+
+
+class DeathTest(Case):
+    """Whoever restores dies at each step; the next one begins anew."""
+
+    def die_everywhere(self, prepare, data):
+        step = 0
+        while True:
+            new = memory.Cluster(9 << 32)
+            prepare(new)
+            new.left = step
+            try:
+                restore(new, 'copy', data)
+                break
+            except memory.Died:
+                new.revive()
+            try:
+                restore(new, 'copy', data)
+            except errors.VdiExists:
+                pass  # It was all but done.
+            new.revive()
+            wanted = memory.Cluster(9 << 32)
+            prepare(wanted)
+            restore(wanted, 'copy', data)
+            self.assertEqual(wanted.state(), new.state(), step)
+            self.assertIsNone(landing.records.marked(new, 'copy'), step)
+            step += 1
+        self.assertGreater(step, 15)
+
+    def test_of_a_whole_one(self):
+        self.die_everywhere(lambda new: None, self.whole)
+
+    def test_onto_an_empty_vdi(self):
+        self.die_everywhere(lambda new: new.create('copy', MIB), self.whole)
+
+    def test_of_a_difference(self):
+        self.die_everywhere(
+            lambda new: restore(new, 'copy', self.whole), self.more)
