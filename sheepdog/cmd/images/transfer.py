@@ -63,7 +63,7 @@ def import_image(client, image, name, policy, progress) -> dict:
                 volume.flush()
         except BaseException:
             # Also when the operator does not want to wait any more.
-            _delete(client, name)
+            delete(client, name)
             raise
     return dict(vdi, written=written, format=image.format)
 
@@ -134,7 +134,8 @@ def _interrupts_held():
         release()
 
 
-def _delete(client, name):
+def delete(client, name):
+    """What was made of it is not wanted any more."""
     deadline = time.monotonic() + CLOSE_SECONDS
     try:
         while True:

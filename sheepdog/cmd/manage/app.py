@@ -25,6 +25,7 @@ from sheepdog.cmd.manage import attribute
 from sheepdog.cmd.manage import cluster
 from sheepdog.cmd.manage import config
 from sheepdog.cmd.manage import departure
+from sheepdog.cmd.manage import domain
 from sheepdog.cmd.manage import image
 from sheepdog.cmd.manage import key
 from sheepdog.cmd.manage import log
@@ -49,6 +50,8 @@ COMMANDS = {
     'cluster recover': cluster.Recover,
     'cluster reweight': cluster.Reweight,
     'cluster shutdown': cluster.Shutdown,
+    'domain export': domain.Export,
+    'domain import': domain.Import,
     'image export': image.Export,
     'image import': image.Import,
     'node activity': node.Activity,
