@@ -23,7 +23,11 @@ knows what is in them.
 import dataclasses
 from typing import Collection, Optional
 
+import numpy
+
 from sheepdog.model import errors
+from sheepdog.model import ids
+from sheepdog.model import inode
 from sheepdog.testing import checkers
 from sheepdog.testing import cluster as cluster_module
 from sheepdog.testing import steps
@@ -449,13 +453,13 @@ async def space_left(node) -> list:
     for entry in state.vdis.values():
         if entry.deleted or entry.pending:
             continue
-        owners = await sheep.reclaimer._map(entry.vdi_id)
+        owners = await _map(sheep, entry.vdi_id)
         named.update(owner << 32 | index for index, owner
-                     in enumerate(owners.tolist()) if owner)
+                     in enumerate(owners) if owner)
     found = []
     for vdi_id in state.needed():
-        owners = await sheep.reclaimer._map(vdi_id)
-        for index, owner in enumerate(owners.tolist()):
+        owners = await _map(sheep, vdi_id)
+        for index, owner in enumerate(owners):
             oid = owner << 32 | index
             if owner & 0xFFFFFF != vdi_id or oid in named:
                 continue
@@ -466,6 +470,15 @@ async def space_left(node) -> list:
             except errors.NoObject:
                 pass
     return found
+
+
+async def _map(sheep, vdi_id):
+    head = await sheep.catalogue.head(vdi_id)
+    count = -(-head.vdi_size // head.object_bytes)
+    content = await sheep.gateway.read_wait(
+        ids.vdi_oid(vdi_id), inode.MAP_OFFSET,
+        count * inode.MAP_ENTRY_BYTES)
+    return numpy.frombuffer(content, '<u4').tolist()
 
 
 def _difference(wanted: dict, found: dict) -> str:

@@ -39,6 +39,7 @@ from sheepdog.model import limits
 from sheepdog.volume import access
 from sheepdog.volume import catalogue as catalogue_module
 from sheepdog.volume import cow
+from sheepdog.volume import inode_map
 
 LOG = logging.getLogger(__name__)
 
@@ -46,7 +47,6 @@ PATIENCE_SECONDS = 20.0
 """So long clients' writes may wait until the event is asked for; then they
 go on, and there is no snapshot."""
 
-COPY_BYTES = 1 << 20
 RETRY_SECONDS = 0.5
 
 
@@ -373,29 +373,17 @@ class Branching:
         """Durable when it returns."""
         to = self._access(new)
         count = await self._write_head(source, new, to, size)
-        async for first, content in self._map_of(source, count):
+        async for first, content in inode_map.pieces(
+                self.gateway, source.vdi_id, count):
             await to.write_wait(ids.vdi_oid(new.vdi_id),
                                 inode.map_offset(first), content, True)
-
-    async def _map_of(self, source, count):
-        """(first entry, bytes) of what is not zero in its map."""
-        oid = ids.vdi_oid(source.vdi_id)
-        for start, size in await self.gateway.extents(oid):
-            start, end = (max(start, inode.MAP_OFFSET),
-                          min(start + size, inode.map_offset(count)))
-            start -= (start - inode.MAP_OFFSET) % inode.MAP_ENTRY_BYTES
-            while start < end:
-                size = min(COPY_BYTES, end - start)
-                content = await self.gateway.read_wait(oid, start, size)
-                yield ((start - inode.MAP_OFFSET) // inode.MAP_ENTRY_BYTES,
-                       bytes(content))
-                start += size
 
     async def _write_copies(self, source, new):
         """All objects of the source as objects of its own."""
         to = self._access(new)
         count = await self._write_head(source, new, to)
-        async for first, content in self._map_of(source, count):
+        async for first, content in inode_map.pieces(
+                self.gateway, source.vdi_id, count):
             owners = numpy.frombuffer(content, '<u4').copy()
             for place in numpy.flatnonzero(owners).tolist():
                 index = first + place
@@ -415,8 +403,8 @@ class Branching:
         if (await self.catalogue.head(entry.vdi_id)).vdi_size != (
                 await self.catalogue.head(parent.vdi_id)).vdi_size:
             return True
-        async for _, content in self._map_of(entry,
-                                             limits.VDI_OBJECTS_MAX):
+        async for _, content in inode_map.pieces(
+                self.gateway, entry.vdi_id, limits.VDI_OBJECTS_MAX):
             owners = numpy.frombuffer(content, '<u4')
             if (owners & ids.VDI_ID_MASK == entry.vdi_id).any():
                 return True

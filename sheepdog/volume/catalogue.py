@@ -32,6 +32,7 @@ from sheepdog.model import limits
 from sheepdog.model import shapes
 from sheepdog.placement import redundancy
 from sheepdog.volume import description
+from sheepdog.volume import inode_map
 from sheepdog.volume import pieces
 
 LOG = logging.getLogger(__name__)
@@ -229,12 +230,13 @@ class Catalogue:
                 head = inode.InodeHead(
                     entry.name, block_size_shift=entry.block_size_shift)
             objects = -(-head.vdi_size // head.object_bytes)
-            owners = await self.gateway.read_wait(
-                ids.vdi_oid(entry.vdi_id), inode.MAP_OFFSET,
-                objects * inode.MAP_ENTRY_BYTES)
+            tally = description.Tally(entry)
+            async for _, owners in inode_map.pieces(
+                    self.gateway, entry.vdi_id, objects):
+                tally.add(owners)
         except errors.NoObject:
             return None
-        return description.of(entry, head, owners, self.cluster.state)
+        return description.of(entry, head, tally, self.cluster.state)
 
     # -- on the leader --------------------------------------------------
 

@@ -18,7 +18,26 @@ from sheepdog.model import ids
 from sheepdog.placement import redundancy
 
 
-def of(entry, head, owners, state):
+class Tally:
+    """Objects that a map names: ``owned`` by the VDI, ``former`` of these are
+    of a form that new ones have not; ``shared`` are others'."""
+
+    def __init__(self, entry):
+        self._entry = entry
+        self.owned = self.shared = self.former = 0
+
+    def add(self, owners):
+        """:param owners: a part of the map (bytes)"""
+        found = numpy.frombuffer(owners, '<u4')
+        owned = int(numpy.count_nonzero(
+            found & ids.VDI_ID_MASK == self._entry.vdi_id))
+        self.owned += owned
+        self.shared += int(numpy.count_nonzero(found)) - owned
+        self.former += owned - int(numpy.count_nonzero(
+            found == self._entry.owner))
+
+
+def of(entry, head, tally, state):
     """A dictionary: sizes in bytes, ``created`` in seconds;
     ``copies_before`` and ``policy_before`` are of the policy that was
     altered, until all is as wanted (0: none); ``parent`` is the nearest one
@@ -26,22 +45,21 @@ def of(entry, head, owners, state):
 
     :param entry: the catalogue's
     :param head: the inode's
-    :param owners: the inode's map (bytes)
+    :param tally: of the inode's map
     :param state: the cluster's
     """
     copies, copy_policy = entry.newest_policy
     before = _before(entry, state.settled)
-    used, shared, former = _count(owners, entry)
     return {
         'name': entry.name, 'tag': entry.tag, 'snap_id': entry.snap_id,
         'vdi_id': entry.vdi_id, 'size': head.vdi_size,
-        'used': used * head.object_bytes,
-        'shared': shared * head.object_bytes,
+        'used': tally.owned * head.object_bytes,
+        'shared': tally.shared * head.object_bytes,
         'created': (entry.created >> 32)
         + (entry.created & 0xFFFFFFFF) / 1e9,
         'copies': copies, 'copy_policy': copy_policy,
         'copies_before': before.copies, 'policy_before': before.copy_policy,
-        'objects_left': former if entry.former else 0,
+        'objects_left': tally.former if entry.former else 0,
         'block_size_shift': entry.block_size_shift,
         'snapshot': entry.snapshot, 'clone': _is_clone(entry, state),
         'parent': _parent(entry, state),
@@ -73,12 +91,3 @@ def _before(entry, settled):
         if until >= settled and copies != entry.copies:
             return redundancy.Policy(copies, 0)
     return redundancy.Policy(0, 0)
-
-
-def _count(owners, entry):
-    """``(owned, shared, of former forms)``: objects of a map (bytes)."""
-    found = numpy.frombuffer(owners, '<u4')
-    owned = int(numpy.count_nonzero(
-        found & ids.VDI_ID_MASK == entry.vdi_id))
-    present = int(numpy.count_nonzero(found == entry.owner))
-    return (owned, int(numpy.count_nonzero(found)) - owned, owned - present)

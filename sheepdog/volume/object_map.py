@@ -27,6 +27,7 @@ import numpy
 from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.model import inode
+from sheepdog.volume import inode_map
 from sheepdog.volume import pieces
 
 LOG = logging.getLogger(__name__)
@@ -59,17 +60,16 @@ class ObjectMap:
 
     async def load(self, count):
         """Read the first ``count`` entries."""
-        self.owners = await self._read(0, count)
+        self.owners = array.array('I', bytes(count * inode.MAP_ENTRY_BYTES))
+        async for first, content in inode_map.pieces(
+                self.gateway, self.vdi_id, count):
+            part = _entries(content)
+            self.owners[first:first + len(part)] = part
 
     async def _read(self, first, count):
-        owners = array.array('I')
-        if count:
-            owners.frombytes(await self.gateway.read_wait(
-                ids.vdi_oid(self.vdi_id), inode.map_offset(first),
-                count * inode.MAP_ENTRY_BYTES))
-            if sys.byteorder == 'big':
-                owners.byteswap()
-        return owners
+        return _entries(await self.gateway.read_wait(
+            ids.vdi_oid(self.vdi_id), inode.map_offset(first),
+            count * inode.MAP_ENTRY_BYTES))
 
     def follow(self, vdi_id, owner):
         """The volume has another VDI now, whose map is the same so far."""
@@ -180,6 +180,14 @@ class ObjectMap:
         await self.gateway.write_wait(
             ids.vdi_oid(self.vdi_id), inode.map_offset(first),
             owners.tobytes(), durable=True)
+
+
+def _entries(content):
+    owners = array.array('I')
+    owners.frombytes(content)
+    if sys.byteorder == 'big':
+        owners.byteswap()
+    return owners
 
 
 def _spans(indexes):

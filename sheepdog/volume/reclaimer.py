@@ -26,14 +26,15 @@ so, and all drop what is left.
 
 import asyncio
 import logging
+from typing import NamedTuple
 
 import numpy
 
 from sheepdog.cluster import family
 from sheepdog.model import errors
 from sheepdog.model import ids
-from sheepdog.model import inode
 from sheepdog.volume import access
+from sheepdog.volume import inode_map
 
 LOG = logging.getLogger(__name__)
 
@@ -45,6 +46,14 @@ RETRY_SECONDS = 2.0
 
 class Changed(errors.Transient):
     """There are other VDIs than there were; look again."""
+
+
+class Own(NamedTuple):
+    """Arrays: ``indexes`` of a VDI's own objects, and what the map says of
+    each: what ``owners`` it has."""
+
+    indexes: numpy.ndarray
+    owners: numpy.ndarray
 
 
 class Reclaimer:
@@ -99,25 +108,13 @@ class Reclaimer:
         deleted = set(self.cluster.state.needed())
         self._emptied = {vdi_id: indexes for vdi_id, indexes
                          in self._emptied.items() if vdi_id in deleted}
-        heirs = {vdi_id: came_from for vdi_id, came_from in (
-            (vdi_id, family.came_from(vdis, entry) & deleted)
-            for vdi_id, entry in vdis.items()
-            if not (entry.deleted or entry.pending)) if came_from}
-        own = {vdi_id: await self._map(vdi_id) for vdi_id in sorted(deleted)}
-        named = {vdi_id: numpy.zeros(len(owners), bool)
-                 for vdi_id, owners in own.items()}
-        is_named = dict.fromkeys(own, False)
-        for heir, came_from in sorted(heirs.items()):
-            owners = await self._map(heir) & ids.VDI_ID_MASK
-            for vdi_id in came_from:
-                found = owners == vdi_id
-                if found.any():
-                    is_named[vdi_id] = True
-                    marks = named[vdi_id]
-                    count = min(len(found), len(marks))
-                    marks[:count] |= found[:count]
+        heirs = _heirs(vdis, deleted)
+        own = {vdi_id: await self._own(vdi_id) for vdi_id in sorted(deleted)}
+        named = {}
+        for heir in sorted(heirs):
+            await self._note_named(heir, own, named)
         unnamed = {vdi_id: self._unnamed(vdi_id, own[vdi_id], named[vdi_id])
-                   for vdi_id in sorted(deleted) if is_named[vdi_id]}
+                   for vdi_id in sorted(deleted) if vdi_id in named}
         if len(unnamed) < len(deleted) or any(unnamed.values()):
             await self._secure(min(deleted))
         self._check_same(deleted, heirs)
@@ -126,15 +123,28 @@ class Reclaimer:
                 await self.cluster.execute('vdi-reclaimed', {
                     'vdi_id': vdi_id, 'created': vdis[vdi_id].created})
             else:
-                await self._empty(created, vdi_id, own[vdi_id],
-                                  unnamed[vdi_id])
+                await self._empty(created, vdi_id, unnamed[vdi_id])
 
-    def _unnamed(self, vdi_id, owners, named):
-        """Indexes of its own objects that nobody names, and that are not
-        known to be empty."""
+    async def _note_named(self, heir, own, named):
+        """Which objects of deleted VDIs a map names: in ``named``, by VDI
+        id, as ``own`` has them."""
+        async for first, content in self._map(heir):
+            owners = numpy.frombuffer(content, '<u4') & ids.VDI_ID_MASK
+            for vdi_id in numpy.unique(owners).tolist():
+                if vdi_id not in own:
+                    continue
+                indexes = own[vdi_id].indexes
+                marks = named.setdefault(vdi_id,
+                                         numpy.zeros(len(indexes), bool))
+                marks |= numpy.isin(indexes, first + numpy.flatnonzero(
+                    owners == vdi_id))
+
+    def _unnamed(self, vdi_id, own, named):
+        """Its own objects, (index, owner), that nobody names, and that are
+        not known to be empty."""
         emptied = self._emptied.setdefault(vdi_id, set())
-        return [index for index in numpy.flatnonzero(
-            (owners & ids.VDI_ID_MASK == vdi_id) & ~named).tolist()
+        return [(index, owner) for index, owner in zip(
+            own.indexes[~named].tolist(), own.owners[~named].tolist())
             if index not in emptied]
 
     async def _secure(self, vdi_id):
@@ -150,27 +160,33 @@ class Reclaimer:
     def _check_same(self, deleted, heirs):
         """:raises Changed: there is an heir whose map was not read"""
         vdis = self.cluster.state.vdis
-        for vdi_id, entry in vdis.items():
-            if (not (entry.deleted or entry.pending) and vdi_id not in heirs
-                    and family.came_from(vdis, entry) & deleted):
-                raise Changed('VDI %06x is new' % vdi_id)
+        for vdi_id in _heirs(vdis, deleted) - heirs:
+            raise Changed('VDI %06x is new' % vdi_id)
 
     async def _map(self, vdi_id):
-        """
+        """Yields pieces of it, see ``inode_map``.
+
         :raises SheepdogError: NoObject: it is gone
         """
         head = await self.catalogue.head(vdi_id)
-        count = -(-head.vdi_size // head.object_bytes)
-        content = await self.gateway.read_wait(
-            ids.vdi_oid(vdi_id), inode.MAP_OFFSET,
-            count * inode.MAP_ENTRY_BYTES)
-        return numpy.frombuffer(content, '<u4')
+        async for piece in inode_map.pieces(
+                self.gateway, vdi_id, -(-head.vdi_size // head.object_bytes)):
+            yield piece
 
-    async def _empty(self, created, vdi_id, owners, indexes):
+    async def _own(self, vdi_id):
+        """Its own objects. (Not its map: they may be many large ones.)"""
+        indexes, owners = [numpy.zeros(0, int)], [numpy.zeros(0, int)]
+        async for first, content in self._map(vdi_id):
+            found = numpy.frombuffer(content, '<u4')
+            places = numpy.flatnonzero(found & ids.VDI_ID_MASK == vdi_id)
+            indexes.append(first + places)
+            owners.append(found[places])
+        return Own(numpy.concatenate(indexes), numpy.concatenate(owners))
+
+    async def _empty(self, created, vdi_id, unnamed):
         """Objects of its own that nobody names.
 
         :param created: of the cluster whose VDI it is
-        :param owners: its map
 
         :raises Changed: it is needed no more, or another cluster's
         """
@@ -185,10 +201,10 @@ class Reclaimer:
         objects.check()
         entry = self.cluster.state.vdis[vdi_id]
         emptied = self._emptied.setdefault(vdi_id, set())
-        for index in indexes:
+        for index, owner in unnamed:
             if not self._is_ours():
                 return
-            oid = ids.data_oid(int(owners[index]), index)
+            oid = ids.data_oid(owner, index)
             try:
                 if await objects.extents(oid):
                     await objects.zero_wait(
@@ -217,3 +233,22 @@ class Reclaimer:
 
     def on_shutdown(self):
         pass
+
+
+def _heirs(vdis, deleted):
+    """Ids of the VDIs that there are and that came from one of ``deleted``,
+    over any number of steps."""
+    is_heir = {}
+    for vdi_id in vdis:
+        path = []
+        while vdi_id in vdis and vdi_id not in is_heir:
+            # (It is one itself if those above it are.)
+            is_heir[vdi_id] = False
+            path.append(vdi_id)
+            vdi_id = vdis[vdi_id].parent
+        found = is_heir.get(vdi_id, False) or vdi_id in deleted
+        for vdi_id in reversed(path):
+            is_heir[vdi_id] = found
+            found = found or vdi_id in deleted
+    return {vdi_id for vdi_id, is_one in is_heir.items() if is_one
+            and not (vdis[vdi_id].deleted or vdis[vdi_id].pending)}
