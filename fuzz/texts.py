@@ -22,6 +22,7 @@ from sheepdog.cluster import address as cluster_address
 from sheepdog.cluster import api
 from sheepdog.cluster import incarnations
 from sheepdog.cluster import membership
+from sheepdog.cluster import qos
 from sheepdog.cmd import exits
 from sheepdog.cmd import options
 from sheepdog.cmd import place
@@ -45,6 +46,18 @@ def run_sizes(data):
     value = sizes.parse_size(data.decode())
     assert 0 <= value <= sizes.SIZE_MAX_BYTES
     sizes.show_size(value)
+
+
+def limit_seeds():
+    yield from (b'', b'iops=500:0,bytes=none', b'read-bytes=65536:1048576')
+
+
+@registry.target('limits', (errors.InvalidParameters, UNREADABLE),
+                 ('sheepdog.cluster.qos',), limit_seeds)
+def run_limits(data):
+    changes = qos.parse_changes(data.decode())
+    limits = qos.decide({}, 'vm', changes)['limits']
+    assert qos.to_dict(qos.checked(limits)) == limits
 
 
 def redundancy_seeds():

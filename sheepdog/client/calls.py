@@ -457,6 +457,30 @@ class VdiCalls:
         return [bytes.fromhex(key) for key in self._client.call(
             'vdi.attributes', {'name': name})['keys']]
 
+    def set_limits(self, name, changes, clear=False) -> dict:
+        """Change how much of the cluster's pace a VDI may take: at once, also
+        for who has it open. Returns ``limits``, all that it has now.
+
+        :param changes: 'iops', 'read-iops', 'write-iops', 'bytes',
+            'read-bytes', 'write-bytes' → (so many a second, so many at once
+            after a rest; 0: a tenth of them), or None: without that limit
+        :param clear: end the others
+        :raises NoVdi, InvalidParameters:
+        """
+        return self._client.change('vdi.limit', {
+            'name': name, 'clear': clear, 'changes': ','.join(
+                '%s=%s' % (kind, '%d:%d' % tuple(rate) if rate else 'none')
+                for kind, rate in changes.items())})
+
+    def limits(self, name='') -> list:
+        """Of all VDIs that have some, or of one: ``name``, ``limits``; and of
+        the sheep that answers ``waiting`` (requests), and so far ``delayed``
+        and ``delayed_seconds``.
+
+        :raises NoVdi:
+        """
+        return self._client.call('vdi.limits', {'name': name})
+
     def locks(self) -> list:
         return self._client.call('vdi.locks')
 

@@ -20,6 +20,7 @@ from sheepdog.cluster import attributes
 from sheepdog.cluster import entries
 from sheepdog.cluster import eviction
 from sheepdog.cluster import family
+from sheepdog.cluster import qos
 from sheepdog.cluster import roster
 from sheepdog.cluster import state as state_module
 from sheepdog.model import errors
@@ -30,7 +31,7 @@ from sheepdog.placement import redundancy
 KINDS = ('lock', 'unlock', 'settings', 'recovered', 'reweight', 'vnodes',
          'disks', 'forgo', 'evict', 'readmit', 'hurry', 'alter-default',
          'alter-vdi', 'turning', 'turned', 'vdi-begin', 'vdi-commit',
-         'vdi-abort', 'vdi-reclaimed', 'attribute', 'shutdown')
+         'vdi-abort', 'vdi-reclaimed', 'attribute', 'qos', 'shutdown')
 
 UNORDERED = ('recovered', 'disks', 'forgo', 'evict', 'readmit', 'hurry')
 """May be decided while another operation runs."""
@@ -306,6 +307,16 @@ def look_at_attributes(arguments: dict, state: state_module.State) -> dict:
     return {'value': value}
 
 
+def _qos(arguments: dict, state: state_module.State) -> tuple:
+    """Change limits of a VDI, or end all (``clear``)."""
+    name = _text(arguments, 'name')
+    if state.lookup(name) is None:
+        raise errors.NoVdi('there is no VDI %s' % name)
+    known = {} if arguments.get('clear') else state.qos.get(name, {})
+    event = qos.decide(known, name, arguments.get('changes'))
+    return event, {'limits': event['limits']}
+
+
 def _vdi_begin(arguments: dict, state: state_module.State) -> tuple:
     """A VDI is to be made from another (``source``), whose redundancy it
     gets; ``parent``: from whom it has objects, 0 if it gets copies."""
@@ -361,6 +372,7 @@ _DECISIONS = {'lock': _lock, 'unlock': _unlock, 'settings': _settings,
               'evict': _evict, 'readmit': _readmit, 'hurry': _hurry,
               'alter-default': _alter_default, 'alter-vdi': _alter_vdi,
               'turning': _turning, 'turned': _turned, 'attribute': _attribute,
+              'qos': _qos,
               'vdi-begin': _vdi_begin, 'vdi-commit': _vdi_commit,
               'vdi-abort': _vdi_abort, 'vdi-reclaimed': _vdi_reclaimed,
               'shutdown': _shutdown}

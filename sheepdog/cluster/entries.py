@@ -50,6 +50,7 @@ _EVENTS = {
                     'left': list, 'begin': int, 'copied': list},
     'vdi-turned': {'vdi_id': int, 'form': int, 'owner': str},
     'vdi-attribute': {'name': str, 'key': str},
+    'vdi-qos': {'name': str, 'limits': dict},
     'vdi-begin': {'entry': dict},
     'vdi-commit': {'vdi_id': int, 'owner': str, 'source': int,
                    'snapshot': bool, 'serial': int, 'resized': int,

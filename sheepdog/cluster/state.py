@@ -25,6 +25,7 @@ from sheepdog.cluster import alteration
 from sheepdog.cluster import attributes
 from sheepdog.cluster import entries
 from sheepdog.cluster import family
+from sheepdog.cluster import qos
 from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.model import limits
@@ -84,6 +85,7 @@ class State:
         self.lost: dict = {}
         self.evicted: dict = {}
         self.attributes = attributes.NONE
+        self.qos: dict = {}
         self.shutdown = False
         self.term = 0
         self.sequence = 0
@@ -180,7 +182,7 @@ class State:
     def size(self) -> int:
         """Entries, to reckon with the length of ``to_dict``."""
         return (len(self.vdis) + len(self.locks) + len(self.operations) +
-                len(self._members)
+                len(self._members) + len(self.qos)
                 + self.attributes.bytes // limits.ATTRIBUTE_OVERHEAD_BYTES)
 
     def next_record(self, term: int, time: float, event: dict,
@@ -250,6 +252,8 @@ class State:
             'evicted': [[node, *eviction] for node, eviction
                         in self.evicted.items()],
             'attributes': self.attributes.to_dict(),
+            'qos': {name: qos.to_dict(found)
+                    for name, found in self.qos.items()},
             'shutdown': self.shutdown,
             'term': self.term,
             'sequence': self.sequence,
@@ -296,6 +300,8 @@ class State:
             in fields.get('evicted', ())}
         self.attributes = attributes.Attributes.from_dict(
             fields.get('attributes', {}))
+        self.qos = {_the(str, name): qos.checked(found) for name, found
+                    in fields.get('qos', {}).items()}
         self.shutdown = fields['shutdown']
         self.term = fields['term']
         self.sequence = fields['sequence']
@@ -315,7 +321,7 @@ class State:
         self._altering, self._needed = (), frozenset()
         self.spaces, self.vnodes, self.lost = {}, {}, {}
         self.evicted = {}
-        self.attributes = attributes.NONE
+        self.attributes, self.qos = attributes.NONE, {}
         self.shutdown = False
         self._set_view(view_model.View.from_dict(record.event['view']),
                        record.sequence)
@@ -382,6 +388,7 @@ class State:
             self._set_lock(vdi_id, lock.mode, (), record.sequence)
         if not entry.snapshot:
             self.attributes = self.attributes.without(entry.name)
+            self.qos = qos.changed(self.qos, entry.name, {})
         if self.settings.recycle_ids and not family.is_related(self.vdis,
                                                                entry):
             del self.vdis[vdi_id]
@@ -475,6 +482,14 @@ class State:
         if self.lookup(name) is None:
             raise errors.NoVdi('there is no VDI %s' % name)
         self.attributes = self.attributes.changed(name, key, value)
+
+    def _vdi_qos(self, record: entries.Record) -> None:
+        """How much of the cluster's pace a VDI may take."""
+        name = record.event['name']
+        found = qos.checked(record.event['limits'])
+        if self.lookup(name) is None:
+            raise errors.NoVdi('there is no VDI %s' % name)
+        self.qos = qos.changed(self.qos, name, found)
 
     def _lock(self, record: entries.Record) -> None:
         vdi_id, mode, owner = (record.event['vdi_id'], record.event['mode'],
@@ -716,6 +731,7 @@ _APPLIERS: dict[str, Callable[[State, entries.Record], None]] = {
     'vdi-turning': State._vdi_turning,
     'vdi-turned': State._vdi_turned,
     'vdi-attribute': State._vdi_attribute,
+    'vdi-qos': State._vdi_qos,
     'vdi-begin': State._vdi_begin,
     'vdi-commit': State._vdi_commit,
     'vdi-abort': State._vdi_abort,

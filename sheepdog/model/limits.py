@@ -34,6 +34,12 @@ ATTRIBUTES_MAX_BYTES = 8 << 20
 ATTRIBUTE_OVERHEAD_BYTES = 128
 """That each counts beside its key and value."""
 
+QOS_IOPS_MAX = 10 ** 9
+QOS_BYTES_MIN = 64 << 10
+"""A second. With less, one request of a mebibyte would hold up its VDI for
+longer than clients wait."""
+QOS_BYTES_MAX = 1 << 50
+
 VDI_NAME_BYTES = 256
 VDI_TAG_BYTES = 256
 VDI_OBJECTS_MAX = 1 << 20

@@ -70,6 +70,9 @@ def _tables(sheep) -> list:
         ('VDIs to be turned', sheep.turner.todo),
         ('native claims', volumes._claims),
         ('VDIs frozen', volumes.frozen),
+        ('VDIs with requests that wait for their limits', [
+            name for name, throttle in volumes.throttles.named()
+            if throttle.waiting]),
         ('objects under recovery', sheep.recovery._running)) if table]
 
 

@@ -46,12 +46,13 @@ def run_one(seed: int, build: str = BUILD, without=(),
             remote: bool = False, slow: bool = False,
             policy: str = '', turn: bool = False,
             branch: bool = False,
-            grace: bool = False) -> scenario.Result:
+            grace: bool = False,
+            limit: bool = False) -> scenario.Result:
     """``seconds`` of trouble instead of the usual. ``remote``: see
     ``Scenario.send_clients_away``; ``slow``: ``Scenario.slow_down``;
     ``policy``: erasure coded, in a cluster large enough; ``turn``:
     ``Scenario.turn``; ``branch``: ``Scenario.branch``; ``grace``:
-    ``Scenario.have_patience``."""
+    ``Scenario.have_patience``; ``limit``: ``Scenario.limit``."""
     def change(changed):
         if remote:
             changed.send_clients_away()
@@ -65,6 +66,8 @@ def run_one(seed: int, build: str = BUILD, without=(),
             changed.branch()
         if grace:
             changed.have_patience()
+        if limit:
+            changed.limit()
         if seconds is not None:
             changed.trouble_seconds = seconds
 
@@ -94,6 +97,8 @@ def main(arguments=None) -> int:
                         help='many snapshots and clones')
     parser.add_argument('--grace', action='store_true',
                         help='who is away is waited for')
+    parser.add_argument('--limit', action='store_true',
+                        help='volumes have limits, and get other ones')
     parser.add_argument('--shrink', action='store_true',
                         help='make a failing seed as small as it goes')
     parser.add_argument('--trace', action='store_true',
@@ -107,6 +112,7 @@ def main(arguments=None) -> int:
         run_one, build=options.build, seconds=options.seconds,
         remote=options.remote, slow=options.slow, policy=options.policy,
         turn=options.turn, branch=options.branch, grace=options.grace,
+        limit=options.limit,
         without=tuple(filter(None, options.without.split(','))))
     failed = []
     for result in _results(run, options.seeds, options.jobs):
@@ -118,7 +124,7 @@ def main(arguments=None) -> int:
             if options.shrink:
                 print(shrunk(result, options.build, options.remote,
                              options.slow, options.policy, options.turn,
-                             options.branch, options.grace),
+                             options.branch, options.grace, options.limit),
                       flush=True)
     if failed:
         print('failed: %s' % ','.join(map(str, failed)))
@@ -128,11 +134,11 @@ def main(arguments=None) -> int:
 def shrunk(result: scenario.Result, build: str = BUILD,
            remote: bool = False, slow: bool = False, policy: str = '',
            turn: bool = False, branch: bool = False,
-           grace: bool = False) -> str:
+           grace: bool = False, limit: bool = False) -> str:
     """The story of a failing seed, as short as it gets."""
     def run(without, seconds):
         return run_one(result.seed, build, without, seconds, remote, slow,
-                       policy, turn, branch, grace)
+                       policy, turn, branch, grace, limit)
 
     return shrink.describe(shrink.shrink(run, result,
                                          scenario.TROUBLE_SECONDS))

@@ -41,6 +41,7 @@ from sheepdog.testing import lies
 from sheepdog.testing import loop as loop_module
 from sheepdog.testing import membership
 from sheepdog.testing import nemesis as nemesis_module
+from sheepdog.testing import qos
 from sheepdog.testing import remote
 from sheepdog.testing import rest
 from sheepdog.testing import sloth
@@ -151,6 +152,7 @@ class Scenario:
             '%s/full' % seed).random() < 0.3
         self.has_slow = False
         self.branches = branches.BranchSettings()
+        self.limits = qos.LimitSettings()
 
     def slow_down(self) -> None:
         """Disks and links that are slow for long, and evictions."""
@@ -177,6 +179,11 @@ class Scenario:
         self.branches.pause_seconds = random.Random(
             '%s/branch' % self.seed).choice((0.15, 0.4, 1.0))
 
+    def limit(self) -> None:
+        """Volumes get limits, and other ones."""
+        self.limits.pause_seconds = random.Random(
+            '%s/limit' % self.seed).choice((0.3, 1.0, 3.0))
+
     def turn(self) -> None:
         """VDIs are turned from copies to strips, and back."""
         source = random.Random('%s/turn' % self.seed)
@@ -199,6 +206,7 @@ class Scenario:
         self.has_slow = False
         self.alterations.pause_seconds = 0.0
         self.branches.pause_seconds = 0.0
+        self.limits.pause_seconds = 0.0
         self.workload.volumes = self.workload.volumes[:2]
         self.workload.grown_bytes = self.workload.volume_bytes = 6 << 20
         self.workload.clients_per_volume = 3
@@ -262,6 +270,9 @@ class _Run:
         self.branches = branches.Branches(
             self.cluster, self.workload, self.history, self.chores,
             scenario.branches, '%s/branches' % seed, without)
+        self.limits = qos.Limits(
+            self.cluster, self.workload, scenario.limits,
+            '%s/limits' % seed, without)
 
     def run(self) -> None:
         self.cluster.format()
@@ -276,11 +287,14 @@ class _Run:
             troubles.append(loop.create_task(self.alterations.run()))
         if self._scenario.branches.pause_seconds:
             troubles.append(loop.create_task(self.branches.run()))
+        if self._scenario.limits.pause_seconds:
+            troubles.append(loop.create_task(self.limits.run()))
         self.simulation.run_for(self._scenario.trouble_seconds)
         if self.sloth is not None:
             self.sloth.heal()
         self.chores.heal()
         self.alterations.is_over = self.branches.is_over = True
+        self.limits.is_over = True
         self.nemesis.heal()
         loop.create_task(self.cluster.keep_running())
         self._settle(troubles)
@@ -351,10 +365,12 @@ class _Run:
             **self.nemesis.done, **self.chores.done,
             **(self.sloth.done if self.sloth else {}),
             **self.alterations.done, **self.branches.done,
+            **self.limits.done,
             **{name: 'client' for name in self.workload.names}}
         self.result.outcomes = {**self.chores.outcomes,
                                 **self.alterations.outcomes,
-                                **self.branches.outcomes}
+                                **self.branches.outcomes,
+                                **self.limits.outcomes}
         self.result.counts.update(
             nodes=len(self.cluster.nodes), copies=self.cluster.copies,
             epochs=len(self.cluster.epochs), cuts=len(self.history.cuts),

@@ -18,6 +18,7 @@ fail, stall or disappear when told to.
 
 import asyncio
 import collections
+import math
 from typing import Callable, NamedTuple, Optional
 
 from sheepdog.model import errors
@@ -61,6 +62,8 @@ class MemoryVolume:
         self._failures: dict[str, list[Exception]] = {}
         self._held: Optional[list] = None
         self._released: Optional[asyncio.Event] = None
+        self.limited_at = -math.inf
+        self.hastened = 0
 
     # Faults.
 
@@ -90,6 +93,12 @@ class MemoryVolume:
     def lose_lock(self) -> None:
         """Another sheep has it now."""
         self.valid = False
+
+    def hasten(self) -> None:
+        self.hastened += 1
+
+    def held_at(self) -> float:
+        return self.limited_at
 
     # The contract.
 

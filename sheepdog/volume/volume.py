@@ -20,6 +20,7 @@ durable at the next ``flush``, unless ``fua`` is asked for.
 """
 
 import functools
+import math
 
 from sheepdog.gateway import operation
 from sheepdog.model import errors
@@ -42,7 +43,8 @@ class Volume:
 
     ``size`` is in bytes. ``valid`` turns False when the lock is lost: every
     request fails from then on. ``can_reopen`` tells whether the same user
-    may simply open it again.
+    may simply open it again. ``throttle``: what holds its requests back, if
+    it has limits.
     """
 
     def __init__(self, gateway, entry, head, read_only, is_alone, release):
@@ -59,6 +61,7 @@ class Volume:
         self.valid = True
         self.can_reopen = False
         self.users = 0
+        self.throttle = None
         self.on_resize = []
         self.access = access.Access(gateway, self._refusal_when_lost)
         self.owner = entry.owner
@@ -81,11 +84,16 @@ class Volume:
 
     # -- the straight way -----------------------------------------------
 
-    def submit_read(self, offset, length, done):
-        """``done(error, data)``: bytes, or a list of bytes in order."""
+    def submit_read(self, offset, length, done, is_due=False):
+        """``done(error, data)``: bytes, or a list of bytes in order.
+        ``is_due``: its turn has come, where there are limits."""
         error = self._refusal(offset, length)
         if error is not None:
             done(error, None)
+            return
+        if self.throttle is not None and length and not is_due:
+            self.throttle.submit(False, length, functools.partial(
+                Volume.submit_read, self, offset, length, done, True))
             return
         shift = self.shift
         index = offset >> shift
@@ -116,12 +124,16 @@ class Volume:
         else:
             self._read_again(index, start, size, done)
 
-    def submit_write(self, offset, data, fua, done):
+    def submit_write(self, offset, data, fua, done, is_due=False):
         """``done(error)``; ``data`` must not change afterwards."""
         length = len(data)
         error = self._refusal(offset, length, is_write=True)
         if error is not None:
             done(error)
+            return
+        if self.throttle is not None and length and not is_due:
+            self.throttle.submit(True, length, functools.partial(
+                Volume.submit_write, self, offset, data, fua, done, True))
             return
         shift = self.shift
         index = offset >> shift
@@ -271,6 +283,10 @@ class Volume:
 
         :raises SheepdogError:
         """
+        if self.throttle is not None and length and self._refusal(
+                offset, length, is_write=True) is None:
+            # (It brings no bytes.)
+            await self.throttle.wait(True, 0)
         error = self._refusal(offset, length, is_write=True)
         if error is not None:
             raise error
@@ -379,6 +395,19 @@ class Volume:
             self._straight = entry.owner
         self.turning.follow(entry.vdi_id)
 
+    # -- limits ---------------------------------------------------------
+
+    def hasten(self):
+        """Let nobody wait for limits: who asked goes away."""
+        if self.throttle is not None:
+            self.throttle.hasten()
+
+    def held_at(self):
+        """When a request last waited for a limit (by the monotonic clock).
+        """
+        return (-math.inf if self.throttle is None
+                else self.throttle.held_at())
+
     # -- changes from outside -------------------------------------------
 
     def resized(self, size):
@@ -393,6 +422,7 @@ class Volume:
         if self.valid:
             self.valid = False
             self.can_reopen = can_reopen
+            self.hasten()
 
     def _refusal_when_lost(self):
         return None if self.valid else self._lost()

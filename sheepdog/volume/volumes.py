@@ -27,6 +27,7 @@ from sheepdog.cluster import family
 from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.volume import quiesce
+from sheepdog.volume import throttles
 from sheepdog.volume import volume as volume_module
 
 LOG = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class Volumes:
         self.on_follow = []
         self.locked_at = {}
         self.refused = {}
+        self.throttles = throttles.Throttles(world, cluster, self._limit)
 
     async def open(self, name, tag='', snap_id=0, read_only=False,
                    shared=False):
@@ -89,6 +91,8 @@ class Volumes:
                         raise
                 else:
                     if volume is not None:
+                        volume.throttle = self.throttles.by_id.get(
+                            volume.vdi_id)
                         return volume
 
     def _is_followed(self, entry):
@@ -467,6 +471,11 @@ class Volumes:
 
     # -- changes of the cluster -----------------------------------------
 
+    def _limit(self):
+        """VDIs have got limits, or lost them."""
+        for volume in self.opened():
+            volume.throttle = self.throttles.by_id.get(volume.vdi_id)
+
     def on_event(self, event):
         kind = event['kind']
         if kind == 'vdi-resize':
@@ -496,6 +505,8 @@ class Volumes:
                 self._follow(event['source'], event['vdi_id'])
             elif event['replaces']:
                 self._end(event['replaces'])
+        # (Once those that follow others do so.)
+        self.throttles.on_event(event)
 
     def _end(self, vdi_id):
         """It is deleted."""
@@ -536,6 +547,8 @@ class Volumes:
         if volumes or vdi_id in self._claims:
             self.gateway.abandon_vdi(vdi_id, errors.VdiNotLocked(
                 'the lock of VDI %06x was taken away' % vdi_id))
+            if vdi_id in self.throttles.by_id:
+                self.throttles.by_id[vdi_id].hasten()
         self._claims.pop(vdi_id, None)
         self.unnamed.pop(vdi_id, None)
 
@@ -543,7 +556,7 @@ class Volumes:
         pass
 
     def on_view(self, old, new, cold):
-        pass
+        self.throttles.refresh()
 
     def take_forms(self, turning=()):
         """VDIs may have another form with this view (see ``turner``).
@@ -570,6 +583,8 @@ class Volumes:
         self._reading.clear()
         self._claims.clear()
         self.unnamed.clear()
+        for _, throttle in self.throttles.named():
+            throttle.hasten()
 
     def on_shutdown(self):
         self.on_lapse()

@@ -25,6 +25,7 @@ from sheepdog.cmd.dog import cluster
 from sheepdog.cmd.dog import command
 from sheepdog.cmd.dog import node
 from sheepdog.cmd.dog import objects
+from sheepdog.cmd.dog import qos
 from sheepdog.cmd.dog import recovery
 from sheepdog.cmd.dog import top
 from sheepdog.cmd.dog import unbuilt
@@ -38,7 +39,8 @@ from sheepdog.model import errors
 COMMANDS = (cluster.COMMANDS + node.COMMANDS + recovery.COMMANDS
             + vdi.COMMANDS + branches.COMMANDS + objects.COMMANDS
             + attributes.COMMANDS + backup.COMMANDS + check.COMMANDS
-            + benchmark.COMMANDS + top.COMMANDS + upgrade.COMMANDS)
+            + benchmark.COMMANDS + qos.COMMANDS + top.COMMANDS
+            + upgrade.COMMANDS)
 
 
 def main(argv=None, streams=sys) -> int:

@@ -347,6 +347,26 @@ def lock_list(locks, raw):
                 lock['tag'], ', '.join(owners))
 
 
+def limits(found, raw):
+    """Of VDIs: a row for each limit."""
+    if not raw:
+        yield ('  Name         Limit       Rate/s     Burst   Waiting  '
+               'Delayed')
+    for vdi in found:
+        for kind, (rate, burst) in vdi['limits'].items():
+            shown = [str(one) if raw or not kind.endswith('bytes')
+                     else sizes.show_size(one) for one in (rate, burst)]
+            if not burst and not raw:
+                shown[1] = '-'
+            if raw:
+                yield ' '.join((_escaped(vdi['name']), kind, *shown,
+                                str(vdi['waiting']), str(vdi['delayed'])))
+            else:
+                yield '  %-12s %-11s %7s %8s %8d %8d' % (
+                    vdi['name'], kind, *shown, vdi['waiting'],
+                    vdi['delayed'])
+
+
 def _escaped(text):
     """A name as one word: readers undo the backslashes."""
     return text.replace('\\', '\\\\').replace(' ', '\\ ')

@@ -144,6 +144,18 @@ REQUESTS = (
               'of a sample of the requests (a run of consecutive ones, four '
               'times a second); sheepdog_requests_total has all of them.',
               lambda look: look.kept.latencies.times, 'kind'),
+    counter('limited_requests_total', 'Requests that had to wait for the '
+            'limits of their VDI (dog vdi qos).',
+            lambda look: {name: throttle.delayed for name, throttle
+                          in look.sheep.volumes.throttles.named()}, 'vdi'),
+    counter('limited_seconds_total', 'How long they have waited, all '
+            'together.',
+            lambda look: {name: throttle.delayed_seconds for name, throttle
+                          in look.sheep.volumes.throttles.named()}, 'vdi'),
+    gauge('limited_requests_waiting', 'Requests that wait for the limits of '
+          'their VDI.',
+          lambda look: {name: throttle.waiting for name, throttle
+                        in look.sheep.volumes.throttles.named()}, 'vdi'),
     counter('replica_requests_total', 'Requests for this sheep\'s own '
             'copies, of all gateways.',
             lambda look: _kinds(look.sheep.replica.counters), 'kind'),

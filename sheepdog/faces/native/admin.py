@@ -24,6 +24,7 @@ from sheepdog.faces.native import arguments as arguments_module
 from sheepdog.faces.native import attributes
 from sheepdog.faces.native import checks
 from sheepdog.faces.native import facts
+from sheepdog.faces.native import limits
 from sheepdog.faces.native import places
 from sheepdog.faces.native import quarantine
 from sheepdog.model import errors
@@ -71,6 +72,8 @@ class Admin:
         self.quarantine = quarantine.Quarantine(sheep, self._ask_all)
         self.places = places.Places(sheep, self._ask_all)
         self.attributes = attributes.Attributes(sheep.cluster)
+        self.limits = limits.Limits(sheep.cluster, sheep.catalogue,
+                                    sheep.volumes.throttles)
         self.methods = {
             'cluster.info': self._cluster_info,
             'cluster.facts': self._cluster_facts,
@@ -127,6 +130,8 @@ class Admin:
             'vdi.setattr': self.attributes.set,
             'vdi.getattr': self.attributes.get,
             'vdi.attributes': self.attributes.list,
+            'vdi.limit': self.limits.set,
+            'vdi.limits': self.limits.list,
             'vdi.locks': self._vdi_locks,
             'vdi.unlock': self._vdi_unlock,
             'volume.open': self._volume_open,

@@ -119,6 +119,8 @@ class Handles:
 
     def _forget(self, session):
         for volume in self._by_session.pop(session, {}).values():
+            # (Whoever takes over waits for what is under way.)
+            volume.hasten()
             self.world.spawn(self._close(volume), 'close of a volume')
 
     async def _close(self, volume):

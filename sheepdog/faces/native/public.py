@@ -17,6 +17,7 @@ So this face has two doors: object requests go to the gateway, VDI requests
 to the catalogue.
 """
 
+import functools
 import logging
 
 from sheepdog.cluster import family
@@ -48,6 +49,7 @@ class Public:
         self.claims = claims.Claims(world, volumes)
         self.forms = forms.Forms(cluster, gateway, volumes)
         self.remains = remains.Remains(cluster, gateway)
+        self._throttles = volumes.throttles.by_id
         self.objects = {
             native.READ_OBJ: self._read,
             native.WRITE_OBJ: self._write,
@@ -72,8 +74,11 @@ class Public:
             native.GET_CLUSTER_DEFAULT: self._get_cluster_default,
         }
 
-    def handle(self, session, fields, payload):
-        """Answer one request, now or later; its errors are answers too."""
+    def handle(self, session, fields, payload, is_due=False):
+        """Answer one request, now or later; its errors are answers too.
+
+        :param is_due: its turn has come, where its VDI has limits
+        """
         function = self.objects.get(fields[native.OPCODE])
         try:
             if function is None:
@@ -82,6 +87,9 @@ class Public:
                 return
             native.check_object(fields, payload)
             oid = fields[native.OID]
+            if self._throttles and not is_due and self._hold_back(
+                    session, fields, payload):
+                return
             if self.volumes.frozen and self._must_wait(fields):
                 self.world.spawn(self._handle_later(session, fields, payload),
                                  'native request during a snapshot')
@@ -111,10 +119,29 @@ class Public:
 
     async def _handle_later(self, session, fields, payload):
         await self.volumes.thawed(ids.vdi_of(fields[native.OID]))
-        self.handle(session, fields, payload)
+        self.handle(session, fields, payload, is_due=True)
+
+    def _hold_back(self, session, fields, payload):
+        """Whether it waits, or has waited, for a limit. (What is no data
+        does not.)"""
+        oid, opcode = fields[native.OID], fields[native.OPCODE]
+        throttle = self._throttles.get(ids.vdi_of(oid))
+        if throttle is None or not ids.is_data(oid) or (
+                opcode == native.FLUSH_VDI):
+            return False
+        self.claims.use(session, ids.vdi_of(oid))
+        throttle.submit(
+            opcode != native.READ_OBJ,
+            fields[native.DATA_LENGTH] if opcode == native.READ_OBJ
+            else len(payload), functools.partial(
+                self.handle, session, fields, payload, True))
+        return True
 
     def forget(self, session):
         """The connection is gone."""
+        for vdi_id in session.used:
+            if vdi_id in self._throttles:
+                self._throttles[vdi_id].hasten()
         self.claims.forget(session)
 
     # -- objects --------------------------------------------------------

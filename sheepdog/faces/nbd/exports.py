@@ -51,6 +51,12 @@ class Volume(Protocol):
 
     async def flush(self) -> None: ...
 
+    def hasten(self) -> None:
+        """Let no request wait any longer for limits of the VDI."""
+
+    def held_at(self) -> float:
+        """When one last did, by the monotonic clock."""
+
     async def extents(self, offset: int, length: int) -> list: ...
 
     async def close(self) -> None: ...

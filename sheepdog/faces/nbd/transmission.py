@@ -131,14 +131,18 @@ class Transmission:
 
     def drain(self) -> None:
         """Answer what is under way, refuse what comes, then close."""
-        self._is_ending = True
-        self._settle()
+        self._end()
 
     def disconnected(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._is_gone = True
+        self._end()
+
+    def _end(self) -> None:
         self._is_ending = True
+        if self._inflight:
+            self._volume.hasten()
         self._settle()
 
     # The straight way.
@@ -254,6 +258,10 @@ class Transmission:
 
     def _on_half_bound(self) -> None:
         newer, older = self._begun_before
+        if older[0] and self._has_limited():
+            # (The same ones are looked at again.)
+            self._set_timer()
+            return
         if older[0]:
             # Whoever waits can go elsewhere, or tell its user. What was
             # begun is not given up: the volume stays open until it ends.
@@ -266,6 +274,11 @@ class Transmission:
         self._begun_before = self._begun, newer
         self._begun = [0]
         self._set_timer()
+
+    def _has_limited(self) -> bool:
+        """Requests may just have waited for limits of the VDI."""
+        now = self._world.clock.monotonic()
+        return now - self._volume.held_at() <= 2 * self._half_bound
 
     # The long way.
 

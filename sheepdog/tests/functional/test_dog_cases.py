@@ -331,6 +331,32 @@ ATTRIBUTES = (
     Case('vdi getattr test', code=USAGE, error='dog: usage: <any>\n'),
 )
 
+QOS = (
+    Case('vdi qos show', '  Name         Limit       Rate/s     Burst   '
+         'Waiting  Delayed\n'),
+    Case('vdi qos set test iops=500:1000 write-bytes=20M'),
+    Case('vdi qos show', """\
+  Name         Limit       Rate/s     Burst   Waiting  Delayed
+  test         iops            500     1000        0        0
+  test         write-bytes   20 MB        -        0        0
+"""),
+    Case('vdi qos set test iops=none read-iops=7'),
+    Case('vdi qos show test -r', 'test read-iops 7 0 0 0\n'
+         'test write-bytes 20971520 0 0 0\n'),
+    Case('vdi qos show test --json', '[\n...\n]\n'),
+    Case('vdi qos clear test'),
+    Case('vdi qos show test -r'),
+    Case('vdi qos set test iops=0', code=USAGE, error='dog: <any>\n'),
+    Case('vdi qos set test ops=5', code=USAGE, error='dog: <any>\n'),
+    Case('vdi qos set test bytes=1', code=USAGE, error='dog: <any>65536'
+         '<any>\n'),
+    Case('vdi qos set test', code=USAGE, error='dog: usage: <any>\n'),
+    Case('vdi qos set none iops=5', code=MISSING, error='dog: <any>\n'),
+    Case('vdi qos show none', code=MISSING, error='dog: <any>\n'),
+    Case('vdi qos clear none', code=MISSING, error='dog: <any>\n'),
+    Case('vdi qos clear', code=USAGE, error='dog: usage: <any>\n'),
+)
+
 BENCHMARK = (
     Case('benchmark io test -t 1', '''\
 random reads of 4096 bytes, 16 at once, for <any> s
@@ -445,8 +471,8 @@ class TestDogCases(case.ClusterCase):
         self.check(NODES)
 
     def test_vdis(self):
-        self.check(VDIS + OBJECTS + ATTRIBUTES + BACKUP + SNAPSHOTS + BENCHMARK
-                   + END)
+        self.check(VDIS + OBJECTS + ATTRIBUTES + QOS + BACKUP + SNAPSHOTS
+                   + BENCHMARK + END)
 
     def test_locks(self):
         self.create('open', 4 << 20)

@@ -88,6 +88,12 @@ class CollectorCase(unittest.TestCase):
 
 class PageTest(CollectorCase):
     def test_all_that_is_declared_and_nothing_else(self):
+        node = self.nodes[0]
+        node.run(node.sheep.catalogue.create('limited', VDI_BYTES))
+        node.run(node.sheep.cluster.execute('qos', {
+            'name': 'limited', 'changes': {'iops': [10, 0]}}))
+        self.addCleanup(lambda: node.run(node.sheep.catalogue.delete(
+            'limited')))
         samples = {}
         for one in self.page().values():
             for sample in one.samples:

@@ -12,6 +12,7 @@
 
 """Tests of sheepdog.faces.native.public."""
 
+import asyncio
 from unittest import mock
 
 from sheepdog.cluster import api
@@ -64,6 +65,43 @@ class PublicTest(native_case.NativeCase):
         self.assertEqual(await self.result(read), errors.NoObject.result)
         self.assertEqual(await self.result(client.pack_remove(
             1, self.oid)), errors.NoObject.result)
+
+    async def test_held_to_limits(self):
+        """Only what concerns data."""
+        loop = asyncio.get_running_loop()
+
+        async def timed(count, buffers):
+            began = loop.time()
+            for _ in range(count):
+                self.assertEqual(0, await self.result(buffers))
+            return loop.time() - began
+
+        def limit(**limits):
+            self.flock.event({'kind': 'vdi-qos', 'name': 'vm',
+                              'limits': limits})
+
+        create = client.pack_create(1, self.oid, 0, b'x' * BLOCK)
+        read = client.pack_read(1, self.oid, 0, BLOCK)
+        await timed(1, create)
+        limit(iops=[10, 1])
+        self.assertAlmostEqual(0.9, await timed(10, read), delta=0.1)
+        self.assertAlmostEqual(0.5, await timed(5, client.pack_write(
+            1, self.oid, 0, b'y')), delta=0.1)
+        self.assertLess(await timed(20, client.pack_read(
+            1, ids.vdi_oid(self.vdi_id), 0, BLOCK)), 0.1)
+        self.assertLess(await timed(20, client.pack_flush(
+            1, self.vdi_id)), 0.1)
+        # Nobody waits for who has gone.
+        limit(iops=[1, 1])
+        other = self.connect()
+        for _ in range(5):
+            other.feed(*read)
+        throttle = self.a.volumes.throttles.by_id[self.vdi_id]
+        self.assertEqual(5, throttle.waiting)
+        self.public.forget(other.session)
+        self.assertEqual(0, throttle.waiting)
+        limit()
+        self.assertLess(await timed(20, read), 0.1)
 
     async def test_discarded(self):
         discard = client.pack_discard(1, self.oid)

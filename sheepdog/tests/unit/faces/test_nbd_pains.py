@@ -291,6 +291,30 @@ class TestBound(TestCase):
             while self.volume.references:
                 await asyncio.sleep(0.01)
 
+    async def test_limits_of_the_vdi_are_no_fault(self):
+        """What waits for them counts from when it last did."""
+        client = await self.place.client()
+        self.volume.hold()
+        self.volume.limited_at = self.place.world.clock.monotonic() + 0.6
+        client.send(nbd.CMD_READ, 0, 1)
+        await asyncio.sleep(0.5)
+        self.assertFalse(client.connection.is_closed)
+        with self.assertLogs('sheepdog.faces.nbd', 'WARNING'):
+            await client.until_closed()
+        self.volume.release()
+
+    async def test_who_goes_is_not_held_back(self):
+        """…nor who waits for the volume to be closed."""
+        client = await self.place.client()
+        self.volume.hold()
+        client.send(nbd.CMD_READ, 0, 1)
+        await asyncio.sleep(0.01)
+        self.assertEqual(0, self.volume.hastened)
+        client.connection.close()
+        await asyncio.sleep(0.01)
+        self.assertEqual(1, self.volume.hastened)
+        self.volume.release()
+
     async def test_a_client_that_is_idle_or_busy_is_not_bothered(self):
         idle = await self.place.client()
         busy = await self.place.client()
