@@ -21,6 +21,11 @@ SOAK_MINUTES ?= 60
 THRASH_MINUTES ?= 60
 THRASH ?=
 
+# How long `make moments` goes on, and its options; those of `make scale`.
+MOMENTS_MINUTES ?= 1
+MOMENTS ?=
+SCALE ?=
+
 # How long `make fuzz` goes on, and on which target (empty: all in turn).
 SECONDS ?= 600
 TARGET ?=
@@ -38,7 +43,7 @@ DEMO := $(BIN)/python -m tools.demo_cluster --directory $(RUN) \
 
 .PHONY: help install install-tests install-docs packages \
 	cluster stop clean-cluster \
-	test check unit contract sim functional bench soak thrash fuzz audit docs config manual clean
+	test check unit contract sim functional bench soak thrash moments scale fuzz audit docs config manual clean
 
 help:
 	@echo 'make install        sheep, dog and sheepdog-manage in $(BIN)'
@@ -53,6 +58,8 @@ help:
 	@echo 'make bench          numbers: a table, and JSON'
 	@echo 'make soak           the simulator for SOAK_MINUTES=$(SOAK_MINUTES)'
 	@echo 'make thrash         real sheep under load and trouble, THRASH_MINUTES=$(THRASH_MINUTES)'
+	@echo 'make moments        snapshots each second while sheep are killed'
+	@echo 'make scale          2,000 VDIs, 500 snapshots, 500 clones'
 	@echo 'make fuzz           the fuzzers for SECONDS=$(SECONDS); TARGET=one of them'
 	@echo 'make audit          known holes in what we depend on, asked online'
 	@echo 'make docs           doc/build/html'
@@ -118,6 +125,12 @@ soak: install-tests
 
 thrash: packages
 	@$(BIN)/python -m sheepdog.tests.thrash --minutes $(THRASH_MINUTES) $(THRASH)
+
+moments: packages
+	@$(BIN)/python -m sheepdog.tests.moments --minutes $(MOMENTS_MINUTES) $(MOMENTS)
+
+scale: packages
+	@$(BIN)/python -m sheepdog.tests.scale $(SCALE)
 
 fuzz: install-tests
 	@$(PYTHON) tools/make_venv.py -c $(CONSTRAINTS) \

@@ -13,6 +13,7 @@
 
 """Snapshots of a VDI that is written, on real sheep."""
 
+import json
 import os
 import threading
 
@@ -20,6 +21,9 @@ from sheepdog.client import nbd_client
 from sheepdog.model import errors
 from sheepdog.tests.functional import case
 from sheepdog.tests.functional import harness
+from sheepdog.tests.functional import images
+from sheepdog.tests.scale import crowd
+from sheepdog.wire import nbd
 
 MIB = 1 << 20
 OBJECTS = 8
@@ -68,6 +72,17 @@ class Counter:
         self._client.close()
         if self.error:
             raise self.error
+
+
+class _File:
+    """Read as a volume is."""
+
+    def __init__(self, file):
+        self._file = file
+
+    def read(self, offset, length):
+        self._file.seek(offset)
+        return self._file.read(length)
 
 
 class SnapshotTest(case.ClusterCase):
@@ -172,6 +187,69 @@ class SnapshotTest(case.ClusterCase):
             self.dog('delete', *words)
         harness.wait_until(lambda: self.data_files() <= self.before,
                            SECONDS, self.data_files)
+
+    @case.needs('qemu-img', 'qemu-io', 'nbdinfo', 'nbdcopy')
+    def test_read_by_others_while_the_vdi_is_written(self):
+        self.create('load', OBJECTS * MIB, block_size_shift=20)
+        counter = Counter(self.cluster.sheep[0].nbd_address, 'load')
+        self.addCleanup(lambda: setattr(counter, '_is_over', True))
+        counter.start()
+        counter.wait_for(OBJECTS)
+        low = counter.count
+        self.dog('snapshot', 'load', '-s', 'then')
+        high = counter.count
+        counter.wait_for(OBJECTS)
+        uri = self.cluster.sheep[2].nbd_uri('load@then')
+        other = self.cluster.sheep[0].nbd_uri('load@then')
+
+        copy, image = self.directory / 'copy', self.directory / 'image'
+        harness.run('nbdcopy', uri, copy)
+        harness.run('qemu-img', 'convert', '-f', 'raw', '-O', 'qcow2', other,
+                    image)
+        harness.run('qemu-img', 'compare', '-f', 'raw', '-F', 'qcow2', uri,
+                    image)
+        harness.run('qemu-img', 'compare', '-f', 'raw', '-F', 'raw', copy,
+                    other)
+        with open(copy, 'rb') as file:
+            self.check_moment(self.numbers(_File(file)), low, high)
+        # Only the blocks that were written take room.
+        self.assertEqual(OBJECTS * BLOCK, images.allocated_bytes(uri))
+        info, = json.loads(harness.run('nbdinfo', '--json', uri).stdout)[
+            'exports']
+        self.assertEqual((OBJECTS * MIB, True),
+                         (info['export-size'], info['is_read_only']))
+
+        number = int.from_bytes(copy.read_bytes()[:8], 'big')
+        self.assertIn('read %d/%d' % (BLOCK, BLOCK), harness.run(
+            'qemu-io', '-r', '-f', 'raw', '-c', 'read -P %d 7 1' % (
+                number & 255), '-c', 'read 0 %d' % BLOCK, uri).stdout)
+        refused = harness.run('qemu-io', '-f', 'raw', '-c', 'write 0 512',
+                              uri, expect=1)
+        self.assertRegex(refused.stdout + refused.stderr, 'Permission denied')
+        with nbd_client.NbdClient(self.cluster.sheep[2].nbd_address,
+                                  'load@then') as export:
+            for change in (lambda: export.write(0, bytes(BLOCK)),
+                           lambda: export.trim(0, MIB)):
+                with self.assertRaises(nbd_client.NbdRefused) as caught:
+                    change()
+                self.assertEqual(nbd.EPERM, caught.exception.code)
+        counter.wait_for(OBJECTS)
+        counter.stop()
+        harness.run('qemu-img', 'compare', '-f', 'raw', '-F', 'qcow2', uri,
+                    image)
+        self.dog('delete', 'load', '-s', 'then')
+
+    def test_a_chain_and_a_crowd_of_clones(self):
+        """`make scale`, as long as a test may take."""
+        one = crowd.Crowd(self.cluster, 1, tell=lambda line: None)
+        one.create(30)
+        one.grow_chain(40)
+        one.clone(20)
+        one.list()
+        one.look()
+        one.memory('with all')
+        one.remove()
+        one.judge()
 
     def test_its_cost_does_not_grow_with_the_size(self):
         for name, size in (('small', 1 << 30), ('large', 1 << 42)):
