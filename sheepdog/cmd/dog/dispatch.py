@@ -23,6 +23,7 @@ from sheepdog.cmd.dog import branches
 from sheepdog.cmd.dog import check
 from sheepdog.cmd.dog import cluster
 from sheepdog.cmd.dog import command
+from sheepdog.cmd.dog import graph
 from sheepdog.cmd.dog import node
 from sheepdog.cmd.dog import objects
 from sheepdog.cmd.dog import qos
@@ -39,7 +40,8 @@ from sheepdog.model import errors
 COMMANDS = (cluster.COMMANDS + node.COMMANDS + recovery.COMMANDS
             + vdi.COMMANDS + branches.COMMANDS + objects.COMMANDS
             + attributes.COMMANDS + backup.COMMANDS + check.COMMANDS
-            + benchmark.COMMANDS + qos.COMMANDS + top.COMMANDS
+            + benchmark.COMMANDS + graph.COMMANDS + qos.COMMANDS
+            + top.COMMANDS
             + upgrade.COMMANDS)
 
 

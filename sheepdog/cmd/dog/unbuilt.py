@@ -18,7 +18,6 @@ from sheepdog.cmd import exits
 WORDS = tuple(tuple(line.split()) for line in """\
 cluster snapshot
 node format
-vdi graph
 """.splitlines())
 
 

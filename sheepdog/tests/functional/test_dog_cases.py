@@ -416,6 +416,22 @@ c copy         0   20 MB  0.0 MB  4.0 MB <time>   <hex>      3\
     Case('vdi list own -r', '= own 0 20971520 4194304 0 <n> <hex> 3  22\n'),
     Case('vdi tree snap', 'snap---[<time>]---(you are here)\n'),
     Case('vdi tree copy', 'copy---(you are here)\n'),
+    Case('vdi graph snap', """digraph G {
+...
+  "0" -> "<hex>";
+  "<hex>" [
+    group = "snap",
+    label = "Name: snap\\nTag:  s1\\nSize: 20 MB<any>"
+  ];
+
+  "<hex>" -> "<hex>";
+...
+}
+"""),
+    Case('vdi graph --svg', '<svg <any>>\n...\n</svg>\n'),
+    Case('vdi graph snap --json', '[\n...\n]\n'),
+    Case('vdi graph none', code=MISSING, error='dog: <any>\n'),
+    Case('vdi graph snap more', code=USAGE, error='dog: usage: <any>\n'),
     Case('vdi tree none', code=MISSING, error='dog: <any>\n'),
     Case('vdi object map copy -r', '0 <hex>\n'),
     Case('vdi rollback snap -s s1', code=FAILED, error='dog: <any>lost. '
