@@ -229,11 +229,13 @@ class Changes:
         if failures is not None and change.kind == wire.REMOVE:
             failures = self._unremoved(change, failures)
         if not failures:
-            if change.coded is not None and change.route.orderer is None \
-                    and not self.coded.is_complete(change):
-                self.coded.settle(change)
-                self.later(change)
-                return
+            if change.coded is not None and change.route.orderer is None:
+                if not self.coded.is_complete(change):
+                    self.coded.settle(change)
+                    self.later(change)
+                    return
+                if self.coded.goes_on(change):
+                    return
             self.end(change, None)
             return
         for error in failures:
@@ -265,9 +267,13 @@ class Changes:
                              'take back a refused write')
 
     def _unremoved(self, change, failures):
-        """Without those that say it is gone, if that was our doing."""
-        if change.attempts or (change.route.orderer is None
-                               and len(failures) < change.route.size):
+        """Without those that say it is gone, if that was our doing; nor
+        does who has no room for a strip keep one."""
+        is_some = len(failures) < change.route.size
+        if change.coded is not None:
+            failures = [error for error in failures
+                        if not isinstance(error, errors.NoRoom)]
+        if change.attempts or (change.route.orderer is None and is_some):
             return [error for error in failures
                     if not isinstance(error, errors.NoObject)]
         return failures

@@ -41,10 +41,10 @@ class Update:
     is made whole stripes. ``content``: their bytes, which are encoded for
     each attempt (mostly there is one, and strips that are kept for another
     are memory that others must do without); ``is_zero``: zeroes, which need
-    none."""
+    none. ``is_doomed``: all strips know that it is being removed."""
 
     __slots__ = ('change', 'offset', 'size', 'content', 'is_zero', 'number',
-                 'generations')
+                 'generations', 'is_doomed')
 
     def __init__(self, change):
         self.change = change
@@ -54,6 +54,7 @@ class Update:
         self.is_zero = False
         self.number = 0
         self.generations = set()
+        self.is_doomed = False
 
     def answered(self, error, value=0, aux=0, payload=b''):
         """A strip elsewhere has answered."""
@@ -234,7 +235,8 @@ class Coded:
         change.failures = None
         update = change.coded
         if change.kind == wire.REMOVE:
-            self._remove(change, route)
+            update.is_doomed = False
+            self._doom(change, route)
         elif update.content is not None or update.is_zero:
             self._send(change, route)
         else:
@@ -319,9 +321,35 @@ class Coded:
                              update.answered)
         change(None)
 
-    def _remove(self, change, route):
+    def _doom(self, change, route):
+        """What is removed cannot be rolled back: before any strip goes, all
+        know of it."""
         update = change.coded
         update.generations.clear()
+        change.pending = len(route.strips) + 1
+        for index, link in route.strips.items():
+            if link is None:
+                self.strips.doom(route.epoch, change.oid, index, route.aux,
+                                 update.answered_here)
+            else:
+                link.request(wire.STRIP_DOOM,
+                             strips_wire.flags_of(index, 0), route.epoch,
+                             change.oid, 0, 0, route.aux, b'',
+                             update.answered)
+        change(None)
+
+    def goes_on(self, change):
+        """All strips have answered alike; True where that was not all."""
+        update = change.coded
+        if change.kind != wire.REMOVE or update.is_doomed \
+                or not update.generations:
+            return False
+        update.is_doomed = True
+        change.failures = None
+        self._remove(change, change.route)
+        return True
+
+    def _remove(self, change, route):
         token = self.changes.token(change)
         change.pending = len(route.strips) + 1
         for index, link in route.strips.items():
@@ -349,8 +377,8 @@ class Coded:
 
     def is_complete(self, change):
         """All strips have answered: with one generation?"""
-        return change.kind == wire.REMOVE or len(
-            change.coded.generations) == 1
+        found = len(change.coded.generations)
+        return found == 1 or (change.kind == wire.REMOVE and not found)
 
     def settle(self, change):
         """The strips are not of one generation: some were settled between

@@ -161,6 +161,8 @@ class Replica:
         self.births = {}
         """Coded objects that are known not to exist: the generation of
         whatever makes them."""
+        self.doomed = set()
+        """Coded objects whose strips are being removed (see ``strips``)."""
         self._owners = {}
         self._view = None
         self.counters = {'write': 0, 'read': 0, 'remove': 0, 'flush': 0,
@@ -270,6 +272,8 @@ class Replica:
     def doubt_if_applied(self, oid, token):
         """Other copies refused the write that ``token`` names. (A copy that
         is being made whole may have it from its source in a moment.)"""
+        if oid in self.doomed:
+            self.guard.doubt(oid)
         if self.marks.has(oid, token) or (self.guard.active
                                           and self.guard.needs(oid)):
             self.taken_back.setdefault(oid, set()).add(token)
@@ -431,6 +435,7 @@ class Replica:
     def on_lapse(self):
         self.epoch = NEVER
         self.marks.clear()
+        self.doomed.clear()
         self._owners.clear()
         self._view = None
 
@@ -467,7 +472,7 @@ class Replica:
         """Sorted ids of those that a change of their orderer may leave
         different: with writes, or updates of a strip, that may not be
         everywhere."""
-        return sorted({*self.marks.unstable_objects(),
+        return sorted({*self.marks.unstable_objects(), *self.doomed,
                        *map(ids.object_of, self.store.with_open())})
 
     def _orderer_before(self, oid, view, ring):

@@ -89,6 +89,49 @@ class Strips:
         replica.counters['bytes_read'] += size
         self._store.read(ids.strip_key(oid, index), offset, size, done)
 
+    def doom(self, epoch, oid, index, aux, done):
+        """Before ``remove``: ``done(error, b'', generation)`` when it is
+        durable that all strips may be removed."""
+        replica = self._replica
+        error = replica.check(epoch, oid, aux >> 8)
+        if error is not None:
+            done(error)
+            return
+        guard = replica.guard
+        if guard.active and guard.needs(oid):
+            replica.when_whole(oid, done, self.doom, epoch, oid, index, aux,
+                               done)
+            return
+        # Nobody who settles it has asked us yet: or it would not be here
+        # (see ``_check_doom``).
+        replica.doomed.add(oid)
+        replica.world.spawn(self._doom(epoch, oid, index, aux, done),
+                            'doom a strip')
+
+    async def _doom(self, epoch, oid, index, aux, done):
+        key = ids.strip_key(oid, index)
+        try:
+            await self._store.doom(key, epoch, lambda: self._check_doom(
+                epoch, oid, aux))
+        except errors.SheepdogError as exc:
+            done(exc)
+        else:
+            done(None, b'', strips_wire.pack_generation(
+                self._store.generation(key)))
+
+    def _check_doom(self, epoch, oid, aux):
+        """What was told to who settles it must stay so.
+
+        :raises SheepdogError:
+        """
+        replica = self._replica
+        error = replica.check(epoch, oid, aux >> 8)
+        if error is None and replica.guard.needs(oid):
+            error = errors.NotRecovered('object %s is to be settled'
+                                        % ids.hex_oid(oid))
+        if error is not None:
+            raise error
+
     def remove(self, epoch, oid, index, token, aux, done):
         replica = self._replica
         error = replica.check(epoch, oid, aux >> 8)
@@ -142,6 +185,7 @@ class Strips:
         return {
             wire.STRIP_WRITE: self._on_write,
             wire.STRIP_READ: self._on_read,
+            wire.STRIP_DOOM: self._on_doom,
             wire.STRIP_REMOVE: self._on_remove,
             wire.STRIP_EXTENTS: self._replica.slow(self._on_extents),
             wire.STRIP_STABLE: self._on_stable,
@@ -158,6 +202,10 @@ class Strips:
                   strips_wire.index_of(request.flags), request.token,
                   request.offset, request.aux, request,
                   raw=request.flags & wire.FLAG_RECOVERY)
+
+    def _on_doom(self, request):
+        self.doom(request.epoch, request.oid,
+                  strips_wire.index_of(request.flags), request.aux, request)
 
     def _on_remove(self, request):
         self.remove(request.epoch, request.oid,

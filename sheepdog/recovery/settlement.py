@@ -256,6 +256,7 @@ class Settlement:
                 opcode == wire.STRIP_SETTLE)
             if opcode == wire.STRIP_SETTLE:
                 _, doubt = self._halted.get(oid, (0, None))
+                self.replica.doomed.discard(oid)
                 self.settled(oid)
                 if self._is_halted(oid, order):
                     del self._halted[oid]

@@ -259,6 +259,9 @@ class Disks:
             raise shelf.has_gone()
         return result
 
+    async def doom(self, key: int, epoch: int, check: Callable) -> None:
+        await self._ask(key, 'doom', key, epoch, check)
+
     # -- all of them ----------------------------------------------------
 
     @property

@@ -132,6 +132,17 @@ class History:
         """There was no room for the strip: this only says so."""
         return self.generation == NONE and not self.nexts
 
+    @property
+    def is_doomed(self) -> bool:
+        """It was to be removed, and was not settled since."""
+        return bool(self.nexts) and self.nexts[-1][2]
+
+    def doom(self, epoch: int) -> tuple:
+        """The birth to prepare before it is removed: the same for all
+        strips of its generation."""
+        before, count, _ = self.generation
+        return epoch, count + 1 if before == epoch else 1, True
+
     def has(self, number: int) -> bool:
         """That update was applied, and may be rolled back."""
         return number in self.open

@@ -365,6 +365,17 @@ class Store:
         """
         await self._strips.settle(key, generation)
 
+    async def doom(self, key: int, epoch: int, check: Callable) -> None:
+        """Note durably that the strip may be removed from here on: as if
+        there had been no object, in that epoch. Until it is settled nothing
+        is written to it.
+
+        :param check: called when no other change can come between; raises
+            what forbids it
+        :raises SheepdogError: NoObject, or it is not done
+        """
+        await self._strips.doom(key, epoch, check)
+
     # Not hot.
 
     def version(self, oid: int) -> Optional[int]:

@@ -214,6 +214,13 @@ class Strips:
                 return _no_strip(obj.oid)
         elif obj.damage:
             return self._opener.unusable(obj)
+        elif obj.history.is_doomed:
+            # (A removal that was given up. What is acknowledged now would
+            # go when it is brought to its end.)
+            self._opener.report(obj)
+            return errors.NotRecovered(
+                'strip %s: a removal has begun'
+                % store_objects.name_of(obj.oid))
         elif op.data[0] < obj.history.floor:
             # It would not be kept as open, and could not be rolled back.
             # (Numbers that start again, for whatever reason.)
@@ -333,6 +340,17 @@ class Strips:
         """See ``Store.settle``."""
         async def make(obj):
             return Change([], store_history.Settle(generation))
+
+        await self.change(key, make)
+
+    async def doom(self, key: int, epoch: int, check: Callable) -> None:
+        """See ``Store.doom``."""
+        async def make(obj):
+            check()
+            if obj.history.is_doomed:
+                return None
+            return Change([], store_history.Align(
+                obj.history.doom(epoch), frozenset()))
 
         await self.change(key, make)
 

@@ -128,6 +128,9 @@ STRIP_BUILD = 0xB7
 STRIP_SETTLE = 0xB8
 STRIP_RECOVER = 0xB9
 """To an object's first target: settle it, then answer."""
+STRIP_DOOM = 0xBA
+"""STRIP_REMOVE is to follow; answered with the strip's generation when that
+is noted durably."""
 
 # Between gateways: the same operations, to the one who orders them.
 ORDER_WRITE = 0xA0

@@ -128,6 +128,34 @@ class StripsTest(case.StoreCase):
                           (40 * BLOCK, BLOCK)], changed.ranges(
                               history.since(BIRTH), CAPACITY))
 
+    def test_what_is_to_be_removed_takes_nothing(self):
+        self.update(1, 0, b'abcd')
+
+        def refuse():
+            raise errors.NotRecovered('no')
+
+        with self.assertRaises(errors.NotRecovered):
+            self.wait(self.store.doom(KEY, 5, refuse))
+        self.update(2, 4, b'efgh')
+        for _ in range(2):
+            self.wait(self.store.doom(KEY, 5, lambda: None))
+        self.crash(power=True)
+        self.open()
+        found = []
+        self.store.when_damaged(found.append)
+        with self.assertRaises(errors.NotRecovered):
+            self.update(3, 0, b'x')
+        self.assertEqual([KEY], found)
+        history = self.history()
+        self.assertEqual((BIRTH, ((5, 1, True),), [1, 2]), (
+            history.generation, history.nexts, list(history.open)))
+        self.wait(self.store.settle(KEY, (5, 2, False)))
+        self.wait(self.store.doom(KEY, 5, lambda: None))
+        self.assertEqual(((5, 3, True),), self.history().nexts)
+        self.wait(self.store.settle(KEY, (5, 4, False)))
+        self.update(3, 0, b'x')
+        self.expect((0, b'xbcdefgh'))
+
     def test_what_is_closed_counts_no_more(self):
         self.update(1, 0, b'a')
         self.update(2, 5 * BLOCK, b'a')
