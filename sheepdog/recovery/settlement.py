@@ -140,8 +140,8 @@ class Settlement:
         with what they have."""
         forced = self.cluster.state.forced
         if generation.epoch >= forced or any(
-                strip.is_bad for state in states.values()
-                for strip in state.strips):
+                strip.is_bad and not strip.is_unknown
+                for state in states.values() for strip in state.strips):
             return False
         here = {member.node for member in view.members}
         return any(then.epoch == forced and here.issuperset(

@@ -357,17 +357,21 @@ class DamagedJournalTest(CodedCase):
             self.cluster.nodes['n2'].sheep.store.journal_damaged)
 
     def damage_journals(self, name):
-        """Each at the first page of a record."""
-        image = self.cluster.nodes[name].host.image
-        damaged = 0
-        for path, inode in image.files():
-            if '/journal/' in path:
-                used = [number for number in sorted(inode.pages) if any(
-                    bytes(inode.pages[number]))]
-                if len(used) > 8:
-                    inode.rot(used[len(used) // 2], 77)
-                    damaged += 1
-        self.assertTrue(damaged)
+        damage_journals(self, name)
+
+
+def damage_journals(case, name):
+    """Each at the first page of a record."""
+    image = case.cluster.nodes[name].host.image
+    damaged = 0
+    for path, inode in image.files():
+        if '/journal/' in path:
+            used = [number for number in sorted(inode.pages) if any(
+                bytes(inode.pages[number]))]
+            if len(used) > 8:
+                inode.rot(used[len(used) // 2], 77)
+                damaged += 1
+    case.assertTrue(damaged)
 
 
 class NoJournalTest(CodedCase):

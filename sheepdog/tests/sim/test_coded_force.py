@@ -92,6 +92,26 @@ class ForceTest(test_coded.CodedCase):
         self.write(volume, 0, self.chance.randbytes(test_coded.SIZE))
         self.check(volume)
 
+    def test_one_of_those_who_are_left_does_not_know_its_strips(self):
+        """Its journal is damaged, and it cannot forget that before all is
+        recovered."""
+        volume = self.open()
+        for number in range(40):
+            self.write(volume, number % 3 * test_coded.OBJECT_BYTES,
+                       self.chance.randbytes(8192))
+        self.node.run(volume.close())
+        self.lose_holders(2)
+        spoilt = next(name for name in sorted(self.holders[0])
+                      if name in self.left and name != 'n0')
+        test_coded.damage_journals(self, spoilt)
+        self.force()
+        self.wait_well()
+        self.lost.append(spoilt)
+        self.check_left()
+        self.assertFalse(self.lives(0))
+        self.assertFalse(
+            self.cluster.nodes[spoilt].sheep.store.journal_damaged)
+
     def test_nothing_is_given_up_while_one_of_them_is_away(self):
         """Whoever is left may be down for a moment."""
         self.lose_holders(2)
