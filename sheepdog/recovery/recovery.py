@@ -283,6 +283,7 @@ class Recovery:
         """These were on a disk that was given up."""
         oids = {ids.object_of(key) for key in oids}
         self.standing.lose(oids)
+        self.settlement.lose(oids)
         for oid in oids:
             self.mover.irreparable.pop(oid, None)
         if self._pass is None or self._pass.done():
@@ -700,6 +701,7 @@ class Recovery:
             return False
         if self._announced is not view:
             await self.replica.store.power_loss_handled()
+            self.settlement.forget_damage()
             await self._announce(view)
             self._announced = view
         return not self.standing.active

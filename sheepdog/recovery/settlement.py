@@ -137,7 +137,8 @@ class Settlement:
 
     def _is_given_up(self, generation, view, states):
         """Recovery was forced since, and all who were there then are here
-        with what they have."""
+        with what they have. (One that cannot be told will never be known: a
+        damaged journal is told of until all is recovered.)"""
         forced = self.cluster.state.forced
         if generation.epoch >= forced or any(
                 strip.is_bad and not strip.is_unknown
@@ -255,8 +256,8 @@ class Settlement:
                 oid, order.marks if is_current else [],
                 opcode == wire.STRIP_SETTLE)
             if opcode == wire.STRIP_SETTLE:
-                _, doubt = self._halted.get(oid, (0, None))
                 self.replica.doomed.discard(oid)
+                _, doubt = self._halted.get(oid, (0, None))
                 self.settled(oid)
                 if self._is_halted(oid, order):
                     del self._halted[oid]
@@ -279,6 +280,14 @@ class Settlement:
     def is_damaged(self, oid):
         """Nothing follows from its strips here."""
         return self.store.journal_damaged and oid not in self._sound
+
+    def lose(self, oids):
+        """What was made anew of them is gone again."""
+        self._sound.difference_update(oids)
+
+    def forget_damage(self):
+        """No journal is known to be damaged any more."""
+        self._sound.clear()
 
     def keys(self, oid):
         return [key for key in (ids.strip_key(oid, index)

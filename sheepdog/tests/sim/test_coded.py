@@ -353,8 +353,23 @@ class DamagedJournalTest(CodedCase):
         self.check(self.open())
         for index in range(3):
             self.check_strips(index)
-        self.assertFalse(
-            self.cluster.nodes['n2'].sheep.store.journal_damaged)
+        sheep = self.cluster.nodes['n2'].sheep
+        self.assertFalse(sheep.store.journal_damaged)
+        # Nor is any of it kept in mind.
+        self.assertFalse(sheep.recovery.settlement._sound)
+
+    def test_what_was_made_anew_is_lost_again(self):
+        """It is not told as one that never was."""
+        oid = ids.data_oid(1, 0)
+        settled = self.node.sheep.recovery.settlement
+        settled._sound.add(oid)
+        with mock.patch.object(type(settled.store), 'journal_damaged',
+                               True):
+            self.assertFalse(settled.is_damaged(oid))
+            self.node.host.process.run(
+                lambda: self.node.sheep.recovery.lose([
+                    ids.strip_key(oid, 2)]))
+            self.assertTrue(settled.is_damaged(oid))
 
     def damage_journals(self, name):
         damage_journals(self, name)
