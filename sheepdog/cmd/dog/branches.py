@@ -68,20 +68,35 @@ def tree(session):
 def drawn(vdis):
     """Lines: for each name how its snapshots follow each other, and where
     the VDI is. Where one has several that follow, each has its own line."""
-    for name in sorted({vdi['name'] for vdi in vdis}):
-        named = [vdi for vdi in vdis if vdi['name'] == name]
+    of_name = {}
+    for vdi in vdis:
+        of_name.setdefault(vdi['name'], []).append(vdi)
+    for name, named in sorted(of_name.items()):
         known = {vdi['vdi_id'] for vdi in named}
         children = {}
         for vdi in sorted(named, key=lambda vdi: (
                 not vdi['snapshot'], vdi['snap_id'])):
             parent = vdi['parent'] if vdi['parent'] in known else 0
             children.setdefault(parent, []).append(vdi)
-        yield from _lines(name, 0, children)
+        yield from _tree(name, children)
 
 
-def _lines(label, vdi_id, children) -> list:
-    branches = [_lines(_label(vdi), vdi['vdi_id'], children)
-                for vdi in children.get(vdi_id, ())]
+def _tree(name, children) -> list:
+    # (Not by recursion: chains may be longer than Python goes deep.)
+    labels, order = {0: name}, [0]
+    for vdi_id in order:
+        for vdi in children.get(vdi_id, ()):
+            labels[vdi['vdi_id']] = _label(vdi)
+            order.append(vdi['vdi_id'])
+    lines = {}
+    for vdi_id in reversed(order):
+        lines[vdi_id] = _joined(labels[vdi_id], [
+            lines.pop(vdi['vdi_id']) for vdi in children.get(vdi_id, ())])
+    return lines[0]
+
+
+def _joined(label, branches) -> list:
+    """:param branches: the lines of each"""
     if not branches:
         return [label]
     lines = []

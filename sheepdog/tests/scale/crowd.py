@@ -139,9 +139,14 @@ class Crowd:
         self.note('VDIs', count, '')
         if lines < count:
             raise AssertionError('%d VDIs, %d lines' % (count, lines))
+        with self.timed('dog vdi tree'):
+            drawn = self.cluster.dog('vdi', 'tree', 'chain').stdout
+        if drawn.count('---[') != self._chain:
+            raise AssertionError('no tree of %d snapshots: %.200s' % (
+                self._chain, drawn))
         after = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
         if after > before:
-            self.note('memory of dog vdi list', after / 1000, 'MB')
+            self.note('memory of dog', after / 1000, 'MB')
 
     def branch(self, sizes=SIZES):
         """Snapshots and clones among all these."""

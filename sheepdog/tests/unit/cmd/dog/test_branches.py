@@ -44,3 +44,8 @@ class TreeTest(unittest.TestCase):
 
     def test_one_whose_vdi_was_deleted(self):
         self.check([vdi(2, 'v', 1, 2)], 'v---[2026-11-22 08:02]')
+
+    def test_a_long_chain(self):
+        line, = branches.drawn([vdi(number, 'v', number - 1, number % 60 or 1)
+                                for number in range(1, 3000)])
+        self.assertEqual(2999, line.count('---['))
