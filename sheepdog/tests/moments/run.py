@@ -15,6 +15,7 @@
 import contextlib
 import pathlib
 import random
+import re
 import shutil
 import statistics
 import tempfile
@@ -29,17 +30,20 @@ from sheepdog.tests.moments import cut
 from sheepdog.tests.moments import files
 from sheepdog.tests.moments import numbered
 from sheepdog.tests.moments import verified
-from sheepdog.tests.thrash import strips
 
 GUESTS = {one.kind: one for one in (numbered.Numbered, verified.Verified,
                                     files.Files)}
 EVERY_SECONDS = 1.0
 CALL_SECONDS = 90.0
+OBJECT = re.compile('[0-9a-f]{16}(_[0-9a-f]{1,2})?')
 PEACE_MEAN_SECONDS = 2.5
 DOWN_MEAN_SECONDS = 1.5
 WHOLE_SECONDS = 240.0
 GONE_SECONDS = 240.0
-LOOK_BACK_SHARE = 0.2
+LOOK_BACK, DELETE, CLONE = 0.2, 0.2, 0.08
+"""How often, beside each snapshot, an earlier one is looked at, deleted,
+cloned."""
+CLONES_MAX = 5
 MORE_DONE = 5
 
 
@@ -48,19 +52,23 @@ class Failure(AssertionError):
 
 
 class Snapshot:
-    """``answered``: when it was there at the latest."""
+    """``answered``: when it was there at the latest. ``is_deleted``: None:
+    who knows."""
 
     def __init__(self, tag, asked):
         self.tag = tag
         self.asked = asked
         self.answered = cut.NEVER
+        self.is_deleted = False
         self.found = None
         """What was in it when it was looked at first."""
 
 
 class Photographer:
-    """Takes a snapshot of a guest's VDI each second, and now and then looks
-    at one that it has taken before: its content never changes."""
+    """Takes a snapshot of a guest's VDI each second. Now and then it looks
+    at one that it has taken before, whose content never changes; deletes one;
+    or makes a clone of one, and rolls that back to a snapshot of its own:
+    ``clones``, by name, are those that are there."""
 
     def __init__(self, cluster, guest, seed, tell):
         self.cluster = cluster
@@ -68,6 +76,7 @@ class Photographer:
         self.tell = tell
         self.chance = random.Random(seed)
         self.taken = []
+        self.clones = {}
         self.crash = None
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True,
@@ -97,30 +106,58 @@ class Photographer:
                 due = time.monotonic() + EVERY_SECONDS
                 self._take(Snapshot('s%d' % len(self.taken),
                                     time.monotonic()))
-                if self.chance.random() < LOOK_BACK_SHARE:
-                    self.look(self.chance.choice(self.taken))
+                self._look_after(self.chance.choice(self.taken))
         except BaseException as exc:
             self.crash = exc
 
+    def _look_after(self, snapshot):
+        lot = self.chance.random()
+        if snapshot.answered == cut.NEVER or snapshot.is_deleted is not False:
+            return
+        if lot < LOOK_BACK:
+            self.look(snapshot)
+        elif lot < LOOK_BACK + DELETE:
+            snapshot.is_deleted = None
+            if self._ask('delete', snapshot, lambda vdis: vdis.delete(
+                    self.guest.name, snapshot.tag)):
+                snapshot.is_deleted = True
+        elif lot < LOOK_BACK + DELETE + CLONE and (
+                len(self.clones) < CLONES_MAX):
+            self._clone(snapshot)
+
+    def _clone(self, snapshot):
+        name = '%s-of-%s' % (self.guest.name, snapshot.tag)
+        if name not in self.clones and self._ask(
+                'clone', snapshot, lambda vdis: vdis.clone(
+                    self.guest.name, snapshot.tag, name)):
+            self.clones[name] = snapshot
+            self._ask('snapshot a clone of', snapshot,
+                      lambda vdis: vdis.snapshot(name, 'again'))
+            self._ask('roll back a clone of', snapshot,
+                      lambda vdis: vdis.rollback(name, 'again'))
+
     def _take(self, snapshot):
         self.taken.append(snapshot)
+        if self._ask('take', snapshot, lambda vdis: vdis.snapshot(
+                self.guest.name, snapshot.tag)):
+            snapshot.answered = time.monotonic()
+
+    def _ask(self, what, snapshot, function):
+        """Was it done? If not, it may be all the same, also later."""
         sheep = list(self.cluster.sheep)
         self.chance.shuffle(sheep)
         try:
             with self.cluster.client(*sheep, timeout=CALL_SECONDS) as client:
-                client.vdis.snapshot(self.guest.name, snapshot.tag)
+                function(client.vdis)
         except errors.SheepdogError as exc:
-            # It may be there all the same, also later.
-            self.tell('%s of %s: %.100s' % (snapshot.tag, self.guest.name,
-                                            exc))
-        else:
-            snapshot.answered = time.monotonic()
+            self.tell('%s %s of %s: %.100s' % (what, snapshot.tag,
+                                               self.guest.name, exc))
+            return False
+        return True
 
     def look(self, snapshot, is_certain=False):
         """:param is_certain: else the sheep may refuse
         :raises Failure: it is not what it was"""
-        if snapshot.answered == cut.NEVER and not is_certain:
-            return
         try:
             found = self.guest.look(
                 '%s@%s' % (self.guest.name, snapshot.tag),
@@ -161,7 +198,7 @@ class Moments:
         self._server_kind = case.SERVERS[coordination]
         self.guests = []
         self.photographers = []
-        self._ids = set()
+        self._before = set()
         self._ends = contextlib.ExitStack()
 
     def __enter__(self):
@@ -177,6 +214,7 @@ class Moments:
             ends.callback(self.cluster.end)
             self.cluster.start()
             self.cluster.form()
+            self._before = self._objects()
             for kind in self._kinds:
                 for policy in self._policies:
                     self._admit(GUESTS[kind], policy, ends)
@@ -188,9 +226,8 @@ class Moments:
 
     def _admit(self, kind, policy, ends):
         name = '%s-%s' % (kind.kind, policy)
-        self._ids.add(self.cluster.create(
-            name, kind.size, block_size_shift=kind.shift,
-            **redundancy.parse(policy)._asdict())['vdi_id'])
+        self.cluster.create(name, kind.size, block_size_shift=kind.shift,
+                            **redundancy.parse(policy)._asdict())
         seed = '%d %s' % (self.seed, name)
         guest = kind(self.cluster, name, self.directory, seed)
         ends.callback(guest.end)
@@ -268,18 +305,20 @@ class Moments:
             guest = photographer.guest
             with self.cluster.client() as client:
                 listed = client.vdis.list(guest.name)
-            self._ids |= {vdi['vdi_id'] for vdi in listed}
             tags = {vdi['tag'] for vdi in listed if vdi['snapshot']}
             for snapshot in photographer.taken:
                 if snapshot.tag in tags:
+                    if snapshot.is_deleted:
+                        raise Failure('%s of %s was deleted' % (
+                            snapshot.tag, guest.name))
                     photographer.look(snapshot, is_certain=True)
                     self._check(guest, snapshot.tag, guest.judge(
                         snapshot.found, snapshot.asked, snapshot.answered))
-                    # (They are large.)
-                    snapshot.found = None
-                elif snapshot.answered != cut.NEVER:
+                elif snapshot.answered != cut.NEVER and (
+                        snapshot.is_deleted is False):
                     raise Failure('%s of %s is gone' % (snapshot.tag,
                                                         guest.name))
+            self._judge_clones(photographer)
             now = time.monotonic()
             self._check(guest, 'now', guest.judge(guest.look(
                 guest.name, self.chance.choice(self.cluster.sheep)),
@@ -290,6 +329,20 @@ class Moments:
         if done.returncode:
             raise Failure('dog cluster check: exit code %d\n%s%s' % (
                 done.returncode, done.stdout, done.stderr))
+
+    def _judge_clones(self, photographer):
+        """Each has what its snapshot has, or had."""
+        guest = photographer.guest
+        for name, snapshot in photographer.clones.items():
+            found = guest.look(name, self.chance.choice(self.cluster.sheep))
+            if snapshot.found is not None and found != snapshot.found:
+                raise Failure('%s is not what %s is: %s' % (
+                    name, snapshot.tag, _difference(snapshot.found, found)))
+            self._check(guest, name, guest.judge(found, snapshot.asked,
+                                                 snapshot.answered))
+        for snapshot in photographer.taken:
+            # (They are large.)
+            snapshot.found = None
 
     @staticmethod
     def _check(guest, what, wrong):
@@ -309,11 +362,16 @@ class Moments:
         self.tell('deleted %d VDIs and snapshots' % len(listed))
 
         def left():
-            return strips.left([sheep.meta for sheep in self.cluster.sheep],
-                               self._ids)
+            return sorted(self._objects() - self._before)
         self._wait(lambda: not left(), GONE_SECONDS, lambda: (
             'objects of deleted VDIs to go: %s' % left()[:10]))
         self.tell('no object is left')
+
+    def _objects(self):
+        """Files of objects: (sheep, name)."""
+        return {(sheep.number, path.name) for sheep in self.cluster.sheep
+                for path in (sheep.meta / 'obj').iterdir()
+                if OBJECT.fullmatch(path.name)}
 
     @staticmethod
     def _wait(condition, seconds, what):
@@ -337,7 +395,8 @@ class Moments:
 def _summary(photographer, count):
     taken = sorted(one.answered - one.asked for one in photographer.taken
                    if one.answered != cut.NEVER)
-    text = 'each of %d snapshots is a moment' % count
+    text = 'each of %d snapshots (%d were taken) is a moment, %d clones' % (
+        count, len(photographer.taken), len(photographer.clones))
     if taken:
         text += '; %.3f s in the median to take one, %.3f s at most' % (
             statistics.median(taken), taken[-1])
