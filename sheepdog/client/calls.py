@@ -320,16 +320,15 @@ class VdiCalls:
         """All VDIs in order of their ids, or those of that name."""
         return self._client.call('vdi.list', {'name': name} if name else {})
 
-    def create(self, name, size, copies=0, copy_policy=0, block_size_shift=0,
-               preallocate=False) -> dict:
+    def create(self, name, size, copies=0, copy_policy=0,
+               block_size_shift=0) -> dict:
         """Zero for copies or shift: as the cluster was formatted.
 
         :raises VdiExists: the name is taken
         """
         return self._client.change('vdi.create', {
             'name': name, 'size': size, 'copies': copies,
-            'copy_policy': copy_policy, 'block_size_shift': block_size_shift,
-            'preallocate': preallocate})
+            'copy_policy': copy_policy, 'block_size_shift': block_size_shift})
 
     def resize(self, name, size) -> None:
         """:raises NoVdi, InvalidParameters: the latter for shrinking"""

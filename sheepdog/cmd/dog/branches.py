@@ -17,7 +17,7 @@ import time
 
 from sheepdog.cmd.dog import cluster
 from sheepdog.cmd.dog import command
-from sheepdog.cmd.dog import unbuilt
+from sheepdog.cmd.dog import preallocation
 from sheepdog.cmd import exits
 from sheepdog.cmd.options import Option
 from sheepdog.model import errors
@@ -33,13 +33,14 @@ def snapshot(session):
 
 
 def clone(session):
-    if session.values.get('prealloc'):
-        unbuilt.refuse('preallocation (-P)')
     source, name = session.arguments
     shares_nothing = session.values.get('no_share', False)
-    session.show(session.client.vdis.clone(
+    made = session.client.vdis.clone(
         source, _tag(session), name, shares_nothing,
-        COPY_SECONDS if shares_nothing else None))
+        COPY_SECONDS if shares_nothing else None)
+    if session.values.get('prealloc'):
+        preallocation.fill_content(session, name, source, session.snapshot())
+    session.show(made)
 
 
 def rollback(session):

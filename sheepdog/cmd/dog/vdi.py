@@ -15,6 +15,7 @@
 from sheepdog.client import volume as volume_module
 from sheepdog.cmd.dog import cluster
 from sheepdog.cmd.dog import command
+from sheepdog.cmd.dog import preallocation
 from sheepdog.cmd.dog import tables
 from sheepdog.cmd.dog import unbuilt
 from sheepdog.cmd import exits
@@ -43,10 +44,12 @@ def create(session):
     copies = policy = 0
     if 'copies' in values:
         copies, policy = cluster.redundancy_option(values, '')
-    session.show(session.client.vdis.create(
+    made = session.client.vdis.create(
         name, size, copies=copies, copy_policy=policy,
-        block_size_shift=cluster.shift_option(values, 0),
-        preallocate=values.get('prealloc', False)))
+        block_size_shift=cluster.shift_option(values, 0))
+    if values.get('prealloc'):
+        preallocation.fill_zeroes(session, name)
+    session.show(made)
 
 
 def resize(session):

@@ -613,11 +613,7 @@ class Admin:
     # -- VDIs -----------------------------------------------------------
 
     async def _vdi_create(self, name, size, copies=0, copy_policy=0,
-                          block_size_shift=0, preallocate=False,
-                          operation_id=''):
-        if preallocate:
-            raise errors.InvalidParameters(
-                'preallocation is not built yet in this version')
+                          block_size_shift=0, operation_id=''):
         return await self.sheep.catalogue.create(
             name, size, copies, copy_policy, block_size_shift, operation_id)
 

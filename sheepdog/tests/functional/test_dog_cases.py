@@ -396,7 +396,18 @@ SNAPSHOTS = (
     Case('vdi clone snap copy -s s1'),
     Case('vdi clone snap copy -s s1', code=EXISTS, error='dog: <any>\n'),
     Case('vdi clone snap own -s s1 -n'),
-    Case('vdi clone snap more -s s1 -P', code=USAGE, error='dog: <any>\n'),
+    Case('vdi clone snap full -s s1 -P'),
+    Case('vdi read full 0 8', 'original'),
+    Case('vdi list full -r',
+         'c full 0 20971520 20971520 0 <n> <hex> 3  22\n'),
+    Case('vdi clone snap full -s s1 -P', code=EXISTS, error='dog: <any>\n'),
+    Case('vdi read full 0 8', 'original'),
+    Case('vdi delete full'),
+    Case('vdi create full 10M -P'),
+    Case('vdi list full -r',
+         '= full 0 10485760 12582912 0 <n> <hex> 3  22\n'),
+    Case('vdi check full', 'checked full: <any>\nall is well\n'),
+    Case('vdi delete full'),
     Case('vdi clone snap more -s s2', code=MISSING, error='dog: <any>\n'),
     Case('vdi clone none more -s s1', code=MISSING, error='dog: <any>\n'),
     Case('vdi list snap', '''\
@@ -542,6 +553,26 @@ class TestDogCases(case.ClusterCase):
         for client in clients:
             self.assertEqual(won[0], client.vdis.attribute('locked',
                                                            b'lock'))
+
+    def test_a_vdi_that_is_allocated_is_there_as_a_whole_or_not(self):
+        harness.take_interrupts(self)
+        running = subprocess.Popen(
+            [harness.BIN / 'dog', 'vdi', 'create', 'half', '4G', '-P', '-p',
+             str(self.cluster.sheep[0].address.rpartition(':')[2]),
+             '--key-file', self.cluster.key_file], stderr=subprocess.PIPE,
+            text=True)
+        self.addCleanup(running.kill)
+
+        def used():
+            with self.cluster.client() as client:
+                return sum(vdi['used'] for vdi in client.vdis.list('half'))
+
+        harness.wait_until(used, 60, 'objects')
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=60)
+        self.assertEqual(130, running.returncode, said)
+        with self.cluster.client() as client:
+            self.assertEqual([], client.vdis.list('half'))
 
     def test_top_on_a_terminal(self):
         """It goes on, takes another size, and ends with ^C, with the

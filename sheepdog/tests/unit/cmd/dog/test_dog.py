@@ -350,14 +350,14 @@ class VdiTest(DogCase):
         self.assertEqual('', self.dog('vdi create v 1G'))
         self.assertEqual(
             {'name': 'v', 'size': 1 << 30, 'copies': 0, 'copy_policy': 0,
-             'block_size_shift': 0, 'preallocate': False},
+             'block_size_shift': 0},
             self.asked('vdi.create'))
 
     def test_create_options_anywhere(self):
-        self.dog('vdi create -P v -c 2 16M -z 20')
+        self.dog('vdi create v -c 2 16M -z 20')
         self.assertEqual(
             {'name': 'v', 'size': 16 * MIB, 'copies': 2, 'copy_policy': 0,
-             'block_size_shift': 20, 'preallocate': True},
+             'block_size_shift': 20},
             self.asked('vdi.create'))
 
     def test_create_refused(self):
