@@ -17,6 +17,7 @@ import io
 import struct
 
 from fuzz import registry
+from sheepdog.backup import documents
 from sheepdog.backup import faults
 from sheepdog.backup import stream
 
@@ -61,3 +62,49 @@ def run_stream(data):
         assert end <= offset < offset + length <= reader.head.size
         assert content is None or len(content) == length
         end = offset + length
+
+
+IMAGE = documents.Image('ab' * 16, 3 << 30, 22, ('cd' * 32, '', 'ef' * 32))
+VDI = documents.Vdi('disk', 'monday', 1, 7, 'ab' * 16, '', 3 << 30, 22, 3, 0,
+                    1000, 2000, 'cd' * 32)
+
+
+def sealed_seeds():
+    yield documents.pack_image(IMAGE)
+    yield documents.pack_manifest(documents.Manifest('all', 5, (), {}))
+    yield documents.pack_manifest(documents.Manifest('all', 5, (
+        VDI, VDI._replace(identity='cd' * 16, parent=VDI.identity)),
+        {'disk': 'cd' * 16}))
+
+
+def repair_sealed(data):
+    """Puts the right digest before it."""
+    text = data.partition(b'\n')[2]
+    return documents.digest_of(text).hex().encode() + b'\n' + text
+
+
+@registry.target('backup-documents', (faults.Damaged,),
+                 ('sheepdog.backup.documents',), sealed_seeds,
+                 repair=repair_sealed)
+def run_sealed(data):
+    for unpack, pack in ((documents.unpack_image, documents.pack_image),
+                         (documents.unpack_manifest,
+                          documents.pack_manifest)):
+        try:
+            found = unpack(data)
+        except faults.Damaged:
+            continue
+        assert unpack(pack(found)) == found
+        return
+    raise faults.Damaged('neither')
+
+
+def chunk_seeds():
+    for content in b'', b'x' * 5000, bytes(range(256)) * 16:
+        yield documents.digest_of(content) + documents.pack_chunk(content)
+
+
+@registry.target('backup-chunk', (faults.Damaged,), (), chunk_seeds)
+def run_chunk(data):
+    found = documents.unpack_chunk(data[:32], data[32:])
+    assert documents.digest_of(found) == data[:32]

@@ -14,6 +14,9 @@
 
 ``stream`` is the format of one snapshot, or of what differs between two;
 ``changes`` finds that. ``source`` is a snapshot that is read, ``landing`` a
-VDI that gets the content of one, all or nothing. Doc/source/backup-format
-describes what is written.
+VDI that gets the content of one, all or nothing.
+
+``saving`` and ``loading`` are about all VDIs: ``documents`` is the format of
+what is kept, ``depot`` the place, ``images`` puts snapshots there and gets
+them. The formats are described in doc/source/backup-format.rst.
 """

@@ -37,12 +37,13 @@ CLOSE_SECONDS = 10.0
 _POLL_SECONDS = 0.1
 _REQUEST_BYTES = 1 << 20
 _WRITING, _WRITTEN = 'writing', 'written'
-_WORKING = {'tag': '', 'snap_id': 0}
 
 
 class Goal(NamedTuple):
     """What the VDI ``name`` is to have: the snapshot ``tag`` with this
-    ``identity``. ``policy``: of a VDI that is made, for ``VdiCalls.create``.
+    ``identity``. Of a VDI that is made: ``policy`` for ``VdiCalls.create``,
+    or the ``source.Snapshot`` of another that it begins as, and
+    ``attributes``.
     """
 
     name: str
@@ -51,6 +52,8 @@ class Goal(NamedTuple):
     size: int
     block_size_shift: int
     policy: dict = {}
+    clone_of: object = None
+    attributes: dict = {}
 
 
 def restore(client, goal: Goal, base: str, pieces, progress=None,
@@ -67,19 +70,18 @@ def restore(client, goal: Goal, base: str, pieces, progress=None,
     undone = tidy(client, goal.name)
     vdis = client.vdis.list(goal.name)
     _check_tag(vdis, goal)
-    under = _base_of(client, goal, vdis, base)
     working = _working(vdis)
+    under = (goal.clone_of if goal.clone_of and not working
+             else _base_of(client, goal, vdis, base))
     if working is None:
         if vdis:
             raise faults.WrongBase(
                 'there are snapshots of VDI %s, but no VDI: delete them, or '
                 'make one of them (dog vdi clone) under another name'
                 % goal.name)
-        client.vdis.create(
-            goal.name, goal.size, block_size_shift=goal.block_size_shift,
-            **goal.policy)
+        _make(client, goal)
     elif under:
-        differs = _differs(client, goal.name, under, under.vdi['size'])
+        differs = source.differs(client, goal.name, under, under.vdi['size'])
         if chosen:
             chosen(under, differs)
         elif differs:
@@ -103,8 +105,7 @@ def tidy(client, name) -> bool:
     if left is None:
         return False
     if not _finish(client, name, left):
-        _undo(client, name, left['base'])
-        records.unmark(client, name)
+        _undo(client, name, left)
     return True
 
 
@@ -120,13 +121,17 @@ def _finish(client, name, left) -> bool:
     return False
 
 
-def _undo(client, name, base):
-    if base:
-        client.vdis.rollback(name, str(base))
+def _undo(client, name, left):
+    if left['is_ours']:
+        client.vdis.delete(name)
         return
-    with client.open(name) as volume:
-        for place in _places(client, name, volume):
-            volume.zero(place.offset, place.length)
+    if left['base']:
+        client.vdis.rollback(name, str(left['base']))
+    else:
+        with client.open(name) as volume:
+            for place in _places(client, name, volume):
+                volume.zero(place.offset, place.length)
+    records.unmark(client, name)
 
 
 def _is_empty(client, name) -> bool:
@@ -139,9 +144,19 @@ def _is_empty(client, name) -> bool:
 
 def _places(client, name, volume):
     return changes.ranges(
-        maps.owners(client, name, _WORKING,
+        maps.owners(client, name, source.WORKING,
                     -(-volume.size // volume.object_bytes)),
         volume.size, (), 0, volume.object_bytes)
+
+
+def _make(client, goal):
+    if goal.clone_of:
+        client.vdis.clone(goal.clone_of.vdi['name'],
+                          str(goal.clone_of.vdi['snap_id']), goal.name)
+    else:
+        client.vdis.create(
+            goal.name, goal.size, block_size_shift=goal.block_size_shift,
+            **goal.policy)
 
 
 def _check_tag(vdis, goal):
@@ -192,23 +207,18 @@ def _shown(snapshot) -> str:
     return snapshot.vdi['tag'] or str(snapshot.vdi['snap_id'])
 
 
-def _differs(client, name, under, size) -> bool:
-    """Has the VDI been written since that snapshot, or another size?"""
-    count = -(-size // under.object_bytes)
-    before = under.owners(client)
-    before.extend([0] * (count - len(before)))
-    return (maps.head(client, name, _WORKING).vdi_size != size
-            or maps.owners(client, name, _WORKING, count) != before)
-
-
 def _fill(client, goal, under, pieces, progress, is_ours):
     """:param is_ours: we have made the VDI, and nobody misses it"""
     name = goal.name
     mark = {'base': under.vdi['snap_id'] if under else 0,
-            'identity': goal.identity, 'state': _WRITING}
+            'identity': goal.identity, 'state': _WRITING,
+            'is_ours': is_ours}
     try:
         records.mark(client, name, mark)
-        if maps.head(client, name, _WORKING).vdi_size < goal.size:
+        if is_ours:
+            for key, value in goal.attributes.items():
+                client.vdis.set_attribute(name, key, value)
+        if maps.head(client, name, source.WORKING).vdi_size < goal.size:
             client.vdis.resize(name, goal.size)
         with client.open(name) as volume:
             _check_lock(client, goal, under, volume)
@@ -223,7 +233,7 @@ def _fill(client, goal, under, pieces, progress, is_ours):
         records.unmark(client, name)
     except BaseException:
         # Also when the operator does not want to wait any more.
-        _give_up(client, name, mark, is_ours)
+        _give_up(client, name, mark)
         raise
     return {'name': name, 'vdi_id': vdi['vdi_id'],
             'snap_id': vdi['snap_id'], 'written': written}
@@ -234,7 +244,7 @@ def _check_lock(client, goal, under, volume):
     if volume.size != goal.size:
         is_well = False
     elif under:
-        is_well = not _differs(client, goal.name, under, goal.size)
+        is_well = not source.differs(client, goal.name, under, goal.size)
     else:
         is_well = _is_empty(client, goal.name)
     if not is_well:
@@ -264,18 +274,13 @@ def _cut(offset, content):
         yield offset + start, view[start:start + _REQUEST_BYTES]
 
 
-def _give_up(client, name, mark, is_ours):
+def _give_up(client, name, mark):
     try:
         deadline = time.monotonic() + CLOSE_SECONDS
         while True:
             try:
-                if _finish(client, name, mark):
-                    pass
-                elif is_ours:
-                    client.vdis.delete(name)
-                else:
-                    _undo(client, name, mark['base'])
-                    records.unmark(client, name)
+                if not _finish(client, name, mark):
+                    _undo(client, name, mark)
                 return
             except errors.VdiLocked:
                 # By ourselves: a sheep closes it behind its connection.

@@ -23,6 +23,8 @@ from sheepdog.model import errors
 STEP_BYTES = 1 << 30
 """One question where data is."""
 
+WORKING = {'tag': '', 'snap_id': 0}
+
 
 class Snapshot(NamedTuple):
     """``vdi``: as ``VdiCalls.list`` has it."""
@@ -61,6 +63,15 @@ def find(client, name, tag='', snap_id=0) -> Snapshot:
             return Snapshot(vdi, records.identity(client, vdi))
     raise errors.NoTag("there is no snapshot '%s' of VDI %s"
                        % (snap_id or tag, name))
+
+
+def differs(client, name, under: Snapshot, size) -> bool:
+    """Has the VDI been written since that snapshot, or another size?"""
+    count = -(-size // under.object_bytes)
+    before = under.owners(client)
+    before.extend([0] * (count - len(before)))
+    return (maps.head(client, name, WORKING).vdi_size != size
+            or maps.owners(client, name, WORKING, count) != before)
 
 
 def head(new: Snapshot, old=None) -> stream.Head:
@@ -113,13 +124,13 @@ def _segments(ours, theirs, place) -> Iterator[tuple]:
         length = min(STEP_BYTES, end - start)
         offset = start
         for size, first, second in changes.merged(
-                _extents(ours if place.is_new else None, start, length),
-                _extents(theirs if place.is_old else None, start, length)):
+                extents(ours if place.is_new else None, start, length),
+                extents(theirs if place.is_old else None, start, length)):
             yield offset, size, first, second
             offset += size
 
 
-def _extents(volume, offset, length) -> list:
+def extents(volume, offset, length) -> list:
     """Beyond its end there is nothing."""
     there = max(min(length, volume.size - offset), 0) if volume else 0
     found = volume.extents(offset, there) if there else []

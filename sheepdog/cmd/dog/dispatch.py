@@ -24,6 +24,7 @@ from sheepdog.cmd.dog import check
 from sheepdog.cmd.dog import cluster
 from sheepdog.cmd.dog import command
 from sheepdog.cmd.dog import graph
+from sheepdog.cmd.dog import keeping
 from sheepdog.cmd.dog import node
 from sheepdog.cmd.dog import objects
 from sheepdog.cmd.dog import qos
@@ -41,8 +42,7 @@ COMMANDS = (cluster.COMMANDS + node.COMMANDS + recovery.COMMANDS
             + vdi.COMMANDS + branches.COMMANDS + objects.COMMANDS
             + attributes.COMMANDS + backup.COMMANDS + check.COMMANDS
             + benchmark.COMMANDS + graph.COMMANDS + qos.COMMANDS
-            + top.COMMANDS
-            + upgrade.COMMANDS)
+            + top.COMMANDS + upgrade.COMMANDS + keeping.COMMANDS)
 
 
 def main(argv=None, streams=sys) -> int:

@@ -16,7 +16,6 @@ say so, instead of being unknown."""
 from sheepdog.cmd import exits
 
 WORDS = tuple(tuple(line.split()) for line in """\
-cluster snapshot
 node format
 """.splitlines())
 

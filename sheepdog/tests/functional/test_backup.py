@@ -136,3 +136,46 @@ class BackupTest(case.ClusterCase):
         cut = self.restore('gone', data[:-200000], expect=1)
         self.assertIn(b'cut off', cut.stderr)
         self.assertNotIn('gone', dict(self.names()))
+
+    def kept(self, *words, expect=0):
+        return self.dog('cluster', 'snapshot', *words, text=True,
+                        expect=expect)
+
+    def test_a_cluster_snapshot(self):
+        place = self.directory / 'kept'
+        places = self.chain('tree', SIZE)
+        self.dog('vdi', 'clone', 'tree', 'branch', '-s', 'one')
+        self.addCleanup(self.forget, 'branch')
+        self.scatter('branch', [(3 << 30, 7000)])
+        self.cluster.create('strips', 64 * MIB, copies=2, copy_policy=0x11)
+        self.addCleanup(self.forget, 'strips')
+        self.scatter('strips', [(MIB, 3 * MIB)])
+        self.kept('save', 'monday', place)
+        looked_at = [
+            (name, tag, places + [(3 << 30, 7000)])
+            for name, tag in self.names() if name in ('tree', 'branch')] + [
+                ('strips', '', [(0, 64 * MIB)])]
+        before = [self.content(name, where, tag)
+                  for name, tag, where in looked_at]
+        size = sum(path.stat().st_size for path in place.rglob('*')
+                   if path.is_file())
+        self.assertLess(size, 20 * MIB)
+        # What has changed since, and no more.
+        self.scatter('branch', [(0, 100)])
+        done = json.loads(self.kept('save', 'tuesday', place,
+                                    '--json').stdout)
+        self.assertEqual((2, 1), (done['new_chunks'],
+                                  done['snapshots'] - done['saved_before']))
+        self.kept('load', 'monday', place, expect=3)
+        for name in 'branch', 'tree', 'strips':
+            self.forget(name)
+        # A lost chunk is noticed; loading goes on when it is there again.
+        lost = max((place / 'chunks').rglob('*/*'),
+                   key=lambda path: path.stat().st_size)
+        lost.rename(self.directory / 'aside')
+        self.assertIn('missing', self.kept(
+            'load', 'monday', place, expect=1).stderr)
+        (self.directory / 'aside').rename(lost)
+        self.kept('load', 'monday', place)
+        self.assertEqual(before, [self.content(name, where, tag)
+                                  for name, tag, where in looked_at])

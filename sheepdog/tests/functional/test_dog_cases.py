@@ -64,7 +64,36 @@ running, auto-recovery enabled
     Case('cluster alter-copy', code=USAGE, error='dog: <any>-c<any>\n'),
     Case('cluster alter-copy -c 1', code=FAILED,
          error='dog: VDIs <any>-f does it without a question\n'),
-    Case('cluster snapshot save a /tmp', code=USAGE, error='dog: <any>\n'),
+    Case('cluster snapshot save a', code=USAGE, error='dog: usage: <any>\n'),
+    Case('cluster snapshot save a none://x', code=FAILED,
+         error='dog: none://x: <any>\n'),
+    Case('cluster snapshot save a memory://c none', code=MISSING,
+         error="dog: there is no VDI 'none'\n"),
+    Case('cluster snapshot list memory://c',
+         'Index\t\tTag\t\tSnapshot Time\n'),
+    Case('cluster snapshot save a memory://c'),
+    Case('cluster snapshot save a memory://c', code=EXISTS,
+         error='dog: <any>a already\n'),
+    Case('cluster snapshot save b memory://c -v',
+         '0 snapshots, 0 of them saved before; 0 new chunks, 0.0 MB\n'),
+    Case('cluster snapshot list memory://c', '''\
+Index\t\tTag\t\tSnapshot Time
+1\t\ta\t\t<time>
+2\t\tb\t\t<time>
+'''),
+    Case('cluster snapshot list memory://c -r', '1 a <n>\n2 b <n>\n'),
+    Case('cluster snapshot list memory://c --json', '[\n...\n]\n'),
+    Case('cluster snapshot list memory://d', code=MISSING,
+         error='dog: there are no cluster snapshots at memory://d\n'),
+    Case('cluster snapshot show a memory://c', '  Name  <any>\n'),
+    Case('cluster snapshot show none memory://c', code=MISSING,
+         error='dog: there is no cluster snapshot none\n'),
+    Case('cluster snapshot load none memory://c', code=MISSING,
+         error='dog: there is no cluster snapshot none\n'),
+    Case('cluster snapshot load a memory://c none', code=MISSING,
+         error="dog: the cluster snapshot a has no VDI 'none'\n"),
+    Case('cluster snapshot load a memory://c'),
+    Case('cluster snapshot', code=USAGE, error='...\n'),
     Case('node list', '''\
   Id   Host:Port         V-Nodes       Zone
    0   <address><any>\t<n>          <n>
