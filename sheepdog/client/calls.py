@@ -356,10 +356,21 @@ class VdiCalls:
 
         :raises NoVdi: there is none
         :raises VdiExists: there is such a snapshot
-        :raises VdiLocked: it is open shared, or being altered
+        :raises VdiLocked: it is being altered
         """
         return self._client.change('vdi.snapshot', {
             'name': name, 'tag': tag, 'only_if_changed': only_if_changed})
+
+    def snapshot_group(self, names, tag='', only_if_changed=False):
+        """As ``snapshot``, of several VDIs at one moment: of all, or of
+        none. Returns ``vdis``: what ``snapshot`` does, in order of the
+        names; or None where nothing has changed in any.
+
+        :raises InvalidParameters: one is named twice, or they are too many
+        """
+        return self._client.change('vdi.snapshot_group', {
+            'names': list(names), 'tag': tag,
+            'only_if_changed': only_if_changed})
 
     def clone(self, source, tag, name, shares_nothing=False,
               timeout=None) -> dict:

@@ -31,7 +31,8 @@ from sheepdog.placement import redundancy
 KINDS = ('lock', 'unlock', 'settings', 'recovered', 'reweight', 'vnodes',
          'disks', 'forgo', 'evict', 'readmit', 'hurry', 'alter-default',
          'alter-vdi', 'turning', 'turned', 'vdi-begin', 'vdi-commit',
-         'vdi-abort', 'vdi-reclaimed', 'attribute', 'qos', 'shutdown')
+         'vdi-commit-group', 'vdi-abort', 'vdi-reclaimed', 'attribute', 'qos',
+         'shutdown')
 
 UNORDERED = ('recovered', 'disks', 'forgo', 'evict', 'readmit', 'hurry')
 """May be decided while another operation runs."""
@@ -346,6 +347,19 @@ def _vdi_commit(arguments: dict, state: state_module.State) -> tuple:
                 'vdi_id': vdi_id, 'snapshot': source}
 
 
+def _vdi_commit_group(arguments: dict,
+                      state: state_module.State) -> tuple:
+    """``commits``: arguments of ``vdi-commit``, each of a snapshot."""
+    commits = arguments.get('commits')
+    if not isinstance(commits, list) or not all(
+            isinstance(one, dict) for one in commits):
+        raise errors.InvalidParameters('commits is missing')
+    decided = [_vdi_commit(one, state) for one in commits]
+    return ({'kind': 'vdi-commit-group',
+             'commits': [event for event, _ in decided]},
+            {'vdis': [result for _, result in decided]})
+
+
 def _vdi_abort(arguments: dict, state: state_module.State) -> tuple:
     return {'kind': 'vdi-abort', 'vdi_id': _number(arguments, 'vdi_id'),
             'owner': _text(arguments, 'owner')}, None
@@ -374,6 +388,7 @@ _DECISIONS = {'lock': _lock, 'unlock': _unlock, 'settings': _settings,
               'turning': _turning, 'turned': _turned, 'attribute': _attribute,
               'qos': _qos,
               'vdi-begin': _vdi_begin, 'vdi-commit': _vdi_commit,
+              'vdi-commit-group': _vdi_commit_group,
               'vdi-abort': _vdi_abort, 'vdi-reclaimed': _vdi_reclaimed,
               'shutdown': _shutdown}
 

@@ -55,6 +55,7 @@ _EVENTS = {
     'vdi-commit': {'vdi_id': int, 'owner': str, 'source': int,
                    'snapshot': bool, 'serial': int, 'resized': int,
                    'tag': str, 'replaces': int},
+    'vdi-commit-group': {'commits': list},
     'vdi-abort': {'vdi_id': int, 'owner': str},
     'vdi-reclaimed': {'vdi_id': int},
     'lock': {'vdi_id': int, 'mode': str, 'owner': str},
@@ -104,6 +105,17 @@ class Record(NamedTuple):
             raise errors.InvalidParameters('unknown event %.40r' % (kind,))
         shapes.check(self.event, fields, kind)
         return kind
+
+
+@shapes.decoder('group of snapshots')
+def checked_commits(event: dict) -> list:
+    """:raises InvalidParameters: one of them lacks fields"""
+    commits = event['commits']
+    if not 0 < len(commits) <= limits.SNAPSHOT_GROUP_MAX:
+        raise ValueError('a group of %d' % len(commits))
+    for commit in commits:
+        shapes.check(commit, _EVENTS['vdi-commit'], 'vdi-commit')
+    return commits
 
 
 class Former(NamedTuple):
@@ -327,6 +339,11 @@ class Lock(NamedTuple):
 
     mode: str
     owners: tuple
+
+    @property
+    def gives_way(self) -> bool:
+        """…to whoever wants to open the VDI."""
+        return self.mode == TURNING
 
 
 class Eviction(NamedTuple):

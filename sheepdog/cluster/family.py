@@ -48,12 +48,22 @@ def relocked(event: dict) -> tuple:
         return event['vdi_id'],
     if kind == 'vdi-begin':
         return event['entry']['vdi_id'],
-    if kind == 'vdi-commit':
-        return tuple(filter(None, (event['source'], event['vdi_id'],
-                                   event['replaces'])))
+    if kind in _COMMITS:
+        return tuple(vdi_id for one in commits(event) for vdi_id in (
+            one['source'], one['vdi_id'], one['replaces']) if vdi_id)
     if kind in ('vdi-abort', 'vdi-delete'):
         return event['vdi_id'],
     return ()
+
+
+_COMMITS = ('vdi-commit', 'vdi-commit-group')
+
+
+def commits(event: Mapping) -> list:
+    """Those that an event is made of: none, one, or those of a group."""
+    if event['kind'] not in _COMMITS:
+        return []
+    return event.get('commits', [event])
 
 
 _ENDINGS = ('vdi-delete', 'vdi-abort', 'vdi-reclaimed')
@@ -75,8 +85,9 @@ def free_id(vdis: Mapping[int, entries.VdiEntry], name: str) -> int:
         vdi_id = (first + step) & ids.VDI_ID_MASK
         if vdi_id and vdi_id not in vdis:
             return vdi_id
-    raise errors.SystemFailure('all %d VDI ids are taken'
-                               % limits.VDI_IDS_MAX)
+    raise errors.SystemFailure(
+        'all VDI ids are taken: a cluster has %d, and those of deleted VDIs '
+        'and snapshots are not used again' % (limits.VDI_IDS_MAX - 1))
 
 
 def needed(vdis: Mapping[int, entries.VdiEntry]) -> frozenset:
@@ -124,6 +135,25 @@ def begun(state, event: dict) -> entries.VdiEntry:
     return entry
 
 
+def commit_all(state, event: dict, time: float) -> Commit:
+    """Several snapshots at one place in the order: all or none.
+
+    :raises SheepdogError: as ``commit``
+    """
+    changed: dict = {}
+    locks: dict = {}
+    sources = [one['source'] for one in event['commits']]
+    if len(set(sources)) < len(sources) or not all(
+            one['snapshot'] for one in event['commits']):
+        raise errors.InvalidParameters(
+            'a group is of snapshots, each of another VDI')
+    for one in event['commits']:
+        made = commit(state, one, time)
+        changed.update(made.changed)
+        locks.update(made.locks)
+    return Commit(changed, locks)
+
+
 def commit(state, event: dict, time: float) -> Commit:
     """
     :raises NoVdi: what was begun is gone, or what it comes from
@@ -150,7 +180,8 @@ def _follow(state, event, source, new, changed, time) -> dict:
     """``new`` becomes the working VDI in the place of ``source``."""
     check_source(source)
     lock = state.locks.get(source.vdi_id)
-    if (lock is None or lock.owners != (event['owner'],)
+    # (Who has it open has held back its clients for that serial.)
+    if (lock is None
             or state.fences.get(source.vdi_id) != event['serial']
             or source.resized != event['resized']):
         raise errors.VdiLocked('VDI %s was opened, closed or resized '

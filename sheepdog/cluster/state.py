@@ -409,7 +409,17 @@ class State:
 
     def _vdi_commit(self, record: entries.Record) -> None:
         """…and is there, with all that belongs to it."""
-        commit = family.commit(self, record.event, record.time)
+        self._take_commit(family.commit(self, record.event, record.time),
+                          record)
+
+    def _vdi_commit_group(self, record: entries.Record) -> None:
+        """…several at once."""
+        self._take_commit(family.commit_all(
+            self, {'commits': entries.checked_commits(record.event)},
+            record.time), record)
+
+    def _take_commit(self, commit: family.Commit,
+                     record: entries.Record) -> None:
         self.vdis.update(commit.changed)
         for vdi_id, lock in commit.locks.items():
             self._set_lock(vdi_id, *lock, record.sequence)
@@ -734,6 +744,7 @@ _APPLIERS: dict[str, Callable[[State, entries.Record], None]] = {
     'vdi-qos': State._vdi_qos,
     'vdi-begin': State._vdi_begin,
     'vdi-commit': State._vdi_commit,
+    'vdi-commit-group': State._vdi_commit_group,
     'vdi-abort': State._vdi_abort,
     'vdi-reclaimed': State._vdi_reclaimed,
     'lock': State._lock,

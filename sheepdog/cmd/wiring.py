@@ -216,7 +216,8 @@ class Sheep:
         # is whole, and volumes what form objects have, before the gateway
         # sends anything.
         for listener in (self.replica, self.recovery, self.turner,
-                         self.gateway, self.volumes, self.reclaimer,
+                         self.gateway, self.volumes,
+                         self.branching.standstill, self.reclaimer,
                          self.precedence, self):
             self.cluster.add_listener(listener)
         self.monitoring = monitoring.Monitoring(self, self._sink)
@@ -241,8 +242,10 @@ class Sheep:
                                       self.catalogue, self.volumes,
                                       self.branching),
             self.server)
-        self.server.register(admin.Admin(
-            self.world, self, volume_handles, self.port).handlers())
+        operators = admin.Admin(self.world, self, volume_handles, self.port)
+        self.server.register(operators.handlers())
+        self.branching.standstill.ask = self.volumes.copies.ask = (
+            operators.ask)
 
     async def _watch_keys(self):
         """A key that was dropped also ends what was proved with it."""

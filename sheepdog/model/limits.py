@@ -46,6 +46,8 @@ VDI_OBJECTS_MAX = 1 << 20
 """Entries in an inode's data_vdi_id array (storage policy 0)."""
 
 VDI_IDS_MAX = 1 << 24
+SNAPSHOT_GROUP_MAX = 64
+"""VDIs whose snapshots are made at one moment."""
 
 COPIES_MAX = 31
 FORMS_MAX = 8

@@ -16,7 +16,8 @@ clones back, and delete any of it, while things go wrong.
 
 What a snapshot holds it held at one moment between the question and the
 answer: to the history of each block it is a read, and all of these reads fit
-into one moment. From then on it never changes. Clones have one user, who
+into one moment; so do those of snapshots of several volumes that were made
+together. From then on it never changes. Clones have one user, who
 knows what is in them.
 """
 
@@ -40,6 +41,8 @@ _OPEN_ERRORS = (errors.Transient, errors.ShuttingDown, errors.WaitForJoin)
 KEPT = 12
 """So many snapshots and clones at most; then some are deleted first."""
 RECLAIM_ROUNDS = 6
+GROUPS_SHARE = 0.3
+"""Of snapshots: those of several volumes at one moment."""
 LOOKED_AT = 24
 """Blocks of each."""
 
@@ -97,6 +100,7 @@ class Branches(steps.Steps):
         self.violations = []
         self.outcomes = {}
         self.snapshots = []
+        self.groups = []
         self.clones = []
         self._count = 0
 
@@ -134,12 +138,12 @@ class Branches(steps.Steps):
     def _snapshot(self, source) -> None:
         if self._is_full():
             return
-        # (One that has a snapshot cannot be opened shared.)
-        names = [name for name, is_shared in self.workload.settings.volumes
-                 if not is_shared]
-        name = names[source.randrange(len(names))]
-        node = self._owner(name) or self._serving(source)
-        self._ask(node, self._snapshot_one, name, self._name('s'),
+        names = [name for name, _ in self.workload.settings.volumes]
+        count = 1
+        if source.random() < GROUPS_SHARE:
+            count = 2 + source.randrange(len(names) - 1)
+        self._ask(self._serving(source), self._snapshot_group,
+                  source.sample(names, count), self._name('s'),
                   source.random() < 0.5)
 
     def _is_full(self) -> bool:
@@ -147,43 +151,43 @@ class Branches(steps.Steps):
                     if one.is_sure and not one.is_deleted
                     and self._is_now(one)]) >= KEPT
 
-    def _owner(self, name: str):
-        """The node whose sheep has it open, if any."""
-        for node in self.cluster.serving():
-            try:
-                owner = node.sheep.branching.owner_of(name)
-            except errors.SheepdogError:
-                return None
-            if node.sheep.cluster.incarnation == owner:
-                return node
-        return None
-
-    async def _snapshot_one(self, sheep, name: str, tag: str,
-                            is_looked_at: bool) -> None:
-        created = sheep.catalogue.find(name).created
-        units = self._units()
-        began = self.history.now()
-        reads = self.history.begin_read(
-            tag, [(name, created, unit) for unit in units])
-        made = Snapshot(name, tag, created, self.chores.formats_begun,
-                        dict(zip(units, reads)), began)
-        self.snapshots.append(made)
+    async def _snapshot_group(self, sheep, names: list, tag: str,
+                              is_looked_at: bool) -> None:
+        """Of several volumes at one moment, or of one."""
+        group = []
+        for name in names:
+            created = sheep.catalogue.find(name).created
+            units = self._units()
+            reads = self.history.begin_read(
+                '%s of %s' % (tag, name),
+                [(name, created, unit) for unit in units])
+            group.append(Snapshot(
+                name, tag, created, self.chores.formats_begun,
+                dict(zip(units, reads)), self.history.now()))
+        self.snapshots += group
+        self.groups.append(group)
         try:
-            done = await sheep.branching.snapshot(name, tag)
+            if len(names) > 1:
+                done = (await sheep.branching.snapshot_group(names, tag)
+                        )['vdis']
+            else:
+                done = [await sheep.branching.snapshot(names[0], tag)]
         except _OPEN_ERRORS:
             raise
         except errors.SheepdogError:
-            made.is_deleted = made.is_sure = True
+            for made in group:
+                made.is_deleted = made.is_sure = True
             raise
         ended = self.history.now()
-        entry = sheep.cluster.state.vdis[done['snapshot']]
-        if entry.created != created or not self._is_now(made):
-            # (Of another volume of that name. Not to be known later.)
-            return
-        made.ended = ended
-        made.is_sure = True
-        if is_looked_at:
-            await self._look_at(sheep, made)
+        for made, one in zip(group, done):
+            entry = sheep.cluster.state.vdis[one['snapshot']]
+            if entry.created != made.created or not self._is_now(made):
+                # (Of another volume of that name. Not to be known later.)
+                continue
+            made.ended = ended
+            made.is_sure = True
+            if is_looked_at:
+                await self._look_at(sheep, made)
 
     def _units(self) -> list:
         """Those that clients use most."""
@@ -411,12 +415,17 @@ class Branches(steps.Steps):
         return found
 
     def _judge_moments(self) -> list:
-        wrong = []
-        for made in self.snapshots:
-            if made.values is None or made.ended is None:
-                continue
-            low, high = made.began, made.ended
-            low_why = high_why = None
+        return [wrong for wrong in map(self._judge_moment, self.groups)
+                if wrong]
+
+    def _judge_moment(self, group: list) -> str:
+        """Snapshots that were made together are of one moment."""
+        group = [made for made in group
+                 if made.values is not None and made.ended is not None]
+        low = max((made.began for made in group), default=0)
+        high = min((made.ended for made in group), default=low)
+        low_why = high_why = None
+        for made in group:
             for unit in made.reads:
                 value = made.values[unit]
                 writes = [one for one in self.history.operations(
@@ -426,18 +435,18 @@ class Branches(steps.Steps):
                     continue
                 seen = [one for one in writes if one.value == value]
                 if seen and seen[0].begin > low:
-                    low, low_why = seen[0].begin, (unit, seen[0])
+                    low, low_why = seen[0].begin, (made.name, unit, seen[0])
                 for one in writes:
                     is_after = (seen and seen[0].end < one.begin) or (
                         value == checkers.ZERO)
                     if (is_after and one.end < high
                             and not self._may_be_lost(one)):
-                        high, high_why = one.end, (unit, one)
-            if low > high:
-                wrong.append('snapshot %s of %s is of no moment: it has %s, '
-                             'and not %s' % (made.tag, made.name, low_why,
-                                             high_why))
-        return wrong
+                        high, high_why = one.end, (made.name, unit, one)
+        if low <= high:
+            return ''
+        return 'snapshot %s of %s is of no moment: it has %s, and not %s' % (
+            group[0].tag, ', '.join(made.name for made in group), low_why,
+            high_why)
 
     def _may_be_lost(self, write) -> bool:
         """By a power cut, as not durable."""

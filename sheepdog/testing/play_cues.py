@@ -39,7 +39,8 @@ KINDS = frozenset(OPCODES.values()) | {
     'survey', 'fetch', 'prepare', 'events', 'sync', 'waiting', 'refuse',
     'dismiss', 'ping', 'execute', 'commit', 'resume', 'lock', 'unlock',
     'vdi-create', 'vdi-attribute', 'vdi-delete', 'vdi-resize', 'vdi-begin',
-    'vdi-commit', 'vdi-abort', 'vdi-reclaimed', 'shutdown', 'recovered'}
+    'vdi-commit', 'vdi-commit-group', 'vdi-abort', 'vdi-reclaimed',
+    'shutdown', 'recovered'}
 REQUESTS_MAX = 4096
 """Requests without an answer that are remembered."""
 

@@ -19,7 +19,8 @@ its inode, whose map names the same objects as the other's; another event
 makes it a VDI. That one is the moment of a snapshot: the VDI as it was is the
 snapshot from then on, and its users go on with the new one.
 
-Who has the lock does it: nobody else knows what is under way.
+Who has the VDI open is held back meanwhile, on whatever sheep
+(``standstill``). Snapshots of several VDIs are the same with one event.
 """
 
 import asyncio
@@ -28,9 +29,7 @@ import logging
 
 import numpy
 
-from sheepdog.cluster import entries
 from sheepdog.cluster import family
-from sheepdog.gateway import flush
 from sheepdog.gateway import operation
 from sheepdog.model import errors
 from sheepdog.model import ids
@@ -40,12 +39,9 @@ from sheepdog.volume import access
 from sheepdog.volume import catalogue as catalogue_module
 from sheepdog.volume import cow
 from sheepdog.volume import inode_map
+from sheepdog.volume import standstill
 
 LOG = logging.getLogger(__name__)
-
-PATIENCE_SECONDS = 20.0
-"""So long clients' writes may wait until the event is asked for; then they
-go on, and there is no snapshot."""
 
 RETRY_SECONDS = 0.5
 
@@ -57,18 +53,17 @@ class Branching:
         self.gateway = gateway
         self.catalogue = catalogue
         self.volumes = volumes
+        self.standstill = standstill.Standstill(world, cluster, gateway,
+                                                volumes)
 
-    def owner_of(self, name):
-        """The incarnation that has to make the snapshot: who has the VDI
-        open; None: any.
+    def owners_of(self, names):
+        """Who has these VDIs open: incarnations, for each.
 
         :raises NoVdi: there is none
         """
-        entry = self.catalogue.find(name)
-        lock = self.cluster.state.locks.get(entry.vdi_id)
-        if lock is None or not lock.owners or lock.mode == entries.TURNING:
-            return None
-        return lock.owners[0]
+        return [standstill.owners_of(self.cluster.state,
+                                     self.catalogue.find(name).vdi_id)
+                for name in names]
 
     # -- what there is to ask for ---------------------------------------
 
@@ -78,17 +73,38 @@ class Branching:
         takes its place, under its name. Returns both ids: ``snapshot`` and
         ``vdi_id``; None where nothing has changed since the last one.
 
-        :raises VdiLocked: another sheep has it open, or it is open shared
+        :raises VdiLocked: somebody opens or closes it, or it is being
+            altered: try again
         :raises VdiExists: there is such a snapshot
         """
-        done = self._done(operation_id)
-        if done is not None:
-            return done
+        return await self._snapshots([name], tag, only_if_changed,
+                                     operation_id)
+
+    async def snapshot_group(self, names, tag='', only_if_changed=False,
+                             operation_id=''):
+        """As ``snapshot``, of several VDIs at one moment: of all, or of
+        none. Returns ``vdis``, in order of the names, or None where nothing
+        has changed in any.
+
+        :raises InvalidParameters: one is named twice, or they are too many
+        """
+        if not (isinstance(names, list)
+                and all(isinstance(name, str) for name in names)
+                and 0 < len(names) <= limits.SNAPSHOT_GROUP_MAX
+                and len(set(names)) == len(names)):
+            raise errors.InvalidParameters(
+                'snapshots are made of 1 to %d VDIs at one moment, each '
+                'named once' % limits.SNAPSHOT_GROUP_MAX)
+        done = await self._snapshots(names, tag, only_if_changed,
+                                     operation_id)
+        return done if done is None or 'vdis' in done else {'vdis': [done]}
+
+    async def _snapshots(self, names, tag, only_if_changed, operation_id):
         inode.encode_name(tag)
         # Whoever asked may hang up; what has begun comes to its end.
         future, answer = operation.future()
-        self.world.spawn(self._answer(answer, self._hold_and_snapshot(
-            name, tag, only_if_changed, operation_id)), 'snapshot of a VDI')
+        self.world.spawn(self._answer(answer, self._make_snapshots(
+            names, tag, only_if_changed, operation_id)), 'snapshot of a VDI')
         return await future
 
     async def _answer(self, answer, coroutine):
@@ -99,33 +115,28 @@ class Branching:
         else:
             answer(None, result)
 
-    async def _hold_and_snapshot(self, name, tag, only_if_changed,
-                                 operation_id):
+    async def _make_snapshots(self, names, tag, only_if_changed,
+                              operation_id):
         while True:
-            entry = self.catalogue.find(name)
+            done = self._done(operation_id)
+            if done is not None:
+                return done
+            sources = [self.catalogue.find(name) for name in names]
+            for source in sources:
+                family.check_source(source)
+                family.check_tag(self.cluster.state, source.name, tag)
+            if only_if_changed and not await self._has_any_changed(sources):
+                return None
             try:
-                async with self.volumes.held(entry.vdi_id) as hold:
-                    return await self._snapshot_held(
-                        entry.vdi_id, tag, only_if_changed, hold,
-                        operation_id)
+                return await self._snapshot(sources, tag, operation_id)
             except errors.ReadOnly:
-                now = self.cluster.state.vdis.get(entry.vdi_id)
-                if now is None or not now.snapshot:
+                if not any(self._is_snapshot(source) for source in sources):
                     raise
                 # Somebody else was quicker: of the next one.
 
-    async def _snapshot_held(self, vdi_id, tag, only_if_changed, hold,
-                             operation_id):
-        done = self._done(operation_id)
-        if done is not None:
-            return done
-        state = self.cluster.state
-        entry = family.living(state, vdi_id)
-        family.check_source(entry)
-        family.check_tag(state, entry.name, tag)
-        if only_if_changed and not await self._has_changed(entry):
-            return None
-        return await self._snapshot(entry, tag, hold, operation_id)
+    def _is_snapshot(self, entry):
+        now = self.cluster.state.vdis.get(entry.vdi_id)
+        return now is not None and now.snapshot
 
     async def clone(self, source, tag, name, shares_nothing=False,
                     operation_id=''):
@@ -186,39 +197,53 @@ class Branching:
 
     # -- how it is done -------------------------------------------------
 
-    async def _snapshot(self, entry, tag, hold, operation_id):
-        # What clients have written so far need not hold them up then.
-        await self._flush(entry.vdi_id)
-        new = await self._begin(entry, entry.name, entry.vdi_id,
-                                entry.created)
-        self.volumes.take_turn_of(entry.vdi_id, new.vdi_id)
+    async def _snapshot(self, sources, tag, operation_id):
+        """In order of id: so nobody waits for each other."""
+        news = await self._begin_all(sources)
         try:
             try:
-                async with asyncio.timeout(PATIENCE_SECONDS):
-                    await hold.freeze()
-                    await self._flush(entry.vdi_id)
-                    await hold.complete()
-                    hold.check()
-                    state = self.cluster.state
-                    now = family.living(state, entry.vdi_id)
-                    serial = state.fences.get(entry.vdi_id, 0)
-                    await self._write_inode(now, new)
+                async with asyncio.timeout(standstill.PATIENCE_SECONDS):
+                    commits = {}
+                    for source, new in sorted(
+                            zip(sources, news),
+                            key=lambda pair: pair[0].vdi_id):
+                        commits[source.vdi_id] = await self._hold(
+                            source, new, tag)
+                    for source, new in zip(sources, news):
+                        await self._write_inode(source, new)
                     await self.gateway.declare_now()
-                    hold.check()
             except TimeoutError:
                 raise errors.SystemFailure(
                     'no snapshot of VDI %s: in %d s not all that was under '
                     'way came to its end, or the inode could not be written'
-                    % (entry.name, PATIENCE_SECONDS)) from None
-            return await self._commit(new, {
-                'source': entry.vdi_id, 'snapshot': True, 'tag': tag,
-                'serial': serial, 'resized': now.resized, 'replaces': 0},
-                operation_id, hold.check)
+                    % (', '.join(source.name for source in sources),
+                       standstill.PATIENCE_SECONDS)) from None
+            return await self._commit(
+                news, [commits[source.vdi_id] for source in sources],
+                operation_id)
         except BaseException:
-            self._give_up(new)
+            self._give_up(*news)
             raise
         finally:
-            hold.thaw()
+            for new in news:
+                self.standstill.release(new.vdi_id)
+
+    async def _hold(self, source, new, tag):
+        """Nobody writes to it from now on. Returns what is to be decided."""
+        serial = await self.standstill.hold_all(source.vdi_id, new.vdi_id)
+        now = family.living(self.cluster.state, source.vdi_id)
+        return {'source': source.vdi_id, 'snapshot': True, 'tag': tag,
+                'serial': serial, 'resized': now.resized, 'replaces': 0}
+
+    async def _begin_all(self, sources):
+        begun = await asyncio.gather(
+            *(self._begin(source, source.name, source.vdi_id, source.created)
+              for source in sources), return_exceptions=True)
+        failed = [one for one in begun if isinstance(one, BaseException)]
+        if failed:
+            self._give_up(*(one for one in begun if one not in failed))
+            raise failed[0]
+        return begun
 
     async def _put(self, source, name, replaces, shares_nothing,
                    operation_id, size=0):
@@ -237,10 +262,10 @@ class Branching:
             else:
                 await self._write_inode(source, new, size)
             await self.gateway.declare_now()
-            return await self._commit(new, {
+            return await self._commit([new], [{
                 'source': source.vdi_id, 'snapshot': False, 'tag': '',
-                'serial': 0, 'resized': 0, 'replaces': replaces},
-                operation_id, lambda: None)
+                'serial': 0, 'resized': 0, 'replaces': replaces}],
+                operation_id)
         except BaseException:
             self._give_up(new)
             raise
@@ -290,31 +315,36 @@ class Branching:
                 await self._abort(begun['vdi_id'], arguments['owner'])
                 return
 
-    async def _commit(self, new, arguments, operation_id, check):
+    async def _commit(self, news, commits, operation_id):
         """Until it is known whether it was done: nobody may go on before.
 
         :raises SheepdogError: it was not, and will not be
         """
         operation_id = operation_id or self.world.random.token(12).hex()
-        arguments = dict(arguments, vdi_id=new.vdi_id, owner=new.pending)
+        owner = news[0].pending
+        commits = [dict(one, vdi_id=new.vdi_id, owner=owner)
+                   for one, new in zip(commits, news)]
+        kind, arguments = 'vdi-commit', commits[0]
+        if len(commits) > 1:
+            kind, arguments = 'vdi-commit-group', {'commits': commits}
         while True:
             try:
-                done = await self.cluster.execute('vdi-commit', arguments,
+                done = await self.cluster.execute(kind, arguments,
                                                   operation_id)
                 break
             except (errors.Transient, errors.WaitForJoin):
-                if self.cluster.incarnation != new.pending:
+                if self.cluster.incarnation != owner:
                     raise
-                check()
             await asyncio.sleep(RETRY_SECONDS)
-        if done['vdi_id'] != new.vdi_id:
-            # Asked for twice, by two ways.
-            self._give_up(new)
+        made = {one['vdi_id'] for one in done.get('vdis', [done])}
+        # (Else it was asked for twice, by two ways.)
+        self._give_up(*(new for new in news if new.vdi_id not in made))
         return done
 
-    def _give_up(self, new):
-        self.world.spawn(self._abort(new.vdi_id, new.pending),
-                         'end of a VDI that was not made')
+    def _give_up(self, *news):
+        for new in news:
+            self.world.spawn(self._abort(new.vdi_id, new.pending),
+                             'end of a VDI that was not made')
 
     async def _abort(self, vdi_id, owner):
         """It goes with our place in the cluster at the latest."""
@@ -331,14 +361,6 @@ class Branching:
             except errors.SheepdogError as exc:
                 LOG.info('VDI %06x is not given up yet: %s', vdi_id, exc)
             await asyncio.sleep(RETRY_SECONDS)
-
-    async def _flush(self, vdi_id):
-        try:
-            await self.gateway.flush(vdi_id)
-        except flush.LostWrites as exc:
-            # Its client is to hear of it.
-            self.gateway.unflushed.losses[vdi_id] = exc
-            raise
 
     # -- inodes ---------------------------------------------------------
 
@@ -394,6 +416,12 @@ class Branching:
             await to.write_wait(ids.vdi_oid(new.vdi_id),
                                 inode.map_offset(first), owners.tobytes(),
                                 True)
+
+    async def _has_any_changed(self, sources):
+        for source in sources:
+            if await self._has_changed(source):
+                return True
+        return False
 
     async def _has_changed(self, entry):
         """Anything since the VDI followed its last snapshot."""

@@ -17,6 +17,7 @@ takes an equal part. Who reads without a lock counts on each sheep by itself.
 """
 
 from sheepdog.cluster import entries
+from sheepdog.cluster import family
 from sheepdog.volume import throttle as throttle_module
 
 
@@ -46,10 +47,11 @@ class Throttles:
             self.refresh()
             return
         names = {event.get('name')}
-        for field in 'vdi_id', 'source':
-            entry = state.vdis.get(event.get(field))
-            if entry is not None:
-                names.add(entry.name)
+        for one in (event, *family.commits(event)):
+            for field in 'vdi_id', 'source':
+                entry = state.vdis.get(one.get(field))
+                if entry is not None:
+                    names.add(entry.name)
         for name in names:
             if name in state.qos or name in self._by_name:
                 self._refresh(name)

@@ -47,9 +47,12 @@ class Volume:
     it has limits.
     """
 
-    def __init__(self, gateway, entry, head, read_only, is_alone, release):
+    def __init__(self, gateway, entry, head, read_only, is_alone, release,
+                 make_own=None):
         """``entry`` is the catalogue's, ``head`` the inode's;
-        ``release(volume)`` is awaited when the last user closes."""
+        ``release(volume)`` is awaited when the last user closes, and
+        ``make_own(volume, index)`` where others have it open, too: see
+        ``copies``."""
         self.gateway = gateway
         self.name = entry.name
         self.vdi_id = entry.vdi_id
@@ -71,6 +74,7 @@ class Volume:
         self._writable = self.owner
         self._gate = gate.Gate()
         self._release = release
+        self._make_own = make_own
         self._holds = holds.Holds()
         self.turning = turning.Turning(gateway, self.vdi_id, self.access,
                                        self.map, self._holds,
@@ -218,6 +222,8 @@ class Volume:
     async def _slow_write(self, index, start, data, fua):
         """Write to an object that is not ours yet (one creates, the others
         wait), or is of a former form: then it is written as it is."""
+        if not self.map.is_alone:
+            await self._own_shared(index)
         await self._holds.free(index)
         owner = self.map.owners[index]
         if ids.is_owned(owner, self.vdi_id):
@@ -237,6 +243,35 @@ class Volume:
             else:
                 await self.access.write_wait(oid, start, data, fua,
                                              create=True)
+            await self.map.own(index, new)
+
+    async def _own_shared(self, index):
+        """Nobody has an object of another VDI there any more."""
+        owner = await self.map.refresh(index)
+        while owner and not ids.is_owned(owner, self.vdi_id):
+            await self._make_own(self, index)
+            owner = await self.map.refresh(index)
+
+    async def copy_object(self, index):
+        """For all who have the volume open: an object of another VDI becomes
+        its own. (It goes through no gate: what the volume holds is the same
+        after it, and who asked for it is in one.)
+
+        :raises SheepdogError:
+        """
+        await self._holds.free(index)
+        with self._holds.hold(index):
+            vdi_id, new = self.vdi_id, self.owner
+            owner = await self.map.refresh(index)
+            if not owner or ids.is_owned(owner, vdi_id):
+                return
+            oid = ids.data_oid(new, index)
+            await cow.clear(self.access, self.access, oid, self.object_bytes)
+            await cow.create_equal(self.access, self.access,
+                                   ids.data_oid(owner, index), oid)
+            if self.vdi_id != vdi_id:
+                raise errors.NotServing('VDI %06x is a snapshot by now'
+                                        % vdi_id)
             await self.map.own(index, new)
 
     async def _zero_shared(self, index, start, size, fua):
@@ -304,6 +339,8 @@ class Volume:
         await self.zero(offset, length, fua)
 
     async def _zero_piece(self, index, start, size, fua):
+        if not self.map.is_alone:
+            await self._own_shared(index)
         await self._holds.free(index)
         owner = await self.map.refresh(index)
         if owner == 0:

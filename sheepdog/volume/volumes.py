@@ -26,6 +26,7 @@ from sheepdog.cluster import entries
 from sheepdog.cluster import family
 from sheepdog.model import errors
 from sheepdog.model import ids
+from sheepdog.volume import copies
 from sheepdog.volume import quiesce
 from sheepdog.volume import throttles
 from sheepdog.volume import volume as volume_module
@@ -62,6 +63,7 @@ class Volumes:
         self.frozen = {}
         self.copying = collections.Counter()
         self.unnamed = {}
+        self.copies = copies.Copies(cluster, self)
         self.on_follow = []
         self.locked_at = {}
         self.refused = {}
@@ -113,12 +115,6 @@ class Volumes:
         """None: another VDI has taken its place."""
         if self._is_followed(entry):
             return None
-        if mode == entries.SHARED and entry.parent:
-            # Two of them might copy one object of another VDI, each over
-            # what the other has written.
-            raise errors.VdiLocked(
-                'VDI %s came from a snapshot, or has one, and cannot be '
-                'opened shared' % entry.name)
         volume = self._writing.get(entry.vdi_id)
         if volume is not None and volume.valid:
             if volume.map.is_alone != (mode != entries.SHARED):
@@ -153,7 +149,7 @@ class Volumes:
             head = await self.catalogue.head(entry.vdi_id)
             volume = volume_module.Volume(
                 self.gateway, self._now(entry), head, read_only, is_alone,
-                self._close)
+                self._close, self.copies.make_own)
             await volume.load()
             volume.alter(self._now(entry).owner)
             if is_alone and self._now(entry).former:
@@ -292,6 +288,14 @@ class Volumes:
                 or lock.mode == entries.SHARED
                 or self.cluster.incarnation in lock.owners)
 
+    def open_shared(self, vdi_id):
+        """The volume that clients here have open, others elsewhere too; or
+        None."""
+        volume = self._writing.get(vdi_id)
+        if volume is not None and volume.valid and not volume.map.is_alone:
+            return volume
+        return None
+
     def _is_open(self, vdi_id):
         volume = self._writing.get(vdi_id)
         return volume is not None and volume.valid
@@ -299,22 +303,27 @@ class Volumes:
     # -- who makes a snapshot -------------------------------------------
 
     @contextlib.asynccontextmanager
-    async def held(self, vdi_id):
-        """For whoever makes a snapshot of a VDI: we have its lock, and
-        nobody opens or closes it here meanwhile. Yields the ``Hold``.
+    async def held(self, vdi_id, may_take):
+        """For a snapshot of a VDI: we have its lock, and nobody opens or
+        closes it here meanwhile. Yields one of ``quiesce``.
 
-        :raises VdiLocked: somebody elsewhere has it, or it is open shared
+        :param may_take: also where nobody has it open
+        :raises VdiLocked, VdiNotLocked: somebody else has it
+        :raises ReadOnly: it is a snapshot
         """
         async with self._turn(vdi_id):
-            self._check_not_shared(vdi_id)
+            entry = family.living(self.cluster.state, vdi_id)
+            family.check_source(entry)
             volume = self._writing.get(vdi_id)
             if volume is not None and volume.valid:
                 yield quiesce.OfVolume(volume)
             elif vdi_id in self._claims:
                 yield quiesce.OfClaim(self, vdi_id)
+            elif not may_take and not await self._is_left_over(vdi_id):
+                raise errors.VdiNotLocked('VDI %s was closed meanwhile'
+                                          % entry.name)
             else:
-                volume = await self._take_to_turn(
-                    family.living(self.cluster.state, vdi_id))
+                volume = await self._take_to_turn(entry)
                 try:
                     yield quiesce.OfNobody(volume)
                 finally:
@@ -324,18 +333,15 @@ class Volumes:
                         if self._holds(vdi_id):
                             await self._unlock(vdi_id)
 
-    def _check_not_shared(self, vdi_id):
-        """(Native clients of one sheep may share it.)
-
-        :raises VdiLocked:
-        """
-        lock = self.cluster.state.locks.get(vdi_id)
-        if lock is not None and lock.owners and (
-                lock.mode == entries.SHARED) and not (
-                    vdi_id in self._claims and len(lock.owners) == 1):
-            raise errors.VdiLocked(
-                'VDI %06x is open shared: a snapshot can be made of it '
-                'while it is not' % vdi_id)
+    async def _is_left_over(self, vdi_id):
+        """A lock of ours that nobody uses here; one that others have, too,
+        is given back."""
+        if not self._holds(vdi_id):
+            return False
+        if len(self.cluster.state.locks[vdi_id].owners) == 1:
+            return True
+        await self._unlock(vdi_id)
+        return False
 
     def take_turn_of(self, vdi_id, follower):
         """Who wants to open the VDI that follows another waits for those who
@@ -496,17 +502,20 @@ class Volumes:
             self.on_lapse()
         elif kind == 'vdi-delete':
             self._end(event['vdi_id'])
-        elif kind == 'vdi-commit':
-            if event['snapshot']:
-                # Of native clients that did without a lock, as above: what
-                # a snapshot has stays as it is.
-                self.gateway.abandon_content(event['source'], errors.ReadOnly(
-                    'VDI %06x is a snapshot now' % event['source']))
-                self._follow(event['source'], event['vdi_id'])
-            elif event['replaces']:
-                self._end(event['replaces'])
+        for commit in family.commits(event):
+            self._take_commit(commit)
         # (Once those that follow others do so.)
         self.throttles.on_event(event)
+
+    def _take_commit(self, commit):
+        if commit['snapshot']:
+            # Of native clients that did without a lock, as above: what a
+            # snapshot has stays as it is.
+            self.gateway.abandon_content(commit['source'], errors.ReadOnly(
+                'VDI %06x is a snapshot now' % commit['source']))
+            self._follow(commit['source'], commit['vdi_id'])
+        elif commit['replaces']:
+            self._end(commit['replaces'])
 
     def _end(self, vdi_id):
         """It is deleted."""

@@ -21,15 +21,21 @@ from sheepdog.cmd.dog import preallocation
 from sheepdog.cmd import exits
 from sheepdog.cmd.options import Option
 from sheepdog.model import errors
+from sheepdog.model import limits
 
 HERE = '(you are here)'
 COPY_SECONDS = 7 * 24 * 3600.0
 
 
 def snapshot(session):
-    session.show(session.client.vdis.snapshot(
-        session.arguments[0], session.values.get('snapshot', ''),
-        session.values.get('reduce', False)))
+    names = session.arguments
+    how = (session.values.get('snapshot', ''),
+           session.values.get('reduce', False))
+    vdis = session.client.vdis
+    if len(names) > 1:
+        session.show(vdis.snapshot_group(names, *how))
+    else:
+        session.show(vdis.snapshot(names[0], *how))
 
 
 def clone(session):
@@ -125,10 +131,12 @@ TAG = Option('s', 'snapshot', 'the snapshot with that tag or id', 'SNAPSHOT')
 
 COMMANDS = (
     command.Command(
-        ('vdi', 'snapshot'), snapshot, 'make a snapshot of a VDI', 'NAME',
-        (1, 1), (Option('s', 'snapshot', 'its tag', 'TAG'),
-                 Option('R', 'reduce', 'only if something has changed since '
-                        'the last one'))),
+        ('vdi', 'snapshot'), snapshot,
+        'make a snapshot of a VDI, or of several at one moment', 'NAME...',
+        (1, limits.SNAPSHOT_GROUP_MAX),
+        (Option('s', 'snapshot', 'its tag', 'TAG'),
+         Option('R', 'reduce', 'only if something has changed since the last '
+                'one'))),
     command.Command(
         ('vdi', 'clone'), clone, 'make a VDI out of a snapshot', 'SRC DST',
         (2, 2), (TAG, Option('P', 'prealloc', 'allocate all of it now'),

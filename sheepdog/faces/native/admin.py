@@ -41,7 +41,6 @@ LOG = logging.getLogger(__name__)
 
 NODE_SECONDS = 5.0
 COPIES_SECONDS = 30.0
-SNAPSHOT_SECONDS = 60.0
 SNAPSHOT_ATTEMPTS = 5
 DEPART_SECONDS = 3.0
 SETTINGS = ('store', 'copies', 'copy_policy', 'block_size_shift', 'strict',
@@ -53,6 +52,7 @@ RESULTS = {
     'node.weight': {'space': int},
     'node.throttle': {'max': int, 'interval': int},
     'node.object': {'parts': list},
+    'vdi.hold': {'serial': int},
     'node.activity': {'stat': dict, 'space': dict, 'progress': dict,
                       'waits': dict},
     'node.facts': {}, 'node.copies': {}, 'node.log': {}, 'node.trace': {}}
@@ -121,6 +121,9 @@ class Admin:
             'vdi.resize': self._vdi_resize,
             'vdi.delete': self._vdi_delete,
             'vdi.snapshot': self._vdi_snapshot,
+            'vdi.snapshot_group': self._vdi_snapshot_group,
+            'vdi.hold': sheep.branching.standstill.hold,
+            'vdi.make_own': sheep.volumes.copies.make_own_here,
             'vdi.clone': self._vdi_clone,
             'vdi.rollback': self._vdi_rollback,
             'vdi.alter-copy': self._vdi_alter_copy,
@@ -214,7 +217,7 @@ class Admin:
                 settings.port, 0, 0)] + others
         found = []
         for member, result in zip(others, await asyncio.gather(
-                *(self._ask(one, method, timeout=timeout) for one in others),
+                *(self.ask(one, method, timeout=timeout) for one in others),
                 return_exceptions=True)):
             one = {'address': '%s:%s' % (member.host, member.port),
                    'node': member.node}
@@ -289,8 +292,8 @@ class Admin:
                 return member
         raise errors.InvalidParameters('there is no node %s' % (number,))
 
-    async def _ask(self, member, method, arguments=None,
-                   timeout=NODE_SECONDS):
+    async def ask(self, member, method, arguments=None,
+                  timeout=NODE_SECONDS):
         """Of another sheep, or of this one.
 
         :raises SheepdogError: it refuses, or does not answer as it should
@@ -316,7 +319,7 @@ class Admin:
         answer is its error."""
         members = self._members()
         results = await asyncio.gather(
-            *(self._ask(m, method, arguments) for _, m in members),
+            *(self.ask(m, method, arguments) for _, m in members),
             return_exceptions=True)
         for result in results:
             if (isinstance(result, BaseException)
@@ -529,7 +532,7 @@ class Admin:
     async def _node_kill(self, id=None, local=False, operation_id=''):
         if local:
             return await self._node_stop()
-        return await self._ask(self._member(id), 'node.stop')
+        return await self.ask(self._member(id), 'node.stop')
 
     async def _node_stop(self):
         LOG.info('stopping: a tool asked for it')
@@ -628,35 +631,33 @@ class Admin:
 
     async def _vdi_snapshot(self, name, tag='', only_if_changed=False,
                             operation_id=''):
-        """By who has it open."""
+        return await self._snapshots(
+            [name], tag, lambda: self.sheep.branching.snapshot(
+                name, tag, only_if_changed, operation_id))
+
+    async def _vdi_snapshot_group(self, names, tag='', only_if_changed=False,
+                                  operation_id=''):
+        """Of all of them at one moment, or of none."""
+        return await self._snapshots(
+            names, tag, lambda: self.sheep.branching.snapshot_group(
+                names, tag, only_if_changed, operation_id))
+
+    async def _snapshots(self, names, tag, make):
         if tag.isdecimal() and int(tag):
             raise errors.InvalidParameters(
                 'the tag %s of a snapshot could be taken for its number'
                 % tag)
         branching = self.sheep.branching
-        owner = branching.owner_of(name)
         for _ in range(SNAPSHOT_ATTEMPTS):
+            owners = branching.owners_of(names)
             try:
-                return await self._snapshot_by(owner, name, tag,
-                                               only_if_changed, operation_id)
+                return await make()
             except (errors.VdiLocked, errors.VdiNotLocked):
-                # Somebody else may have opened it meanwhile.
-                before, owner = owner, branching.owner_of(name)
-                if owner == before:
+                # Somebody may have opened or closed one meanwhile.
+                if branching.owners_of(names) == owners:
                     raise
         raise errors.VdiLocked('VDI %s is opened and closed all the time'
-                               % name)
-
-    async def _snapshot_by(self, owner, name, tag, only_if_changed,
-                           operation_id):
-        view = self.sheep.cluster.view
-        member = view.member(owner) if view and owner else None
-        if member is None or owner == self.sheep.cluster.incarnation:
-            return await self.sheep.branching.snapshot(
-                name, tag, only_if_changed, operation_id)
-        return await self._ask(member, 'vdi.snapshot', {
-            'name': name, 'tag': tag, 'only_if_changed': only_if_changed,
-            'operation_id': operation_id}, SNAPSHOT_SECONDS)
+                               % ', '.join(names))
 
     async def _vdi_clone(self, source, tag, name, shares_nothing=False,
                          operation_id=''):

@@ -10,19 +10,20 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What a method of the admin face may be given: plain values, by name, each
-of the type that its parameter has."""
+"""What a method of the admin face may be given: plain values, or lists of
+texts, by name, each of the type that its parameter has."""
 
 import inspect
 
 from sheepdog.model import errors
 
-TYPES = {'action': str, 'copies': int, 'handle': int, 'id': int,
-         'key': str, 'length': int, 'name': str, 'offset': int, 'size': int,
+TYPES = {'action': str, 'copies': int, 'follower': int, 'handle': int,
+         'id': int, 'index': int, 'key': str, 'length': int, 'maker': str,
+         'name': str, 'names': list, 'offset': int, 'size': int,
          'source': str, 'tag': str,
-         'vdi': str, 'vnodes': int,
+         'vdi': str, 'vdi_id': int, 'vnodes': int,
          'node': str, 'object': str, 'path': str}
-"""Of parameters without a default that tells."""
+"""Of parameters without a default that tells. (Lists are of texts.)"""
 
 
 def checked(method: str, function, arguments, **passed_on) -> dict:
@@ -33,7 +34,10 @@ def checked(method: str, function, arguments, **passed_on) -> dict:
     :raises InvalidParameters: one is missing, unknown, or of another type
     """
     if not isinstance(arguments, dict) or any(
-            isinstance(value, (list, dict)) for value in arguments.values()):
+            isinstance(value, dict) or isinstance(value, list)
+            and not (TYPES.get(name) is list
+                     and all(isinstance(one, str) for one in value))
+            for name, value in arguments.items()):
         raise errors.InvalidParameters(
             '%s: arguments are names and plain values' % method)
     signature = inspect.signature(function)

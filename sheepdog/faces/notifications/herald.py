@@ -177,6 +177,7 @@ class Herald:
 
     _EVENTS = {'vdi-create': _vdi_create, 'vdi-delete': _vdi_delete,
                'vdi-resize': _vdi_resize, 'vdi-commit': _vdi_commit,
+               'vdi-commit-group': _vdi_commit,
                'lock': _lock_changed,
                'unlock': _lock_changed, 'recovered': _member_recovered,
                'evict': _evict, 'readmit': _readmit,

@@ -13,6 +13,7 @@
 
 import json
 import unittest
+from unittest import mock
 
 import hypothesis
 from hypothesis import strategies
@@ -123,15 +124,16 @@ class CommitTest(Case):
                     self.commit(new, serial=serial, resized=resized)
                 self.assertEqual(before, self.state.to_dict())
 
-    def test_refused_while_several_sheep_have_it_open(self):
+    def test_of_one_that_several_sheep_have_open(self):
         put(self.state, lock(1, A, 'shared'))
+        serial = self.state.fences[1]
         put(self.state, lock(1, B, 'shared'))
         new = self.begin()
         with self.assertRaises(errors.VdiLocked):
-            self.commit(new)
-        put(self.state, unlock(1, B))
+            # B has come since all were held back.
+            self.commit(new, serial=serial)
         self.commit(new)
-        self.assertEqual(('shared', (A,)), self.state.locks[new])
+        self.assertEqual(('shared', (A, B)), self.state.locks[new])
 
     def test_refused_where_who_made_it_lost_it(self):
         put(self.state, lock(1, A))
@@ -205,6 +207,56 @@ class CommitTest(Case):
         again = state_module.State.from_dict(packed)
         self.assertEqual(self.state.to_dict(), again.to_dict())
         self.assertEqual([old], again.needed())
+
+
+class GroupTest(Case):
+    """Several snapshots by one event."""
+
+    def setUp(self):
+        super().setUp()
+        put(self.state, test_state.create(2, 'other', copy_policy=0))
+        for source, owner in ((1, A), (2, B)):
+            put(self.state, lock(source, owner))
+        self.news = [self.begin(1), self.begin(2, 'other')]
+
+    def part(self, place, **changes):
+        source = place + 1
+        return dict({'vdi_id': self.news[place], 'source': source,
+                     'owner': A, 'snapshot': True, 'tag': 's',
+                     'serial': self.state.fences[source], 'resized': 0,
+                     'replaces': 0}, **changes)
+
+    def test_all_are_there_at_once(self):
+        result = self.decide('vdi-commit-group',
+                             commits=[self.part(0), self.part(1)])
+        self.assertEqual({'vdis': [
+            {'vdi_id': self.news[0], 'snapshot': 1},
+            {'vdi_id': self.news[1], 'snapshot': 2}]}, result)
+        self.assertEqual([1, 2], [self.state.lookup(name, 's').vdi_id
+                                  for name in ('vm', 'other')])
+        self.assertEqual([(A,), (B,)], [self.state.locks[new].owners
+                                        for new in self.news])
+        self.assertEqual(1, len({self.state.vdis[one].snapped
+                                 for one in (1, 2)}))
+
+    def test_or_none_is(self):
+        before = self.state.to_dict()
+        for commits in ([self.part(0), self.part(1, serial=0)],
+                        [self.part(0), self.part(1, vdi_id=77)],
+                        [self.part(0), self.part(0)],
+                        [self.part(0), self.part(1, snapshot=False)],
+                        [self.part(0), {}], [], [self.part(0), 1], None):
+            with self.assertRaises(errors.SheepdogError):
+                self.decide('vdi-commit-group', commits=commits)
+            self.assertEqual(before, self.state.to_dict())
+        with self.assertRaises(errors.InvalidParameters):
+            put(self.state, {'kind': 'vdi-commit-group',
+                             'commits': [{'source': 1}]})
+
+    def test_whose_locks_it_changes(self):
+        event, _ = decisions.decide('vdi-commit-group', {
+            'commits': [self.part(0), self.part(1)]}, self.state)
+        self.assertEqual({1, 2, *self.news}, set(family.relocked(event)))
 
 
 class NeededTest(Case):
@@ -291,3 +343,15 @@ class RelockedTest(unittest.TestCase):
         self.assertEqual((1, 2), family.relocked({
             'kind': 'vdi-commit', 'vdi_id': 2, 'source': 1, 'replaces': 0}))
         self.assertEqual((), family.relocked({'kind': 'epoch'}))
+
+
+class IdsTest(unittest.TestCase):
+    def test_when_all_are_taken_it_says_so(self):
+        class Full:
+            def __contains__(self, vdi_id):
+                return True
+
+        with mock.patch.object(family.limits, 'VDI_IDS_MAX', 16):
+            with self.assertRaisesRegex(errors.SystemFailure,
+                                        'all VDI ids are taken'):
+                family.free_id(Full(), 'vm')

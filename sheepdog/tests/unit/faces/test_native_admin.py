@@ -128,6 +128,14 @@ class TurnTest(AdminCase):
         await volume.write(0, b'x')
         await volume.close()
 
+    async def test_lists_are_of_texts(self):
+        for names in ['vm', 1], [['vm']], [{}], 'vm', {'vm': 1}, None:
+            result, _ = await self.method(self.tool, 'vdi.snapshot_group',
+                                          names=names, tag='s1')
+            self.assertEqual(INVALID, result)
+        result, _ = await self.method(self.tool, 'vdi.snapshot', name=['vm'])
+        self.assertEqual(INVALID, result)
+
     async def test_without_room(self):
         await self.write()
         wanted = {'name': 'vm', 'copies': 3, 'copy_policy': 0x11}

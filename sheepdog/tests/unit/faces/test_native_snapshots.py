@@ -265,10 +265,9 @@ class SnapshotTest(native_case.NativeCase):
         await self.done(client.pack_write(1, self.inode, MAP,
                                           packed(self.vdi_id)))
         await self.b.volumes.claim(self.vdi_id, True)
-        with self.assertRaises(errors.VdiLocked):
-            await self.a.branching.snapshot('vm', 's1')
-        await self.b.volumes.release(self.vdi_id)
         done = await self.a.branching.snapshot('vm', 's1')
+        self.assertEqual(2, len(self.owners(done['vdi_id'])))
+        await self.b.volumes.release(done['vdi_id'])
         self.assertEqual(READONLY, await self.result(
             client.pack_write(1, self.oid, 0, b'new')))
         self.assertEqual([self.a.cluster.incarnation],

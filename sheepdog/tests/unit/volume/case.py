@@ -102,7 +102,9 @@ class VolumeCase(jumping.Case):
             one.branching = branching.Branching(
                 one.world, one.cluster, one.recorder, one.catalogue,
                 one.volumes)
-            one.cluster.listeners.append(one.volumes)
+            one.cluster.listeners += [one.volumes, one.branching.standstill]
+            one.branching.standstill.ask = one.volumes.copies.ask = (
+                self.ask_other)
         self.flock.form()
         self.flock.event({'kind': 'settings',
                           'changes': {'block_size_shift': SHIFT}})
@@ -113,6 +115,15 @@ class VolumeCase(jumping.Case):
 
     async def carry_out(self, kind, arguments):
         return await self.sheep[0].catalogue.carry_out(kind, arguments)
+
+    async def ask_other(self, member, method, arguments, timeout):
+        """As one sheep asks another."""
+        other, = [one for one in self.sheep
+                  if one.cluster.incarnation == member.incarnation]
+        return await {
+            'vdi.hold': other.branching.standstill.hold,
+            'vdi.make_own': other.volumes.copies.make_own_here,
+        }[method](**arguments)
 
     async def create(self, name='vm', size=4 * OBJECT, sheep=None):
         made = await (sheep or self.sheep[0]).catalogue.create(
