@@ -113,6 +113,9 @@ class Strips:
         try:
             await self._store.doom(key, epoch, lambda: self._check_doom(
                 epoch, oid, aux))
+        except errors.NoObject as exc:
+            self._replica.doomed.discard(oid)
+            done(exc)
         except errors.SheepdogError as exc:
             done(exc)
         else:
@@ -143,9 +146,21 @@ class Strips:
             replica.when_whole(oid, done, self.remove, epoch, oid, index,
                                token, aux, done)
             return
+        key = ids.strip_key(oid, index)
+        if oid not in replica.doomed and self._store.version(key) is not None:
+            # (It was settled since, and is to be doomed once more.)
+            done(errors.NotRecovered('object %s was settled meanwhile'
+                                     % ids.hex_oid(oid)))
+            return
         replica.counters['remove'] += 1
-        self._store.remove(ids.strip_key(oid, index), replica_module.Noted(
-            replica, oid, token, done))
+
+        def removed(error):
+            if error is None or isinstance(error, errors.NoObject):
+                replica.doomed.discard(oid)
+            done(error)
+
+        self._store.remove(key, replica_module.Noted(replica, oid, token,
+                                                     removed))
 
     def doubt(self, oid):
         """Have it settled, by us."""

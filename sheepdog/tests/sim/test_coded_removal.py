@@ -112,6 +112,34 @@ class RemovalTest(test_coded.CodedCase):
                 self.wait_whole()
                 self.assertEqual(b'!' * 4096 + data[4096:], self.read())
 
+    def test_it_is_settled_before_it_goes(self):
+        """…and kept: none of its strips goes before all are to go, again."""
+        steps = []
+
+        def remove(strips, *arguments):
+            steps.append('remove')
+            if len(steps) > 12:
+                do_remove(strips, *arguments)
+                return
+            # All are to go, and it is settled for another reason.
+            strips._replica.guard.doubt(self.oid)
+            do_remove(strips, *arguments)
+
+        def doom(strips, *arguments):
+            steps.append('doom')
+            do_doom(strips, *arguments)
+
+        do_remove = peer_strips.Strips.remove
+        do_doom = peer_strips.Strips.doom
+        with mock.patch.object(peer_strips.Strips, 'remove', remove), \
+                mock.patch.object(peer_strips.Strips, 'doom', doom):
+            self.node.run(self.node.sheep.gateway.remove_wait(self.oid))
+        self.assertEqual(['doom'] * 6 + ['remove'] * 6, steps[:12])
+        self.assertIn('doom', steps[12:])
+        self.assertEqual({}, self.strips(self.oid))
+        self.assertEqual([set()] * 7, [node.sheep.replica.doomed
+                                       for node in self.cluster.serving()])
+
     def test_it_is_tried_again(self):
         """By its gateway, as the epoch has changed meanwhile."""
         for step in 'doom', 'remove':
