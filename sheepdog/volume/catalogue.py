@@ -30,6 +30,7 @@ from sheepdog.model import ids
 from sheepdog.model import inode
 from sheepdog.model import limits
 from sheepdog.model import shapes
+from sheepdog.model import sizes
 from sheepdog.placement import redundancy
 from sheepdog.volume import description
 from sheepdog.volume import inode_map
@@ -112,11 +113,41 @@ class Catalogue:
         """Grow to ``size`` bytes, also while it is open.
 
         :raises NoVdi: there is none
-        :raises InvalidParameters: it would shrink, or become too large
+        :raises InvalidParameters: it would become too large; or shrink, and
+            lose what is told
         """
-        await self.cluster.execute('vdi-resize',
-                                   {'name': name, 'size': size},
-                                   operation_id)
+        try:
+            await self.cluster.execute('vdi-resize',
+                                       {'name': name, 'size': size},
+                                       operation_id)
+        except errors.InvalidParameters as error:
+            raise errors.InvalidParameters('%s%s' % (
+                error, await self._loss(name, size))) from None
+
+    async def _loss(self, name, size):
+        """What would be lost if a VDI ended there: as text, '' for nothing,
+        or where it cannot be said now."""
+        try:
+            entry = self.find(name)
+            head = await self.head(entry.vdi_id)
+            if not isinstance(size, int) or not 0 < size < head.vdi_size:
+                return ''
+            async with asyncio.timeout(HEAD_SECONDS):
+                owners = await inode_map.owners(
+                    self.gateway, entry.vdi_id,
+                    -(-head.vdi_size // head.object_bytes))
+        except (errors.SheepdogError, TimeoutError):
+            return ''
+        # (Of the one in which it would end a part.)
+        beyond = owners[size // head.object_bytes:].nonzero()[0]
+        if not len(beyond):
+            return '; nothing was ever written beyond that'
+        last = size % head.object_bytes and not beyond[0]
+        lost = head.object_bytes * len(beyond) - (
+            size % head.object_bytes if last else 0)
+        return ('; %d of its objects beyond that have data, %s at most%s' % (
+            len(beyond), sizes.show_size(lost),
+            ' (of one the end only)' if last else ''))
 
     async def alter_copies(self, name, copies, force=False,
                            operation_id='', copy_policy=0):

@@ -214,7 +214,10 @@ Tag   Block Size Shift
          '= test 0 20971520 4194304 0 <n> 7c2b25 3  22\n'),
     Case('vdi list none', code=MISSING, error='dog: <any>\n'),
     Case('vdi resize test 24M'),
-    Case('vdi resize test 20M', code=USAGE, error='dog: <any>shrink<any>\n'),
+    Case('vdi resize test 20M', code=USAGE, error='dog: <any>shrink<any>; '
+         'nothing was ever written beyond that\n'),
+    Case('vdi resize test 2M', code=USAGE, error='dog: <any>shrink<any>; 1 of '
+         'its objects <any>\n'),
     Case('vdi resize none 20M', code=MISSING, error='dog: <any>\n'),
     Case('vdi check test', 'checked test: <any>\nall is well\n'),
     Case('vdi check test -e -r', '0 0 0 0 0\n'),

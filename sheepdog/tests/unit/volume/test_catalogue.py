@@ -365,6 +365,31 @@ class CatalogueTest(case.VolumeCase):
         # The same size again is no error: a leader may do it twice.
         await self.catalogue.resize('vm', 7 * OBJECT + 1)
 
+    async def test_tells_what_would_be_lost(self):
+        await self.create('vm', size=8 * OBJECT)
+
+        async def refused(size):
+            with self.assertRaises(errors.InvalidParameters) as caught:
+                await self.catalogue.resize('vm', size)
+            return str(caught.exception).partition('; ')[2]
+
+        self.assertEqual('nothing was ever written beyond that',
+                         await refused(OBJECT))
+        volume = await self.sheep[0].volumes.open('vm')
+        for index in 1, 3, 6:
+            await volume.write(index * OBJECT, b'x')
+        await volume.close()
+        self.assertEqual('nothing was ever written beyond that',
+                         await refused(7 * OBJECT))
+        self.assertEqual('2 of its objects beyond that have data, 2.0 MB at '
+                         'most', await refused(3 * OBJECT))
+        self.assertEqual('2 of its objects beyond that have data, 1.5 MB at '
+                         'most (of one the end only)',
+                         await refused(3 * OBJECT + OBJECT // 2))
+        self.assertEqual('3 of its objects beyond that have data, 3.0 MB at '
+                         'most', await refused(1))
+        self.assertEqual('', await refused(0))
+
     async def test_does_not_shrink(self):
         vdi_id = await self.create('vm', 2 * OBJECT)
         for size in (2 * OBJECT - 1, 0, -1, None, 3.5,
