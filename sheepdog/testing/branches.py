@@ -29,14 +29,12 @@ import numpy
 from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.model import inode
+from sheepdog.testing import asking
 from sheepdog.testing import checkers
-from sheepdog.testing import cluster as cluster_module
-from sheepdog.testing import steps
 from sheepdog.testing import workload as workload_module
 from sheepdog.volume import reclaimer
 
 UNIT_BYTES = workload_module.UNIT_BYTES
-OPEN = 'open'
 _OPEN_ERRORS = (errors.Transient, errors.ShuttingDown, errors.WaitForJoin)
 KEPT = 12
 """So many snapshots and clones at most; then some are deleted first."""
@@ -87,44 +85,25 @@ class Clone:
     is_busy: bool = False
 
 
-class Branches(steps.Steps):
+class Branches(asking.Asking):
+    open_errors = _OPEN_ERRORS
+
     def __init__(self, cluster, workload, history, chores,
                  settings: BranchSettings, seed: str,
                  without: Collection[str] = ()):
-        super().__init__('branch', cluster.simulation.trace, seed,
-                         settings.weights, settings.pause_seconds, without)
-        self.cluster = cluster
+        super().__init__(cluster, 'branch', seed, settings.weights,
+                         settings.pause_seconds, without)
         self.workload = workload
         self.history = history
         self.chores = chores
         self.violations = []
-        self.outcomes = {}
         self.snapshots = []
         self.groups = []
         self.clones = []
         self._count = 0
 
-    # Asking a sheep.
-
-    def _serving(self, source):
-        nodes = self.cluster.serving()
-        return nodes[source.randrange(len(nodes))] if nodes else None
-
-    def _ask(self, node, function, *arguments) -> None:
-        if node is not None:
-            node.host.world.spawn(
-                self._answered(function, node, arguments),
-                cluster_module.CLIENT + function.__name__)
-
     async def _answered(self, function, node, arguments) -> None:
-        try:
-            await function(node.sheep, *arguments)
-        except errors.SheepdogError as error:
-            outcome = type(error).__name__
-        else:
-            outcome = 'done'
-        key = '%s %s' % (function.__name__.strip('_'), outcome)
-        self.outcomes[key] = self.outcomes.get(key, 0) + 1
+        await super()._answered(function, node.sheep, arguments)
 
     def _name(self, what: str) -> str:
         self._count += 1

@@ -24,20 +24,15 @@ import dataclasses
 from typing import Collection, Optional
 
 from sheepdog.model import errors
-from sheepdog.testing import cluster as cluster_module
+from sheepdog.testing import asking
 from sheepdog.testing import disk_chores
-from sheepdog.testing import steps
 
 POLL_SECONDS = 0.1
 STOP_SECONDS = 20.0
 """A stop in order may take so long; then it is a kill."""
 LEAVE_SECONDS = 15.0
 GROWTH_OBJECTS = 4
-OPEN = 'open'
-"""An outcome that nobody was told."""
-
-_OPEN_ERRORS = (errors.Transient, errors.ShuttingDown)
-"""After these it may have happened, or happen yet."""
+OPEN = asking.OPEN
 
 
 @dataclasses.dataclass
@@ -65,20 +60,18 @@ class Made:
     """The same of deletions, None while nobody asked."""
 
 
-class Chores(disk_chores.DiskChores, steps.Steps):
+class Chores(disk_chores.DiskChores, asking.Asking):
     """See ``Steps``. ``unsettled()`` is called before nodes come or go."""
 
     def __init__(self, cluster, workload, settings: ChoreSettings,
                  unsettled, seed: str, without: Collection[str] = ()):
-        super().__init__('chore', cluster.simulation.trace, seed,
-                         settings.weights, settings.pause_seconds, without)
-        self.cluster = cluster
+        super().__init__(cluster, 'chore', seed, settings.weights,
+                         settings.pause_seconds, without)
         self.workload = workload
         self.settings = settings
         self.violations = []
         self.formats = 0
         self.formats_begun = 0
-        self.outcomes = {}
         self._unsettled = unsettled
         self._made = {}
         self._growing = {}
@@ -111,34 +104,7 @@ class Chores(disk_chores.DiskChores, steps.Steps):
                 node.sheep.recovery.throttle.set(0, 0.0)
         self.cluster.simulation.loop.create_task(self._enable_at_last())
 
-    # Asking a sheep.
-
-    def _serving(self, source):
-        nodes = self.cluster.serving()
-        return nodes[source.randrange(len(nodes))] if nodes else None
-
-    def _ask(self, node, function, *arguments) -> None:
-        """In the sheep's process: it ends with it."""
-        if node is not None:
-            node.host.world.spawn(
-                self._answered(function, node, arguments),
-                cluster_module.CLIENT + function.__name__)
-
-    async def _answered(self, function, node, arguments) -> None:
-        outcome = await self._outcome(function(node, *arguments))
-        key = '%s %s' % (function.__name__.strip('_'), outcome or 'done')
-        self.outcomes[key] = self.outcomes.get(key, 0) + 1
-
-    async def _outcome(self, coroutine) -> str:
-        """'' when it was done, OPEN, or the name of the error for which it
-        was not."""
-        try:
-            await coroutine
-        except _OPEN_ERRORS:
-            return OPEN
-        except errors.SheepdogError as error:
-            return type(error).__name__
-        return ''
+    # VDIs that clients use.
 
     async def _create_volume(self, node, name: str) -> None:
         try:
