@@ -30,7 +30,7 @@ from sheepdog.testing import play_sweep
 SEEDS_MAX = 5
 SWEEPS = sorted((pathlib.Path(__file__).parent / 'plays' /
                  'sweeps').glob('*.play'))
-LONG = ('alter_copies', 'epoch_change', 'recovery')
+LONG = ('alter_copies', 'clone_and_delete', 'epoch_change', 'recovery')
 DISTANCE = int(os.environ.get('SHEEPDOG_SIM_SWEEP_DISTANCE', 2))
 """Of the long ones each victim is killed at each second step, and loses its
 power at the others between. (1: both at all of them, for five minutes more.)
