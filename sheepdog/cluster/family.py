@@ -244,13 +244,6 @@ def reclaimed(state, event: dict) -> entries.VdiEntry:
     return dataclasses.replace(entry, reclaimed=True)
 
 
-def is_related(vdis: Mapping[int, entries.VdiEntry],
-               entry: entries.VdiEntry) -> bool:
-    """It comes from another VDI, or another one from it."""
-    return bool(entry.parent) or any(
-        other.parent == entry.vdi_id for other in vdis.values())
-
-
 def check_source(entry: entries.VdiEntry) -> None:
     """:raises SheepdogError: no snapshot can be made of it now"""
     if entry.snapshot:

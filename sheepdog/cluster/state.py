@@ -389,16 +389,9 @@ class State:
         if not entry.snapshot:
             self.attributes = self.attributes.without(entry.name)
             self.qos = qos.changed(self.qos, entry.name, {})
-        if self.settings.recycle_ids and not family.is_related(self.vdis,
-                                                               entry):
-            del self.vdis[vdi_id]
-            left = tuple(one for one in self._names.pop(entry.name)
-                         if one != vdi_id)
-            if left:
-                self._names[entry.name] = left
-        else:
-            self.vdis[vdi_id] = dataclasses.replace(entry, deleted=True)
-            self._needed = family.needed(self.vdis)
+        # For ever, so that its id is not used again.
+        self.vdis[vdi_id] = dataclasses.replace(entry, deleted=True)
+        self._needed = family.needed(self.vdis)
 
     def _vdi_begin(self, record: entries.Record) -> None:
         """A VDI that comes from another is being made."""

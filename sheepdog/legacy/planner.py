@@ -163,6 +163,8 @@ class Planner:
         config = self._scans[0].config
         policy = redundancy.checked(config.copies, config.copy_policy)
         fixed = not config.flags & formats.AUTO_VNODES
+        if config.flags & formats.RECYCLE:
+            self._notes.append('ids of deleted VDIs will not be used again')
         vnodes = sum(member.vnodes for member in view.members)
         space = sum(member.space for member in view.members)
         if fixed:
@@ -175,7 +177,6 @@ class Planner:
             config.created, 'plain', policy.copies, policy.copy_policy,
             config.block_size_shift,
             strict=bool(config.flags & formats.STRICT), fixed_vnodes=fixed,
-            recycle_ids=bool(config.flags & formats.RECYCLE),
             avoid_full=bool(config.flags & formats.AVOID_FULL),
             # What 128 vnodes stand for, so that who comes weighs as they do.
             reference_space=space * limits.VNODES_DEFAULT // max(vnodes, 1))

@@ -73,7 +73,8 @@ class ClusterSettings:
     """What ``dog cluster format`` decides, the same on every member.
 
     ``created`` is seconds << 32 | nanoseconds and names the cluster:
-    a store formatted for another one is refused.
+    a store formatted for another one is refused. ``recycle_ids`` is always
+    False: ids of VDIs are used once.
     """
 
     created: int

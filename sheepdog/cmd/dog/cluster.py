@@ -171,7 +171,7 @@ COMMANDS = (
             Option('t', 'strict', 'no writes with fewer zones than copies'),
             Option('l', 'lock', 'lock VDIs that are open (always so)'),
             Option('V', 'fixedvnodes', 'numbers of vnodes are fixed'),
-            Option('R', 'recyclevid', 'use ids of deleted VDIs again'),
+            Option('R', 'recyclevid', 'ids are used again: refused'),
             Option('F', 'avoiddiskfull',
                    'start no recovery that would fill a disk'),
             FORCE)),

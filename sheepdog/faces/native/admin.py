@@ -238,7 +238,8 @@ class Admin:
                                            % ', '.join(unknown))
         if settings.get('recycle_ids'):
             raise errors.InvalidParameters(
-                'the option -R is not built yet in this version')
+                'ids of deleted VDIs are not used again (-R): who was away '
+                'could take its old objects for those of the new VDI')
         await self.sheep.cluster.execute(
             'format', dict({name: value for name, value in settings.items()
                             if value}, force=force), operation_id)

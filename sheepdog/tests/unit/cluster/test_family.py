@@ -296,14 +296,6 @@ class NeededTest(Case):
         self.delete(one)
         self.assertEqual([], self.state.needed())
 
-    def test_ids_of_those_are_not_recycled(self):
-        self.state = test_state.formatted(recycle_ids=True)
-        put(self.state, test_state.create(1, 'vm'))
-        one, working = self.snapshot()
-        for vdi_id in (one, working):
-            self.delete(vdi_id)
-            self.assertIn(vdi_id, self.state.vdis)
-
     @hypothesis.given(strategies.lists(strategies.tuples(
         strategies.sampled_from(('snapshot', 'clone', 'delete')),
         strategies.integers(0, 50)), max_size=25))

@@ -225,16 +225,14 @@ class StateTest(unittest.TestCase):
         self.assertIsNone(state.lookup('b'))
 
     def test_ids_of_deleted_vdis(self):
+        """They are used once, also where the original used them again."""
         for recycles in (False, True):
             state = formatted(recycle_ids=recycles)
             put(state, create(1, 'a'))
             put(state, {'kind': 'vdi-delete', 'vdi_id': 1})
             self.assertIsNone(state.lookup('a'))
-            if recycles:
+            with self.assertRaises(errors.VdiExists):
                 put(state, create(1, 'b'))
-            else:
-                with self.assertRaises(errors.VdiExists):
-                    put(state, create(1, 'b'))
             put(state, create(2, 'a'))
             self.assertEqual(2, state.lookup('a').vdi_id)
 

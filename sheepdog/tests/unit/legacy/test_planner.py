@@ -86,10 +86,11 @@ class FittingTest(PlanCase):
         cluster.flags = 1 | 8 | 16 | 32
         made = self.plan(cluster.store())
         settings = made.settings
-        self.assertEqual((True, True, True, True), (
+        self.assertEqual((True, True, False, True), (
             settings.strict, settings.fixed_vnodes, settings.recycle_ids,
             settings.avoid_full))
-        self.assertIn('10.0.0.1:7000: -V 128', made.notes[0])
+        self.assertIn('will not be used again', made.notes[0])
+        self.assertIn('10.0.0.1:7000: -V 128', made.notes[1])
 
     def test_gateways_keep_nothing(self):
         cluster = sample()
