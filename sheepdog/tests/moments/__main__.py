@@ -12,28 +12,17 @@
 
 """``python -m sheepdog.tests.moments``; see the package."""
 
-import argparse
-import pathlib
-import random
 import sys
-import time
-import traceback
 
-from sheepdog.tests.functional import case
+from sheepdog.tests.functional import ordeal
 from sheepdog.tests.moments import files
 from sheepdog.tests.moments import run
 
-KEPT = pathlib.Path('test-results') / 'moments'
-
 
 def main(arguments=None) -> int:
-    parser = argparse.ArgumentParser(
-        prog='moments', description='Snapshots each second, while sheep are '
-                                    'killed.')
-    parser.add_argument('--minutes', type=float, default=1.0)
-    parser.add_argument('--seed', type=int,
-                        default=random.SystemRandom().randrange(1 << 32))
-    parser.add_argument('--sheep', type=int, default=6)
+    parser = ordeal.parser(
+        'moments', 'Snapshots each second, while sheep are killed.',
+        minutes=1, sheep=6)
     parser.add_argument('--policy', action='append',
                         help='of the VDIs: 3, 4:2, 2:1…; may be given again '
                              '(3 and 4:2 unless given)')
@@ -41,37 +30,23 @@ def main(arguments=None) -> int:
                         choices=sorted(run.GUESTS),
                         help='who writes; may be given again (all unless '
                              'given)')
-    parser.add_argument('--coordination', default='zookeeper',
-                        choices=sorted(case.SERVERS))
-    parser.add_argument('--keep', type=pathlib.Path, default=KEPT,
-                        help='where stores and logs go after a failure')
     options = parser.parse_args(arguments)
-    begin = time.monotonic()
-
-    def tell(line):
-        print('%7.1f s  %s' % (time.monotonic() - begin, line), flush=True)
-
+    tell = ordeal.teller()
     kinds = options.guest or list(run.GUESTS)
     if not files.is_possible() and 'files' in kinds:
         kinds.remove('files')
         tell('no file system: this user may not mount one here')
     tell('seed %d' % options.seed)
-    with run.Moments(options.seed, options.policy or ('3', '4:2'), kinds,
-                     options.sheep, options.coordination, tell) as moments:
-        try:
-            moments.go_on(options.minutes * 60)
-            moments.judge()
-            moments.give_back()
-        except Exception as exc:
-            # Also what nobody expected: without its logs it says little.
-            if not isinstance(exc, AssertionError):
-                traceback.print_exception(exc)
-            tell('FAILED, seed %d: %s' % (options.seed, exc))
-            moments.keep(options.keep)
-            tell('stores and logs are in %s' % options.keep)
-            return 1
-    tell('all is well')
-    return 0
+
+    def act(moments):
+        moments.go_on(options.minutes * 60)
+        moments.judge()
+        moments.give_back()
+
+    return ordeal.go_through(
+        options, run.Moments(options.seed, options.policy or ('3', '4:2'),
+                             kinds, options.sheep, options.coordination,
+                             tell), act, tell)
 
 
 if __name__ == '__main__':

@@ -26,6 +26,7 @@ from sheepdog.model import errors
 from sheepdog.placement import redundancy
 from sheepdog.tests.functional import case
 from sheepdog.tests.functional import harness
+from sheepdog.tests.functional import ordeal
 from sheepdog.tests.moments import cut
 from sheepdog.tests.moments import files
 from sheepdog.tests.moments import numbered
@@ -386,10 +387,7 @@ class Moments:
         for one in self.photographers + self.guests:
             one.end()
         self.cluster.kill_all()
-        with contextlib.suppress(shutil.Error):
-            shutil.copytree(self.directory, directory, dirs_exist_ok=True,
-                            symlinks=True, ignore=shutil.ignore_patterns(
-                                '*.sock', 'sock', 'export', 'root'))
+        ordeal.copy_stores(self.directory, directory, 'export', 'root')
 
 
 def _summary(photographer, count):

@@ -22,6 +22,7 @@ import time
 from sheepdog.placement import redundancy
 from sheepdog.tests.functional import case
 from sheepdog.tests.functional import harness
+from sheepdog.tests.functional import ordeal
 from sheepdog.tests.thrash import faults
 from sheepdog.tests.thrash import record as record_module
 from sheepdog.tests.thrash import strips
@@ -306,11 +307,7 @@ class Thrash:
     def keep(self, directory):
         """Copy logs and stores for whoever wants to look."""
         self.cluster.kill_all()
-        # (A disk that was pulled gives nothing.)
-        with contextlib.suppress(shutil.Error):
-            shutil.copytree(self.directory, directory, dirs_exist_ok=True,
-                            symlinks=True, ignore=shutil.ignore_patterns(
-                                '*.img', '*.sock', 'sock', 'lost+found'))
+        ordeal.copy_stores(self.directory, directory, '*.img', 'lost+found')
 
 
 def _check_alive(users):
