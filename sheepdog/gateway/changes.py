@@ -219,7 +219,8 @@ class Changes:
         route.orderer.request(
             ORDER_OF[change.kind], flags, route.epoch, change.oid,
             self.token(change), change.offset if change.coded is None
-            else change.coded.offset, change.copies, change.data, change)
+            else change.coded.offset, change.copies | route.serial << 8,
+            change.data, change)
 
     def attempted(self, change):
         """All copies (or who orders it) have answered."""

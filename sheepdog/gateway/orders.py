@@ -21,6 +21,7 @@ from sheepdog.wire import peer as wire
 
 KIND_OF = {wire.ORDER_WRITE: wire.WRITE, wire.ORDER_ZERO: wire.ZERO,
            wire.ORDER_REMOVE: wire.REMOVE}
+COPIES_MASK = 0xFF
 
 
 class Orders:
@@ -48,7 +49,12 @@ class Orders:
                                      % request.session.incarnation)
         copies = 0
         if request.opcode in KIND_OF:
-            copies = request.aux
+            copies = request.aux & COPIES_MASK
+            # What was held up in the network must not come over what others
+            # have written since they opened the VDI.
+            if request.aux >> 8 != gateway.order.serial(
+                    ids.vdi_of(request.oid)):
+                return errors.StaleOrder('the lock of the VDI has changed')
         if (gateway.order.orderer(request.oid, copies)
                 != gateway.cluster.incarnation):
             return errors.StaleOrder('this sheep does not order %s'
@@ -74,7 +80,8 @@ class Orders:
         change = operation.Change(
             self.gateway.changes, KIND_OF[request.opcode], request.oid,
             request.offset, end, data, request.flags & wire.FLAG_DURABLE,
-            request.flags & wire.FLAG_CREATE, request.aux, request)
+            request.flags & wire.FLAG_CREATE, request.aux & COPIES_MASK,
+            request)
         change.origin = request.session.incarnation
         change.count = request.token & marks.COUNT_MASK
         change.elsewhere = bool(request.flags & wire.FLAG_RETRY)

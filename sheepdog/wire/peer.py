@@ -132,7 +132,8 @@ STRIP_DOOM = 0xBA
 """STRIP_REMOVE is to follow; answered with the strip's generation when that
 is noted durably."""
 
-# Between gateways: the same operations, to the one who orders them.
+# Between gateways: the same operations, to the one who orders them. Of
+# changes aux = the copies that an object is made with | lock serial << 8.
 ORDER_WRITE = 0xA0
 ORDER_READ = 0xA1
 ORDER_ZERO = 0xA2

@@ -12,6 +12,7 @@
 
 import asyncio
 
+from sheepdog.gateway import orders
 from sheepdog.model import errors
 from sheepdog.tests.unit import flock
 from sheepdog.tests.unit.gateway import case
@@ -26,6 +27,8 @@ class TestOrders(case.FlockCase):
     async def ask(self, opcode, to=None, oid=None, by=None, **fields):
         to = to or self.a
         fields.setdefault('epoch', self.a.replica.epoch)
+        if opcode in orders.KIND_OF:
+            fields.setdefault('aux', to.gateway.order.serial(VDI) << 8)
         link = (by or self.b).links.data(to.member)
         return await asyncio.wait_for(link.call(
             opcode, oid=self.oid if oid is None else oid, **fields), 5)
@@ -62,6 +65,25 @@ class TestOrders(case.FlockCase):
         self.flock.lock(self.c, VDI)
         with self.assertRaises(errors.StaleOrder):
             await self.ask(wire.ORDER_WRITE, payload=b'x')
+
+    async def test_one_that_was_sent_before_the_lock_changed(self):
+        """Its gateway has been unlocked by force, and does not know yet."""
+        for sheep in self.b, self.c:
+            self.flock.lock(sheep, VDI, 'shared')
+        old = self.b.gateway.order.serial(VDI) << 8
+        await self.ask(wire.ORDER_WRITE, token=1, payload=b'one', aux=old,
+                       flags=wire.FLAG_CREATE)
+        self.flock.unlock(self.b, VDI, force=True)
+        for opcode, payload in ((wire.ORDER_WRITE, b'old'),
+                                (wire.ORDER_ZERO, (3).to_bytes(4, 'little')),
+                                (wire.ORDER_REMOVE, b'')):
+            with self.assertRaises(errors.StaleOrder):
+                await self.ask(opcode, token=2, payload=payload, aux=old)
+        _, _, data = await self.ask(wire.ORDER_READ, aux=3)
+        self.assertEqual(data, b'one')
+        await self.ask(wire.ORDER_WRITE, token=3, payload=b'new')
+        _, _, data = await self.ask(wire.ORDER_READ, aux=3)
+        self.assertEqual(data, b'new')
 
     async def test_nonsense(self):
         with self.assertRaises(errors.InvalidParameters):
