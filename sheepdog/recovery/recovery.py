@@ -298,9 +298,14 @@ class Recovery:
     async def _on_settle(self, request):
         """Another target knows a reason; one that is under way will do."""
         oid = request.oid
-        if oid not in self._running:
+        running = self._running.get(oid)
+        if running is None:
             self.standing.doubt(oid)
             self.mover.behind.pop(oid, None)
+        else:
+            # Also where ours is settled already: who asks would find the
+            # same one under way, each time.
+            await asyncio.shield(running)
         await self._have_whole(oid, is_optional=True)
         return b''
 
