@@ -285,8 +285,9 @@ class Leader:
         self._kicked.set()
 
     async def _announce(self) -> None:
-        """All that waits, in one message."""
-        records, announced = [], []
+        """All that waits, in one message. Who is refused is told so when all
+        have heard of what came before: it may be for the sake of that."""
+        records, announced, refused = [], [], []
         state = self._sequencer.state
         try:
             while self._queue and len(records) < BATCH_RECORDS_MAX:
@@ -304,7 +305,7 @@ class Leader:
                             self._epochs.is_due = True
                     announced.append((announcement, result))
                 except errors.SheepdogError as error:
-                    announcement.fail(error)
+                    refused.append((announcement, error))
             if records:
                 standing = len(self._sequencer.standing)
                 await self._sequencer.announce(records)
@@ -312,8 +313,10 @@ class Leader:
                     self._epochs.is_due = True
         except BaseException:
             gone = errors.NotServing('the leader has changed')
-            for announcement, _ in announced:
+            for announcement, _ in announced + refused:
                 announcement.fail(gone)
             raise
+        for announcement, error in refused:
+            announcement.fail(error)
         for announcement, result in announced:
             announcement.succeed(result)

@@ -11,9 +11,13 @@
 # under the License.
 
 import asyncio
+import collections
 import types
+import unittest
 
+from sheepdog.cluster import desk
 from sheepdog.cluster import leader
+from sheepdog.model import errors
 from sheepdog.tests.unit import jumping
 
 
@@ -37,3 +41,58 @@ class PauseTest(jumping.Case):
             if pause.cancel():
                 with self.assertRaises(asyncio.CancelledError):
                     await pause
+
+
+class AnnounceTest(unittest.IsolatedAsyncioTestCase):
+    """A change, and what is refused for its sake, in one message."""
+
+    async def asyncSetUp(self):
+        self.heard = asyncio.Event()
+        self.error = None
+
+        async def announce(_records):
+            await self.heard.wait()
+            if self.error is not None:
+                raise self.error
+
+        def change(_state):
+            return {'kind': 'some'}, 'done'
+
+        def refuse(_state):
+            raise errors.NoVdi('it is a snapshot now')
+
+        self.leader = types.SimpleNamespace(
+            _queue=collections.deque(
+                desk.Announcement(name, decide) for name, decide in (
+                    ('a', change), ('b', refuse))),
+            _sequencer=types.SimpleNamespace(
+                state=types.SimpleNamespace(operations={}), standing=set(),
+                add=lambda *_: 'a record', announce=announce),
+            _epochs=types.SimpleNamespace(is_due=False))
+        self.asked = list(self.leader._queue)
+
+    async def announce(self):
+        running = asyncio.ensure_future(
+            leader.Leader._announce(self.leader))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        self.assertEqual([False, False], [
+            one.future.done() for one in self.asked])
+        self.heard.set()
+        await asyncio.wait([running])
+        return running
+
+    async def test_refused_when_all_have_heard_of_what_came_before(self):
+        (await self.announce()).result()
+        self.assertEqual('done', await self.asked[0].future)
+        with self.assertRaises(errors.NoVdi):
+            await self.asked[1].future
+
+    async def test_it_is_not_known_whether_they_have(self):
+        """…then the next leader is asked, who may not know of it."""
+        self.error = errors.NotServing('the lease is gone')
+        running = await self.announce()
+        self.assertIs(self.error, running.exception())
+        for one in self.asked:
+            with self.assertRaises(errors.NotServing):
+                await one.future
