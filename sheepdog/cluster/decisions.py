@@ -339,6 +339,11 @@ def _vdi_commit(arguments: dict, state: state_module.State) -> tuple:
     tag, is_snapshot = arguments.get('tag', ''), arguments.get('snapshot')
     if not isinstance(tag, str) or not isinstance(is_snapshot, bool):
         raise errors.InvalidParameters('tag or snapshot is missing')
+    entry = state.vdis.get(source)
+    if not (is_snapshot or entry is None or entry.snapshot):
+        # Both would write to the objects that they share. (What was ordered
+        # so by former versions is taken from the log as it was.)
+        raise errors.InvalidParameters('VDI %s is no snapshot' % entry.name)
     return {'kind': 'vdi-commit', 'vdi_id': vdi_id, 'source': source,
             'owner': _text(arguments, 'owner'), 'snapshot': is_snapshot,
             'serial': _number(arguments, 'serial'), 'tag': tag,

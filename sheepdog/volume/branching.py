@@ -143,6 +143,7 @@ class Branching:
         """A new VDI with the content of a snapshot. ``shares_nothing``: with
         copies of all its objects. Returns it as ``Catalogue.list`` does.
 
+        :raises InvalidParameters: no tag is given
         :raises NoTag: there is no such snapshot
         :raises VdiExists: the name is taken
         """
@@ -172,6 +173,7 @@ class Branching:
         """The VDI has the content of its snapshot again; what was written
         since is gone.
 
+        :raises InvalidParameters: no tag is given
         :raises NoTag: there is no such snapshot
         :raises VdiLocked: it is open
         """
@@ -187,7 +189,13 @@ class Branching:
                         False, operation_id)
 
     def _snapshot_of(self, name, tag):
-        """By tag, or by number."""
+        """By tag, or by number.
+
+        :raises InvalidParameters: by neither (no tag is the working VDI's)
+        """
+        if not tag:
+            raise errors.InvalidParameters(
+                'which snapshot of VDI %s? Name its tag or its number' % name)
         try:
             return self.catalogue.find(name, tag)
         except errors.NoTag:

@@ -171,6 +171,12 @@ class CommitTest(Case):
         self.assertEqual(one, self.state.lookup('copy').vdi_id)
         self.assertNotIn(one, self.state.locks)
 
+    def test_a_clone_is_of_a_snapshot(self):
+        new = self.begin(name='copy')
+        with self.assertRaises(errors.InvalidParameters):
+            self.commit(new, snapshot=False)
+        self.assertIsNone(self.state.lookup('copy'))
+
     def test_a_clone_of_what_was_deleted_is_none(self):
         old, _ = self.snapshot()
         new = self.begin(old, 'copy')

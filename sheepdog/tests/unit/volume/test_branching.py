@@ -403,6 +403,17 @@ class CloneTest(Case):
             await self.branching.clone('vm', 's1', '')
         await self.check_nothing_under_way()
 
+    async def test_none_of_the_working_vdi(self):
+        """They would go on sharing objects that are written in place."""
+        await self.create()
+        for refused in (self.branching.clone('vm', '', 'copy'),
+                        self.branching.rollback('vm', '')):
+            with self.assertRaisesRegex(errors.InvalidParameters,
+                                        'which snapshot'):
+                await refused
+        await self.check_nothing_under_way()
+        self.assertEqual(1, len(await self.first.catalogue.list()))
+
     async def test_asked_for_again_it_was_done(self):
         """…whatever became of its snapshot since."""
         await self.create()
