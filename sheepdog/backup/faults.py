@@ -29,6 +29,10 @@ class WrongBase(BackupError):
     """What it is a difference to is not what the VDI holds."""
 
 
+class Unfinished(BackupError):
+    """A restore was interrupted there, or is under way."""
+
+
 class NotThere(BackupError):
     """There is no such backup."""
 

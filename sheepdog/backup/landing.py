@@ -16,8 +16,11 @@ All or nothing: what cannot be brought to its end is undone, at once, or (by
 who was killed) the next time that something is restored to that VDI. The
 VDI is open exclusively all the time, so nobody sees half of it.
 
-    mark "writing" → write, flush → mark "written" → snapshot → record its
-    identity → no mark
+    open, look at what it holds → mark "writing" → write, flush → mark
+    "written" → snapshot → record its identity → no mark
+
+So there is no mark where nothing was to be lost; but whoever finds one cannot
+tell what was written since by others, and asks before it undoes that.
 """
 
 import logging
@@ -57,19 +60,25 @@ class Goal(NamedTuple):
 
 
 def restore(client, goal: Goal, base: str, pieces, progress=None,
-            chosen=None) -> dict:
+            chosen=None, may_undo=False) -> dict:
     """Bring the VDI there.
 
     :param base: the identity of what ``pieces`` differ from, '': of nothing
     :param chosen: called with the base, and whether the VDI holds something
         else; returns when that may be lost
+    :param may_undo: see ``tidy``
     :returns: ``vdi_id`` and ``snap_id`` of the snapshot, ``written`` bytes,
         ``undone``: something that was interrupted before
     :raises WrongBase, Damaged, SheepdogError: then nothing has changed
     """
-    undone = tidy(client, goal.name)
+    undone = _end(client, goal.name)
     vdis = client.vdis.list(goal.name)
     _check_tag(vdis, goal)
+    if base and not goal.clone_of:
+        _with_identity(client, goal, vdis, base)
+    if tidy(client, goal.name, may_undo):
+        undone = True
+        vdis = client.vdis.list(goal.name)
     working = _working(vdis)
     under = (goal.clone_of if goal.clone_of and not working
              else _base_of(client, goal, vdis, base))
@@ -95,30 +104,47 @@ def restore(client, goal: Goal, base: str, pieces, progress=None,
     return dict(done, undone=undone)
 
 
-def tidy(client, name) -> bool:
+def tidy(client, name, may_undo=False) -> bool:
     """Undo what was interrupted there, or bring it to its end where it
     nearly was; true if there was something.
 
+    :param may_undo: also in a VDI that was there before, where somebody may
+        have written since
     :raises VdiLocked: somebody is at it
+    :raises Unfinished: it was there before
     """
+    if _end(client, name):
+        return True
     left = records.marked(client, name)
     if left is None:
         return False
-    if not _finish(client, name, left):
-        _undo(client, name, left)
+    if not (may_undo or left['is_ours']):
+        raise faults.Unfinished(
+            'VDI %s is being restored, or that was interrupted and left it '
+            'half restored; nothing was done: -f undoes that first, and with '
+            'it what was written since' % name)
+    _undo(client, name, left)
     return True
 
 
+def _end(client, name) -> bool:
+    left = records.marked(client, name)
+    return left is not None and _finish(client, name, left)
+
+
 def _finish(client, name, left) -> bool:
-    """Where the snapshot is there, only its record may be missing."""
+    """Where the snapshot was made, only its record may be missing."""
     if left['state'] != _WRITTEN:
         return False
-    for vdi in client.vdis.list(name):
-        if vdi['vdi_id'] == left['vdi_id'] and vdi['snapshot']:
+    vdis = client.vdis.list(name)
+    for vdi in vdis:
+        if vdi['vdi_id'] == left['vdi_id']:
+            if not vdi['snapshot']:
+                return False
             records.record(client, vdi, left['identity'])
-            records.unmark(client, name)
-            return True
-    return False
+    # (Else it was deleted since, and its VDI is anybody's.)
+    records.unmark(client, name)
+    return True
 
 
 def _undo(client, name, left):
@@ -157,6 +183,8 @@ def _make(client, goal):
         client.vdis.create(
             goal.name, goal.size, block_size_shift=goal.block_size_shift,
             **goal.policy)
+    for key, value in goal.attributes.items():
+        client.vdis.set_attribute(goal.name, key, value)
 
 
 def _check_tag(vdis, goal):
@@ -181,14 +209,7 @@ def _base_of(client, goal, vdis, base):
     :raises VdiExists: the VDI holds something
     """
     if base:
-        for vdi in vdis:
-            if vdi['snapshot']:
-                found = source.Snapshot(vdi, records.identity(client, vdi))
-                if found.identity == base:
-                    return found
-        raise faults.WrongBase(
-            'this is the difference to a snapshot that VDI %s does not have: '
-            'restore that one first' % goal.name)
+        return _with_identity(client, goal, vdis, base)
     working = _working(vdis)
     if working and (len(vdis) > 1 or not _is_empty(client, goal.name)):
         raise errors.VdiExists(
@@ -203,6 +224,17 @@ def _base_of(client, goal, vdis, base):
     return None
 
 
+def _with_identity(client, goal, vdis, base):
+    for vdi in vdis:
+        if vdi['snapshot']:
+            found = source.Snapshot(vdi, records.identity(client, vdi))
+            if found.identity == base:
+                return found
+    raise faults.WrongBase(
+        'this is the difference to a snapshot that VDI %s does not have: '
+        'restore that one first' % goal.name)
+
+
 def _shown(snapshot) -> str:
     return snapshot.vdi['tag'] or str(snapshot.vdi['snap_id'])
 
@@ -213,19 +245,16 @@ def _fill(client, goal, under, pieces, progress, is_ours):
     mark = {'base': under.vdi['snap_id'] if under else 0,
             'identity': goal.identity, 'state': _WRITING,
             'is_ours': is_ours}
+    volume = _locked(client, goal, under, mark)
     try:
-        records.mark(client, name, mark)
-        if is_ours:
-            for key, value in goal.attributes.items():
-                client.vdis.set_attribute(name, key, value)
-        if maps.head(client, name, source.WORKING).vdi_size < goal.size:
-            client.vdis.resize(name, goal.size)
-        with client.open(name) as volume:
-            _check_lock(client, goal, under, volume)
+        with volume:
             written = _write(volume, pieces, progress)
             volume.flush()
-            mark.update(state=_WRITTEN, vdi_id=volume.vdi_id)
+            # (Others may have made snapshots of it while it was open.)
+            vdi = _working(client.vdis.list(name))
+            mark.update(state=_WRITTEN, vdi_id=vdi['vdi_id'])
             records.mark(client, name, mark)
+            # (Where another one was quicker even now, it has the same.)
             made = client.vdis.snapshot(name, goal.tag)
         vdi, = [vdi for vdi in client.vdis.list(name)
                 if vdi['vdi_id'] == made['snapshot']]
@@ -239,12 +268,42 @@ def _fill(client, goal, under, pieces, progress, is_ours):
             'snap_id': vdi['snap_id'], 'written': written}
 
 
-def _check_lock(client, goal, under, volume):
+def _locked(client, goal, under, mark):
+    """The VDI, open, as large as it is to be, and marked.
+
+    Whatever goes wrong here, nothing was written yet, and no mark stays: by
+    that one the next restore would undo what others write.
+    """
+    name = goal.name
+    size = maps.head(client, name, source.WORKING).vdi_size
+    volume = client.open(name)
+    is_marked = False
+    try:
+        _check_lock(client, goal, under, volume, size)
+        is_marked = True
+        records.mark(client, name, mark)
+        if size < goal.size:
+            client.vdis.resize(name, goal.size)
+            # (Clients learn the size when they open it.)
+            volume.close()
+            volume = client.open(name)
+            _check_lock(client, goal, under, volume, goal.size)
+    except BaseException:
+        try:
+            if is_marked:
+                records.unmark(client, name)
+        finally:
+            volume.close()
+        raise
+    return volume
+
+
+def _check_lock(client, goal, under, volume, size):
     """Nobody was quicker than our lock."""
-    if volume.size != goal.size:
+    if volume.size != size or size > goal.size:
         is_well = False
     elif under:
-        is_well = not source.differs(client, goal.name, under, goal.size)
+        is_well = not source.differs(client, goal.name, under, size)
     else:
         is_well = _is_empty(client, goal.name)
     if not is_well:
@@ -289,5 +348,6 @@ def _give_up(client, name, mark):
             time.sleep(_POLL_SECONDS)
     except errors.SheepdogError as error:
         LOG.error('VDI %s is left as it is, half restored (%s); the next '
-                  'restore to it begins with undoing that', name,
+                  'restore to it (with -f, where the VDI was there before) '
+                  'begins with undoing that', name,
                   str(error) or type(error).__name__)

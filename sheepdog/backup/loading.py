@@ -82,9 +82,10 @@ def _already(client, chosen, wanted, mark) -> dict:
     """Snapshots that an interrupted load has made, by identity."""
     for name in chosen:
         left = records.marked(client, name)
-        if left and (_attribute(client, name) == mark
-                     or left['is_ours'] and left['identity'] in wanted):
-            landing.tidy(client, name)
+        is_loaded = left and _attribute(client, name) == mark
+        if is_loaded or (left and left['is_ours']
+                         and left['identity'] in wanted):
+            landing.tidy(client, name, may_undo=is_loaded)
     vdis = [vdi for vdi in client.vdis.list() if vdi['name'] in chosen]
     there = sorted({vdi['name'] for vdi in vdis})
     taken = [name for name in there if _attribute(client, name) != mark]

@@ -65,7 +65,7 @@ def restore(session):
         with signals.ending_in_order():
             done = landing.restore(
                 client, goal, head.base, reader.pieces(), shown,
-                _chosen(session, name))
+                _chosen(session, name), may_undo=session.is_forced)
     except faults.Damaged as error:
         raise exits.Stop('%s; nothing of it was restored' % error) from None
     finally:

@@ -42,6 +42,7 @@ class Cluster:
         self._vdis = []
         self._attributes = {}
         self.locks = set()
+        self.opened = []
         self.left = None
         self.reads = []
 
@@ -55,6 +56,7 @@ class Cluster:
         """Another one calls: nothing is open any more."""
         self.left = None
         self.locks.clear()
+        self.opened.clear()
 
     # -- as of a client -------------------------------------------------
 
@@ -90,6 +92,8 @@ class Cluster:
         vdi.fields.update(tag=tag, snapshot=True, snap_id=max(numbers) + 1,
                           snapped=self._clock)
         new = self._branch(vdi, name)
+        for volume in self.opened:
+            volume.follow(vdi, new)
         return {'snapshot': vdi.fields['vdi_id'],
                 'vdi_id': new.fields['vdi_id']}
 
@@ -169,7 +173,8 @@ class Cluster:
             if name in self.locks:
                 raise errors.VdiLocked(name)
             self.locks.add(name)
-        return Volume(self, vdi, read_only)
+        self.opened.append(Volume(self, vdi, read_only))
+        return self.opened[-1]
 
     # -- for tests --------------------------------------------------------
 
@@ -252,16 +257,21 @@ class Vdi:
 
 
 class Volume:
+    """``vdi_id``: as it was opened; it may be that of a snapshot by now."""
+
     def __init__(self, cluster, vdi, read_only):
         self._cluster = cluster
         self._vdi = vdi
         self.read_only = read_only
         self.size = vdi.fields['size']
         self.object_bytes = 1 << SHIFT
+        self.vdi_id = vdi.fields['vdi_id']
+        self._is_closed = False
 
-    @property
-    def vdi_id(self):
-        return self._vdi.fields['vdi_id']
+    def follow(self, snapshot, new):
+        """Who writes goes on with what takes its place."""
+        if self._vdi is snapshot and not self.read_only:
+            self._vdi = new
 
     def __enter__(self):
         return self
@@ -270,6 +280,10 @@ class Volume:
         self.close()
 
     def close(self):
+        if self._is_closed or self not in self._cluster.opened:
+            return
+        self._is_closed = True
+        self._cluster.opened.remove(self)
         if not self.read_only:
             self._cluster.locks.discard(self._vdi.fields['name'])
 

@@ -20,6 +20,7 @@ from unittest import mock
 from sheepdog.backup import changes
 from sheepdog.backup import faults
 from sheepdog.backup import landing
+from sheepdog.backup import records
 from sheepdog.backup import source
 from sheepdog.backup import stream
 from sheepdog.model import errors
@@ -35,13 +36,13 @@ def backup(cluster, name, tag, base=''):
         source.differing(cluster, new, old))))
 
 
-def restore(cluster, name, data, chosen=None):
+def restore(cluster, name, data, chosen=None, may_undo=False):
     reader = stream.Reader(io.BytesIO(data))
     head = reader.head
     return landing.restore(
         cluster, landing.Goal(name, head.tag, head.identity, head.size,
                               head.block_size_shift),
-        head.base, reader.pieces(), chosen=chosen)
+        head.base, reader.pieces(), chosen=chosen, may_undo=may_undo)
 
 
 def write(cluster, name, *places):
@@ -169,13 +170,52 @@ class RefusalTest(Case):
         self.refuses(faults.WrongBase, 'copy', self.whole)
 
     def test_one_that_is_open(self):
-        self.new.create('copy', 5 * MIB + 4096)
+        self.new.create('copy', MIB)
         volume = self.new.open('copy')
-        with self.assertRaises(errors.VdiLocked), mock.patch.object(
-                landing, 'CLOSE_SECONDS', 0.0), self.assertLogs(landing.LOG):
+        before = self.new.state()
+        with self.assertRaises(errors.VdiLocked):
             restore(self.new, 'copy', self.whole)
+        self.assertEqual(before, self.new.state())
+        self.assertIsNone(records.marked(self.new, 'copy'))
+        # What its user writes then is not undone by whoever comes next.
+        volume.write(0, b'precious')
         volume.close()
-        restore(self.new, 'copy', self.whole)
+        before = self.new.state()
+        for data in self.whole, self.more:
+            with self.assertRaises((errors.VdiExists, faults.WrongBase)):
+                restore(self.new, 'copy', data, may_undo=True)
+        self.assertEqual(before, self.new.state())
+
+    def test_one_that_is_opened_while_it_grows(self):
+        self.new.create('copy', MIB)
+        resize = self.new.resize
+
+        def late(name, size):
+            resize(name, size)
+            self.new.locks.clear()
+            self.others = self.new.open(name)
+            self.others.write(0, b'precious')
+
+        with mock.patch.object(self.new, 'resize', late), (
+                self.assertRaises(errors.VdiLocked)):
+            restore(self.new, 'copy', self.whole)
+        self.assertIsNone(records.marked(self.new, 'copy'))
+        self.assertEqual(b'precious', self.new.content('copy')[:8])
+
+    def test_two_at_once(self):
+        """The second one has looked before the first one began."""
+        self.new.create('copy', MIB)
+        real, first = landing._locked, []
+
+        def late(client, goal, *rest):
+            if not first:
+                first.append(client.open(goal.name))
+            return real(client, goal, *rest)
+
+        with mock.patch.object(landing, '_locked', late), (
+                self.assertRaises(errors.VdiLocked)):
+            restore(self.new, 'copy', self.whole)
+        self.assertIsNone(records.marked(self.new, 'copy'))
 
     def test_a_damaged_one(self):
         for cut in (1, 40, 5000):
@@ -200,7 +240,7 @@ class DeathTest(Case):
             except memory.Died:
                 new.revive()
             try:
-                restore(new, 'copy', data)
+                restore(new, 'copy', data, may_undo=True)
             except errors.VdiExists:
                 pass  # It was all but done.
             new.revive()
@@ -221,3 +261,73 @@ class DeathTest(Case):
     def test_of_a_difference(self):
         self.die_everywhere(
             lambda new: restore(new, 'copy', self.whole), self.more)
+
+    def killed(self, state, prepare=None):
+        """While the VDI has that mark, or just behind."""
+        if prepare:
+            prepare(self.new)
+        real = records.mark
+
+        def mark(client, name, fields):
+            real(client, name, fields)
+            if fields['state'] == state:
+                client.left = 0
+
+        with mock.patch.object(records, 'mark', mark), (
+                self.assertRaises(memory.Died)):
+            restore(self.new, 'copy', self.whole)
+        self.new.revive()
+
+    def test_nothing_is_undone_unasked_where_a_vdi_was_before(self):
+        self.killed('writing', lambda new: new.create('copy', MIB))
+        write(self.new, 'copy', (0, b'precious'))
+        before = self.new.state()
+        for data in self.whole, self.more:
+            with self.assertRaises((faults.Unfinished, faults.WrongBase)):
+                restore(self.new, 'copy', data)
+        # Not even then, where it would be refused in any case.
+        with self.assertRaises(faults.WrongBase):
+            restore(self.new, 'copy', self.more, may_undo=True)
+        self.assertEqual(before, self.new.state())
+        self.assertTrue(restore(self.new, 'copy', self.whole,
+                                may_undo=True)['undone'])
+        self.assertEqual(self.old.content('disk', 'one'),
+                         self.new.content('copy'))
+
+    def test_nothing_is_undone_when_the_snapshot_was_made(self):
+        """…and was deleted since, and the VDI in use."""
+        with mock.patch.object(records, 'record', side_effect=memory.Died), (
+                self.assertRaises(memory.Died)), mock.patch.object(
+                landing, '_give_up'):
+            restore(self.new, 'copy', self.whole)
+        self.new.revive()
+        self.new.delete('copy', 'one')
+        write(self.new, 'copy', (0, b'precious'))
+        before = self.new.state()
+        with self.assertRaises(errors.VdiExists):
+            restore(self.new, 'copy', self.whole, may_undo=True)
+        self.assertEqual(before, self.new.state())
+
+    def test_a_snapshot_by_others_meanwhile(self):
+        """What is half written is not taken for the whole."""
+        self.new.create('copy', 5 * MIB + 4096)
+        real = memory.Volume.write_pieces
+
+        def write_pieces(volume, pieces):
+            for number, done in enumerate(real(volume, pieces)):
+                if number == 0:
+                    self.new.snapshot('copy', 'hourly')
+                yield done
+
+        with mock.patch.object(memory.Volume, 'write_pieces', write_pieces):
+            self.killed('written')
+        wanted = source.find(self.old, 'disk', 'one').identity
+        landing.tidy(self.new, 'copy', True)
+        for tag in 'hourly', 'one':
+            try:
+                found = source.find(self.new, 'copy', tag)
+            except errors.NoTag:
+                continue
+            self.assertEqual(
+                self.old.content('disk', 'one') == self.new.content(
+                    'copy', tag), found.identity == wanted, tag)
