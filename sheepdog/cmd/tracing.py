@@ -188,27 +188,31 @@ class Tracer:
             session.connection.peername, fields[native.ID]), what,
             handler, session, fields, payload)
 
-    def _volume_read(self, volume, original, offset, length, done):
+    def _volume_read(self, volume, original, offset, length, done, *more,
+                     **keywords):
         self._of_volume(volume, 'read of %d bytes at %d' % (length, offset),
-                        done, original, offset, length, done)
+                        done, original, offset, length, done, *more,
+                        **keywords)
 
-    def _volume_write(self, volume, original, offset, data, fua, done):
+    def _volume_write(self, volume, original, offset, data, fua, done, *more,
+                      **keywords):
         self._of_volume(volume, 'write of %d bytes at %d%s' % (
             len(data), offset, ', durable' if fua else ''), done,
-            original, offset, data, fua, done)
+            original, offset, data, fua, done, *more, **keywords)
 
-    def _of_volume(self, volume, what, done, function, *arguments):
+    def _of_volume(self, volume, what, done, function, *arguments,
+                   **keywords):
         if self._is_meant(volume.vdi_id << 32):
             self._within(_asker(done), '%s of VDI %s' % (what, volume.name),
-                         function, *arguments)
+                         function, *arguments, **keywords)
         else:
-            function(*arguments)
+            function(*arguments, **keywords)
 
-    def _within(self, client, what, function, *arguments):
+    def _within(self, client, what, function, *arguments, **keywords):
         LOG.info('%s: %s', client, what)
         token = _client.set(client)
         try:
-            function(*arguments)
+            function(*arguments, **keywords)
         finally:
             _client.reset(token)
 

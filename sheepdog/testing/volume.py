@@ -18,8 +18,7 @@ fail, stall or disappear when told to.
 
 import asyncio
 import collections
-import math
-from typing import Callable, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 from sheepdog.model import errors
 from sheepdog.model import limits
@@ -62,8 +61,7 @@ class MemoryVolume:
         self._failures: dict[str, list[Exception]] = {}
         self._held: Optional[list] = None
         self._released: Optional[asyncio.Event] = None
-        self.limited_at = -math.inf
-        self.hastened = 0
+        self.throttle: Any = None
 
     # Faults.
 
@@ -94,15 +92,10 @@ class MemoryVolume:
         """Another sheep has it now."""
         self.valid = False
 
-    def hasten(self) -> None:
-        self.hastened += 1
-
-    def held_at(self) -> float:
-        return self.limited_at
-
     # The contract.
 
-    def submit_read(self, offset: int, length: int, done: Callable) -> None:
+    def submit_read(self, offset: int, length: int, done: Callable,
+                    user: Any = None, is_due: bool = False) -> None:
         self.calls.append(Call('read', offset, length, False))
         try:
             self._check('read', offset, length)
@@ -114,7 +107,8 @@ class MemoryVolume:
                            data[0] if len(data) == 1 else data or b'')
 
     def submit_write(self, offset: int, data: bytes, fua: bool,
-                     done: Callable) -> None:
+                     done: Callable, user: Any = None,
+                     is_due: bool = False) -> None:
         self.calls.append(Call('write', offset, len(data), fua))
         try:
             self._check('write', offset, len(data))
@@ -134,7 +128,8 @@ class MemoryVolume:
         await self._call(self.submit_write, offset, data, fua)
 
     async def zero(self, offset: int, length: int, fua: bool = False,
-                   may_punch: bool = True) -> None:
+                   may_punch: bool = True, user: Any = None,
+                   is_due: bool = False) -> None:
         self.calls.append(Call('zero' if may_punch else 'fill', offset,
                                length, fua))
         await self._pass()
@@ -142,8 +137,8 @@ class MemoryVolume:
         self._wipe(offset, length)
         self.is_dirty = self.is_dirty or not fua
 
-    async def discard(self, offset: int, length: int,
-                      fua: bool = False) -> None:
+    async def discard(self, offset: int, length: int, fua: bool = False,
+                      is_due: bool = False) -> None:
         self.calls.append(Call('discard', offset, length, fua))
         await self._pass()
         self._check('discard', offset, length)

@@ -44,10 +44,6 @@ class Bucket:
         self.empty_at = max(self.empty_at, now - self.burst
                             / self.rate) + amount / self.rate
 
-    def drain(self, now: float) -> None:
-        """Whatever was in it is gone; a debt stays."""
-        self.empty_at = max(self.empty_at, now)
-
     def alter(self, rate: float, burst: float, now: float) -> None:
         """What is in it stays, as far as it has room."""
         level = min(self.level(now), burst)

@@ -38,6 +38,7 @@ class _Held(NamedTuple):
     since: float
     size: int
     begin: Callable[[], None]
+    owners: tuple
 
 
 class _Direction:
@@ -64,7 +65,6 @@ class Throttle:
         self._writes = _Direction(('write-iops', 'write-bytes'))
         self._timer = None
         self._is_running = False
-        self._held_at = -math.inf
         self._count = 0
         self.delayed = 0
         self.delayed_seconds = 0.0
@@ -72,10 +72,6 @@ class Throttle:
     @property
     def waiting(self) -> int:
         return len(self._reads.held) + len(self._writes.held)
-
-    def held_at(self) -> float:
-        """When a request last waited (by the monotonic clock)."""
-        return self._clock.monotonic() if self.waiting else self._held_at
 
     def set(self, limits: Mapping, share: float = 1.0) -> None:
         """Other limits from now on, also for those who wait.
@@ -104,41 +100,57 @@ class Throttle:
                 if kind in self._buckets]
 
     def submit(self, is_write: bool, size: int,
-               begin: Callable[[], None]) -> None:
+               begin: Callable[[], None], owners: tuple = ()) -> None:
         """``begin()`` as soon as it is its turn: at once, or later.
 
         :param size: bytes
+        :param owners: it need not wait when one of these has gone: the
+            connection that it came by, the volume that it is for
         """
         self._count += 1
         direction = self._writes if is_write else self._reads
         direction.held.append(_Held(self._count, self._clock.monotonic(),
-                                    size, begin))
+                                    size, begin, owners))
         if not self._is_running:
             self._run()
 
-    async def wait(self, is_write: bool, size: int) -> None:
+    async def wait(self, is_write: bool, size: int,
+                   owners: tuple = ()) -> None:
         """Returns when it is its turn."""
         future = asyncio.get_running_loop().create_future()
         self.submit(is_write, size, lambda: future.done()
-                    or future.set_result(None))
+                    or future.set_result(None), owners)
         await future
 
-    def hasten(self) -> None:
-        """All that wait begin now: somebody is about to close the volume and
-        waits for them, or they are to fail, the lock being lost. Who comes
-        next finds the buckets empty."""
+    def hasten(self, owner: object) -> None:
+        """What waits of that owner begins now: it goes away, and whoever
+        closes the volume waits for that. It is charged all the same: others
+        wait the longer."""
+        self._let_go(owner, is_charged=True)
+
+    def release(self, owner: object) -> None:
+        """The same where all of it is about to fail, the lock being lost:
+        what is not done is not charged."""
+        self._let_go(owner, is_charged=False)
+
+    def _let_go(self, owner: object, is_charged: bool) -> None:
         if not self.waiting:
             return
         now = self._clock.monotonic()
-        for one in self._buckets.values():
-            one.drain(now)
-        held = sorted([*self._reads.held, *self._writes.held],
-                      key=lambda one: one.number)
-        self._reads.held.clear()
-        self._writes.held.clear()
-        self._set_timer(math.inf)
-        for one in held:
+        gone = []
+        for direction in self._reads, self._writes:
+            held, direction.held = direction.held, collections.deque()
+            for one in held:
+                if any(each is owner for each in one.owners):
+                    gone.append(one)
+                    if is_charged:
+                        self._charge(direction, one, now)
+                else:
+                    direction.held.append(one)
+        for one in sorted(gone, key=lambda one: one.number):
             self._begin(one, now)
+        if not self._is_running:
+            self._run()
 
     def _run(self) -> None:
         """Begin whose turn it is."""
@@ -150,12 +162,16 @@ class Throttle:
                 if direction is None:
                     break
                 one = direction.held.popleft()
-                for each, is_bytes in self._common + direction.buckets:
-                    each.take(now, one.size if is_bytes else 1)
+                self._charge(direction, one, now)
                 self._begin(one, now)
         finally:
             self._is_running = False
         self._set_timer(due)
+
+    def _charge(self, direction: _Direction, one: _Held,
+                now: float) -> None:
+        for each, is_bytes in self._common + direction.buckets:
+            each.take(now, one.size if is_bytes else 1)
 
     def _next(self, now: float) -> tuple:
         """→ (when it is to be looked again, whose first one may begin)."""
@@ -177,7 +193,6 @@ class Throttle:
         if now > one.since + SLACK_SECONDS:
             self.delayed += 1
             self.delayed_seconds += now - one.since
-            self._held_at = now
         one.begin()
 
     def _set_timer(self, due: float) -> None:

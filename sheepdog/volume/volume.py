@@ -20,7 +20,6 @@ durable at the next ``flush``, unless ``fua`` is asked for.
 """
 
 import functools
-import math
 
 from sheepdog.gateway import operation
 from sheepdog.model import errors
@@ -88,16 +87,20 @@ class Volume:
 
     # -- the straight way -----------------------------------------------
 
-    def submit_read(self, offset, length, done, is_due=False):
+    def submit_read(self, offset, length, done, user=None, is_due=False):
         """``done(error, data)``: bytes, or a list of bytes in order.
-        ``is_due``: its turn has come, where there are limits."""
+
+        :param user: who asks; see ``hasten``
+        :param is_due: its turn has come, where there are limits
+        """
         error = self._refusal(offset, length)
         if error is not None:
             done(error, None)
             return
         if self.throttle is not None and length and not is_due:
             self.throttle.submit(False, length, functools.partial(
-                Volume.submit_read, self, offset, length, done, True))
+                Volume.submit_read, self, offset, length, done, user, True),
+                (self, user))
             return
         shift = self.shift
         index = offset >> shift
@@ -128,7 +131,8 @@ class Volume:
         else:
             self._read_again(index, start, size, done)
 
-    def submit_write(self, offset, data, fua, done, is_due=False):
+    def submit_write(self, offset, data, fua, done, user=None,
+                     is_due=False):
         """``done(error)``; ``data`` must not change afterwards."""
         length = len(data)
         error = self._refusal(offset, length, is_write=True)
@@ -137,7 +141,8 @@ class Volume:
             return
         if self.throttle is not None and length and not is_due:
             self.throttle.submit(True, length, functools.partial(
-                Volume.submit_write, self, offset, data, fua, done, True))
+                Volume.submit_write, self, offset, data, fua, done, user,
+                True), (self, user))
             return
         shift = self.shift
         index = offset >> shift
@@ -311,17 +316,18 @@ class Volume:
         self.submit_write(offset, data, fua, done)
         await future
 
-    async def zero(self, offset, length, fua=False, may_punch=True):
+    async def zero(self, offset, length, fua=False, may_punch=True,
+                   user=None, is_due=False):
         """Make a range zero. What was never written stays so; the blocks of
         the rest are given back, also where ``may_punch`` is False: space is
         thinly provisioned in any case.
 
         :raises SheepdogError:
         """
-        if self.throttle is not None and length and self._refusal(
-                offset, length, is_write=True) is None:
+        if (self.throttle is not None and length and not is_due
+                and self._refusal(offset, length, is_write=True) is None):
             # (It brings no bytes.)
-            await self.throttle.wait(True, 0)
+            await self.throttle.wait(True, 0, (self, user))
         error = self._refusal(offset, length, is_write=True)
         if error is not None:
             raise error
@@ -331,12 +337,12 @@ class Volume:
             index, start, _, size in pieces.split(offset, length,
                                                   self.object_bytes)])
 
-    async def discard(self, offset, length, fua=False):
+    async def discard(self, offset, length, fua=False, is_due=False):
         """Give a range back; it reads as zeroes afterwards.
 
         :raises SheepdogError:
         """
-        await self.zero(offset, length, fua)
+        await self.zero(offset, length, fua, is_due=is_due)
 
     async def _zero_piece(self, index, start, size, fua):
         if not self.map.is_alone:
@@ -434,16 +440,10 @@ class Volume:
 
     # -- limits ---------------------------------------------------------
 
-    def hasten(self):
-        """Let nobody wait for limits: who asked goes away."""
+    def hasten(self, user):
+        """Let nothing of this user wait for limits: it goes away."""
         if self.throttle is not None:
-            self.throttle.hasten()
-
-    def held_at(self):
-        """When a request last waited for a limit (by the monotonic clock).
-        """
-        return (-math.inf if self.throttle is None
-                else self.throttle.held_at())
+            self.throttle.hasten(user)
 
     # -- changes from outside -------------------------------------------
 
@@ -459,7 +459,8 @@ class Volume:
         if self.valid:
             self.valid = False
             self.can_reopen = can_reopen
-            self.hasten()
+            if self.throttle is not None:
+                self.throttle.release(self)
 
     def _refusal_when_lost(self):
         return None if self.valid else self._lost()

@@ -557,7 +557,8 @@ class Volumes:
             self.gateway.abandon_vdi(vdi_id, errors.VdiNotLocked(
                 'the lock of VDI %06x was taken away' % vdi_id))
             if vdi_id in self.throttles.by_id:
-                self.throttles.by_id[vdi_id].hasten()
+                # (Of native clients.)
+                self.throttles.by_id[vdi_id].release(self)
         self._claims.pop(vdi_id, None)
         self.unnamed.pop(vdi_id, None)
 
@@ -593,7 +594,7 @@ class Volumes:
         self._claims.clear()
         self.unnamed.clear()
         for _, throttle in self.throttles.named():
-            throttle.hasten()
+            throttle.release(self)
 
     def on_shutdown(self):
         self.on_lapse()

@@ -120,7 +120,7 @@ class Handles:
     def _forget(self, session):
         for volume in self._by_session.pop(session, {}).values():
             # (Whoever takes over waits for what is under way.)
-            volume.hasten()
+            volume.hasten(session)
             self.world.spawn(self._close(volume), 'close of a volume')
 
     async def _close(self, volume):
@@ -155,7 +155,8 @@ class Handles:
                 data = b''.join(data)
             request(error, data or b'')
 
-        volume.submit_read(request.token, request.aux, done)
+        volume.submit_read(request.token, request.aux, done,
+                           request.session)
 
     def _on_write(self, request):
         volume = self._find(request)
@@ -166,7 +167,7 @@ class Handles:
         else:
             volume.submit_write(request.token, request.payload,
                                 bool(request.flags & wire.FLAG_DURABLE),
-                                request)
+                                request, request.session)
 
     def _on_zero(self, request):
         volume = self._find(request)
@@ -177,7 +178,8 @@ class Handles:
         else:
             self.world.spawn(self._answer(request, volume.zero(
                 request.token, request.aux,
-                bool(request.flags & wire.FLAG_DURABLE))), 'zero a range')
+                bool(request.flags & wire.FLAG_DURABLE),
+                user=request.session)), 'zero a range')
 
     def _on_flush(self, request):
         volume = self._find(request)

@@ -134,14 +134,16 @@ class Public:
             opcode != native.READ_OBJ,
             fields[native.DATA_LENGTH] if opcode == native.READ_OBJ
             else len(payload), functools.partial(
-                self.handle, session, fields, payload, True))
+                self.handle, session, fields, payload, True),
+            (session, self.volumes))
         return True
 
     def forget(self, session):
         """The connection is gone."""
-        for vdi_id in session.used:
-            if vdi_id in self._throttles:
-                self._throttles[vdi_id].hasten()
+        if session.used:
+            # (A snapshot may have given a VDI another id meanwhile.)
+            for throttle in list(self._throttles.values()):
+                throttle.hasten(session)
         self.claims.forget(session)
 
     # -- objects --------------------------------------------------------

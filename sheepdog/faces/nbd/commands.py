@@ -13,7 +13,8 @@
 """The commands that are neither READ nor WRITE, done on a volume.
 
 Each takes a request that was found to be in order and returns its answer, as
-one buffer. What a volume cannot do it raises.
+one buffer. What a volume cannot do it raises. (Who calls them has waited for
+limits of the VDI.)
 """
 
 from sheepdog.faces.nbd import counters as counters_module
@@ -38,7 +39,8 @@ async def flush(volume: exports.Volume, counters: counters_module.Counters,
 async def trim(volume: exports.Volume, counters: counters_module.Counters,
                flags: int, cookie: int, offset: int, length: int) -> bytes:
     counters.trims += 1
-    await volume.discard(offset, length, fua=bool(flags & nbd.CMD_FLAG_FUA))
+    await volume.discard(offset, length, fua=bool(flags & nbd.CMD_FLAG_FUA),
+                         is_due=True)
     return wire.simple_reply(cookie)
 
 
@@ -48,7 +50,7 @@ async def write_zeroes(volume: exports.Volume,
     counters.zeroes += 1
     await volume.zero(
         offset, length, fua=bool(flags & nbd.CMD_FLAG_FUA),
-        may_punch=not flags & nbd.CMD_FLAG_NO_HOLE)
+        may_punch=not flags & nbd.CMD_FLAG_NO_HOLE, is_due=True)
     return wire.simple_reply(cookie)
 
 

@@ -36,26 +36,25 @@ class Volume(Protocol):
     object_bytes: int
     read_only: bool
     valid: bool
+    throttle: Any
+    """What holds its requests back, if it has limits (``volume.throttle``);
+    those that have waited here are ``is_due``."""
 
-    def submit_read(self, offset: int, length: int,
-                    done: Callable) -> None: ...
+    def submit_read(self, offset: int, length: int, done: Callable,
+                    user: Any = None, is_due: bool = False) -> None: ...
 
     def submit_write(self, offset: int, data: bytes, fua: bool,
-                     done: Callable) -> None: ...
+                     done: Callable, user: Any = None,
+                     is_due: bool = False) -> None: ...
 
     async def zero(self, offset: int, length: int, fua: bool = False,
-                   may_punch: bool = True) -> None: ...
+                   may_punch: bool = True, user: Any = None,
+                   is_due: bool = False) -> None: ...
 
-    async def discard(self, offset: int, length: int,
-                      fua: bool = False) -> None: ...
+    async def discard(self, offset: int, length: int, fua: bool = False,
+                      is_due: bool = False) -> None: ...
 
     async def flush(self) -> None: ...
-
-    def hasten(self) -> None:
-        """Let no request wait any longer for limits of the VDI."""
-
-    def held_at(self) -> float:
-        """When one last did, by the monotonic clock."""
 
     async def extents(self, offset: int, length: int) -> list: ...
 

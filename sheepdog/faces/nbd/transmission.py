@@ -106,7 +106,8 @@ class Transmission:
         self._quiet_until = 0.0
         self._begun = [0]
         """How many were begun in this half of the time that a request may
-        take, and are not answered; ``_begun_before``: in those before."""
+        take, and are not answered; ``_begun_before``: in those before. What
+        waits for limits of the VDI has not begun."""
         self._begun_before = ([0], [0])
         self._half_bound = settings.request_timeout_seconds / 2
         self._timer = None
@@ -141,8 +142,8 @@ class Transmission:
 
     def _end(self) -> None:
         self._is_ending = True
-        if self._inflight:
-            self._volume.hasten()
+        if self._inflight and self._volume.throttle is not None:
+            self._volume.throttle.hasten(self)
         self._settle()
 
     # The straight way.
@@ -163,10 +164,15 @@ class Transmission:
             counters.bytes_read += length
             self._inflight += 1
             self._inflight_bytes += length
-            begun = self._begun
-            begun[0] += 1
-            volume.submit_read(offset, length, functools.partial(
-                self._on_read, begun, cookie, offset, length))
+            if volume.throttle is None:
+                begun = self._begun
+                begun[0] += 1
+                volume.submit_read(offset, length, functools.partial(
+                    self._on_read, begun, cookie, offset, length))
+            else:
+                volume.throttle.submit(False, length, functools.partial(
+                    self._read_in_turn, cookie, offset, length),
+                    (volume, self))
         elif (command == _WRITE and data and
                 offset + length <= volume.size and
                 not flags & _NOT_FUA and not self._is_read_only and
@@ -176,11 +182,17 @@ class Transmission:
             counters.bytes_written += length
             self._inflight += 1
             self._inflight_bytes += length
-            begun = self._begun
-            begun[0] += 1
-            volume.submit_write(offset, data, flags == _FUA,
-                                functools.partial(self._on_written, begun,
-                                                  cookie, length))
+            if volume.throttle is None:
+                begun = self._begun
+                begun[0] += 1
+                volume.submit_write(offset, data, flags == _FUA,
+                                    functools.partial(
+                                        self._on_written, begun, cookie,
+                                        length))
+            else:
+                volume.throttle.submit(True, length, functools.partial(
+                    self._write_in_turn, cookie, offset, data,
+                    flags == _FUA), (volume, self))
         else:
             self._take_rare(flags, command, cookie, offset, length, data)
             length = 0
@@ -190,6 +202,20 @@ class Transmission:
             return True
         self._pause()
         return False
+
+    def _read_in_turn(self, cookie: int, offset: int, length: int) -> None:
+        """The limits of the VDI let it through; its time begins."""
+        begun = self._begun
+        begun[0] += 1
+        self._volume.submit_read(offset, length, functools.partial(
+            self._on_read, begun, cookie, offset, length), is_due=True)
+
+    def _write_in_turn(self, cookie: int, offset: int, data,
+                       fua: bool) -> None:
+        begun = self._begun
+        begun[0] += 1
+        self._volume.submit_write(offset, data, fua, functools.partial(
+            self._on_written, begun, cookie, len(data)), is_due=True)
 
     def _on_read(self, begun: list, cookie: int, offset: int, length: int,
                  error, data) -> None:
@@ -258,10 +284,6 @@ class Transmission:
 
     def _on_half_bound(self) -> None:
         newer, older = self._begun_before
-        if older[0] and self._has_limited():
-            # (The same ones are looked at again.)
-            self._set_timer()
-            return
         if older[0]:
             # Whoever waits can go elsewhere, or tell its user. What was
             # begun is not given up: the volume stays open until it ends.
@@ -274,11 +296,6 @@ class Transmission:
         self._begun_before = self._begun, newer
         self._begun = [0]
         self._set_timer()
-
-    def _has_limited(self) -> bool:
-        """Requests may just have waited for limits of the VDI."""
-        now = self._world.clock.monotonic()
-        return now - self._volume.held_at() <= 2 * self._half_bound
 
     # The long way.
 
@@ -299,10 +316,8 @@ class Transmission:
                 self.drain()
         elif length or command == nbd.CMD_FLUSH:
             self._inflight += 1
-            self._begun[0] += 1
             self._world.spawn(
-                self._run(self._begun, flags, command, cookie, offset,
-                          length),
+                self._run(flags, command, cookie, offset, length),
                 'nbd request')
         elif command == _READ and self._is_structured:
             self._send(wire.none_chunk(cookie))
@@ -342,15 +357,23 @@ class Transmission:
             return nbd.ENOTSUP, 'not fast without a hole'
         return 0, ''
 
-    async def _run(self, begun: list, flags: int, command: int, cookie: int,
-                   offset: int, length: int) -> None:
+    async def _run(self, flags: int, command: int, cookie: int, offset: int,
+                   length: int) -> None:
+        volume = self._volume
+        begun = None
         try:
+            if volume.throttle is not None and command in _MODIFYING:
+                # (It brings no bytes.)
+                await volume.throttle.wait(True, 0, (volume, self))
+            begun = self._begun
+            begun[0] += 1
             self._send(await commands.RARE[command](
-                self._volume, self._counters, flags, cookie, offset, length))
+                volume, self._counters, flags, cookie, offset, length))
         except errors.SheepdogError as error:
             self._fail(cookie, command, error)
         finally:
-            begun[0] -= 1
+            if begun is not None:
+                begun[0] -= 1
             self._inflight -= 1
             self._settle()
 

@@ -18,11 +18,13 @@ libnbd, QEMU and fio in ``tests/interop``.
 
 import asyncio
 
+from sheepdog.cluster import qos
 from sheepdog.faces.nbd import exports
 from sheepdog.model import errors
 from sheepdog.model import pem
 from sheepdog.tests.unit.faces import nbd_loopback
 from sheepdog.tests.unit.volume import case
+from sheepdog.volume import throttle
 from sheepdog.wire import nbd
 from sheepdog.wire import nbd_client as wire
 from sheepdog.wire import nbd_handshake
@@ -291,29 +293,52 @@ class TestBound(TestCase):
             while self.volume.references:
                 await asyncio.sleep(0.01)
 
+    def limit(self, **rates):
+        self.volume.throttle = throttle.Throttle(self.place.world)
+        self.volume.throttle.set({
+            kind: qos.Rate(*rate) for kind, rate in rates.items()})
+
     async def test_limits_of_the_vdi_are_no_fault(self):
-        """What waits for them counts from when it last did."""
+        """What waits for them counts from when it no longer does."""
         client = await self.place.client()
+        self.limit(iops=(1, 1))
+        for command, data in ((nbd.CMD_READ, b''), (nbd.CMD_WRITE, b'x'),
+                              (nbd.CMD_TRIM, b'')):
+            cookies = [client.send(command, 0, len(data) or 1, data=data)
+                       for _count in range(2)]
+            for cookie in cookies:
+                self.assertEqual(0, (await client.reply(cookie)).error)
         self.volume.hold()
-        self.volume.limited_at = self.place.world.clock.monotonic() + 0.6
         client.send(nbd.CMD_READ, 0, 1)
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(0.9)
         self.assertFalse(client.connection.is_closed)
         with self.assertLogs('sheepdog.faces.nbd', 'WARNING'):
             await client.until_closed()
         self.volume.release()
 
-    async def test_who_goes_is_not_held_back(self):
-        """…nor who waits for the volume to be closed."""
+    async def test_one_that_hangs_while_others_wait_for_limits(self):
         client = await self.place.client()
+        self.limit(iops=(1, 1))
         self.volume.hold()
-        client.send(nbd.CMD_READ, 0, 1)
+        for _count in range(10):
+            client.send(nbd.CMD_READ, 0, 1)
+        with self.assertLogs('sheepdog.faces.nbd', 'WARNING') as logs:
+            await asyncio.wait_for(client.until_closed(), 0.5)
+        self.assertIn(' 1 requests ', logs.output[0])
+        self.volume.release()
+
+    async def test_who_goes_is_not_held_back(self):
+        """…nor who waits for the volume to be closed; others are."""
+        client, other = [await self.place.client() for _count in range(2)]
+        self.limit(iops=(1, 1))
+        for one in client, other:
+            for _count in range(3):
+                one.send(nbd.CMD_READ, 0, 1)
         await asyncio.sleep(0.01)
-        self.assertEqual(0, self.volume.hastened)
+        self.assertEqual(5, self.volume.throttle.waiting)
         client.connection.close()
         await asyncio.sleep(0.01)
-        self.assertEqual(1, self.volume.hastened)
-        self.volume.release()
+        self.assertEqual(3, self.volume.throttle.waiting)
 
     async def test_a_client_that_is_idle_or_busy_is_not_bothered(self):
         idle = await self.place.client()

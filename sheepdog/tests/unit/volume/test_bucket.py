@@ -41,7 +41,6 @@ PACES = strategies.sampled_from([1, 2, 8, 64, 1024])
 STEPS = strategies.lists(strategies.one_of(
     strategies.tuples(strategies.just('rest'), strategies.integers(1, 300)),
     strategies.tuples(strategies.just('ask'), strategies.integers(0, 3000)),
-    strategies.tuples(strategies.just('drain'), strategies.just(0)),
     strategies.tuples(strategies.just('alter'),
                       strategies.tuples(PACES, PACES))), max_size=40)
 
@@ -59,9 +58,6 @@ class BucketTest(unittest.TestCase):
                 for _ in range(value):
                     twin.tick()
                 ticks += value
-            elif kind == 'drain':
-                one.drain(now)
-                twin.level = min(twin.level, 0)
             elif kind == 'alter':
                 one.alter(*value, now)
                 twin.rate, twin.burst = value

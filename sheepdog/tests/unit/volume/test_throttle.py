@@ -46,9 +46,9 @@ class ThrottleCase(case.jumping.Case):
             kind.replace('_', '-'): qos.Rate(*rate)
             for kind, rate in rates.items()}, share)
 
-    def submit(self, what, is_write=False, size=4 * KIB):
+    def submit(self, what, is_write=False, size=4 * KIB, owners=()):
         self.throttle.submit(is_write, size, lambda: self.begun.append(
-            (what, self.now() - self.began)))
+            (what, self.now() - self.began)), owners)
 
     async def all_begun(self, count):
         while len(self.begun) < count:
@@ -140,15 +140,48 @@ class ThrottleTest(ThrottleCase):
 
     async def test_hastened(self):
         self.limit(iops=(10, 5))
-        for number in range(50):
-            self.submit(number)
-        self.throttle.hasten()
-        self.assertEqual(list(range(50)), [one for one, _ in self.begun])
-        # Whoever comes next pays for it.
+        owner = object()
+        for number in range(20):
+            self.submit(number, number % 3 == 0, owners=(None, owner))
+            self.submit('of another', owners=(object(),))
+        self.throttle.hasten(owner)
+        self.assertEqual(list(range(20)), [
+            one for one, _ in self.begun if one != 'of another'])
+        # The others have had their burst, no more; and they pay for it.
+        self.assertEqual(22, len(self.begun))
+        self.assertEqual(18, self.throttle.waiting)
+        await self.all_begun(23)
+        self.assertAlmostEqual(1.8, self.begun[-1][1], delta=0.01)
+        await self.all_begun(40)
+        self.assertAlmostEqual(3.5, self.begun[-1][1], delta=0.02)
+
+    async def test_released(self):
+        """What fails is not charged."""
+        self.limit(iops=(10, 1))
+        owner = object()
+        self.submit('first')
+        for number in range(20):
+            self.submit(number, owners=(owner,))
         self.submit('next')
-        self.assertEqual(50, len(self.begun))
-        await self.all_begun(51)
+        self.throttle.release(owner)
+        self.assertEqual(21, len(self.begun))
+        await self.all_begun(22)
         self.assertAlmostEqual(0.1, self.begun[-1][1], delta=0.01)
+
+    async def test_gone_from_within(self):
+        """The lock is lost while one begins."""
+        self.limit(iops=(10, 1))
+        owner = object()
+        self.submit('first')
+        self.throttle.submit(False, 0, lambda: self.throttle.release(owner),
+                             (owner,))
+        for number in range(5):
+            self.submit(number, owners=(owner,))
+        self.submit('next')
+        await self.all_begun(7)
+        self.assertEqual(['first', 0, 1, 2, 3, 4, 'next'],
+                         [one for one, _ in self.begun])
+        self.assertAlmostEqual(0.2, self.begun[-1][1], delta=0.01)
 
     async def test_a_share(self):
         self.limit(share=1 / 4, iops=(400, 1))
@@ -169,16 +202,6 @@ class ThrottleTest(ThrottleCase):
         self.throttle.submit(False, 0, again)
         await self.all_begun(300)
         self.assertAlmostEqual(2.9, self.begun[-1][1], delta=0.05)
-
-    async def test_when_one_last_waited(self):
-        self.limit(iops=(10, 1))
-        self.assertLess(self.throttle.held_at(), 0)
-        for number in range(2):
-            self.submit(number)
-        self.assertEqual(self.now(), self.throttle.held_at())
-        await asyncio.sleep(5)
-        self.assertAlmostEqual(self.began + 0.1, self.throttle.held_at(),
-                               delta=0.01)
 
     async def test_any_mixture_keeps_to_all_limits(self):
         chance = random.Random(1)
@@ -272,6 +295,37 @@ class VolumeTest(case.VolumeCase):
         self.assertEqual(19, sum(isinstance(one, errors.VdiNotLocked)
                                  for one in results))
         self.assertEqual([], self.owners(self.vdi_id))
+
+    async def test_a_reader_that_closes_lifts_them_for_nobody(self):
+        volume = await self.a.volumes.open('vm')
+        reader = await self.a.volumes.open('vm', read_only=True)
+        tasks = await self.begin(volume)
+        reading = asyncio.ensure_future(reader.read(0, 1))
+        await asyncio.sleep(0.1)
+        self.assertEqual(20, volume.throttle.waiting)
+        await reader.close()
+        self.assertEqual(19, volume.throttle.waiting)
+        with self.assertRaises(errors.SheepdogError):
+            await reading
+        self.limit()
+        await asyncio.gather(*tasks)
+
+    async def test_a_user_that_goes_takes_its_own_along(self):
+        volume = await self.a.volumes.open('vm')
+        self.limit(iops=(1, 1))
+        done = []
+        for user in 'a', 'b':
+            for _ in range(4):
+                volume.submit_write(0, b'x', False, done.append, user)
+            volume.submit_read(0, 1, lambda error, data: done.append(error),
+                               user)
+        zeroing = asyncio.ensure_future(volume.zero(0, 4096, user='a'))
+        await asyncio.sleep(0.01)
+        self.assertEqual(10, volume.throttle.waiting)
+        volume.hasten('a')
+        self.assertEqual(5, volume.throttle.waiting)
+        await zeroing
+        self.limit()
 
     async def test_a_lost_lock_ends_who_waits(self):
         volume = await self.a.volumes.open('vm')
