@@ -78,7 +78,8 @@ class RemoteVolume:
     """Use ``Client.open``. Thread-safe.
 
     :ivar size: bytes
-    :ivar vdi_id: its id
+    :ivar vdi_id: its id; a snapshot of it gives it another, which is known
+        here once it was opened again
     :ivar object_bytes: the size of the objects it is cut into
     """
 
@@ -374,13 +375,28 @@ class RemoteVolume:
                     # has gone on without it. A sheep that has just come
                     # back is let in; a cluster waits for one that is away.
                     patience.pause(exc)
-            if session.fields['vdi_id'] != self.vdi_id:
+            vdi_id = session.fields['vdi_id']
+            try:
+                if vdi_id != self.vdi_id and not self._went_on(vdi_id):
+                    raise errors.NoVdi('%s was deleted, and another one has '
+                                       'its name' % self.name)
+            except BaseException:
                 session.connection.close()
-                raise errors.NoVdi('%s was deleted, and another one has its '
-                                   'name' % self.name)
+                raise
+            self.vdi_id = vdi_id
             self.size = session.fields['size']
             self._session = session
             return session
+
+    def _went_on(self, vdi_id):
+        """Whether ours is a snapshot by now, and the VDI goes on as that
+        one: then both were created at the same time. (One that was rolled
+        back, or made anew, was created later.)"""
+        found = {one['vdi_id']: one
+                 for one in self._client.vdis.list(self.name)}
+        ours, new = found.get(self.vdi_id), found.get(vdi_id)
+        return (ours is not None and new is not None and ours['snapshot']
+                and ours['created'] == new['created'])
 
     def _drop_if_lost(self, session):
         with self._lock:

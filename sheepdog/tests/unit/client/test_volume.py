@@ -226,6 +226,29 @@ class VolumeTest(VolumeCase):
         with patient.open('v', read_only=True) as still:
             self.assertEqual(bytes(4), still.read(0, 4))
 
+    def test_goes_on_with_a_vdi_that_a_snapshot_was_made_of(self):
+        ours = self.volume.vdi_id
+        self.take_place(ours, 0)
+        self.volume.write(0, b'x')
+        self.assertEqual(ours + 1, self.volume.vdi_id)
+        self.take_place(ours + 1, 0)
+        self.volume.close()
+
+    def test_does_not_go_on_with_one_that_was_rolled_back(self):
+        self.take_place(self.volume.vdi_id, 1)
+        with self.assertRaisesRegex(errors.NoVdi, 'another one'):
+            self.volume.write(0, b'x')
+        self.cluster.vdis['v'] = self.cluster.vdis.pop('v@one')
+
+    def take_place(self, vdi_id, seconds):
+        """It becomes a snapshot; the connection is lost."""
+        vdis = self.cluster.vdis
+        vdis['v@one'] = dict(vdis['v'], tag='one', snapshot=True)
+        vdis['v'] = dict(vdis['v'], vdi_id=vdi_id + 1, parent=vdi_id,
+                         created=vdis['v']['created'] + seconds)
+        self.volume._session.connection._socket.shutdown(2)
+        self.cluster.locks.clear()
+
     def test_waits_for_the_lock_of_a_sheep_that_died(self):
         self.cluster.locks['v'] = 'the dead one'
         timer = threading.Timer(0.3, self.cluster.locks.clear)
