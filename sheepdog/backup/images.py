@@ -81,7 +81,8 @@ class Store:
         :returns: the image, and the digest of its file
         """
         size = snapshot.vdi['size']
-        if base and base.vdi['size'] > size:
+        if base and (base.vdi['size'] > size
+                     or base.object_bytes != snapshot.object_bytes):
             base = base_image = None
         places = collections.deque(changes.ranges(
             snapshot.owners(client), size,

@@ -46,7 +46,7 @@ class Goal(NamedTuple):
     """What the VDI ``name`` is to have: the snapshot ``tag`` with this
     ``identity``. Of a VDI that is made: ``policy`` for ``VdiCalls.create``,
     or the ``source.Snapshot`` of another that it begins as, and
-    ``attributes``.
+    ``attributes``. ``image``: the digest of what it comes from, in a store.
     """
 
     name: str
@@ -57,6 +57,7 @@ class Goal(NamedTuple):
     policy: dict = {}
     clone_of: object = None
     attributes: dict = {}
+    image: str = ''
 
 
 def restore(client, goal: Goal, base: str, pieces, progress=None,
@@ -141,7 +142,8 @@ def _finish(client, name, left) -> bool:
         if vdi['vdi_id'] == left['vdi_id']:
             if not vdi['snapshot']:
                 return False
-            records.record(client, vdi, left['identity'])
+            records.record(client, vdi, left['identity'],
+                           left.get('image', ''))
     # (Else it was deleted since, and its VDI is anybody's.)
     records.unmark(client, name)
     return True
@@ -226,7 +228,8 @@ def _base_of(client, goal, vdis, base):
 
 def _with_identity(client, goal, vdis, base):
     for vdi in vdis:
-        if vdi['snapshot']:
+        if (vdi['snapshot'] and vdi['size'] <= goal.size
+                and vdi['block_size_shift'] == goal.block_size_shift):
             found = source.Snapshot(vdi, records.identity(client, vdi))
             if found.identity == base:
                 return found
@@ -244,7 +247,7 @@ def _fill(client, goal, under, pieces, progress, is_ours):
     name = goal.name
     mark = {'base': under.vdi['snap_id'] if under else 0,
             'identity': goal.identity, 'state': _WRITING,
-            'is_ours': is_ours}
+            'is_ours': is_ours, 'image': goal.image}
     volume = _locked(client, goal, under, mark)
     try:
         with volume:
@@ -258,7 +261,7 @@ def _fill(client, goal, under, pieces, progress, is_ours):
             made = client.vdis.snapshot(name, goal.tag)
         vdi, = [vdi for vdi in client.vdis.list(name)
                 if vdi['vdi_id'] == made['snapshot']]
-        records.record(client, vdi, goal.identity)
+        records.record(client, vdi, goal.identity, goal.image)
         records.unmark(client, name)
     except BaseException:
         # Also when the operator does not want to wait any more.

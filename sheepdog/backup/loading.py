@@ -15,7 +15,8 @@
 One snapshot after the other, each behind its parent: what follows one of the
 same VDI is written over it, what follows one of another VDI begins as a
 clone of that. Until all are there, each VDI has an attribute that says what
-is being loaded: so who was interrupted goes on.
+is being loaded, and whether this one is done: so who was interrupted goes on,
+and leaves alone what is in use by then.
 """
 
 from sheepdog.backup import documents
@@ -27,6 +28,8 @@ from sheepdog.backup import source
 from sheepdog.model import errors
 
 LOADING = b'sheepdog.loading'
+_DONE = b' done'
+"""Behind what is being loaded: the VDI holds what it held."""
 
 
 def load(client, depot, manifest, names=(), progress=None) -> dict:
@@ -49,24 +52,43 @@ def load(client, depot, manifest, names=(), progress=None) -> dict:
             raise faults.BackupError(
                 'VDI %s is a clone of a VDI that is not to be loaded: name '
                 'that one, too' % name)
-    mark = documents.digest_of(documents.pack_manifest(manifest)).hex()
-    have = _already(client, chosen, wanted, mark.encode())
+    _check_shapes(vdis)
+    mark = documents.digest_of(
+        documents.pack_manifest(manifest)).hex().encode()
+    heads = {name: manifest.heads.get(name) for name in chosen}
+    have, done = _already(client, heads, wanted, mark)
     before = len(have)
     with images.Store(depot) as store:
+        _end_all(client, heads, vdis, have, mark, done)
         for vdi in vdis:
-            if vdi.identity not in have:
+            if vdi.identity not in have and vdi.name not in done:
                 have[vdi.identity] = _load(client, store, vdi, wanted, have,
-                                           mark.encode(), progress)
+                                           mark, progress)
+                _end_all(client, heads, vdis, have, mark, done)
     for name in sorted(chosen):
-        _end_at(client, name, have.get(manifest.heads.get(name)))
+        if name not in done and heads[name]:
+            raise faults.BackupError(
+                'a snapshot that VDI %s is to hold was deleted since it was '
+                'loaded' % name)
     for name in sorted(chosen):
-        if name in manifest.heads:
+        if heads[name]:
             _forget(client, name)
         else:
             # Snapshots of a VDI that was deleted.
+            _check_untouched(client, name, have)
             client.vdis.delete(name)
     return {'tag': manifest.tag, 'vdis': len(chosen),
             'snapshots': len(vdis), 'before': before}
+
+
+def _check_shapes(vdis):
+    shifts = {vdi.name: vdi.block_size_shift for vdi in vdis}
+    for vdi in vdis:
+        if vdi.block_size_shift != shifts[vdi.name]:
+            raise faults.BackupError(
+                'snapshots of VDI %s have objects of different sizes, since '
+                'it was made anew: that cannot be loaded; name the others'
+                % vdi.name)
 
 
 def _chosen(manifest, names) -> set:
@@ -78,24 +100,41 @@ def _chosen(manifest, names) -> set:
     return set(names) or there
 
 
-def _already(client, chosen, wanted, mark) -> dict:
-    """Snapshots that an interrupted load has made, by identity."""
-    for name in chosen:
+def _already(client, heads, wanted, mark) -> tuple:
+    """What an interrupted load has left: snapshots by identity, and names of
+    VDIs that it was done with."""
+    for name in heads:
         left = records.marked(client, name)
         is_loaded = left and _attribute(client, name) == mark
         if is_loaded or (left and left['is_ours']
                          and left['identity'] in wanted):
             landing.tidy(client, name, may_undo=is_loaded)
-    vdis = [vdi for vdi in client.vdis.list() if vdi['name'] in chosen]
-    there = sorted({vdi['name'] for vdi in vdis})
-    taken = [name for name in there if _attribute(client, name) != mark]
+    vdis = [vdi for vdi in client.vdis.list() if vdi['name'] in heads]
+    found = (source.Snapshot(vdi, records.identity(client, vdi))
+             for vdi in vdis if vdi['snapshot'])
+    have = {one.identity: one for one in found if one.identity in wanted}
+    there = {name: _attribute(client, name)
+             for name in sorted({vdi['name'] for vdi in vdis})}
+    clones = [name for name in there if there[name] is None and _is_clone_of(
+        client, name, vdis, have.get(heads[name]))]
+    taken = [name for name in there if name not in clones
+             and there[name] not in (mark, mark + _DONE)]
     if taken:
         raise errors.VdiExists(
             'VDIs of these names are there already, and nothing was done: '
             + ', '.join(taken))
-    found = (source.Snapshot(vdi, records.identity(client, vdi))
-             for vdi in vdis if vdi['snapshot'])
-    return {one.identity: one for one in found if one.identity in wanted}
+    for name in clones:
+        client.vdis.set_attribute(name, LOADING, mark)
+    return have, {name for name in there if there[name] == mark + _DONE}
+
+
+def _is_clone_of(client, name, vdis, head) -> bool:
+    """…and nothing else: as who was interrupted just behind that leaves
+    one."""
+    own = [vdi for vdi in vdis if vdi['name'] == name]
+    return (head is not None and len(own) == 1
+            and own[0]['parent'] == head.vdi['vdi_id']
+            and not source.differs(client, name, head, head.vdi['size']))
 
 
 def _attribute(client, name):
@@ -115,13 +154,20 @@ def _load(client, store, vdi, wanted, have, mark, progress):
     base = store.image(under.identity, under.image) if under else None
     clone_of = (have[under.identity] if under and under.name != vdi.name
                 else None)
+    own = client.vdis.list(vdi.name)
+    if own:
+        _check_untouched(client, vdi.name, have)
+        if clone_of and len(own) == 1:
+            # Left by who was interrupted before it was marked.
+            client.vdis.delete(vdi.name)
     goal = landing.Goal(
         vdi.name, vdi.tag, vdi.identity, vdi.size, vdi.block_size_shift,
         {'copies': vdi.copies, 'copy_policy': vdi.copy_policy}, clone_of,
-        {LOADING: mark})
+        {LOADING: mark}, vdi.image)
     done = landing.restore(
         client, goal, under.identity if under else '',
-        store.differing(image, base), progress, lambda *_: None)
+        store.differing(image, base), progress,
+        lambda *_: _check_untouched(client, vdi.name, have))
     return source.find(client, vdi.name, snap_id=done['snap_id'])
 
 
@@ -131,7 +177,7 @@ def _base_of(vdi, wanted, have):
     It need not be what it followed: that may be no more, and left several
     behind that follow nothing.
     """
-    parent = wanted.get(vdi.parent)
+    parent = wanted[vdi.parent] if vdi.parent in have else None
     beside = [wanted[identity] for identity in have
               if wanted[identity].name == vdi.name]
     if parent and (parent.name == vdi.name or not beside):
@@ -147,14 +193,60 @@ def _base_of(vdi, wanted, have):
     return None
 
 
-def _end_at(client, name, head):
-    """Let the VDI hold what it held."""
-    if head is None:
+def _end_all(client, heads, vdis, have, mark, done):
+    """Let each VDI hold what it held, as soon as all of it is there."""
+    missing = {vdi.name for vdi in vdis if vdi.identity not in have}
+    for name in sorted(set(heads) - missing - done):
+        if heads[name] in have:
+            _end_at(client, name, vdis, have[heads[name]], have, mark)
+            client.vdis.set_attribute(name, LOADING, mark + _DONE)
+            done.add(name)
+
+
+def _end_at(client, name, vdis, head, have, mark):
+    working = _working(client, name)
+    if working and not source.differs(client, name, head, head.vdi['size']):
         return
-    if not any(not vdi['snapshot'] for vdi in client.vdis.list(name)):
-        client.vdis.clone(head.vdi['name'], str(head.vdi['snap_id']), name)
-    elif source.differs(client, name, head, head.vdi['size']):
-        client.vdis.rollback(name, str(head.vdi['snap_id']))
+    if working:
+        _check_untouched(client, name, have)
+        if head.vdi['name'] == name:
+            client.vdis.rollback(name, str(head.vdi['snap_id']))
+            return
+        # It was made anew as a clone of another one.
+        client.vdis.delete(name)
+    client.vdis.clone(head.vdi['name'], str(head.vdi['snap_id']), name)
+    client.vdis.set_attribute(name, LOADING, mark)
+    if working:
+        # These went with the former one.
+        for vdi in vdis:
+            if vdi.name == name:
+                records.record(client, have[vdi.identity].vdi, vdi.identity,
+                               vdi.image)
+
+
+def _working(client, name):
+    for vdi in client.vdis.list(name):
+        if not vdi['snapshot']:
+            return vdi
+    return None
+
+
+def _check_untouched(client, name, have):
+    """Nobody but us has written to it.
+
+    :raises VdiExists: somebody has
+    """
+    working = _working(client, name)
+    if working is None or not working['parent']:
+        # (Whether a new one is empty is looked at when it is written.)
+        return
+    for one in have.values():
+        if (one.vdi['vdi_id'] == working['parent'] and not source.differs(
+                client, name, one, one.vdi['size'])):
+            return
+    raise errors.VdiExists(
+        'VDI %s was loaded in part by a load that was interrupted, and '
+        'written since: that would be lost. Delete it first' % name)
 
 
 def _forget(client, name):

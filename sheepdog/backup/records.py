@@ -17,7 +17,10 @@ cluster and the VDI that it was made of. What was restored keeps the
 identity of what it was: this is noted in an attribute of the VDI. So the
 difference between two snapshots finds its base where that was restored, and
 the other way round. The attributes go with the VDI, and then nothing is
-taken for a base by mistake.
+taken for a base by mistake. Streams say themselves whose they are, so by that
+alone nothing is taken for what a store of cluster snapshots has: there
+snapshots have the identities that are worked out, or those that they were
+loaded with, together with the digest of the image that was.
 
 Another attribute, the *mark*, is there while a VDI is restored. Whoever dies
 meanwhile leaves it, and the next one knows what has to be undone.
@@ -35,10 +38,22 @@ _RECORD = 'sheepdog.restored.%06x.%d'
 
 def identity(client, vdi) -> str:
     """Of a snapshot, as ``VdiCalls.list`` has it."""
+    return recorded(client, vdi)[0] or computed(client, vdi)
+
+
+def recorded(client, vdi) -> tuple:
+    """What was noted: the identity, and the digest of the image that it was
+    loaded from, '' where it was none; or two empty ones."""
     try:
-        return client.vdis.attribute(vdi['name'], _key(vdi)).decode()
+        noted = client.vdis.attribute(vdi['name'], _key(vdi)).decode()
     except (errors.NoObject, errors.NoVdi):
-        pass
+        return '', ''
+    found, _, image = noted.partition(' ')
+    return found, image
+
+
+def computed(client, vdi) -> str:
+    """What no other snapshot has, of whatever cluster."""
     settings = client.cluster.info()['settings']
     return hashlib.sha256(json.dumps([
         settings['created'], vdi['name'], vdi['vdi_id'],
@@ -46,9 +61,11 @@ def identity(client, vdi) -> str:
     ]).encode()).hexdigest()[:stream.IDENTITY_DIGITS]
 
 
-def record(client, vdi, wanted: str) -> None:
+def record(client, vdi, wanted: str, image='') -> None:
     """That snapshot has this identity from now on."""
-    client.vdis.set_attribute(vdi['name'], _key(vdi), wanted.encode())
+    client.vdis.set_attribute(
+        vdi['name'], _key(vdi), ' '.join(filter(None, (wanted, image))
+                                         ).encode())
 
 
 def mark(client, name, fields: dict) -> None:

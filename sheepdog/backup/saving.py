@@ -37,45 +37,76 @@ def save(client, depot, tag, names=(), progress=None) -> dict:
     path = documents.manifest_path(tag)
     if depot.exists(path):
         raise faults.Exists('there is a cluster snapshot %s already' % tag)
-    names, made = _snapshots(client, tag, set(names))
-    listed = client.vdis.list()
-    snapshots = _ordered(
-        source.Snapshot(vdi, records.identity(client, vdi)) for vdi in listed
-        if vdi['snapshot'] and vdi['name'] in names)
-    by_id = {one.vdi['vdi_id']: one for one in snapshots}
-    saved, vdis, old = {}, [], 0
+    names, held = _snapshots(client, tag, set(names))
+    waiting = _ordered(source.Snapshot(vdi, '') for vdi in client.vdis.list()
+                       if vdi['snapshot'] and vdi['name'] in names)
+    theirs = {records.computed(client, one.vdi) for one in waiting}
+    by_id, saved, vdis, old = {}, {}, [], 0
     with images.Store(depot) as store:
-        for snapshot in snapshots:
-            image, digest = store.find(snapshot.identity)
-            parent = by_id.get(snapshot.vdi['parent'])
+        for one in waiting:
+            snapshot, image, digest = _find(client, store, one.vdi,
+                                            theirs | set(saved))
+            parent = by_id.get(one.vdi['parent'])
             if image is None:
+                base = parent or _beside(one, by_id.values())
                 image, digest = store.save(
-                    client, snapshot, parent,
-                    saved[parent.identity] if parent else None, progress)
+                    client, snapshot, base,
+                    saved[base.identity] if base else None, progress)
             else:
                 old += 1
+            by_id[one.vdi['vdi_id']] = snapshot
             saved[snapshot.identity] = image
             vdis.append(_described(snapshot, parent, digest))
         heads = {}
-        for vdi in listed:
-            head = by_id.get(made.get(vdi['vdi_id'], vdi['parent']))
-            if not vdi['snapshot'] and vdi['name'] in names:
-                if head is None:
-                    raise faults.BackupError(
-                        'VDI %s was made anew in this moment: save once more'
-                        % vdi['name'])
-                heads[vdi['name']] = head.identity
-        depot.create(path, documents.pack_manifest(documents.Manifest(
-            tag, int(time.time()), tuple(vdis), heads)))
+        for name, vdi_id in held.items():
+            if vdi_id not in by_id:
+                raise faults.BackupError(
+                    'VDI %s was made anew in this moment, or a snapshot of '
+                    'it deleted: save once more' % name)
+            heads[name] = by_id[vdi_id].identity
+        data = documents.pack_manifest(documents.Manifest(
+            tag, int(time.time()), tuple(vdis), heads))
+        # What could not be loaded is no backup.
+        documents.unpack_manifest(data)
+        depot.create(path, data)
         return {'tag': tag, 'snapshots': len(vdis),
                 'saved_before': old, 'new_chunks': store.new_chunks,
                 'new_bytes': store.new_bytes}
 
 
+def _find(client, store, vdi, taken) -> tuple:
+    """The snapshot as it is called in the store, its image there, and the
+    digest of that; None and '' where there is none yet.
+
+    :param taken: identities of others
+    """
+    shape = vdi['size'], vdi['block_size_shift']
+    identity, loaded = records.recorded(client, vdi)
+    if loaded and identity not in taken:
+        image, digest = store.find(identity)
+        if digest == loaded and shape == (image.size, image.block_size_shift):
+            return source.Snapshot(vdi, identity), image, digest
+    identity = records.computed(client, vdi)
+    image, digest = store.find(identity)
+    if image and shape != (image.size, image.block_size_shift):
+        image, digest = None, ''
+    return source.Snapshot(vdi, identity), image, digest
+
+
+def _beside(snapshot, others):
+    """The latest of the same VDI that it may be compared with; None: there
+    is none."""
+    fitting = [one for one in others
+               if one.vdi['name'] == snapshot.vdi['name']
+               and one.vdi['size'] <= snapshot.vdi['size']
+               and one.object_bytes == snapshot.object_bytes]
+    return max(fitting, key=lambda one: one.vdi['snapped'], default=None)
+
+
 def _snapshots(client, tag, names) -> tuple:
     """
-    :returns: the names of all that are meant, and of each VDI that has
-        changed {the id that it has now: that of its snapshot}
+    :returns: the names of all that are meant, and {name of a VDI: the id of
+        the snapshot that has what it held}
     """
     listed = client.vdis.list()
     for name in sorted(names):
@@ -89,12 +120,14 @@ def _snapshots(client, tag, names) -> tuple:
             raise errors.VdiLocked(
                 'VDI %s is being restored, or that was interrupted' % name)
     changed = _changed(client, listed)
-    made = _group(client, listed, tag, changed)
-    if set(_changed(client, client.vdis.list())) & (
-            set(working) - set(changed)):
+    held = {vdi['name']: vdi['parent'] for vdi in listed
+            if not vdi['snapshot']}
+    held.update(_group(client, listed, tag, changed))
+    now = [vdi for vdi in client.vdis.list() if vdi['name'] in names]
+    if set(_changed(client, now)) & (set(working) - set(changed)):
         # Written since it was looked at: before the others' moment, perhaps.
-        made = _group(client, client.vdis.list(), tag, working)
-    return names, made
+        held.update(_group(client, client.vdis.list(), tag, working))
+    return names, held
 
 
 def _changed(client, listed) -> list:
@@ -109,14 +142,14 @@ def _changed(client, listed) -> list:
 
 
 def _group(client, listed, tag, names) -> dict:
-    """Snapshots of all of them at one moment."""
+    """Snapshots of all of them at one moment: their ids by name."""
     made = {}
     tag = _free_tag(listed, names, tag)
     for start in range(0, len(names), limits.SNAPSHOT_GROUP_MAX):
-        done = client.vdis.snapshot_group(
-            names[start:start + limits.SNAPSHOT_GROUP_MAX], tag)
-        made.update((one['vdi_id'], one['snapshot'])
-                    for one in done['vdis'])
+        group = names[start:start + limits.SNAPSHOT_GROUP_MAX]
+        done = client.vdis.snapshot_group(group, tag)
+        made.update((name, one['snapshot'])
+                    for name, one in zip(group, done['vdis']))
     return made
 
 

@@ -15,6 +15,7 @@
 from typing import Iterator, NamedTuple
 
 from sheepdog.backup import changes
+from sheepdog.backup import faults
 from sheepdog.backup import records
 from sheepdog.backup import stream
 from sheepdog.client import maps
@@ -75,13 +76,20 @@ def differs(client, name, under: Snapshot, size) -> bool:
 
 
 def head(new: Snapshot, old=None) -> stream.Head:
-    """Of the stream of ``new``, or of what differs from ``old``."""
+    """Of the stream of ``new``, or of what differs from ``old``.
+
+    :raises WrongBase: both cannot be compared
+    """
     vdi = new.vdi
     found = stream.Head(
         vdi['name'], vdi['tag'], new.identity, vdi['size'],
         vdi['block_size_shift'], snapped=int(vdi['snapped']))
     if old is None:
         return found
+    if old.object_bytes != new.object_bytes:
+        raise faults.WrongBase(
+            'both snapshots of VDI %s have objects of different sizes: take '
+            'a whole backup' % vdi['name'])
     return found._replace(base=old.identity, base_tag=old.vdi['tag'],
                           base_size=old.vdi['size'])
 
