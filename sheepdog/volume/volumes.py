@@ -274,7 +274,9 @@ class Volumes:
 
     def may_write(self, vdi_id):
         """Whether a native client of this sheep may change the VDI's
-        objects: not while another sheep, or a volume open here, has it."""
+        objects: not while another sheep, or a volume open here, has it.
+        (Shared neither: who makes a snapshot holds back the lock's owners,
+        and nobody else.)"""
         if vdi_id in self._claims:
             return True
         if (self._is_open(vdi_id) or vdi_id in self._turning
@@ -285,7 +287,6 @@ class Volumes:
             return False
         lock = self.cluster.state.locks.get(vdi_id)
         return (lock is None or not lock.owners
-                or lock.mode == entries.SHARED
                 or self.cluster.incarnation in lock.owners)
 
     def open_shared(self, vdi_id):

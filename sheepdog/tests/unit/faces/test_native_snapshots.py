@@ -256,6 +256,32 @@ class SnapshotTest(native_case.NativeCase):
         self.assertEqual(errors.NoVdi.result, await self.result(
             client.pack_write(1, self.oid, 0, b'x')))
 
+    async def test_who_has_no_lock_writes_to_none_that_others_share(self):
+        """It was lost when the client's sheep was started anew, and it does
+        not lock again. Nobody would hold it back for a snapshot."""
+        await self.done(client.pack_create(1, self.oid, 0, b'old'))
+        await self.done(client.pack_write(1, self.inode, MAP,
+                                          packed(self.vdi_id)))
+        await self.b.volumes.claim(self.vdi_id, True)
+        execute = self.c.cluster.execute
+        results = []
+
+        async def write_first(kind, *arguments):
+            if kind == 'vdi-commit':
+                for request in (
+                        client.pack_write(1, self.oid, 0, b'new'),
+                        client.pack_create(1, self.oid + 1, 0, b'new'),
+                        client.pack_write(1, self.inode, MAP + 4,
+                                          packed(self.vdi_id))):
+                    results.append(await self.result(request))
+            return await execute(kind, *arguments)
+
+        self.c.cluster.execute = write_first
+        done = await self.c.branching.snapshot('vm', 's1')
+        self.assertEqual([errors.VdiLocked.result] * 3, results)
+        self.assertEqual(b'old', await self.read(self.oid, 0, 3))
+        await self.b.volumes.release(done['vdi_id'])
+
     async def test_one_that_several_share(self):
         """As tgt locks it; all through one sheep."""
         shared = client.pack_lock_vdi(1, 'vm',

@@ -395,7 +395,8 @@ class VolumesTest(case.VolumeCase):
     async def test_shared_claims(self):
         await self.a.volumes.claim(self.vdi_id, True)
         await self.b.volumes.claim(self.vdi_id, True)
-        self.assertTrue(self.c.volumes.may_write(self.vdi_id))
+        self.assertEqual([True, True, False], [
+            one.volumes.may_write(self.vdi_id) for one in self.sheep])
         with self.assertRaises(errors.VdiLocked):
             await self.c.volumes.claim(self.vdi_id, False)
 
