@@ -263,6 +263,9 @@ class Public:
 
     def _create(self, session, fields, payload):
         if fields[native.FLAGS] & native.FLAG_COW:
+            # From now on, not from when the task begins: who makes a
+            # snapshot may look before that.
+            self.volumes.copying[ids.vdi_of(fields[native.OID])] += 1
             self.world.spawn(self._copy_on_write(session, fields, payload),
                              'copy on write')
             return
@@ -274,7 +277,6 @@ class Public:
     async def _copy_on_write(self, session, fields, payload):
         answer = answers.CreateAnswer(session, fields, self.volumes)
         vdi_id = ids.vdi_of(fields[native.OID])
-        self.volumes.copying[vdi_id] += 1
         try:
             await cow.create_from(
                 access.Access(self.gateway,

@@ -12,12 +12,14 @@
 
 
 import asyncio
+from unittest import mock
 
 from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.model import inode
 from sheepdog.tests.unit.faces import native_case
 from sheepdog.tests.unit.volume import case
+from sheepdog.volume import quiesce
 from sheepdog.wire import native
 from sheepdog.wire import native_client as client
 
@@ -149,6 +151,23 @@ class SnapshotTest(native_case.NativeCase):
         await asked
         self.assertEqual(READONLY, await self.result([]))
         self.assertEqual(b'old', await self.read(self.oid, 0, 3))
+
+    async def test_a_copy_that_has_just_been_asked_for_is_waited_for(self):
+        await self.lock_and_write()
+        new = await self.snapshot('s1')
+        freeze = quiesce.OfClaim.freeze
+
+        async def ask_first(claim):
+            self.qemu.feed(*client.pack_create(
+                1, ids.data_oid(new, 0), 0, b'new', cow_oid=self.oid))
+            await freeze(claim)
+
+        with mock.patch.object(quiesce.OfClaim, 'freeze', ask_first):
+            done = await self.a.branching.snapshot('vm', 's2')
+        self.assertEqual(0, await self.result([]))
+        self.assertEqual([new, new], [
+            await self.entry_on_disk(vdi_id, 0)
+            for vdi_id in (new, done['vdi_id'])])
 
     async def test_who_locks_meanwhile_gets_the_next(self):
         held = asyncio.Event()
