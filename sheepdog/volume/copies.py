@@ -79,4 +79,11 @@ class Copies:
         if volume is None or lock is None or (
                 lock.owners[:1] != (self.cluster.incarnation,)):
             raise errors.NotServing('VDI %06x is not open here' % vdi_id)
-        await volume.copy_object(index)
+        try:
+            await volume.copy_object(index)
+        except errors.VdiNotLocked:
+            # Our lock, not that of who asks, who looks after it and asks
+            # whoever is first then.
+            raise errors.NotServing('VDI %06x was closed here while an '
+                                    'object of it was copied'
+                                    % vdi_id) from None

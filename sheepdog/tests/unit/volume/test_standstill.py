@@ -257,6 +257,21 @@ class SharedCopyTest(Case):
         self.assertEqual(b'b' * BLOCK, await other.read(0, BLOCK))
         await other.close()
 
+    async def test_the_next_one_does_it_where_the_first_closes(self):
+        one, other = await self.open_by(self.a, self.b)
+        copied = []
+
+        async def closed(index):
+            copied.append(index)
+            await one.close()
+            one.access.check()
+
+        one.copy_object = closed
+        await case.within(other.write(0, b'b' * BLOCK))
+        self.assertEqual([0], copied)
+        self.assertEqual(b'b' * BLOCK, await other.read(0, BLOCK))
+        await self.close(other)
+
     async def test_not_where_the_first_is_a_native_client(self):
         vdi_id = self.a.cluster.state.lookup('vm').vdi_id
         await self.a.volumes.claim(vdi_id, True)
