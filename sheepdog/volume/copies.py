@@ -78,6 +78,8 @@ class Copies:
         volume = self.volumes.open_shared(vdi_id)
         if volume is None or lock is None or (
                 lock.owners[:1] != (self.cluster.incarnation,)):
+            # (Were it left over, it would never be open here.)
+            await self.volumes.give_back_left_over(vdi_id)
             raise errors.NotServing('VDI %06x is not open here' % vdi_id)
         try:
             await volume.copy_object(index)

@@ -334,6 +334,17 @@ class Volumes:
                         if self._holds(vdi_id):
                             await self._unlock(vdi_id)
 
+    async def give_back_left_over(self, vdi_id):
+        """…if others have that lock, too. Who has the turn of the VDI just
+        now opens or closes it, or sees to that."""
+        turn = self._turn(vdi_id)
+        if turn.locked():
+            return
+        async with turn:
+            if not (self._is_open(vdi_id) or vdi_id in self._claims
+                    or vdi_id in self._turning):
+                await self._is_left_over(vdi_id)
+
     async def _is_left_over(self, vdi_id):
         """A lock of ours that nobody uses here; one that others have, too,
         is given back."""

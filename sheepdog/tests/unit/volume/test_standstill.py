@@ -272,6 +272,36 @@ class SharedCopyTest(Case):
         self.assertEqual(b'b' * BLOCK, await other.read(0, BLOCK))
         await self.close(other)
 
+    async def test_a_lock_that_was_left_over(self):
+        """Its sheep is the first, and has not opened the volume."""
+        await self.a.cluster.execute('lock', {
+            'vdi_id': self.a.cluster.state.lookup('vm').vdi_id,
+            'mode': 'shared', 'owner': self.a.cluster.incarnation})
+        other, = await self.open_by(self.b)
+        await case.within(other.write(0, b'b' * BLOCK))
+        self.assertEqual([self.b.cluster.incarnation],
+                         self.owners(other.vdi_id))
+        await self.close(other)
+
+    async def test_one_that_is_being_opened_is_not_left_over(self):
+        vdi_id = self.a.cluster.state.lookup('vm').vdi_id
+        head = self.a.catalogue.head
+        go_on = asyncio.Event()
+
+        async def late(*arguments):
+            await go_on.wait()
+            return await head(*arguments)
+
+        self.a.catalogue.head = late
+        opened = asyncio.ensure_future(self.open_by(self.a))
+        await flock.until(lambda: self.owners(vdi_id))
+        with self.assertRaises(errors.NotServing):
+            await self.a.volumes.copies.make_own_here(vdi_id, 0)
+        go_on.set()
+        one, = await opened
+        self.assertEqual([self.a.cluster.incarnation], self.owners(vdi_id))
+        await self.close(one)
+
     async def test_not_where_the_first_is_a_native_client(self):
         vdi_id = self.a.cluster.state.lookup('vm').vdi_id
         await self.a.volumes.claim(vdi_id, True)
