@@ -112,18 +112,15 @@ def joined(pieces) -> Iterator[stream.Piece]:
 def merged(first, second) -> Iterator[tuple]:
     """``(length, first's, second's)`` of two lists of ``(length, value)``
     that cover the same."""
-    first, second = list(first), list(second)
-    one = other = 0
-    while first and second:
-        if not one:
-            one, mine = first[0]
-        if not other:
-            other, theirs = second[0]
+    first, second = iter(first), iter(second)
+    one, mine = next(first, (0, None))
+    other, theirs = next(second, (0, None))
+    while one and other:
         length = min(one, other)
         yield length, mine, theirs
         one -= length
         other -= length
         if not one:
-            first.pop(0)
+            one, mine = next(first, (0, None))
         if not other:
-            second.pop(0)
+            other, theirs = next(second, (0, None))

@@ -39,6 +39,9 @@ SPAN_BYTES = CHUNK_BYTES * INDEX_CHUNKS
 """What one index is about."""
 
 DIGEST_BYTES = 32
+TIME_MAX = 1 << 32
+"""Seconds since 1970 that can be shown everywhere."""
+
 ZEROES = bytes(DIGEST_BYTES)
 """Stands in an index for a chunk of zeroes: there is none."""
 
@@ -181,6 +184,8 @@ def unpack_manifest(data: bytes) -> Manifest:
 
 def _check(manifest):
     known = set()
+    if not 0 <= manifest.time <= TIME_MAX:
+        raise ValueError('time')
     for vdi in manifest.vdis:
         stream.check_identity(vdi.identity)
         stream.check_snapshot(vdi.name, vdi.tag, vdi.size,
@@ -191,6 +196,9 @@ def _check(manifest):
         if not (0 <= vdi.copies <= limits.COPIES_MAX
                 and 0 <= vdi.copy_policy <= 255):
             raise ValueError('copies')
+        if not (0 <= vdi.created <= TIME_MAX
+                and 0 <= vdi.snapped <= TIME_MAX):
+            raise ValueError('time')
         known.add(vdi.identity)
     for name, identity in manifest.heads.items():
         stream.check_snapshot(name, '', 1, limits.OBJECT_SHIFT_DEFAULT)

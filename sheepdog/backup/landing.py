@@ -100,7 +100,7 @@ def restore(client, goal: Goal, base: str, pieces, progress=None,
                 'difference to: -s %s puts that content back first' % (
                     goal.name, _shown(under), _shown(under)))
         if differs:
-            client.vdis.rollback(goal.name, _shown(under))
+            client.vdis.rollback(goal.name, source.handle(client, under.vdi))
     done = _fill(client, goal, under, pieces, progress, working is None)
     return dict(done, undone=undone)
 
@@ -154,7 +154,8 @@ def _undo(client, name, left):
         client.vdis.delete(name)
         return
     if left['base']:
-        client.vdis.rollback(name, str(left['base']))
+        base = source.find(client, name, snap_id=left['base'])
+        client.vdis.rollback(name, source.handle(client, base.vdi))
     else:
         with client.open(name) as volume:
             for place in _places(client, name, volume):
@@ -180,7 +181,8 @@ def _places(client, name, volume):
 def _make(client, goal):
     if goal.clone_of:
         client.vdis.clone(goal.clone_of.vdi['name'],
-                          str(goal.clone_of.vdi['snap_id']), goal.name)
+                          source.handle(client, goal.clone_of.vdi),
+                          goal.name)
     else:
         client.vdis.create(
             goal.name, goal.size, block_size_shift=goal.block_size_shift,

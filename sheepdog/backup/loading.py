@@ -210,11 +210,11 @@ def _end_at(client, name, vdis, head, have, mark):
     if working:
         _check_untouched(client, name, have)
         if head.vdi['name'] == name:
-            client.vdis.rollback(name, str(head.vdi['snap_id']))
+            client.vdis.rollback(name, source.handle(client, head.vdi))
             return
         # It was made anew as a clone of another one.
         client.vdis.delete(name)
-    client.vdis.clone(head.vdi['name'], str(head.vdi['snap_id']), name)
+    client.vdis.clone(head.vdi['name'], source.handle(client, head.vdi), name)
     client.vdis.set_attribute(name, LOADING, mark)
     if working:
         # These went with the former one.

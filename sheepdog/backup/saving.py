@@ -190,15 +190,22 @@ def _described(snapshot, parent, digest) -> documents.Vdi:
         int(vdi['created']), int(vdi['snapped']), digest)
 
 
-def listed(depot) -> list:
+def listed(depot, damaged=None) -> list:
     """The manifests of all cluster snapshots, the oldest first.
 
-    :raises Damaged: one of them is
+    :param damaged: gets (tag, what is wrong) of each that cannot be read
+    :raises Damaged: one of them is, and nobody is to be told
     """
-    tags = filter(None, map(documents.tag_of,
-                            depot.names(documents.SNAPSHOTS)))
-    return sorted((manifest(depot, tag) for tag in tags),
-                  key=lambda one: (one.time, one.tag))
+    found = []
+    for tag in filter(None, map(documents.tag_of,
+                                depot.names(documents.SNAPSHOTS))):
+        try:
+            found.append(manifest(depot, tag))
+        except faults.BackupError as error:
+            if damaged is None:
+                raise
+            damaged.append((tag, str(error)))
+    return sorted(found, key=lambda one: (one.time, one.tag))
 
 
 def manifest(depot, tag) -> documents.Manifest:

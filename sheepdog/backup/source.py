@@ -66,6 +66,22 @@ def find(client, name, tag='', snap_id=0) -> Snapshot:
                        % (snap_id or tag, name))
 
 
+def handle(client, vdi) -> str:
+    """What ``rollback`` and ``clone`` know a snapshot by: they look for a tag
+    first, and for a number then.
+
+    :raises NoTag: they would take it for another
+    """
+    if vdi['tag']:
+        return vdi['tag']
+    number = str(vdi['snap_id'])
+    if any(one['tag'] == number for one in client.vdis.list(vdi['name'])):
+        raise errors.NoTag(
+            'the snapshot %s of VDI %s has no tag, and another one has this '
+            'number for a tag' % (number, vdi['name']))
+    return number
+
+
 def differs(client, name, under: Snapshot, size) -> bool:
     """Has the VDI been written since that snapshot, or another size?"""
     count = -(-size // under.object_bytes)

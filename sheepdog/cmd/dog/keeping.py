@@ -63,7 +63,10 @@ def load(session):
 def list_snapshots(session):
     from sheepdog.backup import depot
     from sheepdog.backup import saving
-    found = saving.listed(depot.open_depot(session.arguments[0]))
+    damaged = []
+    found = saving.listed(depot.open_depot(session.arguments[0]), damaged)
+    for tag, error in damaged:
+        session.warn(_printed('%s: %s' % (tag, error)))
     session.show([{'tag': one.tag, 'time': one.time, 'vdis': len(one.heads),
                    'snapshots': len(one.vdis)} for one in found],
                  _lines(found, session.is_raw))
@@ -74,9 +77,10 @@ def _lines(found, raw):
         yield 'Index\t\tTag\t\tSnapshot Time'
     for index, one in enumerate(found, 1):
         if raw:
-            yield '%d %s %d' % (index, one.tag, one.time)
+            yield '%d %s %d' % (index, _printed(one.tag), one.time)
         else:
-            yield '%d\t\t%s\t\t%s' % (index, one.tag, _shown(one.time))
+            yield '%d\t\t%s\t\t%s' % (index, _printed(one.tag),
+                                      _shown(one.time))
 
 
 def show(session):
@@ -101,13 +105,19 @@ def _table(found, raw):
         copies = redundancy.text_of(vdi.copies, vdi.copy_policy)
         if raw:
             yield '%s %s %d %d %d %x %s %s %d' % (
-                mark, vdi.name, vdi.snap_id, vdi.size, vdi.snapped,
-                vdi.vdi_id, copies, vdi.tag, vdi.block_size_shift)
+                mark, _printed(vdi.name), vdi.snap_id, vdi.size, vdi.snapped,
+                vdi.vdi_id, copies, _printed(vdi.tag), vdi.block_size_shift)
         else:
             yield '%s %-8s %5d %7s %s   %6x %6s %13s %3d' % (
-                mark, vdi.name, vdi.snap_id, sizes.show_size(vdi.size),
-                _shown(vdi.snapped), vdi.vdi_id, copies, vdi.tag,
+                mark, _printed(vdi.name), vdi.snap_id,
+                sizes.show_size(vdi.size), _shown(vdi.snapped), vdi.vdi_id,
+                copies, _printed(vdi.tag),
                 vdi.block_size_shift)
+
+
+def _printed(text):
+    """Without what a terminal would obey: others may write to the place."""
+    return ''.join(one if one.isprintable() else '?' for one in text)
 
 
 def _shown(seconds):

@@ -118,7 +118,10 @@ class Cluster:
     def delete(self, name, tag='', snap_id=0):
         self.step()
         if tag or snap_id:
-            self._vdis.remove(self._snapshot(name, tag or str(snap_id)))
+            vdi = self._find(name, tag, snap_id)
+            if vdi is None:
+                raise errors.NoTag(tag or snap_id)
+            self._vdis.remove(vdi)
             return
         vdi = self._working(name)
         if name in self.locks:
@@ -236,8 +239,10 @@ class Cluster:
         return vdi
 
     def _snapshot(self, name, tag):
-        vdi = (self._find(name, snap_id=int(tag)) if tag.isdigit()
-               else self._find(name, tag))
+        # A tag first, as the sheep do.
+        vdi = self._find(name, tag)
+        if vdi is None and tag.isdigit():
+            vdi = self._find(name, snap_id=int(tag))
         if vdi is None:
             raise errors.NoTag(tag)
         return vdi

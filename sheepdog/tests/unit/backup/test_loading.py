@@ -20,12 +20,14 @@ import unittest
 from unittest import mock
 
 from sheepdog.backup import depot
+from sheepdog.backup import documents
 from sheepdog.backup import faults
 from sheepdog.backup import images
 from sheepdog.backup import loading
 from sheepdog.backup import saving
 from sheepdog.backup import source
 from sheepdog.backup import stream
+from sheepdog.cmd.dog import keeping
 from sheepdog.model import errors
 from sheepdog.tests.unit.backup import memory
 from sheepdog.tests.unit.backup import test_landing
@@ -135,7 +137,61 @@ class SavingTest(Case):
         self.assertEqual([], saving.listed(self.depot))
 
 
+class ListTest(Case):
+    def test_one_that_is_damaged(self):
+        self.make('vm', b'x')
+        self.save('good')
+        for tag, data in (
+                ('bad', b'?'),
+                ('late', documents.pack_manifest(saving.manifest(
+                    self.depot, 'good')._replace(tag='late', time=1 << 80)))):
+            self.depot.create(documents.manifest_path(tag), data)
+        with self.assertRaises(faults.Damaged):
+            saving.listed(self.depot)
+        damaged = []
+        self.assertEqual(['good'], [
+            one.tag for one in saving.listed(self.depot, damaged)])
+        self.assertEqual({'bad', 'late'}, {tag for tag, _ in damaged})
+
+    def test_tags_that_a_terminal_would_obey(self):
+        self.make('vm', b'x')
+        self.save('a\x1b[2Jb')
+        found = saving.listed(self.depot)
+        for line in [*keeping._lines(found, False),
+                     *keeping._lines(found, True),
+                     *keeping._table(found[0], False),
+                     *keeping._table(found[0], True)]:
+            self.assertNotIn('\x1b', line)
+
+
 class LoadingTest(Case):
+    def test_tags_that_are_numbers_of_others(self):
+        self.make('a', b'AAAA', 'two-weeks')
+        test_landing.write(self.old, 'a', (0, b'BBBB'))
+        self.old.snapshot('a', '1')
+        self.old.rollback('a', 'two-weeks')
+        self.save()
+        self.load()
+        self.assertEqual(self.old.state(), self.new.state())
+        # An undone restore puts the same back.
+        test_landing.write(self.old, 'a', (0, b'later'))
+        self.old.snapshot('a', 'three')
+        data = test_landing.backup(self.old, 'a', 'three', 'two-weeks')
+        self.old.delete('a', 'three')
+        self.old.rollback('a', 'two-weeks')
+        before = self.old.state()
+        with self.assertRaises(faults.Damaged):
+            test_landing.restore(self.old, 'a', data[:-5])
+        self.assertEqual(before, self.old.state())
+
+    def test_a_number_that_is_the_tag_of_another(self):
+        self.make('a', b'A')
+        self.old.snapshot('a')
+        self.old.snapshot('a', '1')
+        with self.assertRaises(errors.NoTag):
+            source.handle(self.old, source.find(self.old, 'a',
+                                                snap_id=1).vdi)
+
     def interrupted(self, data):
         """A chunk that begins so is out of reach for once."""
         real = images.Store.chunk
