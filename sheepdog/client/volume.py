@@ -13,7 +13,8 @@
 """An open VDI, read and written through one of the sheep.
 
 Long transfers are cut into requests of at most 1 MiB, several of them under
-way at once. When the sheep dies, the volume is opened again through
+way at once; fewer and shorter ones while answers come late (see ``pace``).
+When the sheep dies, the volume is opened again through
 another, and what was not answered is sent once more: a write at a fixed
 place may be done twice. The lock keeps that safe, since taking it shuts out
 whatever the former sheep may still have under way; and where it is the same
@@ -26,9 +27,11 @@ Writes are acknowledged when all copies have them, and durable after
 import collections
 import io
 import threading
+import time
 import uuid
 
 from sheepdog.client import connection as connection_module
+from sheepdog.client import pace as pace_module
 from sheepdog.client import patience as patience_module
 from sheepdog.model import errors
 from sheepdog.model import limits
@@ -45,10 +48,13 @@ DEPTH = 8
 
 
 class _Request:
-    """One read, write or zero, until it is done."""
+    """One read, write or zero, until it is done.
+
+    ``whole``: what is done with it; None for a part that others follow.
+    """
 
     __slots__ = ('opcode', 'flags', 'offset', 'length', 'payload', 'into',
-                 'session', 'call', 'patience')
+                 'session', 'call', 'patience', 'whole')
 
     def __init__(self, opcode, offset=0, length=0, payload=b'', into=None,
                  flags=0):
@@ -61,6 +67,24 @@ class _Request:
         self.session = None
         self.call = None
         self.patience = None
+        self.whole = self
+
+    @property
+    def data_bytes(self):
+        """That it brings or asks for."""
+        return len(self.payload) or (len(self.into) if self.into else 0)
+
+    def part(self, start, size):
+        """Some of its data, the last of it or not."""
+        one = _Request(
+            self.opcode, self.offset + start, flags=self.flags,
+            payload=memoryview(self.payload)[start:start + size],
+            into=self.into and self.into[start:start + size])
+        if start + size < self.data_bytes:
+            one.whole = None
+        else:
+            one.whole = self
+        return one
 
 
 class _Session:
@@ -93,6 +117,7 @@ class RemoteVolume:
         self._lock = threading.Lock()
         self._is_closed = False
         self._is_dirty = False
+        self._pace = pace_module.Pace(DEPTH * REQUEST_MAX_BYTES)
         patience = patience_module.Patience(client.timeout)
         while True:
             try:
@@ -297,30 +322,54 @@ class RemoteVolume:
         """Have the requests carried out; yield them in order, as done."""
         window = collections.deque()
         try:
-            for request in requests:
-                request.patience = patience_module.Patience(
+            for part in self._parts(requests):
+                while self._is_full(window, part):
+                    done = self._finish(window)
+                    if done is not None:
+                        yield done
+                part.patience = patience_module.Patience(
                     self._client.timeout)
-                window.append(request)
-                self._try_submit(request)
-                if len(window) >= DEPTH:
-                    yield self._finish(window)
+                window.append(part)
+                self._try_submit(part)
             while window:
-                yield self._finish(window)
+                done = self._finish(window)
+                if done is not None:
+                    yield done
         finally:
             # Nobody may still read into a caller's buffer when we are gone.
             for request in window:
                 self._abandon(request)
 
+    def _parts(self, requests):
+        """None with more data than may be under way."""
+        for request in requests:
+            size, start = request.data_bytes, 0
+            while size - start > self._pace.allowed_bytes:
+                part = request.part(start, self._pace.allowed_bytes)
+                start += part.data_bytes
+                yield part
+            yield request.part(start, size - start) if start else request
+
+    def _is_full(self, window, another):
+        return window and (
+            len(window) >= DEPTH
+            or another.data_bytes + sum(one.data_bytes for one in window)
+            > self._pace.allowed_bytes)
+
     def _finish(self, window):
-        """Wait for the oldest, as often as it takes."""
+        """Wait for the oldest, as often as it takes. Returns what is done
+        with it, if anything."""
         request = window[0]
+        began = time.monotonic()
         while True:
             try:
                 if request.call is None:
                     self._submit(request)
                 request.session.connection.wait(request.call)
                 window.popleft()
-                return request
+                if request.data_bytes:
+                    self._pace.answered(time.monotonic() - began)
+                return request.whole
             except errors.Transient as exc:
                 # The calls of a lost connection have all ended; the other
                 # requests of the window notice when it is their turn.

@@ -18,6 +18,7 @@ import time
 from unittest import mock
 
 from sheepdog.client import client
+from sheepdog.client import pace
 from sheepdog.client import volume
 from sheepdog.model import errors
 from sheepdog.tests.unit.client import case
@@ -74,6 +75,27 @@ class VolumeTest(VolumeCase):
         self.await_true(lambda: len(offsets) == volume.DEPTH)
         self.assertEqual(bytes(size - len(first)), b''.join(stream))
         self.assertEqual(list(range(0, size, piece)), offsets)
+
+    def test_less_is_under_way_while_answers_come_late(self):
+        data = self.pattern(4 << 20)
+        asked = []
+
+        def late(_opcode, offset):
+            asked.append(offset)
+            time.sleep(0.02)
+
+        self.sheep[0].before = late
+        with mock.patch.object(pace, 'QUICK_SECONDS', 0.01):
+            done = list(self.volume.write_stream(3, [data[:100], data[100:]]))
+            self.assertEqual(pace.LEAST_BYTES, asked[-1] - asked[-2])
+            self.assertEqual([100, 4 << 20], done)
+            count = len(asked)
+            self.assertEqual(data[:1 << 20], self.volume.read(3, 1 << 20))
+            self.assertEqual(16, len(asked) - count)
+        self.assertEqual(data, self.cluster.content['v'][3:3 + (4 << 20)])
+        self.sheep[0].before = None
+        self.assertEqual(data, b''.join(self.volume.read_stream(3, 4 << 20)))
+        self.assertLess(1 << 20, self.volume._pace.allowed_bytes)
 
     def test_fua_and_flush(self):
         self.volume.write(0, b'x' * 512)
