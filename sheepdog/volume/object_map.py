@@ -72,9 +72,13 @@ class ObjectMap:
             count * inode.MAP_ENTRY_BYTES))
 
     def follow(self, vdi_id, owner):
-        """The volume has another VDI now, whose map is the same so far."""
+        """The volume has another VDI now, whose map is the same so far.
+        What was to be written next is of the VDI that was."""
+        pending, self._pending = self._pending, {}
         self.vdi_id = vdi_id
         self.owner = owner
+        for waiters in pending.values():
+            _fail(waiters, _followed())
 
     def extend(self, count):
         """The volume has grown to ``count`` objects."""
@@ -97,7 +101,10 @@ class ObjectMap:
         """Object ``index`` exists with that owner: say so in the inode.
         Returns when that is durable, whatever the write was: an entry that a
         power cut took back would come again with the object's next write,
-        and with it what the object held before."""
+        and with it what the object held before.
+
+        :raises NotServing: the volume has another VDI by now
+        """
         waiter = asyncio.get_running_loop().create_future()
         self._pending.setdefault((index, owner), []).append(waiter)
         if self._writing is None:
@@ -114,12 +121,15 @@ class ObjectMap:
             self._writing = None
 
     async def _write_batch(self, pending):
+        vdi_id = self.vdi_id
         new = dict(pending.keys())
         indexes = sorted(new)
         error = None
         try:
-            await pieces.gather(
-                [self._write_span(span, new) for span in _spans(indexes)])
+            await pieces.gather([self._write_span(vdi_id, span, new)
+                                 for span in _spans(indexes)])
+            if self.vdi_id != vdi_id:
+                raise _followed()
         except Exception as exc:
             # Handed to everybody who waits for it, below.
             error = exc
@@ -127,12 +137,11 @@ class ObjectMap:
         for index, owner in new.items():
             if error is None:
                 self.owners[index] = owner
+            if error is not None:
+                _fail(pending[index, owner], error)
+                continue
             for waiter in pending[index, owner]:
-                if waiter.done():
-                    continue
-                if error is not None:
-                    waiter.set_exception(error)
-                else:
+                if not waiter.done():
                     waiter.set_result(None)
 
     async def _learn(self, indexes):
@@ -146,9 +155,9 @@ class ObjectMap:
         except errors.SheepdogError as exc:
             LOG.info('VDI %06x: the map cannot be read: %s', self.vdi_id, exc)
 
-    async def _write_span(self, span, new):
+    async def _write_span(self, vdi_id, span, new):
         """One write for neighbouring entries."""
-        await self._write(span[0], array.array(
+        await self._write(vdi_id, span[0], array.array(
             'I', [new[index] for index in span]))
 
     async def repeat(self):
@@ -161,7 +170,7 @@ class ObjectMap:
         # (In one piece: nobody else changes what lies between them.)
         end = former[-1] + 1
         for first in range(former[0], end, REPEAT_ENTRIES):
-            await self._write(first, self.owners[
+            await self._write(self.vdi_id, first, self.owners[
                 first:min(first + REPEAT_ENTRIES, end)])
 
     def former(self):
@@ -174,12 +183,22 @@ class ObjectMap:
             (owners & ids.VDI_ID_MASK == self.vdi_id)
             & (owners != self.owner)).tolist()
 
-    async def _write(self, first, owners):
+    async def _write(self, vdi_id, first, owners):
         if sys.byteorder == 'big':
             owners.byteswap()
         await self.gateway.write_wait(
-            ids.vdi_oid(self.vdi_id), inode.map_offset(first),
+            ids.vdi_oid(vdi_id), inode.map_offset(first),
             owners.tobytes(), durable=True)
+
+
+def _followed():
+    return errors.NotServing('the VDI is a snapshot by now')
+
+
+def _fail(waiters, error):
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_exception(error)
 
 
 def _entries(content):

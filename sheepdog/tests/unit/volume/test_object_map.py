@@ -108,6 +108,32 @@ class TestObjectMap(jumping.Case):
         self.assertEqual([(o - inode.MAP_OFFSET, size) for _, _, o, size, _
                           in self.gateway.log], [(0, 4), (12, 12), (28, 4)])
 
+    async def test_what_is_of_the_vdi_before_is_not_in_the_next(self):
+        """Whether its write is under way, or waits for that one, or has not
+        begun."""
+        next_oid = ids.vdi_oid(VDI + 1)
+        await self.gateway.write_wait(
+            next_oid, 0, bytes(self.gateway.objects[INODE]), create=True)
+        before = bytes(self.gateway.objects[next_oid])
+        for turns in 0, 1, 9:
+            gate = asyncio.Event()
+            self.gateway.gate = lambda verb, oid: gate.wait()
+            self.map.follow(VDI, VDI)
+            first = asyncio.ensure_future(self.map.own(3, VDI))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            second = asyncio.ensure_future(self.map.own(4, VDI))
+            await asyncio.sleep(0)
+            self.map.follow(VDI + 1, VDI + 1)
+            gate.set()
+            for error in await asyncio.gather(first, second,
+                                              return_exceptions=True):
+                self.assertIsInstance(error, errors.NotServing)
+            self.assertEqual(self.entries, self.map.owners.tolist())
+            self.assertEqual(before, self.gateway.objects[next_oid])
+        await self.map.own(3, VDI + 1)
+        self.assertEqual(VDI + 1, self.map.owners[3])
+
     async def test_entries_of_others_are_not_written_over(self):
         """What lies between may have been set by another sheep."""
         await asyncio.gather(self.map.own(0, VDI), self.map.own(4, VDI))
