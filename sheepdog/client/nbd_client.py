@@ -57,6 +57,8 @@ class NbdClient:
         self._cookie = 0
         self._is_structured = False
         self.size = 0
+        self.description = ''
+        """The server's, of the export."""
         self.has_extents = False
         """Whether ``extents`` may be asked."""
         try:
@@ -175,11 +177,14 @@ class NbdClient:
             self.has_extents = self._is_structured and bool(self._ask(
                 name, options.OPT_SET_META_CONTEXT,
                 codec.pack_contexts(name)))
-        told = self._ask(name, options.OPT_GO, codec.pack_info(name),
-                         must_work=True)
+        told = self._ask(name, options.OPT_GO, codec.pack_info(
+            name, (options.INFO_DESCRIPTION,)), must_work=True)
         for payload in told:
-            if len(payload) == 12 and not any(payload[:2]):
+            kind = int.from_bytes(payload[:2])
+            if kind == options.INFO_EXPORT:
                 self.size, _flags = codec.unpack_export(payload)
+            elif kind == options.INFO_DESCRIPTION:
+                self.description = payload[2:].decode(errors='replace')
 
     def _ask(self, name, option, payload=b'', must_work=False):
         """Payloads of the replies before the last; None: refused."""

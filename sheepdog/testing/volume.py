@@ -331,6 +331,7 @@ class Entry(NamedTuple):
     snap_id: int
     vdi_id: int
     snapshot: bool
+    created: int = 0
 
 
 class Head(NamedTuple):

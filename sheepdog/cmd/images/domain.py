@@ -17,6 +17,7 @@ memory, snapshots of libvirt's own). Its definition is written anew with
 another source for that disk only: what else it says stays.
 """
 
+import contextlib
 import os
 import subprocess
 import tempfile
@@ -27,7 +28,9 @@ from sheepdog.client import nbd_client
 from sheepdog.cmd import exits
 from sheepdog.cmd.images import qemu
 from sheepdog.cmd.images import transfer
+from sheepdog.faces.nbd import exports
 from sheepdog.model import errors
+from sheepdog.model import limits
 
 NBD_SECONDS = 30.0
 CALL_SECONDS = 120.0
@@ -42,6 +45,15 @@ for _prefix, _address in (
 
 class DomainError(exits.Stop):
     """A domain or its disk is not as it must be; the message says why."""
+
+
+class NoAnswer(DomainError):
+    """What libvirt was asked for may be done yet."""
+
+
+class Unsure(DomainError):
+    """The domain may have its new disk, though it was not said so: what it
+    would name must stay."""
 
 
 class Domain:
@@ -78,6 +90,7 @@ class Domain:
 
         :raises DomainError: libvirt refuses it, or the domain was started
             or changed since; nothing has changed
+        :raises Unsure: something has
         """
         self._refuse_unrest()
         if self._definition() != self._defined:
@@ -86,7 +99,28 @@ class Domain:
         with tempfile.NamedTemporaryFile(prefix='sheepdog-domain-') as file:
             ElementTree.ElementTree(self._tree).write(file)
             file.flush()
-            self._virsh('define', '--validate', file.name)
+            try:
+                self._virsh('define', '--validate', file.name)
+            except BaseException as error:
+                # No answer is no refusal: libvirt may have done it.
+                self._check_unchanged(error)
+                raise
+
+    def _check_unchanged(self, cause):
+        try:
+            if self._definition() != self._defined:
+                state = 'has changed'
+            elif isinstance(cause, NoAnswer):
+                state = 'may change yet'
+            else:
+                return
+        except DomainError:
+            state = 'cannot be read'
+        raise Unsure(
+            'domain %s: virsh define: %s; the definition %s: see with "virsh '
+            'dumpxml" which disk it has, then delete the other one' % (
+                self.name, cause or type(cause).__name__, state),
+            exits.SYSTEM) from cause
 
     def _definition(self) -> str:
         # With its secrets: else they would be gone from the new one.
@@ -126,7 +160,7 @@ class Domain:
                               'the package libvirt-clients',
                               exits.SYSTEM) from None
         except subprocess.TimeoutExpired:
-            raise DomainError('virsh %s: no answer after %d s' % (
+            raise NoAnswer('virsh %s: no answer after %d s' % (
                 words[0], CALL_SECONDS), exits.SYSTEM) from None
         if done.returncode:
             raise DomainError('domain %s: virsh %s: %s' % (
@@ -170,6 +204,21 @@ class Disk:
                 source.get('protocol') != 'nbd' or not source.get('name')):
             raise DomainError('%s is no VDI over NBD' % self._name)
         return source.get('name')
+
+    def server(self) -> 'Server':
+        """Where the VDI is served, as the definition says.
+
+        :raises DomainError: that is no place that we know
+        """
+        source = self._source()
+        host = source.find('host')
+        found = host.attrib if host is not None else {}
+        text = found.get('socket') or '%s:%s' % (
+            found.get('name', ''), found.get('port', limits.NBD_PORT_DEFAULT))
+        try:
+            return Server(text, source.get('tls') == 'yes')
+        except ValueError as error:
+            raise DomainError('%s: %s' % (self._name, error)) from None
 
     def use_vdi(self, vdi: str, server: 'Server') -> None:
         source = self._renew('network', 'raw')
@@ -236,25 +285,32 @@ class Server:
             return {'transport': 'unix', 'socket': self._path}
         return {'name': self._host, 'port': str(self._port)}
 
-    def check(self, vdi: str, size: int) -> None:
-        """:raises DomainError: it does not serve that VDI. (Under TLS and by
-            IPv6 it is not asked.)"""
+    def check(self, vdi: dict) -> None:
+        """
+        :param vdi: as ``vdis.list`` tells of it
+        :raises DomainError: it does not serve that VDI, of that cluster.
+            (Under TLS and by IPv6 it is not asked.)
+        """
         if self.is_tls or ':' in self._host:
             return
         address = self._path or (self._host, self._port)
+        place = self._path or '%s:%d' % address
         try:
-            with nbd_client.NbdClient(address, vdi, NBD_SECONDS) as client:
-                served = client.size
+            with nbd_client.NbdClient(address, vdi['name'],
+                                      NBD_SECONDS) as client:
+                served = client.size, client.description
         except (OSError, nbd_client.NbdRefused) as error:
             raise DomainError(
-                'VDI %s is not served at %s: %s (--nbd says where a sheep '
-                'serves NBD)' % (vdi, self._path or '%s:%d' % address,
-                                 error), exits.SYSTEM) from None
-        if served != size:
-            raise DomainError('%s serves another VDI %s, of %d bytes: is it '
-                              'of another cluster?' % (
-                                  self._path or '%s:%d' % address, vdi,
-                                  served), exits.SYSTEM)
+                'VDI %s is not served at %s: %s (import: --nbd says where a '
+                'sheep serves NBD)' % (vdi['name'], place, error),
+                exits.SYSTEM) from None
+        wanted = vdi['size'], exports.description_of(vdi['vdi_id'],
+                                                     vdi['created'])
+        if served != wanted:
+            raise DomainError(
+                '%s serves another VDI %s (%d bytes, %s; not %d bytes, %s): '
+                'is it of another cluster?' % (
+                    place, vdi['name'], *served, *wanted), exits.SYSTEM)
 
 
 def move_in(client, domain: Domain, target: str, vdi: str, policy: dict,
@@ -270,9 +326,11 @@ def move_in(client, domain: Domain, target: str, vdi: str, policy: dict,
     made = transfer.import_image(
         client, qemu.look_at(path, image_format), vdi, policy, progress)
     try:
-        server.check(vdi, made['size'])
+        server.check(made)
         disk.use_vdi(vdi, server)
         domain.define()
+    except Unsure:
+        raise
     except BaseException:
         transfer.delete(client, vdi)
         raise
@@ -282,7 +340,7 @@ def move_in(client, domain: Domain, target: str, vdi: str, policy: dict,
 def move_out(client, domain: Domain, target: str, path: str,
              image_format: str, progress, force: bool = False) -> dict:
     """A VDI becomes a new file; the VDI stays. Where that fails there is no
-    file, and the domain is as it was.
+    file, or the one that was there before, and the domain is as it was.
 
     :returns: as ``transfer.export_volume``, and ``vdi``, ``size``
     :raises SheepdogError, ImageError, DomainError:
@@ -292,16 +350,59 @@ def move_out(client, domain: Domain, target: str, path: str,
     try:
         volume = client.open(vdi, read_only=True)
     except errors.NoVdi as error:
+        if '@' in vdi:
+            raise DomainError('%s is a snapshot, and read-only: make a clone '
+                              'of it for the domain first' % vdi) from None
         raise DomainError('%s: is it of another cluster?' % error,
                           exits.MISSING) from None
-    with volume:
+    with volume, _kept(path, force) as kept:
+        disk.server().check(_described(client, vdi, volume.vdi_id))
         made = transfer.export_volume(volume, path, image_format, progress,
                                       force)
-        size = volume.size
+        try:
+            disk.use_file(path, image_format)
+            domain.define()
+        except Unsure:
+            raise
+        except BaseException:
+            if not kept:
+                os.unlink(path)
+            raise
+    return dict(made, vdi=vdi, size=volume.size)
+
+
+def _described(client, name, vdi_id):
+    for vdi in client.vdis.list(name):
+        if vdi['vdi_id'] == vdi_id:
+            return vdi
+    raise DomainError('VDI %s has just become another one: try again' % name)
+
+
+@contextlib.contextmanager
+def _kept(path, force):
+    """What is there comes back if no other one takes its place in the end.
+    Yields its name until then; '': nothing is there."""
+    kept = '%s.%d.before' % (path, os.getpid())
+    if not (force and os.path.lexists(path)):
+        yield ''
+        return
     try:
-        disk.use_file(path, image_format)
-        domain.define()
+        os.link(path, kept, follow_symlinks=False)
+    except OSError as error:
+        raise DomainError('%s cannot be kept until the new one is in its '
+                          'place: %s' % (path, error)) from None
+    try:
+        yield kept
+    except Unsure as error:
+        raise Unsure('%s; what was %s before is %s' % (error, path, kept),
+                     error.exit_code) from error
     except BaseException:
-        os.unlink(path)
+        os.rename(kept, path)
+        _remove(kept)  # Where nothing had come in its place it is still there.
         raise
-    return dict(made, vdi=vdi, size=size)
+    _remove(kept)
+
+
+def _remove(path):
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)

@@ -72,7 +72,7 @@ class Catalogue(Protocol):
 
     def find(self, name: str, tag: str = '', snap_id: int = 0) -> Any:
         """An entry: ``name``, ``tag``, ``snap_id``, ``vdi_id``,
-        ``snapshot``.
+        ``snapshot``, ``created``.
 
         :raises NoVdi, NoTag: there is none
         """
@@ -82,6 +82,15 @@ class Catalogue(Protocol):
 
         :raises NoObject: it was deleted meanwhile
         """
+
+
+def description_of(vdi_id: int, created: float) -> str:
+    """What clients may be told of a VDI. Those of two clusters have the
+    same id where they have the same name.
+
+    :param created: in seconds
+    """
+    return 'Sheepdog VDI %06x, created %.6f' % (vdi_id, created)
 
 
 class Exports:
@@ -112,7 +121,7 @@ class Exports:
         """As ``describe``, without the size (0): without a look at disks.
         """
         name, entry = self._find(name)
-        return self._export(name, entry.vdi_id, 0, entry.snapshot)
+        return self._export(name, entry, 0, entry.snapshot)
 
     async def describe(self, name: str,
                        read_only: bool = False) -> nbd.Export:
@@ -126,7 +135,7 @@ class Exports:
         except errors.NoObject:
             raise errors.NoVdi('VDI %s has just been deleted'
                                % name) from None
-        return self._export(name, entry.vdi_id, head.vdi_size,
+        return self._export(name, entry, head.vdi_size,
                             read_only or entry.snapshot)
 
     async def open(self, name: str, read_only: bool = False):
@@ -152,7 +161,7 @@ class Exports:
                 if clock.monotonic() >= give_up:
                     raise
             await asyncio.sleep(RETRY_SECONDS)
-        return volume, self._export(canonical, volume.vdi_id, volume.size,
+        return volume, self._export(canonical, entry, volume.size,
                                     volume.read_only)
 
     def _find(self, name: str):
@@ -174,11 +183,12 @@ class Exports:
                 raise
         return name, self._catalogue.find(vdi, snap_id=int(tag))
 
-    def _export(self, name: str, vdi_id: int, size: int,
+    def _export(self, name: str, entry: Any, size: int,
                 read_only: bool) -> nbd.Export:
         # A volume is open on one sheep at a time and shared by all its
         # connections there: a flush covers them all.
         return nbd.Export(
             name, size,
             nbd.export_flags(read_only or self._read_only, can_multi=True),
-            'Sheepdog VDI %06x' % vdi_id)
+            description_of(entry.vdi_id, (entry.created >> 32) + (
+                entry.created & 0xFFFFFFFF) / 1e9))
