@@ -132,11 +132,11 @@ CHECKS = (
                    '-b', 'html', 'doc/source', 'doc/build/html')),
 )
 SUITES = CHECKS + (
-    Suite('unit', './sheepdog/tests/unit', workers=2, minutes=6),
+    Suite('unit', './sheepdog/tests/unit', workers=2, minutes=8),
     Suite('contract', './sheepdog/tests/contract', workers=2, minutes=5),
     # Their time is simulated, so it is no matter how many share a core; and
     # who is through first leaves no core idle.
-    Suite('sim', './sheepdog/tests/sim', workers=4, minutes=30),
+    Suite('sim', './sheepdog/tests/sim', workers=4, minutes=28),
     # Real clusters wait for leases and time-outs: two at once leave a
     # machine of two cores no more busy than one does at its busiest.
     Suite('functional', './sheepdog/tests/functional', workers=2,

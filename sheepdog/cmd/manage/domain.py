@@ -18,10 +18,10 @@ from cliff import show
 
 from sheepdog.cmd.images import domain
 from sheepdog.cmd.images import qemu
-from sheepdog.cmd.images import transfer
 from sheepdog.cmd.manage import columns
 from sheepdog.cmd.manage import vdi
 from sheepdog.cmd import progress
+from sheepdog.cmd import signals
 
 
 def _add_disk(parser):
@@ -67,7 +67,7 @@ class Import(show.ShowOne):
         server.is_tls = parsed_args.tls
         shown = progress.Progress(self.app.stderr)
         try:
-            with transfer.ending_in_order():
+            with signals.ending_in_order():
                 made = domain.move_in(
                     self.app.client,
                     domain.Domain(parsed_args.domain, parsed_args.connect),
@@ -105,7 +105,7 @@ class Export(show.ShowOne):
     def take_action(self, parsed_args):
         shown = progress.Progress(self.app.stderr)
         try:
-            with transfer.ending_in_order():
+            with signals.ending_in_order():
                 made = domain.move_out(
                     self.app.client,
                     domain.Domain(parsed_args.domain, parsed_args.connect),

@@ -115,7 +115,7 @@ class TestCluster(DogCase):
     def test_what_is_not_there_or_not_yet(self):
         self.assertIn('frobnicate', self.refused(USAGE, 'frobnicate'))
         self.assertIn('not built yet', self.refused(
-            USAGE, 'vdi', 'backup', 'vdi', '-s', 'tag'))
+            USAGE, 'node', 'format'))
         self.refused(USAGE, 'cluster', 'info', '--wrong')
         self.refused(USAGE, 'vdi', 'create', 'one')
         self.refused(USAGE, 'vdi', 'create', 'coded', '1M', '-c', '3:2')

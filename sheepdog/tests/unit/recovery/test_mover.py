@@ -11,7 +11,6 @@
 # under the License.
 
 import asyncio
-import copy
 from unittest import mock
 
 from sheepdog.model import errors
@@ -34,7 +33,7 @@ class TestStrayCopies(jumping.Case):
         oid = crowd.oid_held_by(a, b, c)
         data = b'1' * BLOCK + b'2' * BLOCK
         await a.gateway.write_wait(oid, 0, data, create=True)
-        d.store.objects[oid] = copy.deepcopy(a.store.objects.pop(oid))
+        d.store.objects[oid] = a.store.objects.pop(oid)
         for sheep in (b, c):
             sheep.store.objects[oid].rotten = {1}
         a.recovery.standing.lapse()

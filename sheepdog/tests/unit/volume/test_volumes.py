@@ -88,7 +88,7 @@ class VolumesTest(case.VolumeCase):
         await volume.write(5, b'kept')
         await volume.close()
         for one in self.flock.targets(ids.data_oid(self.vdi_id, 0)):
-            _, data = one.store.durable[ids.data_oid(self.vdi_id, 0)]
+            _, data, _ = one.store.durable[ids.data_oid(self.vdi_id, 0)]
             self.assertEqual(data[5:9], b'kept')
         self.assertEqual(await self.entry_on_disk(self.vdi_id, 0),
                          self.vdi_id)
