@@ -172,6 +172,10 @@ class BackupTest(case.ClusterCase):
             dog.send_signal(number)
             self.assertEqual(-9 if number == signal.SIGKILL
                              else 128 + number, dog.wait(60))
+            # (The sheep gives the lock back when it sees the end of the link.)
+            harness.wait_until(
+                lambda: not client.vdis.locks(), 60,
+                lambda: 'there are locks: %s' % client.vdis.locks())
 
     def kept(self, *words, expect=0):
         return self.dog('cluster', 'snapshot', *words, text=True,
