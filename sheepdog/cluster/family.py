@@ -162,6 +162,10 @@ def commit(state, event: dict, time: float) -> Commit:
     """
     owner = event['owner']
     entry = _pending(state, event['vdi_id'], owner)
+    lock = state.locks.get(entry.vdi_id)
+    if lock is None or lock.owners != (owner,):
+        raise errors.NoVdi('the lock of VDI %06x was taken away from %s, who '
+                           'makes it' % (entry.vdi_id, owner))
     source = living(state, event['source'])
     if (source.wanted or (source.copies, source.copy_policy)
             != (entry.copies, entry.copy_policy)):
@@ -219,7 +223,11 @@ def _put(state, event, new, changed) -> dict:
 
 
 def aborted(state, event: dict) -> entries.VdiEntry:
-    """:raises NoVdi: it was given up already, or is a VDI"""
+    """Also of one whose lock was taken away: nobody else would give it up
+    as long as its maker is there.
+
+    :raises NoVdi: it was given up already, or is a VDI
+    """
     entry = _pending(state, event['vdi_id'], event['owner'])
     return dataclasses.replace(entry, pending='', deleted=True)
 
@@ -287,9 +295,7 @@ def living(state, vdi_id: int) -> entries.VdiEntry:
 
 def _pending(state, vdi_id: int, owner: str) -> entries.VdiEntry:
     entry = state.vdis.get(vdi_id)
-    lock = state.locks.get(vdi_id)
-    if (entry is None or not entry.pending or entry.pending != owner
-            or lock is None or lock.owners != (owner,)):
+    if entry is None or not entry.pending or entry.pending != owner:
         raise errors.NoVdi('VDI %06x is not being made by %s any more'
                            % (vdi_id, owner))
     return entry

@@ -162,6 +162,15 @@ class CommitTest(Case):
         with self.assertRaises(errors.NoVdi):
             self.decide('vdi-abort', vdi_id=1, owner=A)
 
+    def test_what_was_taken_from_its_maker_is_given_up(self):
+        old, _ = self.snapshot()
+        new = self.begin(old, 'copy')
+        put(self.state, unlock(new, force=True))
+        with self.assertRaises(errors.NoVdi):
+            self.commit(new, old, snapshot=False)
+        self.decide('vdi-abort', vdi_id=new, owner=A)
+        self.assertTrue(self.state.is_dead(new))
+
     def test_a_clone_takes_a_free_name(self):
         old, _ = self.snapshot()
         one, two = (self.begin(old, 'copy') for _ in range(2))
