@@ -330,9 +330,17 @@ class VdiCalls:
             'name': name, 'size': size, 'copies': copies,
             'copy_policy': copy_policy, 'block_size_shift': block_size_shift})
 
-    def resize(self, name, size) -> None:
-        """:raises NoVdi, InvalidParameters: the latter for shrinking"""
-        self._client.change('vdi.resize', {'name': name, 'size': size})
+    def resize(self, name, size, force=False) -> None:
+        """
+        :param force: also where it shrinks, and what is beyond is lost
+        :raises NoVdi: there is none
+        :raises InvalidParameters: it would shrink; tells what would be lost
+        :raises VdiLocked: it is to shrink, and is open
+        """
+        arguments = {'name': name, 'size': size}
+        if force:
+            arguments['force'] = True
+        self._client.change('vdi.resize', arguments)
 
     def alter_copies(self, name, copies, copy_policy=0, force=False) -> dict:
         """Give a VDI another number of copies, in the background, or turn

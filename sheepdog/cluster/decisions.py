@@ -340,7 +340,8 @@ def _vdi_commit(arguments: dict, state: state_module.State) -> tuple:
     if not isinstance(tag, str) or not isinstance(is_snapshot, bool):
         raise errors.InvalidParameters('tag or snapshot is missing')
     entry = state.vdis.get(source)
-    if not (is_snapshot or entry is None or entry.snapshot):
+    if not (is_snapshot or entry is None or entry.snapshot
+            or source == arguments.get('replaces')):
         # Both would write to the objects that they share. (What was ordered
         # so by former versions is taken from the log as it was.)
         raise errors.InvalidParameters('VDI %s is no snapshot' % entry.name)

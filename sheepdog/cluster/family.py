@@ -18,8 +18,9 @@ A new VDI that shares objects with another comes in two events. The first
 which then writes its inode. Nobody finds it yet. The second (``vdi-commit``)
 makes it a VDI like any other, and at the same place in the order does what
 else belongs to it: makes a snapshot of the working VDI that it follows, or
-deletes the one that it replaces. Between the two, whoever makes it may die:
-then its lock goes with the view, and with that the VDI.
+deletes the one that it replaces (and may come from: then it is smaller).
+Between the two, whoever makes it may die: then its lock goes with the view,
+and with that the VDI.
 
 Objects of a VDI that was deleted are still there for VDIs that came from it.
 """
@@ -182,14 +183,7 @@ def commit(state, event: dict, time: float) -> Commit:
 
 def _follow(state, event, source, new, changed, time) -> dict:
     """``new`` becomes the working VDI in the place of ``source``."""
-    check_source(source)
-    lock = state.locks.get(source.vdi_id)
-    # (Who has it open has held back its clients for that serial.)
-    if (lock is None
-            or state.fences.get(source.vdi_id) != event['serial']
-            or source.resized != event['resized']):
-        raise errors.VdiLocked('VDI %s was opened, closed or resized '
-                               'meanwhile: try again' % source.name)
+    lock = _check_held(state, event, source)
     check_tag(state, source.name, event['tag'])
     changed[source.vdi_id] = dataclasses.replace(
         source, snapshot=True, tag=event['tag'],
@@ -201,6 +195,22 @@ def _follow(state, event, source, new, changed, time) -> dict:
         # It was taken for the snapshot alone.
         follows = entries.Lock(lock.mode, ())
     return {source.vdi_id: entries.Lock(lock.mode, ()), new.vdi_id: follows}
+
+
+def _check_held(state, event, source) -> entries.Lock:
+    """Nothing was written since what it holds was copied.
+
+    :raises SheepdogError: something may have been
+    """
+    check_source(source)
+    lock = state.locks.get(source.vdi_id)
+    # (Who has it open has held back its clients for that serial.)
+    if (lock is None
+            or state.fences.get(source.vdi_id) != event['serial']
+            or source.resized != event['resized']):
+        raise errors.VdiLocked('VDI %s was opened, closed or resized '
+                               'meanwhile: try again' % source.name)
+    return lock
 
 
 def _put(state, event, new, changed) -> dict:
@@ -216,6 +226,9 @@ def _put(state, event, new, changed) -> dict:
         raise errors.VdiExists('a VDI %s exists already' % new.name)
     lock = state.locks.get(before.vdi_id)
     check_unused(before, lock)
+    if event['source'] == before.vdi_id:
+        # It shrinks: the rest of it is to stay.
+        _check_held(state, event, before)
     changed[before.vdi_id] = dataclasses.replace(before, deleted=True)
     if lock is not None:
         locks[before.vdi_id] = entries.Lock(lock.mode, ())

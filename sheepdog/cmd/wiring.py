@@ -52,6 +52,7 @@ from sheepdog.store import disks as disks_module
 from sheepdog.volume import branching
 from sheepdog.volume import catalogue
 from sheepdog.volume import reclaimer
+from sheepdog.volume import shrinking
 from sheepdog.volume import turner
 from sheepdog.volume import volumes
 from sheepdog.wire import peer as wire
@@ -202,6 +203,7 @@ class Sheep:
                                     self.recovery.throttle)
         self.branching = branching.Branching(
             world, self.cluster, self.gateway, self.catalogue, self.volumes)
+        self.shrinking = shrinking.Shrinking(self.branching)
         self.reclaimer = reclaimer.Reclaimer(
             world, self.cluster, self.gateway, self.catalogue,
             self.recovery.throttle)

@@ -111,10 +111,12 @@ class FakeCluster:
     def _vdi_resize(self, _sheep, arguments):
         vdi = self._vdi(arguments['name'])
         more = arguments['size'] - vdi['size']
-        if more < 0:
+        if more < 0 and not arguments.get('force'):
             raise errors.InvalidParameters('VDIs do not shrink')
         vdi['size'] += more
-        self.content[arguments['name']] += bytes(more)
+        content = self.content[arguments['name']]
+        content += bytes(max(more, 0))
+        del content[vdi['size']:]
         return {}
 
     def _node_log(self, _sheep, arguments):

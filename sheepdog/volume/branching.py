@@ -118,7 +118,7 @@ class Branching:
     async def _make_snapshots(self, names, tag, only_if_changed,
                               operation_id):
         while True:
-            done = self._done(operation_id)
+            done = self.done(operation_id)
             if done is not None:
                 return done
             sources = [self.catalogue.find(name) for name in names]
@@ -147,7 +147,7 @@ class Branching:
         :raises NoTag: there is no such snapshot
         :raises VdiExists: the name is taken
         """
-        done = self._done(operation_id)
+        done = self.done(operation_id)
         if done is None:
             # (Else its snapshot may be gone by now.)
             done = await self._put(self._snapshot_of(source, tag), name, 0,
@@ -177,7 +177,7 @@ class Branching:
         :raises NoTag: there is no such snapshot
         :raises VdiLocked: it is open
         """
-        if self._done(operation_id) is not None:
+        if self.done(operation_id) is not None:
             # Whoever has opened it since may have.
             return
         snapshot = self._snapshot_of(name, tag)
@@ -226,11 +226,11 @@ class Branching:
                     'way came to its end, or the inode could not be written'
                     % (', '.join(source.name for source in sources),
                        standstill.PATIENCE_SECONDS)) from None
-            return await self._commit(
+            return await self.commit(
                 news, [commits[source.vdi_id] for source in sources],
                 operation_id)
         except BaseException:
-            self._give_up(*news)
+            self.give_up(*news)
             raise
         finally:
             for new in news:
@@ -245,45 +245,45 @@ class Branching:
 
     async def _begin_all(self, sources):
         begun = await asyncio.gather(
-            *(self._begin(source, source.name, source.vdi_id, source.created)
+            *(self.begin(source, source.name, source.vdi_id, source.created)
               for source in sources), return_exceptions=True)
         failed = [one for one in begun if isinstance(one, BaseException)]
         if failed:
-            self._give_up(*(one for one in begun if one not in failed))
+            self.give_up(*(one for one in begun if one not in failed))
             raise failed[0]
         return begun
 
     async def _put(self, source, name, replaces, shares_nothing,
                    operation_id, size=0):
-        done = self._done(operation_id)
+        done = self.done(operation_id)
         if done is not None:
             return done
         catalogue_module.check_name(name)
         before = self.cluster.state.lookup(name)
         if before is not None and not replaces:
             raise errors.VdiExists('a VDI %s exists already' % name)
-        new = await self._begin(source, name,
-                                0 if shares_nothing else source.vdi_id)
+        new = await self.begin(source, name,
+                               0 if shares_nothing else source.vdi_id)
         try:
             if shares_nothing:
                 await self._write_copies(source, new)
             else:
                 await self._write_inode(source, new, size)
             await self.gateway.declare_now()
-            return await self._commit([new], [{
+            return await self.commit([new], [{
                 'source': source.vdi_id, 'snapshot': False, 'tag': '',
                 'serial': 0, 'resized': 0, 'replaces': replaces}],
                 operation_id)
         except BaseException:
-            self._give_up(new)
+            self.give_up(new)
             raise
 
-    def _done(self, operation_id):
+    def done(self, operation_id):
         """What was answered when it was asked for before, or None."""
         done = self.cluster.state.operations.get(operation_id)
         return done.result if done is not None else None
 
-    async def _begin(self, source, name, parent, created=0):
+    async def begin(self, source, name, parent, created=0):
         """Returns the entry of a VDI that is ours to make. (One that follows
         another was ``created`` with it.)"""
         now = self.world.clock.time()
@@ -323,7 +323,7 @@ class Branching:
                 await self._abort(begun['vdi_id'], arguments['owner'])
                 return
 
-    async def _commit(self, news, commits, operation_id):
+    async def commit(self, news, commits, operation_id):
         """Until it is known whether it was done: nobody may go on before.
 
         :raises SheepdogError: it was not, and will not be
@@ -346,10 +346,10 @@ class Branching:
             await asyncio.sleep(RETRY_SECONDS)
         made = {one['vdi_id'] for one in done.get('vdis', [done])}
         # (Else it was asked for twice, by two ways.)
-        self._give_up(*(new for new in news if new.vdi_id not in made))
+        self.give_up(*(new for new in news if new.vdi_id not in made))
         return done
 
-    def _give_up(self, *news):
+    def give_up(self, *news):
         for new in news:
             self.world.spawn(self._abort(new.vdi_id, new.pending),
                              'end of a VDI that was not made')
@@ -372,7 +372,8 @@ class Branching:
 
     # -- inodes ---------------------------------------------------------
 
-    def _access(self, new):
+    def access(self, new):
+        """To write what a VDI that we make has."""
         def refusal():
             entry = self.cluster.state.vdis.get(new.vdi_id)
             if entry is None or entry.pending != self.cluster.incarnation:
@@ -382,27 +383,34 @@ class Branching:
 
         return access.Access(self.gateway, refusal)
 
-    async def _write_head(self, source, new, to, size=0):
+    async def write_head(self, head, new, to, size):
+        """
+        :param head: the source's
+        :param size: in bytes
+        """
+        packed = dataclasses.replace(
+            head, name=new.name, tag='', create_time=new.created,
+            snap_ctime=0, vm_clock_nsec=0, vm_state_size=0, snap_id=0,
+            copy_policy=new.copy_policy, nr_copies=new.copies,
+            vdi_size=size, vdi_id=new.vdi_id,
+            parent_vdi_id=new.parent).pack()
+        await to.write_wait(ids.vdi_oid(new.vdi_id), 0,
+                            packed.ljust(inode.HEAD_BYTES, b'\0'), True,
+                            create=True)
+
+    async def _write_whole_head(self, source, new, to, size=0):
         """Returns the size of the source's map, in entries.
 
         :param size: that it has at least
         """
         head = await self.catalogue.head(source.vdi_id)
-        packed = dataclasses.replace(
-            head, name=new.name, tag='', create_time=new.created,
-            snap_ctime=0, vm_clock_nsec=0, vm_state_size=0, snap_id=0,
-            copy_policy=new.copy_policy, nr_copies=new.copies,
-            vdi_size=max(size, head.vdi_size), vdi_id=new.vdi_id,
-            parent_vdi_id=new.parent).pack()
-        await to.write_wait(ids.vdi_oid(new.vdi_id), 0,
-                            packed.ljust(inode.HEAD_BYTES, b'\0'), True,
-                            create=True)
+        await self.write_head(head, new, to, max(size, head.vdi_size))
         return -(-head.vdi_size // head.object_bytes)
 
     async def _write_inode(self, source, new, size=0):
         """Durable when it returns."""
-        to = self._access(new)
-        count = await self._write_head(source, new, to, size)
+        to = self.access(new)
+        count = await self._write_whole_head(source, new, to, size)
         async for first, content in inode_map.pieces(
                 self.gateway, source.vdi_id, count):
             await to.write_wait(ids.vdi_oid(new.vdi_id),
@@ -410,8 +418,8 @@ class Branching:
 
     async def _write_copies(self, source, new):
         """All objects of the source as objects of its own."""
-        to = self._access(new)
-        count = await self._write_head(source, new, to)
+        to = self.access(new)
+        count = await self._write_whole_head(source, new, to)
         async for first, content in inode_map.pieces(
                 self.gateway, source.vdi_id, count):
             owners = numpy.frombuffer(content, '<u4').copy()

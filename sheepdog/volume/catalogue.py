@@ -346,8 +346,8 @@ class Catalogue:
         head = await self.head(entry.vdi_id)
         if size < head.vdi_size:
             raise errors.InvalidParameters(
-                'VDI %s has %d bytes: it can grow, but not shrink to %d'
-                % (name, head.vdi_size, size))
+                'VDI %s has %d bytes: it does not shrink to %d unless that '
+                'is forced' % (name, head.vdi_size, size))
         await self.gateway.write_wait(
             ids.vdi_oid(entry.vdi_id), inode.SIZE_OFFSET,
             size.to_bytes(8, 'little'))

@@ -71,6 +71,9 @@ def of(entry, head, tally, state):
 def _is_clone(entry, state):
     """Of a snapshot of another VDI, and without one of its own."""
     parent = state.vdis.get(entry.parent)
+    while parent is not None and parent.deleted and not parent.snapshot:
+        # It was shrunk since.
+        parent = state.vdis.get(parent.parent)
     return (not entry.snapshot and parent is not None
             and parent.name != entry.name)
 

@@ -53,8 +53,21 @@ def create(session):
 
 
 def resize(session):
-    session.client.vdis.resize(session.arguments[0], positive_size(session))
+    name, size = session.arguments[0], positive_size(session)
+    vdis = session.client.vdis
+    try:
+        vdis.resize(name, size, session.is_forced)
+    except errors.InvalidParameters as refusal:
+        if session.is_forced or not session.streams.stdin.isatty() or not (
+                _is_larger(vdis.list(name), size)):
+            raise
+        session.confirm('%s.' % refusal)
+        vdis.resize(name, size, True)
     session.show({})
+
+
+def _is_larger(listed, size):
+    return any(vdi['size'] > size for vdi in listed if not vdi['snapshot'])
 
 
 def alter_copy(session):
@@ -198,8 +211,10 @@ COMMANDS = (
         (Option('P', 'prealloc', 'allocate all of it now'),
          Option('y', 'hyper', 'a hypervolume (not built yet)'),
          cluster.COPIES, cluster.SHIFT)),
-    command.Command(('vdi', 'resize'), resize, 'make a VDI larger',
-                    'NAME SIZE', (2, 2)),
+    command.Command(
+        ('vdi', 'resize'), resize, 'make a VDI larger, or smaller',
+        'NAME SIZE', (2, 2), (Option(
+            'f', 'force', 'make it smaller, and lose what is beyond'),)),
     command.Command(('vdi', 'alter-copy'), alter_copy,
                     'change how many copies of a VDI there are', 'NAME',
                     (1, 1), (cluster.COPIES, cluster.FORCE)),

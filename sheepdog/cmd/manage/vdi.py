@@ -68,17 +68,23 @@ class Create(show.ShowOne):
 
 
 class Resize(command.Command):
-    """Make a VDI larger."""
+    """Make a VDI larger, or smaller.
+
+    What is beyond its new end is lost; snapshots keep it.
+    """
 
     def get_parser(self, prog_name):
         parser = super().get_parser(prog_name)
         parser.add_argument('name')
         parser.add_argument('size', type=size_of,
                             help='with B, K, M, G, T or P behind it')
+        parser.add_argument('--force', action='store_true',
+                            help='also make it smaller')
         return parser
 
     def take_action(self, parsed_args):
-        self.app.client.vdis.resize(parsed_args.name, parsed_args.size)
+        self.app.client.vdis.resize(parsed_args.name, parsed_args.size,
+                                    parsed_args.force)
 
 
 class Delete(command.Command):

@@ -624,8 +624,9 @@ class Admin:
     async def _vdi_list(self, name=''):
         return await self.sheep.catalogue.list(name)
 
-    async def _vdi_resize(self, name, size, operation_id=''):
-        await self.sheep.catalogue.resize(name, size, operation_id)
+    async def _vdi_resize(self, name, size, operation_id='', force=False):
+        room = self.sheep.shrinking if force else self.sheep.catalogue
+        await room.resize(name, size, operation_id)
 
     async def _vdi_delete(self, name, tag='', snap_id=0, operation_id=''):
         await self.sheep.catalogue.delete(name, tag, snap_id, operation_id)

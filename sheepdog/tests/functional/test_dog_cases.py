@@ -492,6 +492,10 @@ c copy         0   20 MB  0.0 MB  4.0 MB <time>   <hex>      3\
     Case('vdi rollback snap -s s1', code=FAILED, error='dog: <any>lost. '
          'Nothing was done: <any>\n'),
     Case('vdi rollback snap -s s1 -f'),
+    Case('vdi resize snap 6M', code=USAGE, error='dog: <any>forced<any>\n'),
+    Case('vdi resize snap 6M -f'),
+    Case('vdi resize snap 20M'),
+    Case('vdi read snap 0 8', 'original'),
     Case('vdi rollback snap -s s2 -f', code=MISSING, error='dog: <any>\n'),
     Case('vdi rollback snap -f', code=USAGE, error='dog: <any>\n'),
     Case('vdi read snap 0 8', 'original'),

@@ -70,6 +70,8 @@ class TestManage(case.ClusterCase):
         self.manage('vdi', 'resize', 'vdi', '9M')
         [vdi] = self.json('vdi', 'list')
         self.assertEqual((vdi['Name'], vdi['Size']), ('vdi', 9 << 20))
+        self.manage('vdi', 'resize', 'vdi', '8M', '--force')
+        self.assertEqual(8 << 20, self.json('vdi', 'list')[0]['Size'])
         self.assertEqual(len(self.json('node', 'list')), 3)
         self.assertEqual(len(self.json('node', 'space')), 3)
         self.assertEqual(len(self.json('node', 'stat')), 2)

@@ -124,6 +124,44 @@ class CommitTest(Case):
                     self.commit(new, serial=serial, resized=resized)
                 self.assertEqual(before, self.state.to_dict())
 
+    def test_one_that_replaces_what_it_comes_from(self):
+        put(self.state, lock(1, A, 'turning'))
+        new = self.begin()
+        self.commit(new, snapshot=False, tag='', replaces=1)
+        self.assertEqual({}, self.state.locks)
+        self.assertTrue(self.state.vdis[1].deleted)
+        self.assertFalse(self.state.vdis[1].snapshot)
+        self.assertEqual(new, self.state.lookup('vm').vdi_id)
+        self.assertEqual([1], self.state.needed())
+
+    def test_nor_that_when_anything_came_between(self):
+        cases = {
+            'nobody has it': lambda: put(self.state, unlock(1, A)),
+            'it was open': lambda: (put(self.state, lock(1, B)),
+                                    put(self.state, unlock(1, B))),
+            'it is open': lambda: put(self.state, lock(1, B)),
+            'size': lambda: put(self.state, {'kind': 'vdi-resize',
+                                             'vdi_id': 1}),
+            'form': lambda: put(self.state, {
+                'kind': 'vdi-alter', 'changes': [[1, 6, 0x22]]})}
+        for what, happen in cases.items():
+            with self.subTest(what):
+                self.setUp()
+                put(self.state, lock(1, A, 'turning'))
+                serial = self.state.fences[1]
+                new = self.begin()
+                happen()
+                before = self.state.to_dict()
+                with self.assertRaises(errors.VdiLocked):
+                    self.commit(new, snapshot=False, tag='', replaces=1,
+                                serial=serial, resized=0)
+                self.assertEqual(before, self.state.to_dict())
+        self.setUp()
+        source, _ = self.snapshot()
+        with self.assertRaises(errors.SheepdogError):
+            self.commit(self.begin(source), source, snapshot=False, tag='',
+                        replaces=source)
+
     def test_of_one_that_several_sheep_have_open(self):
         put(self.state, lock(1, A, 'shared'))
         serial = self.state.fences[1]

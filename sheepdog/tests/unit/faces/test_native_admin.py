@@ -621,6 +621,8 @@ class AdminTest(AdminCase):
         await self.refused('vdi.create', name='no', size='1')
         await self.ok('vdi.resize', name='vm', size=3 * OBJECT)
         await self.refused('vdi.resize', name='vm', size=OBJECT)
+        await self.ok('vdi.resize', name='vm', size=OBJECT, force=True)
+        await self.ok('vdi.resize', name='vm', size=3 * OBJECT, force=True)
         self.assertEqual([v['size'] for v in await self.ok(
             'vdi.list', name='vm')], [3 * OBJECT])
         await self.ok('vdi.delete', name='vm')

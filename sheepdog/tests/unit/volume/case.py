@@ -20,6 +20,7 @@ from sheepdog.tests.unit import flock
 from sheepdog.tests.unit import jumping
 from sheepdog.volume import branching
 from sheepdog.volume import catalogue
+from sheepdog.volume import shrinking
 from sheepdog.volume import volumes
 
 BLOCK = flock.BLOCK
@@ -84,7 +85,7 @@ class Recorder:
 
 class VolumeCase(jumping.Case):
     """``sheep``: of a flock; each has ``recorder``, ``catalogue``,
-    ``volumes`` and ``branching``. The first one leads."""
+    ``volumes``, ``branching`` and ``shrinking``. The first one leads."""
 
     count = 3
     copies = 3
@@ -102,6 +103,7 @@ class VolumeCase(jumping.Case):
             one.branching = branching.Branching(
                 one.world, one.cluster, one.recorder, one.catalogue,
                 one.volumes)
+            one.shrinking = shrinking.Shrinking(one.branching)
             one.cluster.listeners += [one.volumes, one.branching.standstill]
             one.branching.standstill.ask = one.volumes.copies.ask = (
                 self.ask_other)

@@ -399,6 +399,16 @@ class VdiTest(DogCase):
         self.dog('vdi resize v 0', code=64)
         self.dog('vdi resize w 2M', code=5)
 
+    def test_resize_to_less(self):
+        self.dog('vdi create v 4M')
+        self.assertEqual('{}\n', self.dog('vdi resize v 2M -f --json'))
+        self.assertEqual(2 * MIB, self.cluster.vdis['v']['size'])
+        self.dog('vdi resize v 1M', b'no\n', terminal=True, code=1)
+        self.assertEqual(2 * MIB, self.cluster.vdis['v']['size'])
+        self.dog('vdi resize v 1M', b'yes\n', terminal=True)
+        self.assertEqual(MIB, self.cluster.vdis['v']['size'])
+        self.dog('vdi resize v 2M', terminal=True)
+
     def test_alter_copy(self):
         self.dog('vdi create v 1M -c 2')
         self.cluster.answers['vdi.alter-copy'] = {

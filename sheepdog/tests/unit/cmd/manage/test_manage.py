@@ -309,6 +309,9 @@ class GroupsTest(ManageCase):
         self.manage('vdi resize v 2M')
         row, = self.rows('vdi list')
         self.assertEqual(('v', 2 << 20), (row['Name'], row['Size']))
+        self.manage('vdi resize v 1M', code=64)
+        self.manage('vdi resize v 1M --force')
+        self.assertEqual(1 << 20, self.rows('vdi list')[0]['Size'])
         self.manage('vdi delete v')
         self.manage('vdi delete v', code=5)
         for words in ('v', 'v 0', 'v x', 'v 1M --copies x'):
