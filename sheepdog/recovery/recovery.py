@@ -501,10 +501,11 @@ class Recovery:
         kind = event['kind']
         self.grace.look()
         if family.is_ending(event):
-            # (With the last of those that came from others all may go.)
-            dead = self._dead()
-            if dead:
-                self.world.spawn(self.space.reclaim(dead), 'reclaim')
+            # (With the last of those that came from others all may go; before
+            # that, what none of them can name.)
+            deleted = self._deleted()
+            if deleted:
+                self.world.spawn(self.space.reclaim(deleted), 'reclaim')
         elif kind == 'vdi-turning':
             self._reclaim_turned(event)
         elif kind == 'vdi-turned':
@@ -533,10 +534,10 @@ class Recovery:
                 former.copies if former.copy_policy else 0, indexes),
                 'reclaim what was turned')
 
-    def _dead(self):
-        """Ids of deleted VDIs that nobody needs any more."""
-        state = self.cluster.state
-        return [vdi_id for vdi_id in state.vdis if state.is_dead(vdi_id)]
+    def _deleted(self):
+        """Ids of deleted VDIs. (Of some others may have objects.)"""
+        return [vdi_id for vdi_id, entry in self.cluster.state.vdis.items()
+                if entry.deleted]
 
     def _look_for_remains(self, oid):
         """Of a creation that was refused, or cut short, in an earlier view:

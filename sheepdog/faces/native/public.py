@@ -20,6 +20,7 @@ to the catalogue.
 import functools
 import logging
 
+from sheepdog.cluster import entries
 from sheepdog.cluster import family
 from sheepdog.faces.native import answers
 from sheepdog.faces.native import claims
@@ -262,6 +263,12 @@ class Public:
             answer(None, data)
 
     def _create(self, session, fields, payload):
+        if fields[native.OID] & ids.VMSTATE_BIT and self._is_shared(fields):
+            # Another machine would save its own under the same names.
+            answers.Answer(session, fields)(errors.VdiLocked(
+                'VDI %06x is open shared: no machine has its state saved '
+                'with it' % ids.vdi_of(fields[native.OID])))
+            return
         if fields[native.FLAGS] & native.FLAG_COW:
             # From now on, not from when the task begins: who makes a
             # snapshot may look before that.
@@ -273,6 +280,10 @@ class Public:
             fields[native.OID], fields[native.OFFSET], payload,
             answers.CreateAnswer(session, fields, self.volumes),
             is_durable(fields), create=True)
+
+    def _is_shared(self, fields):
+        lock = self.cluster.state.locks.get(ids.vdi_of(fields[native.OID]))
+        return lock is not None and lock.mode == entries.SHARED
 
     async def _copy_on_write(self, session, fields, payload):
         answer = answers.CreateAnswer(session, fields, self.volumes)

@@ -12,12 +12,14 @@
 
 
 import asyncio
+import dataclasses
 from unittest import mock
 
 from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.model import inode
 from sheepdog.tests.unit.faces import native_case
+from sheepdog.tests.unit import flock
 from sheepdog.tests.unit.volume import case
 from sheepdog.volume import quiesce
 from sheepdog.wire import native
@@ -151,6 +153,58 @@ class SnapshotTest(native_case.NativeCase):
         await asked
         self.assertEqual(READONLY, await self.result([]))
         self.assertEqual(b'old', await self.read(self.oid, 0, 3))
+
+    async def head(self, vdi_id):
+        return inode.InodeHead.unpack(await self.read(
+            ids.vdi_oid(vdi_id), 0, inode.HEAD_BYTES))
+
+    async def test_the_state_of_a_machine_goes_with_it(self):
+        """As savevm does it: under the id that the VDI has so far."""
+        await self.lock_and_write()
+        state = ids.vmstate_oid(self.vdi_id, 0)
+        await self.done(client.pack_create(1, state, 0, b'registers'))
+        await self.done(client.pack_write(1, state, 9, b', memory'))
+        await self.done(client.pack_create(1, state + 1, 0, b'and more'))
+        head = dataclasses.replace(await self.head(self.vdi_id), tag='s1',
+                                   vm_state_size=OBJECT + 8, vm_clock_nsec=7)
+        await self.done(client.pack_write(1, self.inode, 0, head.pack()))
+        result, fields, _ = await self.ask(self.qemu, client.pack_new_vdi(
+            1, 'vm', 4 * OBJECT, base_vdi_id=self.vdi_id, snapshot=True))
+        self.assertEqual(0, result)
+        new = client.read_vdi_answer(fields).vdi_id
+        saved = await self.head(await self.id_of(tag='s1'))
+        self.assertEqual((OBJECT + 8, 7, True), (
+            saved.vm_state_size, saved.vm_clock_nsec, saved.is_snapshot))
+        self.assertEqual((b'registers, memory', b'and more'), (
+            await self.read(state, 0, 17), await self.read(state + 1, 0, 8)))
+        for request in (client.pack_write(1, state, 0, b'other'),
+                        client.pack_create(1, state + 2, 0, b'other')):
+            self.assertEqual(READONLY, await self.result(request))
+        # What comes from it has none.
+        await self.a.branching.clone('vm', 's1', 'copy')
+        for vdi_id in new, await self.id_of('copy'):
+            head = await self.head(vdi_id)
+            self.assertEqual((0, 0), (head.vm_state_size,
+                                      head.vm_clock_nsec))
+            self.assertEqual(errors.NoObject.result, await self.result(
+                client.pack_read(1, ids.vmstate_oid(vdi_id, 0), 0, 8)))
+        await self.done(client.pack_del_vdi(1, 'vm', 's1'))
+        await flock.until(lambda: not any(
+            oid in one.store.oids() for one in self.sheep
+            for oid in (state, state + 1)))
+        self.assertEqual(b'old', await self.read(self.oid, 0, 3))
+
+    async def test_no_state_of_a_machine_that_has_it_not_alone(self):
+        state = ids.vmstate_oid(self.vdi_id, 0)
+        await self.done(client.pack_lock_vdi(
+            1, 'vm', lock_type=native.LOCK_SHARED))
+        await self.done(client.pack_create(1, self.oid, 0, b'data'))
+        self.assertEqual(errors.VdiLocked.result, await self.result(
+            client.pack_create(1, state, 0, b'mine')))
+        await self.done(client.pack_release_vdi(1, self.vdi_id))
+        await self.b.volumes.claim(self.vdi_id, False)
+        self.assertEqual(errors.VdiLocked.result, await self.result(
+            client.pack_create(1, state, 0, b'mine')))
 
     async def test_a_copy_that_has_just_been_asked_for_is_waited_for(self):
         await self.lock_and_write()
