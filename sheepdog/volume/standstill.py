@@ -26,6 +26,7 @@ no snapshot comes of it, or it did before.
 
 import asyncio
 
+from sheepdog.cluster import api
 from sheepdog.cluster import family
 from sheepdog.gateway import flush as flush_module
 from sheepdog.gateway import operation
@@ -192,11 +193,14 @@ class Standstill:
             except TimeoutError:
                 pass
         # The leader answers when all members have heard of all before.
-        while self.cluster.incarnation == own:
+        # (One that shuts down does not: until we have heard of that.)
+        while self.cluster.incarnation == own and (
+                self.cluster.status is not api.Status.SHUTDOWN):
             try:
                 await self.cluster.execute('vdi-abort', {
                     'vdi_id': follower, 'owner': maker})
-            except (errors.Transient, errors.WaitForJoin):
+            except (errors.Transient, errors.WaitForJoin,
+                    errors.ShuttingDown):
                 await asyncio.sleep(RETRY_SECONDS)
             except errors.SheepdogError:
                 return

@@ -21,6 +21,7 @@ import asyncio
 import collections
 import contextlib
 import logging
+import weakref
 
 from sheepdog.cluster import entries
 from sheepdog.cluster import family
@@ -58,7 +59,7 @@ class Volumes:
         self._taken = collections.Counter()
         self._reading = {}
         self._claims = {}
-        self._turns = {}
+        self._turns = weakref.WeakValueDictionary()
         self._resizes = {}
         self.frozen = {}
         self.copying = collections.Counter()
@@ -448,7 +449,8 @@ class Volumes:
     # -- locks ----------------------------------------------------------
 
     def _turn(self, vdi_id):
-        """Opens and closes of one VDI take turns."""
+        """Opens and closes of one VDI take turns. (It is there for as long
+        as somebody has it, or waits for it.)"""
         turn = self._turns.get(vdi_id)
         if turn is None:
             turn = self._turns[vdi_id] = asyncio.Lock()

@@ -67,6 +67,27 @@ class SharedTest(Case):
         self.assertEqual([ord('b'), ord('b'), ord('c')], [
             await self.content(tag=tag, offset=OBJECT)
             for tag in ('s1', 's2', '')])
+        # Of nothing is kept that its turn was taken.
+        await flock.until(lambda: not any(
+            len(sheep.volumes._turns) for sheep in self.sheep))
+
+    async def test_that_all_shuts_down_is_no_answer(self):
+        await self.create()
+        one, other = await self.open_by(self.a, self.b)
+        execute = self.b.cluster.execute
+        shut = []
+
+        async def ends(kind, *arguments):
+            if kind == 'vdi-abort' and len(shut) < 3:
+                shut.append(other._gate.is_shut)
+                raise errors.ShuttingDown('the cluster shuts down')
+            return await execute(kind, *arguments)
+
+        self.b.cluster.execute = ends
+        await self.a.branching.snapshot('vm', 's1')
+        await flock.until(lambda: not other._gate.is_shut)
+        self.assertEqual([True] * 3, shut)
+        await self.close(one, other)
 
     async def test_nobody_writes_until_all_know(self):
         await self.create()
