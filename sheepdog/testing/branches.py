@@ -24,13 +24,11 @@ knows what is in them.
 import dataclasses
 from typing import Collection, Optional
 
-import numpy
-
 from sheepdog.model import errors
-from sheepdog.model import ids
-from sheepdog.model import inode
 from sheepdog.testing import asking
 from sheepdog.testing import checkers
+from sheepdog.testing import space
+from sheepdog.testing import spans
 from sheepdog.testing import workload as workload_module
 from sheepdog.volume import reclaimer
 
@@ -264,14 +262,19 @@ class Branches(asking.Asking):
         if clone is not None and node is not None:
             clone.is_busy = True
             units = sorted(clone.values)
-            self._ask(node, self._write_one, clone,
-                      [units[source.randrange(len(units))]
-                       for _ in range(4)], source.random() < 0.3)
+            self._ask(node, self._write_one, clone, [
+                (units[source.randrange(len(units))],
+                 source.choices((0, 1, self._object_units()),
+                                (5, 1, 1))[0]) for _ in range(4)],
+                source.random() < 0.3, source.random() < 0.15)
+
+    def _object_units(self) -> int:
+        return (1 << self.cluster.settings.block_size_shift) // UNIT_BYTES
 
     async def _write_one(self, sheep, clone: Clone, units: list,
-                         keeps: bool) -> None:
+                         keeps: bool, grows: bool) -> None:
         try:
-            await self._use(sheep, clone, units, keeps)
+            await self._use(sheep, clone, units, keeps, grows)
         except errors.NoObject as error:
             if not clone.is_deleted and self._is_now(clone):
                 self.violations.append('%s has lost an object: %s' % (
@@ -279,20 +282,29 @@ class Branches(asking.Asking):
             raise
 
     async def _use(self, sheep, clone: Clone, units: list,
-                   keeps: bool) -> None:
+                   keeps: bool, grows: bool) -> None:
         """Look at all of it, change something, and perhaps keep a
-        snapshot."""
+        snapshot, or let it grow.
+
+        :param units: (unit, how many to discard, at such a multiple; 0: a
+            write)
+        """
         await self._look_at_clone(sheep, clone)
         values, clone.values = clone.values, None
         volume = await sheep.volumes.open(clone.name)
         try:
-            for unit in units:
-                if (unit + 1) * UNIT_BYTES > volume.size:
-                    continue
-                value = self.history.new_value()
-                await volume.write(unit * UNIT_BYTES,
-                                   workload_module.fill(value, unit), True)
-                values[unit] = value
+            if grows:
+                await sheep.catalogue.resize(
+                    clone.name, volume.size + volume.object_bytes)
+            for unit, discarded in units:
+                if discarded:
+                    await self._discard(volume, values, unit, discarded)
+                elif (unit + 1) * UNIT_BYTES <= volume.size:
+                    value = self.history.new_value()
+                    await volume.write(unit * UNIT_BYTES,
+                                       workload_module.fill(value, unit),
+                                       True)
+                    values[unit] = value
             if keeps and clone.kept is None:
                 await sheep.branching.snapshot(clone.name, 'kept')
                 clone.kept = dict(values)
@@ -300,6 +312,16 @@ class Branches(asking.Asking):
             await volume.close()
         clone.values = values
         clone.is_busy = False
+
+    async def _discard(self, volume, values: dict, unit: int,
+                       count: int) -> None:
+        start = unit // count * count
+        end = min(start + count, volume.size // UNIT_BYTES)
+        if start < end:
+            await volume.discard(start * UNIT_BYTES,
+                                 (end - start) * UNIT_BYTES, True)
+            values.update((one, checkers.ZERO) for one in values
+                          if start <= one < end)
 
     async def _look_at_clone(self, sheep, clone: Clone) -> None:
         for tag, values in (('', clone.values), ('kept', clone.kept)):
@@ -385,12 +407,12 @@ class Branches(asking.Asking):
 
     def _judge_space(self, node) -> list:
         """What is not empty is named by some VDI, soon."""
-        found = node.run(space_left(node))
+        found = node.run(space.left(node))
         for _ in range(RECLAIM_ROUNDS):
             if not found:
                 break
             self.cluster.simulation.run_for(reclaimer.RECHECK_SECONDS / 2)
-            found = node.run(space_left(node))
+            found = node.run(space.left(node))
         return found
 
     def _judge_moments(self) -> list:
@@ -401,72 +423,33 @@ class Branches(asking.Asking):
         """Snapshots that were made together are of one moment."""
         group = [made for made in group
                  if made.values is not None and made.ended is not None]
-        low = max((made.began for made in group), default=0)
-        high = min((made.ended for made in group), default=low)
-        low_why = high_why = None
+        possible = [(max((made.began for made in group), default=0),
+                     min((made.ended for made in group), default=0))]
+        seen = []
         for made in group:
-            for unit in made.reads:
-                value = made.values[unit]
+            for unit, value in made.values.items():
                 writes = [one for one in self.history.operations(
                     (made.name, made.created, unit))
                     if one.kind == checkers.WRITE]
-                if any(one.value == checkers.ZERO for one in writes):
+                held = spans.of_value(writes, value, self._may_be_lost)
+                if not held:
+                    # (A torn block, or a write of nobody: see the history.)
                     continue
-                seen = [one for one in writes if one.value == value]
-                if seen and seen[0].begin > low:
-                    low, low_why = seen[0].begin, (made.name, unit, seen[0])
-                for one in writes:
-                    is_after = (seen and seen[0].end < one.begin) or (
-                        value == checkers.ZERO)
-                    if (is_after and one.end < high
-                            and not self._may_be_lost(one)):
-                        high, high_why = one.end, (made.name, unit, one)
-        if low <= high:
-            return ''
-        return 'snapshot %s of %s is of no moment: it has %s, and not %s' % (
-            group[0].tag, ', '.join(made.name for made in group), low_why,
-            high_why)
+                seen.append((made.name, unit, value, held))
+                possible = spans.common(possible, held)
+                if not possible:
+                    return ('snapshot %s of %s is of no moment: (VDI, unit, '
+                            'value, when) %s, and not %s' % (
+                                made.tag, made.name, seen[-1], next(
+                                    (one for one in seen if not
+                                     spans.common(one[-1], held)),
+                                    (made.began, made.ended))))
+        return ''
 
     def _may_be_lost(self, write) -> bool:
         """By a power cut, as not durable."""
         return any(write.end < cut < write.durable
                    for cut in self.history.cuts)
-
-
-async def space_left(node) -> list:
-    """Objects with content of deleted VDIs that nobody names any more."""
-    sheep = node.sheep
-    state = sheep.cluster.state
-    named = set()
-    for entry in state.vdis.values():
-        if entry.deleted or entry.pending:
-            continue
-        owners = await _map(sheep, entry.vdi_id)
-        named.update(owner << 32 | index for index, owner
-                     in enumerate(owners) if owner)
-    found = []
-    for vdi_id in state.needed():
-        owners = await _map(sheep, vdi_id)
-        for index, owner in enumerate(owners):
-            oid = owner << 32 | index
-            if owner & 0xFFFFFF != vdi_id or oid in named:
-                continue
-            try:
-                if await sheep.gateway.extents(oid):
-                    found.append('object %016x of a deleted VDI is named by '
-                                 'none, and not empty' % oid)
-            except errors.NoObject:
-                pass
-    return found
-
-
-async def _map(sheep, vdi_id):
-    head = await sheep.catalogue.head(vdi_id)
-    count = -(-head.vdi_size // head.object_bytes)
-    content = await sheep.gateway.read_wait(
-        ids.vdi_oid(vdi_id), inode.MAP_OFFSET,
-        count * inode.MAP_ENTRY_BYTES)
-    return numpy.frombuffer(content, '<u4').tolist()
 
 
 def _difference(wanted: dict, found: dict) -> str:

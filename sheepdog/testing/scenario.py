@@ -175,9 +175,10 @@ class Scenario:
         cluster.nodes = max(cluster.nodes, cluster.copies)
 
     def branch(self) -> None:
-        """Many snapshots, clones and deletions."""
-        self.branches.pause_seconds = random.Random(
-            '%s/branch' % self.seed).choice((0.15, 0.4, 1.0))
+        """Many snapshots, clones, discards and deletions."""
+        source = random.Random('%s/branch' % self.seed)
+        self.branches.pause_seconds = source.choice((0.15, 0.4, 1.0))
+        self.workload.discard_share = source.choice((0.0, 0.003, 0.01))
 
     def limit(self) -> None:
         """Volumes get limits, and other ones."""

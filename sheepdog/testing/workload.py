@@ -78,6 +78,8 @@ class WorkloadSettings:
     """Of one request."""
     read_share: float = 0.4
     zero_share: float = 0.02
+    discard_share: float = 0.0
+    """Of all requests: those that make a whole object zero."""
     flush_share: float = 0.08
     fua_share: float = 0.4
     reader_share: float = 0.2
@@ -351,6 +353,13 @@ class Client:
             settings.large_units if is_large else settings.units_max)
         return first, min(count, last - first)
 
+    def _object_of(self, session, unit: int) -> tuple:
+        """(first unit, units) of the object that has it."""
+        count = (1 << self._workload.cluster.settings.block_size_shift
+                 ) // UNIT_BYTES
+        first = unit // count * count
+        return first, min(count, session.volume.size // UNIT_BYTES - first)
+
     def _registers(self, session, first: int, count: int) -> list:
         return [(self._volume, session.created, first + i)
                 for i in range(count)]
@@ -377,13 +386,18 @@ class Client:
             return
         is_large = self._random.random() < settings.large_share
         first, count = self._place(session, is_large)
-        if (session.only_reads or
+        is_discard = (settings.discard_share > 0 and not session.only_reads
+                      and self._random.random() < settings.discard_share)
+        if is_discard:
+            first, count = self._object_of(session, first)
+        elif (session.only_reads or
                 self._random.random() < settings.read_share):
             await self._read(session, first, count)
             return
         offset, length = first * UNIT_BYTES, count * UNIT_BYTES
         fua = self._random.random() < settings.fua_share
-        is_zero = self._random.random() < settings.zero_share
+        is_zero = (is_discard
+                   or self._random.random() < settings.zero_share)
         value = checkers.ZERO if is_zero else history.new_value()
         operations = history.begin_write(
             self.name, self._registers(session, first, count), value,
