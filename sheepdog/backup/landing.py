@@ -157,7 +157,7 @@ def _undo(client, name, left):
         base = source.find(client, name, snap_id=left['base'])
         client.vdis.rollback(name, source.handle(client, base.vdi))
     else:
-        with client.open(name) as volume:
+        with client.open(name, alone=True) as volume:
             for place in _places(client, name, volume):
                 volume.zero(place.offset, place.length)
     records.unmark(client, name)
@@ -281,7 +281,7 @@ def _locked(client, goal, under, mark):
     """
     name = goal.name
     size = maps.head(client, name, source.WORKING).vdi_size
-    volume = client.open(name)
+    volume = client.open(name, alone=True)
     is_marked = False
     try:
         _check_lock(client, goal, under, volume, size)
@@ -291,7 +291,7 @@ def _locked(client, goal, under, mark):
             client.vdis.resize(name, goal.size)
             # (Clients learn the size when they open it.)
             volume.close()
-            volume = client.open(name)
+            volume = client.open(name, alone=True)
             _check_lock(client, goal, under, volume, goal.size)
     except BaseException:
         try:

@@ -84,12 +84,15 @@ class Client:
             connection.close()
 
     def open(self, name, tag='', snap_id=0,
-             read_only=False) -> 'volume.RemoteVolume':
+             read_only=False, alone=False) -> 'volume.RemoteVolume':
         """Open a VDI; see ``volume.RemoteVolume``.
 
+        :param alone: also those who come to the same sheep are shut out, who
+            else share it
         :raises NoVdi, VdiLocked, SheepdogError:
         """
-        return volume.RemoteVolume(self, name, tag, snap_id, read_only)
+        return volume.RemoteVolume(self, name, tag, snap_id, read_only,
+                                   alone)
 
     def call(self, method, arguments=None, timeout=None):
         """Have one of the sheep carry out ``method``; it may be sent again.

@@ -107,11 +107,14 @@ class RemoteVolume:
     :ivar object_bytes: the size of the objects it is cut into
     """
 
-    def __init__(self, client, name, tag='', snap_id=0, read_only=False):
+    def __init__(self, client, name, tag='', snap_id=0, read_only=False,
+                 alone=False):
         self.name = name
         self.tag = tag
         self.snap_id = snap_id
         self._wants_read_only = read_only
+        # (Older sheep do not know it.)
+        self._exclusion = {'alone': True} if alone else {}
         self._client = client
         self._user = uuid.uuid4().hex
         self._lock = threading.Lock()
@@ -303,7 +306,7 @@ class RemoteVolume:
                     'name': self.name, 'tag': self.tag,
                     'snap_id': self.snap_id,
                     'read_only': self._wants_read_only,
-                    'user': self._user},
+                    'user': self._user, **self._exclusion},
                 self._client.attempt_seconds(patience))
         except BaseException as exc:
             connection.close()

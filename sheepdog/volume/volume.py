@@ -43,7 +43,7 @@ class Volume:
     ``size`` is in bytes. ``valid`` turns False when the lock is lost: every
     request fails from then on. ``can_reopen`` tells whether the same user
     may simply open it again. ``throttle``: what holds its requests back, if
-    it has limits.
+    it has limits. ``is_for_one``: no second user gets it.
     """
 
     def __init__(self, gateway, entry, head, read_only, is_alone, release,
@@ -63,6 +63,7 @@ class Volume:
         self.valid = True
         self.can_reopen = False
         self.users = 0
+        self.is_for_one = False
         self.throttle = None
         self.on_resize = []
         self.access = access.Access(gateway, self._refusal_when_lost)

@@ -71,9 +71,11 @@ class Volumes:
         self.throttles = throttles.Throttles(world, cluster, self._limit)
 
     async def open(self, name, tag='', snap_id=0, read_only=False,
-                   shared=False):
+                   shared=False, alone=False):
         """A ``Volume``; close it when done.
 
+        :param alone: nobody else of this sheep has it open to write, or gets
+            it, either
         :raises NoVdi, NoTag: there is none of that name
         :raises VdiLocked: another sheep, or a native client of this one,
             has it
@@ -88,7 +90,8 @@ class Volumes:
                     if read_only:
                         volume = await self._open_to_read(entry)
                     else:
-                        volume = await self._open_to_write(entry, mode)
+                        volume = await self._open_to_write(entry, mode,
+                                                           alone)
                 except errors.SheepdogError:
                     if not self._is_followed(entry):
                         raise
@@ -112,7 +115,7 @@ class Volumes:
         self._reading[volume] = None
         return volume
 
-    async def _open_to_write(self, entry, mode):
+    async def _open_to_write(self, entry, mode, alone):
         """None: another VDI has taken its place."""
         if self._is_followed(entry):
             return None
@@ -120,6 +123,9 @@ class Volumes:
         if volume is not None and volume.valid:
             if volume.map.is_alone != (mode != entries.SHARED):
                 raise errors.VdiLocked('VDI %s is open here in another mode'
+                                       % entry.name)
+            if alone or volume.is_for_one:
+                raise errors.VdiLocked('VDI %s is open here already'
                                        % entry.name)
             volume.users += 1
             return volume
@@ -129,6 +135,7 @@ class Volumes:
         await self._stop_turning(entry.vdi_id)
         volume = await self._open_locked(entry, mode)
         volume.users = 1
+        volume.is_for_one = alone
         self._writing[entry.vdi_id] = volume
         return volume
 

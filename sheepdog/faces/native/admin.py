@@ -734,9 +734,10 @@ class Admin:
     # -- volumes of this connection -------------------------------------
 
     async def _volume_open(self, session, name, tag='', snap_id=0,
-                           read_only=False, user='', operation_id=''):
+                           read_only=False, user='', alone=False,
+                           operation_id=''):
         return await self.handles.open(session, name, tag, snap_id,
-                                       read_only, user)
+                                       read_only, user, alone)
 
     async def _volume_close(self, session, handle, operation_id=''):
         await self.handles.close(session, handle)

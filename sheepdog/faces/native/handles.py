@@ -48,15 +48,17 @@ class Handles:
                 wire.VOLUME_FLUSH: self._on_flush}
 
     async def open(self, session, name, tag='', snap_id=0, read_only=False,
-                   user=''):
+                   user='', alone=False):
         """:param user: names one opener of one volume, over all its
             connections; '' for one that never tries again
+        :param alone: see ``Volumes.open``
 
         :raises SheepdogError: NoVdi, VdiLocked, …
         """
         if user and not read_only:
             await self._take_over(session, user)
-        volume = await self.volumes.open(name, tag, snap_id, read_only)
+        volume = await self.volumes.open(name, tag, snap_id, read_only,
+                                         alone=alone)
         handles = self._by_session.get(session)
         if handles is None:
             handles = self._by_session[session] = {}

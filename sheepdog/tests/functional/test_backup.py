@@ -135,6 +135,12 @@ class BackupTest(case.ClusterCase):
         self.assertEqual('a', done['snapshot'])
         self.assertEqual(self.content('coded', places),
                          self.content('copied', places, 'a'))
+        self.cluster.create('used', 32 * MIB, copies=1)
+        self.addCleanup(self.forget, 'used')
+        with self.cluster.client() as client, client.open('used'):
+            self.assertIn(b'is open here', self.restore(
+                'used', data, expect=1).stderr)
+        self.restore('used', data)
         cut = self.restore('gone', data[:-200000], expect=1)
         self.assertIn(b'cut off', cut.stderr)
         self.assertNotIn('gone', dict(self.names()))

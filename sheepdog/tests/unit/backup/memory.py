@@ -30,6 +30,8 @@ class Cluster:
     """Stands for ``client.Client``.
 
     :ivar left: calls until the caller dies; None: it does not
+    :ivar is_one_sheep: who opens a VDI shares it with the others, unless it
+        is to be alone
     :ivar reads: (VDI id, offset, length) of all that was read
     """
 
@@ -43,6 +45,7 @@ class Cluster:
         self._attributes = {}
         self.locks = set()
         self.opened = []
+        self.is_one_sheep = False
         self.left = None
         self.reads = []
 
@@ -167,15 +170,18 @@ class Cluster:
         self.attribute(name, key)
         del self._attributes[name][key]
 
-    def open(self, name, tag='', snap_id=0, read_only=False):
+    def open(self, name, tag='', snap_id=0, read_only=False, alone=False):
         self.step()
         vdi = self._find(name, tag, snap_id)
         if vdi is None:
             raise errors.NoVdi(name)
         if not read_only:
-            if name in self.locks:
+            if name in self.locks or alone and any(
+                    not one.read_only and one.name == name
+                    for one in self.opened):
                 raise errors.VdiLocked(name)
-            self.locks.add(name)
+            if alone or not self.is_one_sheep:
+                self.locks.add(name)
         self.opened.append(Volume(self, vdi, read_only))
         return self.opened[-1]
 
@@ -267,6 +273,7 @@ class Volume:
     def __init__(self, cluster, vdi, read_only):
         self._cluster = cluster
         self._vdi = vdi
+        self.name = vdi.fields['name']
         self.read_only = read_only
         self.size = vdi.fields['size']
         self.object_bytes = 1 << SHIFT

@@ -186,6 +186,14 @@ class RefusalTest(Case):
                 restore(self.new, 'copy', data, may_undo=True)
         self.assertEqual(before, self.new.state())
 
+    def test_one_that_is_open_at_the_same_sheep(self):
+        self.new.is_one_sheep = True
+        self.new.create('copy', MIB)
+        self.new.open('copy')
+        with self.assertRaises(errors.VdiLocked):
+            restore(self.new, 'copy', self.whole)
+        self.assertIsNone(records.marked(self.new, 'copy'))
+
     def test_one_that_is_opened_while_it_grows(self):
         self.new.create('copy', MIB)
         resize = self.new.resize

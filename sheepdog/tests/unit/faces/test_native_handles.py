@@ -45,6 +45,15 @@ class HandlesTest(native_case.NativeCase):
             'vdi_id': self.vdi_id, 'object_bytes': case.OBJECT,
             'read_only': False})
 
+    async def test_alone(self):
+        opened = await self.open(alone=True)
+        for alone in False, True:
+            result, _ = await self.method(self.connect_tool(), 'volume.open',
+                                          name='vm', alone=alone)
+            self.assertEqual(errors.VdiLocked.result, result)
+        await self.method(self.tool, 'volume.close', handle=opened['handle'])
+        await self.open()
+
     async def test_all_that_can_be_asked(self):
         handle = (await self.open())['handle']
         offset = case.OBJECT - 2

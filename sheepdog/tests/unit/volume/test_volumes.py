@@ -178,6 +178,22 @@ class VolumesTest(case.VolumeCase):
         await two.close()
         await self.c.volumes.open('vm')
 
+    async def test_one_user_on_one_sheep(self):
+        volume = await self.a.volumes.open('vm', alone=True)
+        for alone in False, True:
+            with self.assertRaises(errors.VdiLocked):
+                await self.a.volumes.open('vm', alone=alone)
+        # It goes on so behind a snapshot.
+        await self.a.branching.snapshot('vm')
+        with self.assertRaises(errors.VdiLocked):
+            await self.a.volumes.open('vm')
+        await self.a.volumes.open('vm', read_only=True)
+        await volume.close()
+        volume = await self.a.volumes.open('vm')
+        with self.assertRaises(errors.VdiLocked):
+            await self.a.volumes.open('vm', alone=True)
+        await self.a.volumes.open('vm')
+
     async def test_one_mode_on_one_sheep(self):
         volume = await self.a.volumes.open('vm')
         with self.assertRaises(errors.VdiLocked):
