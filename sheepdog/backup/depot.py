@@ -29,6 +29,9 @@ ATOMIC = frozenset((
     's3a', 'swift'))
 """Of fsspec's protocols: what is put is there whole or not at all."""
 
+FILE_BYTES_MAX = 512 << 20
+"""Images of the largest volumes, and manifests, are never longer."""
+
 _EXTRAS = {'s3': 's3fs', 's3a': 's3fs', 'gs': 'gcsfs', 'gcs': 'gcsfs',
            'az': 'adlfs', 'abfs': 'adlfs', 'abfss': 'adlfs',
            'swift': 'swiftspec', 'sftp': 'paramiko'}
@@ -66,10 +69,16 @@ class Directory:
     def __init__(self, path):
         self._path = os.path.abspath(path)
 
-    def read(self, path) -> bytes:
-        """:raises NotThere:"""
+    def read(self, path, most=FILE_BYTES_MAX) -> bytes:
+        """
+        :raises NotThere:
+        :raises Damaged: it is longer than that
+        """
         with _told(path), open(self._at(path), 'rb') as file:
-            return file.read()
+            # (It makes room for as much as the file says that it has.)
+            if os.fstat(file.fileno()).st_size > most:
+                raise faults.Damaged('%s is too long: damaged' % path)
+            return file.read(most)
 
     def exists(self, path) -> bool:
         return os.path.exists(self._at(path))
@@ -131,10 +140,13 @@ class Remote:
                 % needed or '')) from None
         self._is_atomic = scheme in ATOMIC
 
-    def read(self, path) -> bytes:
-        """:raises NotThere:"""
+    def read(self, path, most=FILE_BYTES_MAX) -> bytes:
+        """As above; what is too long is only seen when it is here."""
         with _told(path):
-            return self._files.cat_file(self._at(path))
+            data = self._files.cat_file(self._at(path))
+            if len(data) > most:
+                raise faults.Damaged('%s is too long: damaged' % path)
+            return data
 
     def exists(self, path) -> bool:
         with _told(path):

@@ -34,6 +34,9 @@ from sheepdog.model import limits
 CHUNK_BYTES = 1 << 20
 """Objects are never smaller."""
 
+PACKED_BYTES_MAX = CHUNK_BYTES + (1 << 16)
+"""What cannot be compressed grows a little."""
+
 INDEX_CHUNKS = 1024
 SPAN_BYTES = CHUNK_BYTES * INDEX_CHUNKS
 """What one index is about."""

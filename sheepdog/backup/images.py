@@ -119,7 +119,8 @@ class Store:
     def chunk(self, digest: bytes) -> bytes:
         """:raises Damaged: it is not there as it was written"""
         try:
-            data = self.depot.read(documents.chunk_path(digest))
+            data = self.depot.read(documents.chunk_path(digest),
+                                   documents.PACKED_BYTES_MAX)
         except faults.NotThere:
             raise faults.Damaged('the chunk %s is missing'
                                  % digest.hex()) from None

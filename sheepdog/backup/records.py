@@ -33,7 +33,7 @@ from sheepdog.backup import stream
 from sheepdog.model import errors
 
 MARK = b'sheepdog.restoring'
-_RECORD = 'sheepdog.restored.%06x.%d'
+_RECORD = b'sheepdog.restored.'
 
 
 def identity(client, vdi) -> str:
@@ -62,10 +62,19 @@ def computed(client, vdi) -> str:
 
 
 def record(client, vdi, wanted: str, image='') -> None:
-    """That snapshot has this identity from now on."""
+    """That snapshot has this identity from now on. (What was noted of others
+    goes with them: attributes have little room.)"""
     client.vdis.set_attribute(
         vdi['name'], _key(vdi), ' '.join(filter(None, (wanted, image))
                                          ).encode())
+    noted = [key for key in client.vdis.attributes(vdi['name'])
+             if key.startswith(_RECORD)]
+    # (In this order: a snapshot that is made meanwhile is there.)
+    there = {_key(one) for one in client.vdis.list(vdi['name'])
+             if one['snapshot']}
+    for key in noted:
+        if key not in there:
+            _remove(client, vdi['name'], key)
 
 
 def mark(client, name, fields: dict) -> None:
@@ -81,14 +90,19 @@ def marked(client, name):
 
 
 def unmark(client, name) -> None:
+    _remove(client, name, MARK)
+
+
+def _remove(client, name, key):
     try:
-        client.vdis.delete_attribute(name, MARK)
+        client.vdis.delete_attribute(name, key)
     except errors.NoObject:
         pass
 
 
 def _key(vdi) -> bytes:
-    return (_RECORD % (vdi['vdi_id'], _milliseconds(vdi['snapped']))).encode()
+    return b'%s%06x.%d' % (_RECORD, vdi['vdi_id'],
+                           _milliseconds(vdi['snapped']))
 
 
 def _milliseconds(seconds) -> int:

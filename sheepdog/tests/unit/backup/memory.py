@@ -161,6 +161,11 @@ class Cluster:
         except KeyError:
             raise errors.NoObject(key) from None
 
+    def attributes(self, name):
+        self.step()
+        self._working(name)
+        return list(self._attributes.get(name, ()))
+
     def set_attribute(self, name, key, value, exclusive=False):
         self.step()
         self._working(name)

@@ -227,6 +227,11 @@ class WholeTest(Case):
         path.write_bytes(path.read_bytes()[:-1])
         with self.assertRaises(faults.Damaged):
             self.load(memory.Cluster(9 << 32), 'monday')
+        # It is not even read.
+        with path.open('r+b') as file:
+            file.truncate(1 << 40)
+        with self.assertRaisesRegex(faults.Damaged, 'too long'):
+            self.load(memory.Cluster(9 << 32), 'monday')
 
 
 class Remote(Case):

@@ -126,6 +126,18 @@ class ChainTest(Case):
         restore(self.old, 'disk', back)
         self.assertEqual(self.new.content('copy'), self.old.content('disk'))
 
+    def test_what_is_noted_goes_with_its_snapshot(self):
+        restore(self.new, 'copy', self.whole)
+        restore(self.new, 'copy', self.more)
+        self.assertEqual(2, len(self.new.attributes('copy')))
+        write(self.old, 'disk', (0, b'x'))
+        self.old.snapshot('disk', 'three')
+        self.new.delete('copy', 'one')
+        restore(self.new, 'copy', backup(self.old, 'disk', 'three', 'two'))
+        self.assertEqual(2, len(self.new.attributes('copy')))
+        self.assertEqual(source.find(self.old, 'disk', 'two').identity,
+                         source.find(self.new, 'copy', 'two').identity)
+
 
 class RefusalTest(Case):
     def refuses(self, error, name, data):
