@@ -61,6 +61,8 @@ class Troubles:
         self._shared = None
         self._missed = set()
         """Sheep that were away since all was whole."""
+        self._left_others_unwhole = False
+        """One of them went while the others were being made whole."""
 
     # -- disks ----------------------------------------------------------
 
@@ -133,15 +135,19 @@ class Troubles:
 
     def _can_be_whole(self):
         """Whether nothing waits for somebody that is down: only the last
-        holders of an object know what it has to be."""
+        holders of an object know what it has to be. (That may be a single
+        one, where a lock has just changed in the middle of a write, and the
+        others are about to follow.)"""
         if self.pulled or any(disk.is_filled for disk in self.disks):
             return False
         return (len(self.cluster.running) == len(self.cluster.sheep)
-                or len(self._missed) <= self.losses)
+                or len(self._missed) <= self.losses
+                and not self._left_others_unwhole)
 
     def _wait_whole(self):
         self.cluster.wait_whole(WHOLE_SECONDS)
         self._missed = set(self.cluster.sheep) - set(self.cluster.running)
+        self._left_others_unwhole = False
 
     def heal(self):
         """All that is broken works again, and whoever is down runs."""
@@ -240,6 +246,8 @@ class Troubles:
         running = self.cluster.running
         count = min(len(running), self.chance.randrange(1, most + 1))
         some = self.chance.sample(running, count)
+        if not self._left_others_unwhole:
+            self._left_others_unwhole = not self.cluster.is_whole()
         self._missed.update(some)
         return some
 
