@@ -303,7 +303,7 @@ def told_seeds():
         {agreement.Generation(7, 2): (1 << 40 | 5, 1 << 500 | 3)})
     yield told.pack_state(told.State((one, one._replace(index=4)),
                                      [1 << 48 | 5], 3, 2))
-    yield told.pack_state(told.State((), [], 0, 1))
+    yield told.pack_state(told.State((), [], 0, 1, True))
 
 
 @registry.target('strip-states', (errors.CorruptFrame,),

@@ -52,11 +52,12 @@ def unpack_list(payload):
 _STATE = {'exists': bool, 'version': int, 'capacity': int, 'digest': str,
           'bad': int, 'uncertain': int, 'power_lost': bool, 'clean': bool,
           'through': int, 'behind': int, 'apart': list, 'marks': list,
-          'serial': int, 'spoilt': bool}
-_LATER = {'behind': 0, 'apart': [0, -1, False], 'spoilt': False}
+          'serial': int, 'spoilt': bool, 'torn': bool}
+_LATER = {'behind': 0, 'apart': [0, -1, False], 'spoilt': False,
+          'torn': False}
 """What a sheep of the version before does not tell; and ``apart``, see
-``Standing``, and ``spoilt``, see ``past``, are told only where they mean
-something."""
+``Standing``, ``spoilt``, see ``past``, and ``torn``, see ``choice``, are told
+only where they mean something."""
 
 
 def unpack_state(payload):

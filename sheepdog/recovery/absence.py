@@ -18,6 +18,7 @@ and what d strips are, all are. ``doc/source/design-erasure.rst`` has the
 argument.
 """
 
+from sheepdog.recovery import torn
 from sheepdog.store import changed
 from sheepdog.store import history as store_history
 
@@ -48,7 +49,8 @@ def changes(strips, data: int) -> dict:
     return found
 
 
-def lacking(history, others: dict, bad, capacity: int):
+def lacking(history, others: dict, bad, capacity: int,
+            is_torn: bool = False):
     """Ranges ``(offset, size)`` of the strip that are to be made anew, None:
     all of it.
 
@@ -56,11 +58,15 @@ def lacking(history, others: dict, bad, capacity: int):
     :param others: what ``changes`` says
     :param bad: numbers of its blocks that cannot be used
     :param capacity: of the strip
+    :param is_torn: it may not know what was done to it last
     """
     for generation in sorted(others, reverse=True):
         floor, bits = others[generation]
         own = history.since(generation, floor)
         if own is not None:
+            if is_torn and generation == history.generation \
+                    and torn.lacks_floor(history.floor, history.open, floor):
+                return None
             bits |= own
             for block in bad:
                 bits |= 1 << block % changed.BITS

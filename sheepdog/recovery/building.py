@@ -168,10 +168,11 @@ class Builder:
         if before is not None:
             history.forgotten = max((before.forgotten, before.generation)
                                     + before.nexts)
-        elif self._store.version(key) is not None:
+        if self._settlement.is_torn(oid) or (
+                before is None and self._store.version(key) is not None):
             # Nobody knows what it had reached, so it never says that it had
             # not.
-            history.forgotten = order.generation
+            history.forgotten = max(history.forgotten, order.generation)
         await self._adopt(view, key, order.version, order.capacity, pieces,
                           keep=keep, zeros=zeros if keep else (),
                           history=history)
@@ -187,7 +188,8 @@ class Builder:
             return None
         return absence.lacking(history, order.changed,
                                self._store.bad_blocks().get(key, ()),
-                               order.capacity)
+                               order.capacity,
+                               self._settlement.is_torn(oid))
 
     async def _piece(self, oid, view, code, index, sources, start, size):
         """A range of our strip: as somebody has it, else of the first d that

@@ -45,7 +45,8 @@ class Candidate(typing.NamedTuple):
     ``place`` is the order among equals (targets first); ``power_lost``: a
     power cut may have taken writes that were not flushed; ``until`` as
     ``past.stayed`` has it; ``apart`` as ``Standing.apart``, which
-    ``through`` allows for; ``digest`` tells contents apart."""
+    ``through`` allows for; ``digest`` tells contents apart; ``is_torn``: it
+    may lack what was written last, acknowledged or not."""
 
     incarnation: str
     exists: bool
@@ -58,6 +59,7 @@ class Candidate(typing.NamedTuple):
     until: int = 0
     apart: tuple = standing.TOGETHER
     digest: str = ''
+    is_torn: bool = False
 
 
 def choose(candidates):
@@ -159,4 +161,4 @@ def _rank(candidate):
             not candidate.power_lost,
             -candidate.bad,
             -candidate.uncertain, candidate.exists, candidate.version,
-            candidate.until, -candidate.place)
+            candidate.until, not candidate.is_torn, -candidate.place)

@@ -94,6 +94,8 @@ class Mover:
                 and through == standing_module.NEVER):
             # It cannot be used; or may lack what it had, even all of it.
             more['spoilt'] = True
+        if self.store.journal_torn and through == standing_module.NEVER:
+            more['torn'] = True
         return {
             **more,
             'exists': state is not None,
@@ -346,7 +348,7 @@ class Mover:
                              s['power_lost'],
                              until.get(view.member(i).node, 0),
                              tuple(s.get('apart', standing_module.TOGETHER)),
-                             s['digest'])
+                             s['digest'], s.get('torn', False))
             for i, s in states.items()]
         spoilt = {i for i, s in states.items() if s.get('spoilt')}
         best, wanting = self._best(oid, view, states, candidates, spoilt)

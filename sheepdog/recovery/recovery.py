@@ -476,7 +476,8 @@ class Recovery:
             self._fresh = new if is_new else None
             is_trusted = False
         store = self.replica.store
-        if store.has_untold_loss or store.journal_damaged:
+        if store.has_untold_loss or store.journal_damaged \
+                or store.journal_torn:
             # (The cluster was stopped in order; the store perhaps was not.)
             is_trusted = False
         self._stop_announcing()

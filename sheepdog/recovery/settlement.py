@@ -32,6 +32,7 @@ from sheepdog.recovery import calls
 from sheepdog.recovery import orders
 from sheepdog.recovery import past
 from sheepdog.recovery import told
+from sheepdog.recovery import torn
 from sheepdog.store import history as store_history
 from sheepdog.wire import peer as wire
 
@@ -68,8 +69,8 @@ class Settlement:
         self._halted = {}
         self._halted_view = None
         self._sound = set()
-        """Objects whose strips were made anew since a journal was found to
-        be damaged."""
+        """Objects whose strips were settled since a journal was found to be
+        damaged, or torn."""
         self._turns = {}
         self.builder = building.Builder(self, adopt, behind, holds_back)
 
@@ -89,8 +90,9 @@ class Settlement:
             raise errors.NotRecovered(
                 'object %s: %d:%d needs storage in %d zones, there are %d'
                 % (ids.hex_oid(oid), data, parity, data, len(targets)))
-        states = await self._ask_all(oid, view)
+        heard = await self._ask_all(oid, view)
         self.check(view)
+        states = self._believed(oid, view, heard)
         strips = [strip.seen_by(view.member(incarnation).node)
                   for incarnation, state in states.items()
                   for strip in state.strips if not strip.is_unknown]
@@ -105,8 +107,8 @@ class Settlement:
                       for incarnation in states) - spoilt,
             lambda epoch: self.holders(epoch, oid),
             lambda generation: self._is_given_up(generation, view, states))
-        if verdict.is_gone and any(state.strips for state in states.values()):
-            self._note_gone(oid, states)
+        if verdict.is_gone and any(state.strips for state in heard.values()):
+            self._note_gone(oid, heard)
         wanting = self._waits_for(view, verdict) or self.untold(
             oid, verdict.reach,
             {view.member(incarnation).node: strip.forgotten.epoch
@@ -122,7 +124,36 @@ class Settlement:
             raise errors.NotRecovered('object %s: %s'
                                       % (ids.hex_oid(oid), wanting))
         await orders.Orders(self, oid, view, targets, states, verdict,
-                            self._next(view, states, verdict)).run()
+                            self._next(view, heard, verdict)).run()
+
+    def _believed(self, oid, view, heard):
+        """The states, where strips that have lost what was done to them last
+        are as good as unknown."""
+        names = {view.member(incarnation).node: incarnation
+                 for incarnation, state in heard.items() if state.is_torn}
+        if not names:
+            return heard
+        data, _ = self.order.code(oid)
+        found = torn.forgetful(
+            [strip.seen_by(view.member(incarnation).node)
+             for incarnation, state in heard.items()
+             for strip in state.strips if not strip.is_unknown],
+            names, data, lambda epoch: self.holders(epoch, oid))
+        states = dict(heard)
+        for name in sorted({name for name, _ in found}):
+            LOG.warning('object %s: what was done to it last is lost on node '
+                        '%s', ids.hex_oid(oid), name)
+            state = heard[names[name]]
+            states[names[name]] = state._replace(strips=tuple(
+                told.unknown(strip.index)
+                if {(name, strip.index), (name, None)} & found else strip
+                for strip in state.strips) or self._unknown(
+                    oid, view, names[name]))
+        return states
+
+    def _unknown(self, oid, view, incarnation):
+        """Of one that has none: it may have had one."""
+        return told.unknown(self._targets(oid, view).get(incarnation, 0)),
 
     def _waits_for(self, view, verdict):
         """Why, and for whom: text; or ''."""
@@ -263,7 +294,7 @@ class Settlement:
                     del self._halted[oid]
                     self.behind.pop(oid, None)
                     self.builder.forget(oid)
-                    if self.store.journal_damaged:
+                    if self.store.journal_damaged or self.store.journal_torn:
                         self._sound.add(oid)
                     self.standing.trust(oid, doubt)
 
@@ -281,12 +312,16 @@ class Settlement:
         """Nothing follows from its strips here."""
         return self.store.journal_damaged and oid not in self._sound
 
+    def is_torn(self, oid):
+        """Its strips here may lack what was done to them last."""
+        return self.store.journal_torn and oid not in self._sound
+
     def lose(self, oids):
         """What was made anew of them is gone again."""
         self._sound.difference_update(oids)
 
     def forget_damage(self):
-        """No journal is known to be damaged any more."""
+        """No journal is known to be damaged, or torn, any more."""
         self._sound.clear()
 
     def keys(self, oid):
@@ -315,14 +350,15 @@ class Settlement:
             strips = await self._strips(oid)
             if self.is_damaged(oid):
                 # It may lack what it had: also all of it.
-                indexes = [strip.index for strip in strips] or [
-                    self._targets(oid, view).get(self.cluster.incarnation, 0)]
-                strips = tuple(map(told.unknown, indexes))
+                strips = tuple(told.unknown(strip.index) for strip in strips
+                               ) or self._unknown(
+                                   oid, view, self.cluster.incarnation)
         if not strips and not is_target:
             # No order will come.
             self._halted.pop(oid, None)
         return told.State(strips, self.replica.marks.unstable(oid),
-                          self.order.serial(ids.vdi_of(oid)), halt)
+                          self.order.serial(ids.vdi_of(oid)), halt,
+                          self.is_torn(oid))
 
     async def _strips(self, oid):
         """What there is when all that was begun is done: also of a strip

@@ -78,6 +78,8 @@ class State(NamedTuple):
     marks: list
     serial: int
     halt: int
+    is_torn: bool = False
+    """Its strips may lack what was done to them last."""
 
 
 class Order(NamedTuple):
@@ -118,11 +120,15 @@ def unknown(index) -> Told:
 
 
 def pack_state(state: State) -> bytes:
-    return wire.pack_json(state._replace(strips=[
+    fields = state._replace(strips=[
         one._replace(open=[(number, '%x' % token) for number, token
                            in one.open.items()],
                      changed=_packed(one.changed))
-        for one in state.strips])._asdict())
+        for one in state.strips])._asdict()
+    if not state.is_torn:
+        # (Versions before this one do not know of it.)
+        del fields['is_torn']
+    return wire.pack_json(fields)
 
 
 def unpack_state(payload) -> State:
@@ -140,9 +146,11 @@ def _state_of(fields):
     if len(strips) > STRIPS_MAX or len(
             {one.index for one in strips}) < len(strips):
         raise ValueError('%d strips' % len(strips))
+    if type(state.is_torn) is not bool:
+        raise ValueError('no state')
     return State(strips, _tokens(state.marks),
                  _number(state.serial, 1 << 64),
-                 _number(state.halt, 1 << 64))
+                 _number(state.halt, 1 << 64), state.is_torn)
 
 
 def _told_of(fields):

@@ -341,6 +341,10 @@ class Disks:
     def journal_damaged(self) -> bool:
         return any(store.journal_damaged for store in self._stores)
 
+    @property
+    def journal_torn(self) -> bool:
+        return any(store.journal_torn for store in self._stores)
+
     async def power_loss_handled(self) -> None:
         for store in self._stores:
             await store.power_loss_handled()

@@ -50,7 +50,8 @@ class Identity:
     """``boot_id``: where the last run was. ``clean``: it ended orderly, all
     is on disk. ``power_lost``: the page cache was lost once and nobody has
     said yet that the objects were compared; ``journal_damaged``: records of
-    it were lost, and the same. ``sync_failed``: the device
+    it were lost, and the same; ``journal_torn``: some of its last ones may
+    be. ``sync_failed``: the device
     refused a sync, so the page cache may show what the device has not, and
     no sync will tell. ``nosync``: the last run synced nothing.
     ``sequence``, ``generation``:
@@ -76,6 +77,7 @@ class Identity:
     owner: str = ''
     run: int = 0
     nosync: bool = False
+    journal_torn: bool = False
     format: int = FORMAT
 
     def checked(self) -> 'Identity':
@@ -95,7 +97,7 @@ class Identity:
         # Versions that do not know of these read it, too.
         if not self.owner:
             del fields['owner'], fields['run']
-        for name in ('bad', 'journal_damaged', 'nosync'):
+        for name in ('bad', 'journal_damaged', 'journal_torn', 'nosync'):
             if not fields[name]:
                 del fields[name]
         return (json.dumps(fields, indent=1) + '\n').encode()

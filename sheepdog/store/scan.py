@@ -16,6 +16,11 @@ Each record says up to which number all before it were durable (``synced``).
 So a record that is damaged because it never reached the disk can be told
 from one that did and has rotted: behind the latter are whole records that
 vouch for it.
+
+Of those that were synced last nothing vouches. So where the journal ends with
+something that is no record, and not with zeroes, it is *torn*: mostly that was
+being written, and nobody was told that it is durable; but nobody can tell
+here.
 """
 
 import logging
@@ -40,10 +45,12 @@ class Entry(typing.NamedTuple):
 
 
 class Found(typing.NamedTuple):
-    """``entries`` in order; ``is_damaged``: durable records are lost."""
+    """``entries`` in order; ``is_damaged``: durable records are lost;
+    ``is_torn``: some of the last ones may be."""
 
     entries: list
     is_damaged: bool
+    is_torn: bool
     sequence: int
     generation: int
     live: list
@@ -56,7 +63,7 @@ async def scan(files: list, sizes: list) -> Found:
     :raises OSError: one cannot be read
     """
     headers = []
-    is_damaged = False
+    is_damaged = is_torn = False
     for number, file in enumerate(files):
         page = await file.pread_cold(records.HEADER_PAGE_BYTES, 0)
         header = records.unpack_header(page)
@@ -75,26 +82,29 @@ async def scan(files: list, sizes: list) -> Found:
     last = None
     for number in live:
         header = headers[number]
-        found, torn = await _scan_segment(files[number], sizes[number],
-                                          number, header)
-        is_damaged = is_damaged or torn
+        # (How the older one ends, the newer one knows.)
+        found, is_torn, is_lost = await _scan_segment(
+            files[number], sizes[number], number, header)
+        is_damaged = is_damaged or is_lost
         if last is not None and header.previous > last:
             # The end of the older segment is missing.
             if not any(entry.record.synced > last for entry in found):
                 LOG.info('journal: %d records behind a gap never counted',
                          len(found))
+                is_torn = True
                 break
             LOG.error('journal: records after number %d are lost', last)
             is_damaged = True
         entries += found
         last = found[-1].record.sequence if found else header.previous
         sequence = max(sequence, last)
-    return Found(entries, is_damaged, sequence, generation, live)
+    return Found(entries, is_damaged, is_torn, sequence, generation, live)
 
 
 async def _scan_segment(file, size: int, number: int,
                         header: records.Header) -> tuple:
-    """(entries, True where durable records are lost)."""
+    """(entries, True where it is torn, True where durable records are lost).
+    """
     entries = []
     is_damaged = False
     window = _Window(file, size)
@@ -103,9 +113,13 @@ async def _scan_segment(file, size: int, number: int,
     while True:
         record = await window.record(position)
         if record is None or record.sequence <= last:
-            position = await _vouched(window, position, last)
+            end = position
+            position = await _vouched(window, end, last)
             if position is None:
-                return entries, is_damaged
+                # (A record of an earlier use was not written over.)
+                is_torn = record is None and any(
+                    await window.bytes(end, records.HEAD_BYTES))
+                return entries, is_torn, is_damaged
             LOG.error('journal segment %d: records after number %d are '
                       'damaged', number, last)
             is_damaged = True

@@ -96,6 +96,7 @@ async def _start(world, settings, layout, owner, counters) -> Started:
     power_lost = identity.power_lost or (
         not identity.clean and identity.boot_id != disk.boot_id)
     journal_damaged = identity.journal_damaged
+    journal_torn = identity.journal_torn
     sequence, generation = identity.sequence, identity.generation
     outcome = replay.Outcome()
     kept_open = await _kept_open(disk, layout)
@@ -113,16 +114,20 @@ async def _start(world, settings, layout, owner, counters) -> Started:
         found = await scan.scan(old, [identity.segment_bytes] * 2)
         if found.is_damaged:
             power_lost = journal_damaged = True
-        if journal_damaged and not identity.journal_damaged:
+        if found.is_torn and not identity.nosync:
+            journal_torn = True
+        if (journal_damaged, journal_torn) != (identity.journal_damaged,
+                                               identity.journal_torn):
             # A replay leaves no trace of it.
             await disk.replace_file(
                 layout.identity_path, dataclasses.replace(
                     layout.identity, power_lost=power_lost,
-                    journal_damaged=True).pack())
+                    journal_damaged=journal_damaged,
+                    journal_torn=journal_torn).pack())
     elif not identity.clean:
         await _sync_all(disk, layout.objects_dir)
     if found is None and kept_open:
-        found = scan.Found([], False, sequence, generation, [])
+        found = scan.Found([], False, False, sequence, generation, [])
     if found is not None:
         names = disk.list(layout.objects_dir)
         outcome = await replay.Replay(
@@ -153,8 +158,8 @@ async def _start(world, settings, layout, owner, counters) -> Started:
             objects.versions[oid] = store_objects.UNKNOWN_VERSION
     identity = dataclasses.replace(
         identity, boot_id=disk.boot_id, clean=False, power_lost=power_lost,
-        journal_damaged=journal_damaged, sync_failed=False,
-        nosync=settings.nosync,
+        journal_damaged=journal_damaged, journal_torn=journal_torn,
+        sync_failed=False, nosync=settings.nosync,
         sequence=sequence, generation=generation,
         journal_dir='' if settings.journal_skip else layout.journal_dir,
         segment_bytes=0 if settings.journal_skip

@@ -63,8 +63,10 @@ ReadDone = Callable[[Optional[Exception], Optional[bytes]], None]
 
 class Store:
     """Made by ``open``. ``power_lost``: the page cache was lost since the
-    objects were last known to be equal to their copies; it stays true, over
-    restarts too, until ``power_loss_handled``."""
+    objects were last known to be equal to their copies; ``journal_damaged``:
+    and the journal has lost records; ``journal_torn``: or perhaps the last
+    ones. All of that stays true, over restarts too, until
+    ``power_loss_handled``."""
 
     def __init__(self, world, started: starting.Started,
                  settings: store_settings.StoreSettings):
@@ -72,6 +74,7 @@ class Store:
         self.node_id = started.identity.node_id
         self.power_lost = started.identity.power_lost
         self.journal_damaged = started.identity.journal_damaged
+        self.journal_torn = started.identity.journal_torn
         self._world = world
         self._settings = settings
         self._layout = started.layout
@@ -603,11 +606,13 @@ class Store:
 
         :raises SheepdogError: it will be asked for again after a restart
         """
-        if self.power_lost or self.journal_damaged:
+        if self.power_lost or self.journal_damaged or self.journal_torn:
             self.power_lost = self.journal_damaged = False
+            self.journal_torn = False
             try:
                 await self._write_identity(power_lost=False,
-                                           journal_damaged=False)
+                                           journal_damaged=False,
+                                           journal_torn=False)
             except OSError as error:
                 raise store_state.typed(error, self._layout.meta)
 

@@ -358,6 +358,40 @@ class DamagedJournalTest(CodedCase):
         # Nor is any of it kept in mind.
         self.assertFalse(sheep.recovery.settlement._sound)
 
+    def test_what_was_synced_last_rots(self):
+        """No record behind it tells that it ever was durable."""
+        for name in sorted(self.cluster.nodes):
+            with self.subTest(rotten=name):
+                self.setUp()
+                self.create()
+                volume = self.open()
+                for number in range(3):
+                    self.write(volume, number % 2 * 8192,
+                               self.chance.randbytes(12288), fua=True)
+                self.damage_end(name)
+                self.kill(*self.cluster.nodes, power=True)
+                self.start(*self.cluster.nodes)
+                self.wait_well()
+                self.check(self.open())
+                self.check_alike()
+                sheep = self.cluster.nodes[name].sheep
+                self.assertFalse(sheep.store.journal_torn)
+                self.assertFalse(sheep.recovery.settlement._sound)
+
+    def check_alike(self):
+        self.check_strips(0)
+
+    def damage_end(self, name):
+        """Of its journal."""
+        image = self.cluster.nodes[name].host.image
+        (last, inode), = [
+            (max(used), inode) for used, inode in (
+                ([number for number in inode.pages if number and any(
+                    bytes(inode.pages[number]))], inode)
+                for path, inode in image.files() if '/journal/' in path)
+            if used]
+        inode.rot(last, 77)
+
     def test_what_was_made_anew_is_lost_again(self):
         """It is not told as one that never was."""
         oid = ids.data_oid(1, 0)

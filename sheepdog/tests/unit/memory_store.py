@@ -98,7 +98,7 @@ class MemoryStore:
         self.quarantine = MemoryQuarantine()
         self.cluster = 0
         self.power_lost = False
-        self.journal_damaged = False
+        self.journal_damaged = self.journal_torn = False
         self.has_untold_loss = False
         self.device_error = None
         self._on_damage = None

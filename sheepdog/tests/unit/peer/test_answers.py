@@ -21,8 +21,8 @@ STATE = {'exists': True, 'version': 1, 'capacity': 1 << 20, 'digest': '00',
          'bad': 0,
          'uncertain': 0, 'power_lost': False, 'clean': True, 'through': 1,
          'behind': 0, 'apart': [0, -1, False], 'marks': [5], 'serial': 0,
-         'spoilt': False}
-LATER = 'behind', 'apart', 'spoilt'
+         'spoilt': False, 'torn': False}
+LATER = 'behind', 'apart', 'spoilt', 'torn'
 
 
 class AnswersTest(unittest.TestCase):

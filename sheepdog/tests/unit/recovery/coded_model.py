@@ -200,15 +200,11 @@ class Model:
 
     def step_deliver(self):
         """One update reaches one strip."""
-        if not self.flight:
-            return
-        number = self.chance.choice(list(self.flight))
         targets = self.targets
-        waiting = [name for name in targets if name in self.settled
-                   and name not in self.flight[number]]
+        waiting = self.waiting()
         if not waiting:
             return
-        name = self.chance.choice(waiting)
+        number, name = self.chance.choice(waiting)
         strips = self.sheep[name].strips
         strip = strips.get(targets[name])
         if strip is None:
@@ -218,6 +214,14 @@ class Model:
             strip.apply(number)
             self.sheep[name].marks.add(number)
         self.flight[number][name] = strip.generation
+
+    def waiting(self):
+        """Of each update, the places that it may reach now."""
+        if not self.flight:
+            return []
+        number = self.chance.choice(list(self.flight))
+        return [(number, name) for name in self.targets
+                if name in self.settled and name not in self.flight[number]]
 
     def epoch_of_birth(self):
         """The first epoch with the targets of now."""
@@ -476,9 +480,7 @@ class Model:
             raise Lost(self.acknowledged - content)
 
     def verdict(self):
-        strips = [self.told(name, index, strip)
-                  for name in sorted(self.up - self.spoilt)
-                  for index, strip in sorted(self.sheep[name].strips.items())]
+        strips = self.found()
         verdict = self.decide(strips, self.data,
                               frozenset(self.up - self.spoilt),
                               self.targets_of)
@@ -496,6 +498,11 @@ class Model:
         if len(self.targets) < self.data:
             return verdict._replace(wait='too few zones')
         return verdict
+
+    def found(self):
+        return [self.told(name, index, strip)
+                for name in sorted(self.up - self.spoilt)
+                for index, strip in sorted(self.sheep[name].strips.items())]
 
     def is_unheard(self, witnesses, known):
         """Those who are here cannot tell, and others may."""

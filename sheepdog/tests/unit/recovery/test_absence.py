@@ -71,8 +71,8 @@ class LackingTest(unittest.TestCase):
         self.history.note(event, sequence)
         self.history.apply(event, sequence)
 
-    def lacking(self, others, bad=(), capacity=CAPACITY):
-        return absence.lacking(self.history, others, bad, capacity)
+    def lacking(self, others, bad=(), capacity=CAPACITY, is_torn=False):
+        return absence.lacking(self.history, others, bad, capacity, is_torn)
 
     def test_what_all_have_is_left_alone(self):
         self.assertEqual([(0, 4 * BLOCK)], self.lacking({FIRST: (0, 0)}))
@@ -85,6 +85,13 @@ class LackingTest(unittest.TestCase):
         self.assertEqual(
             [(3 * BLOCK, BLOCK), (7 * BLOCK, 2 * BLOCK)],
             self.lacking({FIRST: (3, block(7)), THIRD: (0, 0)}, bad=[8]))
+
+    def test_what_may_have_been_lost_with_the_last_records(self):
+        """All had the update before a floor."""
+        for floor, ranges in ((4, []), (5, None)):
+            self.assertEqual(ranges, self.lacking({FIRST: (floor, 0)},
+                                                  is_torn=True))
+            self.assertEqual([], self.lacking({FIRST: (floor, 0)}))
 
     def test_nothing_in_common(self):
         self.assertIsNone(self.lacking({SECOND: (9, 0)}))

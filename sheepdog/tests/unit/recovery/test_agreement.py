@@ -20,6 +20,7 @@ from sheepdog.tests.unit.recovery import crash_model
 from sheepdog.tests.unit.recovery import disk_model
 from sheepdog.tests.unit.recovery import full_model
 from sheepdog.tests.unit.recovery import spoilt_model
+from sheepdog.tests.unit.recovery import torn_model
 
 SEEDS = 400
 STEPS = 400
@@ -210,6 +211,16 @@ class ModelTest(unittest.TestCase):
     def test_believing_who_has_lost_its_journal_is_found(self):
         with self.assertRaises(coded_model.Lost):
             self.runs(kind=spoilt_model.SpoiltModel, believes_all=True,
+                      data=2, parity=2, seeds=SEEDS // 4)
+
+    def test_all_lose_power_and_some_have_lost_their_last_records(self):
+        for data, parity in (2, 1), (2, 2), (4, 2):
+            self.runs(kind=torn_model.TornModel, data=data, parity=parity,
+                      seeds=SEEDS // 4)
+
+    def test_believing_who_has_lost_its_last_records_is_found(self):
+        with self.assertRaises(AssertionError):
+            self.runs(kind=torn_model.TornModel, believes_all=True,
                       data=2, parity=2, seeds=SEEDS // 4)
 
     def test_waiting_for_who_has_forgotten_is_found(self):

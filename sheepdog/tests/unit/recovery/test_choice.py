@@ -19,9 +19,9 @@ from sheepdog.recovery import choice
 
 
 def candidate(name='a', exists=True, through=0, version=0, bad=0,
-              uncertain=0, place=0, until=0):
+              uncertain=0, place=0, until=0, is_torn=False):
     return choice.Candidate(name, exists, through, version, bad, uncertain,
-                            place, until=until)
+                            place, until=until, is_torn=is_torn)
 
 
 class TestChoice(unittest.TestCase):
@@ -64,6 +64,12 @@ class TestChoice(unittest.TestCase):
         self.assertEqual(choice.best(
             [candidate('never had it', exists=False)] + good[:1]), good[:1])
         self.assertEqual(choice.best([]), [])
+
+    def test_among_equals_who_has_its_last_records(self):
+        for until, chosen in ((0, 'whole'), (9, 'torn')):
+            self.assertEqual(chosen, self.chosen(
+                candidate('torn', version=4, until=until, is_torn=True),
+                candidate('whole', version=4, place=1)))
 
     def test_among_equals_who_stayed_longer(self):
         """It may have been read of them that a write is not there."""

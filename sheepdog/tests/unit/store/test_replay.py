@@ -333,6 +333,7 @@ class ScanTest(case.StoreCase):
         found = self.scan()
         self.assertEqual(1, len(found.entries))
         self.assertFalse(found.is_damaged)
+        self.assertFalse(found.is_torn)
 
     def test_a_tail_that_never_was_durable_is_not_damage(self):
         self.open()
@@ -344,7 +345,44 @@ class ScanTest(case.StoreCase):
         self.segment(0).rot(10, 77)
         found = self.scan()
         self.assertFalse(found.is_damaged)
+        self.assertTrue(found.is_torn)
         self.assertLess(len(found.entries), 12)
+
+    def test_nothing_vouches_for_what_was_synced_last(self):
+        self.open()
+        for block in range(20):
+            self.write(1, block * BLOCK, b'x' * BLOCK)
+        self.crash()
+        self.assertFalse(self.scan().is_torn)
+        self.crash()
+        used = [number for number, page in self.segment(0).pages.items()
+                if any(bytes(page))]
+        self.segment(0).rot(max(used), 77)
+        found = self.scan()
+        self.assertEqual(19, len(found.entries))
+        self.assertEqual((False, True), (found.is_damaged, found.is_torn))
+
+    def test_a_store_remembers_that_its_journal_was_torn(self):
+        self.test_nothing_vouches_for_what_was_synced_last()
+        self.crash()
+        for _ in range(2):
+            self.open()
+            self.assertEqual((False, True), (self.store.journal_damaged,
+                                             self.store.journal_torn))
+            self.crash()
+        self.open()
+        self.host.run(self.store.power_loss_handled())
+        self.assertFalse(self.store.journal_torn)
+        self.reopen()
+        self.assertFalse(self.store.journal_torn)
+
+    def test_without_syncs_nothing_is_promised(self):
+        self.open(nosync=True)
+        self.write(1, 0, b'x' * BLOCK)
+        self.crash()
+        self.segment(0).rot(1, 77)
+        self.open()
+        self.assertFalse(self.store.journal_torn)
 
     def test_a_damaged_header_is_noticed(self):
         self.open()
