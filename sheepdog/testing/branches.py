@@ -49,7 +49,7 @@ class BranchSettings:
     """Between two of them, on average; 0: there are none."""
     weights: dict = dataclasses.field(default_factory=lambda: {
         'snapshot': 6, 'look': 4, 'clone': 4, 'write': 5, 'rollback': 2,
-        'delete': 4})
+        'shrink': 2, 'delete': 4})
 
 
 @dataclasses.dataclass
@@ -343,6 +343,26 @@ class Branches(asking.Asking):
         clone.values = None
         await sheep.branching.rollback(clone.name, 'kept')
         clone.values = dict(clone.kept)
+        await self._look_at_clone(sheep, clone)
+        clone.is_busy = False
+
+    def _shrink(self, source) -> None:
+        clone = self._free_clone(source)
+        node = self._serving(source)
+        if clone is not None and node is not None:
+            clone.is_busy = True
+            self._ask(node, self._shrink_one, clone, source.random())
+
+    async def _shrink_one(self, sheep, clone: Clone, share: float) -> None:
+        """…and let it grow again: what was beyond is zero."""
+        values, clone.values = clone.values, None
+        size = (await sheep.catalogue.head(
+            sheep.catalogue.find(clone.name).vdi_id)).vdi_size
+        units = max(1, int(share * size / UNIT_BYTES))
+        await sheep.shrinking.resize(clone.name, units * UNIT_BYTES)
+        await sheep.catalogue.resize(clone.name, size)
+        clone.values = {unit: value if unit < units else checkers.ZERO
+                        for unit, value in values.items()}
         await self._look_at_clone(sheep, clone)
         clone.is_busy = False
 
