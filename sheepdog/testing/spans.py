@@ -23,9 +23,17 @@ from sheepdog.testing import checkers
 
 
 def common(some: list, others: list) -> list:
-    """The spans in which both may have been."""
-    return [(max(since, low), min(until, high)) for since, until in some
-            for low, high in others if max(since, low) <= min(until, high)]
+    """The spans in which both may have been, the earliest first. (Those that
+    overlap become one: else there would be more with each block.)"""
+    found: list = []
+    for since, until in sorted(
+            (max(since, low), min(until, high)) for since, until in some
+            for low, high in others if max(since, low) <= min(until, high)):
+        if found and since <= found[-1][1]:
+            found[-1] = found[-1][0], max(found[-1][1], until)
+        else:
+            found.append((since, until))
+    return found
 
 
 def of_value(writes: Iterable[checkers.Operation], value: int,

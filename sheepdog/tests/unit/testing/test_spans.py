@@ -64,3 +64,10 @@ class SpansTest(unittest.TestCase):
         self.assertEqual([(2, 3), (5, 5)], spans.common(
             [(1, 3), (5, 9)], [(2, 5)]))
         self.assertEqual([], spans.common([(1, 2)], [(3, 4)]))
+
+    def test_they_do_not_become_more_and_more(self):
+        zeroes = [(second, second + 5) for second in range(50)]
+        held = zeroes
+        for _ in range(50):
+            held = spans.common(held, zeroes)
+        self.assertEqual([(0, 54)], held)
