@@ -30,6 +30,8 @@ from sheepdog.model import errors
 LOADING = b'sheepdog.loading'
 _DONE = b' done'
 """Behind what is being loaded: the VDI holds what it held."""
+_ENDING = b' all of '
+"""Behind it: so do all of these, and only the attributes are left over."""
 
 
 def load(client, depot, manifest, names=(), progress=None) -> dict:
@@ -56,7 +58,9 @@ def load(client, depot, manifest, names=(), progress=None) -> dict:
     mark = documents.digest_of(
         documents.pack_manifest(manifest)).hex().encode()
     heads = {name: manifest.heads.get(name) for name in chosen}
-    have, done = _already(client, heads, wanted, mark)
+    ending = mark + _ENDING + documents.digest_of(
+        '\0'.join(sorted(chosen)).encode()).hex().encode()
+    have, done = _already(client, heads, wanted, mark, ending)
     before = len(have)
     with images.Store(depot) as store:
         _end_all(client, heads, vdis, have, mark, done)
@@ -70,13 +74,7 @@ def load(client, depot, manifest, names=(), progress=None) -> dict:
             raise faults.BackupError(
                 'a snapshot that VDI %s is to hold was deleted since it was '
                 'loaded' % name)
-    for name in sorted(chosen):
-        if heads[name]:
-            _forget(client, name)
-        else:
-            # Snapshots of a VDI that was deleted.
-            _check_untouched(client, name, have)
-            client.vdis.delete(name)
+    _end(client, heads, have, ending)
     return {'tag': manifest.tag, 'vdis': len(chosen),
             'snapshots': len(vdis), 'before': before}
 
@@ -100,7 +98,7 @@ def _chosen(manifest, names) -> set:
     return set(names) or there
 
 
-def _already(client, heads, wanted, mark) -> tuple:
+def _already(client, heads, wanted, mark, ending) -> tuple:
     """What an interrupted load has left: snapshots by identity, and names of
     VDIs that it was done with."""
     for name in heads:
@@ -115,6 +113,8 @@ def _already(client, heads, wanted, mark) -> tuple:
     have = {one.identity: one for one in found if one.identity in wanted}
     there = {name: _attribute(client, name)
              for name in sorted({vdi['name'] for vdi in vdis})}
+    if ending in there.values():
+        return have, set(heads)
     clones = [name for name in there if there[name] is None and _is_clone_of(
         client, name, vdis, have.get(heads[name]))]
     taken = [name for name in there if name not in clones
@@ -222,6 +222,21 @@ def _end_at(client, name, vdis, head, have, mark):
             if vdi.name == name:
                 records.record(client, have[vdi.identity].vdi, vdi.identity,
                                vdi.image)
+
+
+def _end(client, heads, have, ending):
+    """No VDI says any more that it is being loaded. The last one that does
+    tells that only this is left to be done."""
+    names = sorted(heads, key=lambda name: (heads[name] is not None, name))
+    if names:
+        client.vdis.set_attribute(names[-1], LOADING, ending)
+    for name in names:
+        if heads[name]:
+            _forget(client, name)
+        elif _attribute(client, name):
+            # Snapshots of a VDI that was deleted.
+            _check_untouched(client, name, have)
+            client.vdis.delete(name)
 
 
 def _working(client, name):

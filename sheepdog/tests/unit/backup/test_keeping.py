@@ -296,7 +296,7 @@ class DeathTest(Remote):
                 self.assertEqual(self.old.state(), new.state(), step)
             step += 1 + step // 9
         self.assertGreater(step, 60)
-        self.assertLessEqual(unknown, 4)
+        self.assertLessEqual(unknown, 1)
 
 
 class ConcurrentTest(Case):
