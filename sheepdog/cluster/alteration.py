@@ -50,7 +50,8 @@ def plan(vdis: Mapping[int, entries.VdiEntry], name: str,
     keeps as many as they have: none shares objects with fewer copies.
 
     Where the form changes it is the working VDI alone: objects that it
-    shares with others stay theirs.
+    shares with others stay theirs. So of snapshots, and what others were
+    cloned from, some may be kept in strips yet: these stay as they are.
     """
     working = [entry for entry in vdis.values() if entry.name == name
                and not (entry.deleted or entry.snapshot or entry.pending)]
@@ -59,13 +60,15 @@ def plan(vdis: Mapping[int, entries.VdiEntry], name: str,
     copies = policy.copies
     named = [entry for entry in vdis.values()
              if entry.name == name
-             and not (entry.deleted or entry.pending)]
+             and not (entry.deleted or entry.pending or entry.copy_policy)]
     wanted = {entry.vdi_id: copies for entry in named}
     for entry in vdis.values():
         if entry.deleted or entry.pending:
             continue
         needed = wanted.get(entry.vdi_id) or entry.wanted or entry.copies
         for ancestor in _ancestors(vdis, entry):
+            if ancestor.copy_policy:
+                continue
             has = (wanted.get(ancestor.vdi_id) or ancestor.wanted
                    or ancestor.copies)
             if needed > has and (ancestor.vdi_id in wanted

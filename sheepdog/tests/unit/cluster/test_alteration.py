@@ -204,6 +204,14 @@ class FormTest(unittest.TestCase):
         vdis = table(entry(1, 'a', snapshot=True), entry(2, 'a', parent=1))
         self.assertEqual({2: 3}, plan(vdis, 'a', 3, CODE))
 
+    def test_also_when_the_vdi_gets_another_number_later(self):
+        """They cannot be turned."""
+        coded = {'snapshot': True, 'copy_policy': CODE}
+        vdis = table(entry(1, 'a', 3, **coded), entry(2, 'a', parent=1),
+                     entry(3, 'b', parent=1))
+        self.assertEqual({2: 4}, plan(vdis, 'a', 4))
+        self.assertEqual({3: 4}, plan(vdis, 'b', 4))
+
     def test_nonsense(self):
         for former in ([[0, 3]], [[8, 3, 0, []]], [[0, 0, 0, []]],
                        [[0, 3, 0x70, []]], [[0, 3, 0, [[1]]]], 'a', [1]):
