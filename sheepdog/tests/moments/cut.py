@@ -13,28 +13,32 @@
 """Was there a moment at which a volume held what a snapshot of it holds?
 
 A write is in force from some moment between those at which it was issued and
-acknowledged; who never heard of it cannot tell whether it ever was. So there
-is such a moment if every write that the snapshot has was issued before the
-first one that it lacks was acknowledged, and if that can have been while the
-snapshot was made.
+acknowledged; who never heard of it cannot tell whether it ever was. So a block
+may have held it from when it was issued until a later write of that block was
+acknowledged; see ``testing.spans``. Several volumes of one moment are judged
+as one.
 """
 
-import bisect
 import dataclasses
 import math
 
+from sheepdog.testing import spans
+
 NEVER = math.inf
+SHOWN_MAX = 8
 
 
 @dataclasses.dataclass
 class Write:
     """One of a block: ``number`` counts from 1 over all blocks; moments are
-    seconds of one clock."""
+    seconds of one clock. ``is_zero``: the block reads as if never written.
+    """
 
     number: int
     block: int
     issued: float
     acknowledged: float = NEVER
+    is_zero: bool = False
 
 
 class Writes:
@@ -46,14 +50,26 @@ class Writes:
         self._of_block = {}
         self.count = 0
 
-    def issue(self, block: int, now: float) -> Write:
+    def issue(self, block: int, now: float, is_zero: bool = False) -> Write:
         self.count += 1
-        write = Write(self.count, block, now)
+        write = Write(self.count, block, now, is_zero=is_zero)
         self._of_block.setdefault(block, []).append(write)
         return write
 
     def of_block(self, block: int) -> list:
         return self._of_block.get(block, [])
+
+    def spans(self, block: int, number: int) -> list:
+        """When the block may have held that write (0: zeroes): (since,
+        until), the latest first; empty if it is none of its writes."""
+        found, until = [], NEVER
+        for write in reversed(self.of_block(block)):
+            if number == (0 if write.is_zero else write.number):
+                found.append((write.issued, until))
+            until = min(until, write.acknowledged)
+        if not number:
+            found.append((-NEVER, until))
+        return found
 
     def judge(self, found: dict, asked: float, answered: float) -> str:
         """What is wrong with a snapshot, '' if nothing.
@@ -62,37 +78,58 @@ class Writes:
         :param asked: when the snapshot was asked for
         :param answered: when it was there; ``NEVER``: who knows
         """
-        last, first = None, None
+        return judge([(self, found)], asked, answered)
+
+    def was_seen(self, found: dict, answered: float) -> None:
+        """Nobody may see older data than this in what is made later."""
         for block, number in found.items():
-            writes = self._of_block.get(block, [])
-            place = bisect.bisect_left(writes, number,
-                                       key=lambda write: write.number)
-            if number:
-                if place == len(writes) or writes[place].number != number:
-                    return 'block %d holds write %d, which is none of it' % (
-                        block, number)
-                if last is None or writes[place].issued > last.issued:
-                    last = writes[place]
-                place += 1
-            for write in writes[place:]:
-                if first is None or write.acknowledged < first.acknowledged:
-                    first = write
-        return _verdict(last, first, asked, answered)
+            for write in self.of_block(block):
+                if write.number == number:
+                    write.acknowledged = min(write.acknowledged, answered)
 
 
-def _verdict(last, first, asked, answered):
+def judge(volumes: list, asked: float, answered: float) -> str:
+    """As ``Writes.judge``, of several made at one moment.
+
+    :param volumes: pairs, the writes of each and what was found
     """
-    :param last: issued last of those that it has, or None
-    :param first: acknowledged first of those that it lacks, or None
-    """
-    if last is not None and last.issued > answered:
-        return ('it was there at %.6f, and holds what was issued later: %s'
-                % (answered, last))
-    if first is not None and first.acknowledged < asked:
-        return ('it was asked for at %.6f, and lacks what was acknowledged '
-                'before: %s' % (asked, first))
-    if last is not None and first is not None and (
-            last.issued > first.acknowledged):
-        return 'it is of no one moment: it holds %s, but not %s' % (last,
-                                                                    first)
+    possible, seen = [(asked, answered)], []
+    for writes, found in volumes:
+        for block, number in found.items():
+            one = _Block(writes, block, number)
+            if not one.spans:
+                return 'block %d holds write %d, which is none of it' % (
+                    block, number)
+            possible = spans.common(possible, one.spans)
+            if not possible:
+                return _contradiction(one, seen, asked, answered)
+            seen.append(one)
     return ''
+
+
+class _Block:
+    """One that was found."""
+
+    def __init__(self, writes, block, number):
+        self.spans = writes.spans(block, number)
+        self._found = writes, block, number
+
+    def __str__(self):
+        writes, block, number = self._found
+        return 'block %d holds write %d of %s' % (
+            block, number, writes.of_block(block)[-SHOWN_MAX:])
+
+
+def _contradiction(one, seen, asked, answered) -> str:
+    if not spans.common(one.spans, [(asked, NEVER)]):
+        return ('it was asked for at %.6f, and lacks what was acknowledged '
+                'before: %s' % (asked, one))
+    if not spans.common(one.spans, [(-NEVER, answered)]):
+        return ('it was there at %.6f, and holds what was issued later: %s'
+                % (answered, one))
+    # (Where blocks have several spans, two alone need not contradict.)
+    possible = spans.common(one.spans, [(asked, answered)])
+    other = next((each for each in seen
+                  if not spans.common(possible, each.spans)),
+                 'all that was found before')
+    return 'it is of no one moment: %s; %s' % (one, other)

@@ -11,7 +11,8 @@
 # under the License.
 
 """A guest with many writes under way, which goes from sheep to sheep. Each
-write has a number, and leaves it in its block."""
+write has a number, and leaves it in its block; now and then one is a discard,
+of a whole object or of some blocks."""
 
 import struct
 import time
@@ -25,10 +26,11 @@ BLOCKS = 1024
 STRIDE = 4
 """Blocks lie so far apart, in blocks: so that objects are small, but many."""
 DEPTH = 12
-PAUSE_SECONDS = 0.02
 PATIENCE_SECONDS = 30.0
 FUA_SHARE = 0.2
 FLUSH_SHARE = 0.05
+DISCARD_SHARE = 0.02
+DISCARDED_MAX = 40
 _STAMP = struct.Struct('<QQ')
 
 
@@ -45,11 +47,34 @@ def number_of(data: bytes) -> int:
     return -1
 
 
+def offset_of(block: int) -> int:
+    return block * STRIDE * BLOCK_BYTES
+
+
+def choose_extent(chance, shift: int, blocks: int) -> tuple:
+    """Something to discard: ``(blocks, (offset, length))``; an object of
+    2^``shift`` bytes, or some blocks and of what lies around them a part."""
+    if chance.random() < 0.5:
+        count = (1 << shift) // offset_of(1)
+        first = chance.randrange(blocks // count) * count
+        return (range(first, first + count),
+                (offset_of(first), offset_of(count)))
+    count = chance.randrange(1, min(blocks, DISCARDED_MAX))
+    first = chance.randrange(blocks - count)
+    before, behind = (chance.randrange((STRIDE - 1) * BLOCK_BYTES)
+                      for _ in range(2))
+    start = max(0, offset_of(first) - before)
+    end = offset_of(first + count - 1) + BLOCK_BYTES + behind
+    return range(first, first + count), (start, end - start)
+
+
 class Numbered(guest.Guest):
 
     kind = 'numbered'
     size = BLOCKS * STRIDE * BLOCK_BYTES
     shift = 20
+    pause_seconds = 0.02
+    """Between as many writes as are under way at once, on average."""
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
@@ -77,39 +102,58 @@ class Numbered(guest.Guest):
                     self._drain(client, under_way)
                     client.flush()
                 time.sleep(self.chance.expovariate(
-                    1 / PAUSE_SECONDS) / DEPTH)
+                    1 / self.pause_seconds) / DEPTH)
             self._drain(client, under_way)
         finally:
             # Nobody knows what became of these: they are written over.
-            self._again += [write.block for write in under_way.values()]
+            self._again += [write.block for writes in under_way.values()
+                            for write in writes]
 
     def _fill(self, client, under_way):
-        busy = {write.block for write in under_way.values()}
+        busy = {write.block for writes in under_way.values()
+                for write in writes}
+        blocks = client.size // (STRIDE * BLOCK_BYTES)
         while len(under_way) < DEPTH:
-            block = (self._again.pop() if self._again
-                     else self.chance.randrange(BLOCKS))
-            if block in busy:
-                continue
-            busy.add(block)
-            write = self.writes.issue(block, time.monotonic())
-            try:
+            extent = None
+            if self._again:
+                chosen = range(self._again[-1], self._again.pop() + 1)
+            elif self.chance.random() < DISCARD_SHARE:
+                chosen, extent = choose_extent(self.chance, self.shift,
+                                               blocks)
+            else:
+                block = self.chance.randrange(blocks)
+                chosen = range(block, block + 1)
+            if busy.isdisjoint(chosen):
+                busy.update(chosen)
+                self._start(client, under_way, chosen, extent)
+
+    def _start(self, client, under_way, chosen, extent):
+        """:param extent: (offset, length) to discard; None: a write"""
+        now = time.monotonic()
+        writes = [self.writes.issue(block, now, extent is not None)
+                  for block in chosen]
+        try:
+            if extent is not None:
+                cookie = client.start_trim(*extent)
+            else:
                 cookie = client.start_write(
-                    block * STRIDE * BLOCK_BYTES, content(write.number),
+                    offset_of(chosen[0]), content(writes[0].number),
                     self.chance.random() < FUA_SHARE)
-            except BaseException:
-                self._again.append(block)
-                raise
-            under_way[cookie] = write
+        except BaseException:
+            self._again += chosen
+            raise
+        under_way[cookie] = writes
 
     def _take_reply(self, client, under_way):
         reply = client.next_reply()
-        write = under_way[reply.cookie]
+        writes = under_way[reply.cookie]
         if reply.error:
             raise nbd_client.NbdRefused('write', reply.error)
         del under_way[reply.cookie]
         now = time.monotonic()
-        write.acknowledged = now
-        self.longest_wait = max(self.longest_wait, now - write.issued)
+        for write in writes:
+            write.acknowledged = now
+        self.longest_wait = max(self.longest_wait, now - writes[0].issued)
         self.done += 1
 
     def _drain(self, client, under_way):

@@ -19,5 +19,6 @@ What the simulator shows on virtual time, this shows on processes, sockets,
 disks and coordination servers as they are. ``users`` put load on the VDIs of
 ``volumes`` through all sheep, ``faults`` has the trouble (with the disks of
 ``loops``), ``record`` remembers what was asked for and answered, ``run`` goes
-through phases and judges, with ``strips`` also by the files.
+through phases and judges, with ``strips`` also by the files. ``branches`` has
+snapshots and clones made and used, ``family`` judges them.
 """

@@ -75,8 +75,19 @@ class LoopDisk:
             harness.wait_until(
                 lambda: not harness.run('umount', self.directory,
                                         expect=None).returncode,
-                BUSY_SECONDS, '%s to be used by nobody' % self.directory)
+                BUSY_SECONDS, lambda: '%s to be used by nobody, but by %s' % (
+                    self.directory, self._open_files()))
             self.is_mounted = False
+
+    def _open_files(self):
+        """Process and path of each that lies there."""
+        found = []
+        for link in pathlib.Path('/proc').glob('[0-9]*/fd/*'):
+            with contextlib.suppress(OSError):
+                path = os.readlink(link)
+                if path.startswith('%s/' % self.directory):
+                    found.append((int(link.parts[2]), path))
+        return found
 
     def end(self):
         """However it stands."""

@@ -23,6 +23,8 @@ from sheepdog.placement import redundancy
 from sheepdog.tests.functional import case
 from sheepdog.tests.functional import harness
 from sheepdog.tests.functional import ordeal
+from sheepdog.tests.thrash import branches
+from sheepdog.tests.thrash import family as family_module
 from sheepdog.tests.thrash import faults
 from sheepdog.tests.thrash import record as record_module
 from sheepdog.tests.thrash import strips
@@ -43,8 +45,7 @@ FRAIL_EVERY = 2
 SHOWN_MAX = 5
 
 
-class Failure(AssertionError):
-    """What must not be: the message has all that is known."""
+Failure = branches.Failure
 
 
 class Thrash:
@@ -60,8 +61,10 @@ class Thrash:
         self.record = record_module.Record()
         self._kinds = {kind.name: kind for kind in volumes.KINDS}
         self._all_disks = [
+            # (What one copy has no room for may leave half of a write that
+            # is on two blocks of the disk; only strips take it back.)
             record_module.Disk(kind.name, number, DISK_BYTES, BLOCKS,
-                               is_ragged=kind.is_coded or bool(kind.turns))
+                               is_ragged=kind.is_coded)
             for number, kind in enumerate(volumes.KINDS, 1)]
         self._ids = {}
         """Of the VDIs that there are."""
@@ -151,7 +154,12 @@ class Thrash:
     def phase(self, seconds):
         """Load and trouble, then rest, then the checks."""
         self._phase += 1
-        users = [user.start() for user in self._users()]
+        family = family_module.Family(
+            self.cluster, self.record, self.directory, self._files_of_others,
+            self.seed, self._phase)
+        users = self._users() + family.users
+        for user in users:
+            user.start()
         try:
             self.troubles.go_on(seconds, lambda: _check_alive(users))
             self.tell('heal')
@@ -168,13 +176,22 @@ class Thrash:
         self.tell('users have ended')
         self.cluster.wait_whole(faults.WHOLE_SECONDS)
         self._wait_altered()
+        self.tell(family.judge())
         self.judge()
+        family.give_back()
+        self.tell('branches: all are deleted, and no object is left')
+
+    def _files_of_others(self):
+        """All that are of no disk."""
+        ours = {'%06x' % vdi_id for vdi_id in self._ids.values()}
+        return [path for path in strips.files(self.troubles.directories())
+                if path.name[2:8] not in ours]
 
     def _users(self):
         def arguments(disk):
             number = next(self._users_so_far)
-            return ('user %d' % number, self.cluster, self.record, disk,
-                    '%d %d' % (self.seed, number))
+            return ('user %d of %s' % (number, disk.name), self.cluster,
+                    self.record, disk, '%d %d' % (self.seed, number))
 
         users = []
         for disk in self.disks:
@@ -199,9 +216,9 @@ class Thrash:
             return all(user.done >= count for user, count in wanted)
         self._wait(is_alive, ALIVE_SECONDS, lambda: (
             'all users to be served: %s; %s' % (
-                ', '.join('%s of %s: %d of %d' % (
-                    user.name, user.disk.name, user.done, count)
-                    for user, count in wanted), self.cluster.describe())))
+                ', '.join('%s: %d of %d' % (user.name, user.done, count)
+                          for user, count in wanted),
+                self.cluster.describe())))
 
     def judge(self):
         """All blocks through each sheep, all copies, all answers so far.

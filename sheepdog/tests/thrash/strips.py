@@ -17,6 +17,7 @@ import re
 
 from sheepdog.erasure import codec as codecs
 
+OBJECT = re.compile('[0-9a-f]{16}(_[0-9a-f]{1,2})?')
 NAME = re.compile(r'([0-9a-f]{16})_([0-9a-f]{1,2})')
 
 
@@ -62,6 +63,13 @@ def _fit(strips, code, size) -> bool:
     others = range(code.data, len(contents))
     return all(contents[index] == content for index, content
                in code.restore(known, others).items())
+
+
+def files(directories) -> list:
+    """All that have an object."""
+    return [path for directory in directories
+            for path in (directory / 'obj').iterdir()
+            if OBJECT.fullmatch(path.name)]
 
 
 def left(directories, vdi_ids) -> list:

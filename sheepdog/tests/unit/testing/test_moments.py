@@ -63,6 +63,31 @@ class CutTest(unittest.TestCase):
         self.assertIn('none of it', self.judge(2, 0, 0))
         self.assertIn('none of it', self.judge(-1, 0, 0))
 
+    def test_zeroes_may_be_from_before_or_from_a_discard(self):
+        self.writes.issue(0, 10, is_zero=True).acknowledged = 11
+        self.writes.issue(0, 12).acknowledged = 13
+        for numbers in ((0, 0, 0), (0, 2, 4), (0, 5, 4), (7, 5, 4)):
+            self.assertEqual('', self.judge(*numbers), numbers)
+        self.assertIn('no one moment', self.judge(0, 2, 0, asked=4))
+        self.assertIn('none of it', self.judge(6, 0, 0))
+        self.assertIn('lacks', self.judge(0, 2, 4, asked=14))
+
+    def test_a_group_is_of_one_moment(self):
+        other = cut.Writes()
+        other.issue(0, 6.5).acknowledged = 6.8
+        for here, there in (((1, 2, 0), 0), ((3, 2, 4), 1), ((3, 2, 0), 1)):
+            found = dict(enumerate(here))
+            for numbers, wrong in (({0: there}, False),
+                                   ({0: 1 - there}, here != (3, 2, 0))):
+                self.assertEqual(wrong, bool(cut.judge(
+                    [(self.writes, found), (other, numbers)], 0, 100)))
+
+    def test_what_was_seen_stays(self):
+        self.assertEqual('', self.judge(3, 2, 4, asked=50))
+        self.writes.was_seen({1: 5}, 40)
+        self.assertIn('lacks', self.judge(3, 2, 4, asked=50))
+        self.assertEqual('', self.judge(3, 2, 4, asked=30))
+
     def test_blocks_say_which_write_they_are_from(self):
         block = numbered.content(7)
         self.assertEqual(7, numbered.number_of(block))
