@@ -150,7 +150,7 @@ def replay_too_far():
             position = data.find(
                 records.MAGIC_BYTES,
                 position + (record.size if record is not None else 1))
-        return entries, False
+        return entries, False, False
 
     return mock.patch.object(scan, '_scan_segment', scan_segment)
 
