@@ -23,6 +23,7 @@ import uuid
 
 from sheepdog.backup import documents
 from sheepdog.backup import faults
+from sheepdog.client import durable
 
 ATOMIC = frozenset((
     'abfs', 'abfss', 'adl', 'az', 'gcs', 'gs', 'memory', 'oci', 'oss', 's3',
@@ -117,10 +118,10 @@ class Directory:
             finally:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(draft)
-            _sync(folder)
+            durable.sync(folder)
             while is_new and folder != os.path.dirname(self._path):
                 folder = os.path.dirname(folder)
-                _sync(folder)
+                durable.sync(folder)
 
 
 class Remote:
@@ -216,11 +217,3 @@ def _told(path):
         # Each library that fsspec goes by has errors of its own.
         raise faults.BackupError('%s: %s' % (
             path, str(error) or type(error).__name__)) from error
-
-
-def _sync(path):
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

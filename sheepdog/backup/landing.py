@@ -24,20 +24,18 @@ tell what was written since by others, and asks before it undoes that.
 """
 
 import logging
-import time
 from typing import NamedTuple
 
 from sheepdog.backup import changes
 from sheepdog.backup import faults
 from sheepdog.backup import records
 from sheepdog.backup import source
+from sheepdog.client import closing
 from sheepdog.client import maps
 from sheepdog.model import errors
 
 LOG = logging.getLogger(__name__)
 
-CLOSE_SECONDS = 10.0
-_POLL_SECONDS = 0.1
 _REQUEST_BYTES = 1 << 20
 _WRITING, _WRITTEN = 'writing', 'written'
 
@@ -339,18 +337,12 @@ def _cut(offset, content):
 
 
 def _give_up(client, name, mark):
+    def finish_or_undo():
+        if not _finish(client, name, mark):
+            _undo(client, name, mark)
+
     try:
-        deadline = time.monotonic() + CLOSE_SECONDS
-        while True:
-            try:
-                if not _finish(client, name, mark):
-                    _undo(client, name, mark)
-                return
-            except errors.VdiLocked:
-                # By ourselves: a sheep closes it behind its connection.
-                if time.monotonic() > deadline:
-                    raise
-            time.sleep(_POLL_SECONDS)
+        closing.once_closed(finish_or_undo)
     except errors.SheepdogError as error:
         LOG.error('VDI %s is left as it is, half restored (%s); the next '
                   'restore to it (with -f, where the VDI was there before) '

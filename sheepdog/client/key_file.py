@@ -23,6 +23,7 @@ import tempfile
 import time
 from typing import Optional
 
+from sheepdog.client import durable
 from sheepdog.model import errors
 from sheepdog.model import keys
 
@@ -118,15 +119,7 @@ def write(path: str, ring: keys.Keyring, is_new: bool = False) -> None:
         if os.path.exists(temporary):
             os.unlink(temporary)
         raise
-    _sync_directory(directory)
-
-
-def _sync_directory(directory):
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    durable.sync(directory)
 
 
 class KeyFile:

@@ -17,8 +17,9 @@ import contextlib
 import logging
 import os
 import signal
-import time
 
+from sheepdog.client import closing
+from sheepdog.client import durable
 from sheepdog.cmd import exits
 from sheepdog.cmd.images import qemu
 from sheepdog.model import errors
@@ -34,9 +35,6 @@ LOOK_BYTES = 1 << 30
 GRAIN_BYTES = 64 << 10
 """Zeroes are left out where they fill so much."""
 
-CLOSE_SECONDS = 10.0
-
-_POLL_SECONDS = 0.1
 _ZEROES = bytes(GRAIN_BYTES)
 
 
@@ -91,9 +89,9 @@ def export_volume(volume, path, image_format, progress, force=False) -> dict:
                     volume, progress)):
                 pass
             target.flush()
-        _sync(draft)
+        durable.sync(draft)
         os.rename(draft, path)
-        _sync(os.path.dirname(os.path.abspath(path)))
+        durable.sync(os.path.dirname(os.path.abspath(path)))
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(draft)
@@ -136,17 +134,8 @@ def _interrupts_held():
 
 def delete(client, name):
     """What was made of it is not wanted any more."""
-    deadline = time.monotonic() + CLOSE_SECONDS
     try:
-        while True:
-            try:
-                client.vdis.delete(name)
-                return
-            except errors.VdiLocked:
-                # By ourselves: a sheep closes it behind its connection.
-                if time.monotonic() > deadline:
-                    raise
-            time.sleep(_POLL_SECONDS)
+        closing.once_closed(lambda: client.vdis.delete(name))
     except errors.SheepdogError as error:
         LOG.error('what was made of VDI %s is still there: %s', name,
                   str(error) or type(error).__name__)
@@ -223,11 +212,3 @@ def _written(target, window):
     length, cookie = window.popleft()
     target.finish([cookie])
     return length
-
-
-def _sync(path):
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
