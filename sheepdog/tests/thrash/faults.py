@@ -334,8 +334,10 @@ class Troubles:
             self.make_whole()
             disk = self.chance.choice(self.disks)
             used = {} if disk.is_meta else self._in_use(disk.sheep)
+            # (One that is being unplugged may be gone in a moment.)
             if not disk.is_meta and (
-                    str(disk.directory) not in used or len(used) < 2):
+                    str(disk.directory) not in used
+                    or list(used.values()).count('in use') < 2):
                 return
             self.tell('pull %r' % disk)
             disk.pull()
