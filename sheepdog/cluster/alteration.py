@@ -47,7 +47,9 @@ def plan(vdis: Mapping[int, entries.VdiEntry], name: str,
     """VDI id → its copies, when those of that name get another number: the
     working VDI and its snapshots, which it shares objects with; and what
     they were cloned from, if it has fewer. What others were cloned from
-    keeps as many as they have: none shares objects with fewer copies.
+    keeps as many as they have: none shares objects with fewer copies. (So
+    also those that are deleted, whose objects are theirs now: a snapshot, or
+    the VDI before it was made smaller.)
 
     Where the form changes it is the working VDI alone: objects that it
     shares with others stay theirs. So of snapshots, and what others were
@@ -62,6 +64,9 @@ def plan(vdis: Mapping[int, entries.VdiEntry], name: str,
              if entry.name == name
              and not (entry.deleted or entry.pending or entry.copy_policy)]
     wanted = {entry.vdi_id: copies for entry in named}
+    wanted.update((ancestor.vdi_id, copies) for entry in named
+                  for ancestor in _ancestors(vdis, entry)
+                  if ancestor.name == name and not ancestor.copy_policy)
     for entry in vdis.values():
         if entry.deleted or entry.pending:
             continue
@@ -84,7 +89,7 @@ def _ancestors(vdis, entry):
         if entry is None:
             return
         seen.add(entry.vdi_id)
-        if not entry.deleted:
+        if not entry.reclaimed:
             yield entry
 
 

@@ -345,6 +345,11 @@ def _vdi_commit(arguments: dict, state: state_module.State) -> tuple:
         # Both would write to the objects that they share. (What was ordered
         # so by former versions is taken from the log as it was.)
         raise errors.InvalidParameters('VDI %s is no snapshot' % entry.name)
+    if source == arguments.get('replaces') and not _number(arguments,
+                                                           'serial'):
+        raise errors.InvalidParameters(
+            'VDI %06x is to be held while another one takes its place'
+            % source)
     return {'kind': 'vdi-commit', 'vdi_id': vdi_id, 'source': source,
             'owner': _text(arguments, 'owner'), 'snapshot': is_snapshot,
             'serial': _number(arguments, 'serial'), 'tag': tag,

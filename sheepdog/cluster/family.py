@@ -226,8 +226,9 @@ def _put(state, event, new, changed) -> dict:
         raise errors.VdiExists('a VDI %s exists already' % new.name)
     lock = state.locks.get(before.vdi_id)
     check_unused(before, lock)
-    if event['source'] == before.vdi_id:
-        # It shrinks: the rest of it is to stay.
+    if event['source'] == before.vdi_id and event['serial']:
+        # It shrinks: the rest of it is to stay. (Former versions rolled a
+        # VDI back to what it was; their records tell no lock.)
         _check_held(state, event, before)
     changed[before.vdi_id] = dataclasses.replace(before, deleted=True)
     if lock is not None:
@@ -302,6 +303,17 @@ def living(state, vdi_id: int) -> entries.VdiEntry:
     """:raises NoVdi: there is none, or not yet"""
     entry = state.vdis.get(vdi_id)
     if entry is None or entry.deleted or entry.pending:
+        raise errors.NoVdi('no VDI %06x' % vdi_id)
+    return entry
+
+
+def existing(state, vdi_id: int) -> entries.VdiEntry:
+    """Also a deleted one that others still name objects of.
+
+    :raises NoVdi: there is none, or not yet, or nothing of it
+    """
+    entry = state.vdis.get(vdi_id)
+    if entry is None or entry.pending or entry.reclaimed:
         raise errors.NoVdi('no VDI %06x' % vdi_id)
     return entry
 

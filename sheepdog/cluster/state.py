@@ -442,8 +442,8 @@ class State:
         """From the next epoch on these VDIs have other policies."""
         changes = _changes(record.event)
         for vdi_id, policy in changes.items():
-            alteration.check(self._living_vdi(vdi_id), policy, self.settled,
-                             self.locks.get(vdi_id))
+            alteration.check(family.existing(self, vdi_id), policy,
+                             self.settled, self.locks.get(vdi_id))
         for vdi_id, policy in changes.items():
             self.vdis[vdi_id] = alteration.noted(self.vdis[vdi_id], policy)
         self._altering = tuple(vdi_id for vdi_id, entry in self.vdis.items()

@@ -71,6 +71,23 @@ class PlanTest(unittest.TestCase):
                      entry(2, 'a', 3, parent=1), entry(3, 'b', 3, parent=1))
         self.assertEqual({1: 3, 2: 1}, plan(vdis, 'a', 1))
 
+    def test_what_is_deleted_and_needed_goes_with_the_vdi(self):
+        vdis = table(entry(1, 'a', deleted=True), entry(2, 'a', parent=1))
+        self.assertEqual({1: 3, 2: 3}, plan(vdis, 'a', 3))
+        self.assertEqual({1: 1, 2: 1}, plan(vdis, 'a', 1))
+
+    def test_or_has_as_many_as_others_need_of_it(self):
+        vdis = table(entry(1, 'a', 2, snapshot=True, deleted=True),
+                     entry(2, 'a', 2, parent=1), entry(3, 'b', 2, parent=1))
+        self.assertEqual({1: 2, 2: 1}, plan(vdis, 'a', 1))
+        self.assertEqual({1: 3, 3: 3}, plan(vdis, 'b', 3))
+
+    def test_what_nobody_needs_any_more_does_not(self):
+        vdis = table(entry(1, 'a', deleted=True, reclaimed=True),
+                     entry(2, 'a', parent=1),
+                     entry(3, 'a', deleted=True))
+        self.assertEqual({2: 3}, plan(vdis, 'a', 3))
+
     def test_what_is_under_way_counts(self):
         vdis = table(entry(1, 'a', 2, snapshot=True, wanted=3),
                      entry(3, 'b', 2, parent=1))

@@ -162,6 +162,26 @@ class CommitTest(Case):
             self.commit(self.begin(source), source, snapshot=False, tag='',
                         replaces=source)
 
+    def test_what_is_altered_then_is_all_that_it_has(self):
+        put(self.state, lock(1, A, 'turning'))
+        new = self.begin()
+        self.commit(new, snapshot=False, tag='', replaces=1)
+        self.decide('alter-vdi', name='vm', copies=1)
+        self.assertEqual({1: 1, new: 1}, {
+            vdi_id: entry.wanted
+            for vdi_id, entry in self.state.vdis.items()})
+
+    def test_one_that_former_versions_rolled_back_so(self):
+        """Without a lock; it is in the logs of clusters."""
+        new = self.begin()
+        with self.assertRaises(errors.InvalidParameters):
+            self.commit(new, snapshot=False, tag='', replaces=1, serial=0)
+        put(self.state, {
+            'kind': 'vdi-commit', 'vdi_id': new, 'source': 1, 'owner': A,
+            'snapshot': False, 'serial': 0, 'tag': '', 'resized': 0,
+            'replaces': 1})
+        self.assertEqual(new, self.state.lookup('vm').vdi_id)
+
     def test_of_one_that_several_sheep_have_open(self):
         put(self.state, lock(1, A, 'shared'))
         serial = self.state.fences[1]
