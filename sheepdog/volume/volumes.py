@@ -93,7 +93,7 @@ class Volumes:
                         volume = await self._open_to_write(entry, mode,
                                                            alone)
                 except errors.SheepdogError:
-                    if not self._is_followed(entry):
+                    if not self._is_over(entry):
                         raise
                 else:
                     if volume is not None:
@@ -101,23 +101,26 @@ class Volumes:
                             volume.vdi_id)
                         return volume
 
-    def _is_followed(self, entry):
-        """The working VDI has become a snapshot since."""
-        return not entry.snapshot and self._now(entry).snapshot
+    def _is_over(self, entry):
+        """The working VDI has become a snapshot since, or what it was is
+        deleted: another one may have its name."""
+        now = self._now(entry)
+        return now.deleted or now.snapshot and not entry.snapshot
 
     async def _open_to_read(self, entry):
-        """None: another VDI has taken its place."""
+        """None: another VDI may have taken its place."""
         # (The map of a snapshot does not change.)
         volume = await self._make(entry, True, entry.snapshot)
-        if self._is_followed(entry):
+        if self._is_over(entry):
+            # (Nobody would have told this volume.)
             return None
         volume.users = 1
         self._reading[volume] = None
         return volume
 
     async def _open_to_write(self, entry, mode, alone):
-        """None: another VDI has taken its place."""
-        if self._is_followed(entry):
+        """None: another VDI may have taken its place."""
+        if self._is_over(entry):
             return None
         volume = self._writing.get(entry.vdi_id)
         if volume is not None and volume.valid:

@@ -119,6 +119,52 @@ class ShrinkTest(test_branching.Case):
         await volume.close()
         await self.shrink()
 
+    async def test_who_was_about_to_read_it_finds_the_next_one(self):
+        gates = self.sheep[2].recorder.gates
+        gates['read', ids.vdi_oid(self.vdi_id)] = gate = asyncio.Event()
+        opening = asyncio.ensure_future(
+            self.sheep[2].volumes.open('vm', read_only=True))
+        await flock.until(lambda: self.sheep[2].recorder.log)
+        await self.shrink()
+        gate.set()
+        volume = await opening
+        self.assertEqual((self.vdi_id + 1, SIZE),
+                         (volume.vdi_id, volume.size))
+        await volume.close()
+
+    async def test_nor_is_what_was_deleted_read_any_more(self):
+        gates = self.sheep[2].recorder.gates
+        gates['read', ids.vdi_oid(self.vdi_id)] = gate = asyncio.Event()
+        opening = asyncio.ensure_future(
+            self.sheep[2].volumes.open('vm', read_only=True))
+        await flock.until(lambda: self.sheep[2].recorder.log)
+        await self.first.catalogue.delete('vm')
+        gate.set()
+        with self.assertRaisesRegex(errors.NoVdi, 'vm'):
+            await opening
+
+    async def meanwhile(self, other, **more):
+        """What ``other()`` is answered, that begins during a shrink."""
+        recorder = self.sheep[1].recorder
+        new = ids.vdi_oid(self.vdi_id + 1)
+        recorder.gates['write', new] = gate = asyncio.Event()
+        shrunk = asyncio.ensure_future(self.shrink(**more))
+        await flock.until(lambda: recorder.writes(new))
+        asked = asyncio.ensure_future(other())
+        for _ in range(50):
+            # (It has looked the name up by then.)
+            await asyncio.sleep(0)
+        gate.set()
+        await shrunk
+        return await asked
+
+    async def test_who_opens_it_meanwhile_gets_the_next_one(self):
+        volume = await self.meanwhile(
+            lambda: self.sheep[1].volumes.open('vm'))
+        self.assertEqual((self.vdi_id + 1, SIZE),
+                         (volume.vdi_id, volume.size))
+        await volume.close()
+
     async def test_what_is_written_meanwhile_is_not_lost(self):
         """Who opens it takes the lock away, which gives way."""
         recorder = self.sheep[1].recorder
