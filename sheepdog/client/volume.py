@@ -443,7 +443,7 @@ class RemoteVolume:
     def _went_on(self, vdi_id):
         """Whether ours is a snapshot by now, and the VDI goes on as that
         one: then both were created at the same time. (One that was rolled
-        back, or made anew, was created later.)"""
+        back, made smaller, or made anew, was created later.)"""
         found = {one['vdi_id']: one
                  for one in self._client.vdis.list(self.name)}
         ours, new = found.get(self.vdi_id), found.get(vdi_id)

@@ -68,8 +68,9 @@ class Shrinking:
 
     async def _shrink(self, source, size, operation_id):
         branching = self.branching
-        new = await branching.begin(source, source.name, source.vdi_id,
-                                    source.created)
+        # (Created now: who had it open, lost it, and opens it again, is not
+        # to take it for the one that it had; see ``client.volume``.)
+        new = await branching.begin(source, source.name, source.vdi_id)
         try:
             try:
                 async with asyncio.timeout(standstill.PATIENCE_SECONDS):

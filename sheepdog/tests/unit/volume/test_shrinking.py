@@ -51,12 +51,10 @@ class ShrinkTest(test_branching.Case):
             offset=SIZE, length=4 * OBJECT - SIZE))
 
     async def test_what_is_beyond_is_gone_for_good(self):
-        created = self.first.cluster.state.lookup('vm').created
         await self.shrink()
         self.assertEqual([('', SIZE, 1, 1)], await self.sizes())
         await self.reclaim()
         new = self.first.cluster.state.lookup('vm')
-        self.assertEqual(created, new.created)
         await self.check_objects({(self.vdi_id, 0), (new.vdi_id, 1)})
         await self.check_smaller()
         await self.check_nothing_under_way()
@@ -88,6 +86,18 @@ class ShrinkTest(test_branching.Case):
             for index in range(4)])
         self.assertEqual(2, await self.content(
             tag='s1', offset=SIZE, length=2 * BLOCK))
+
+    async def test_who_lost_it_does_not_take_it_for_its_own(self):
+        """Its id tells, or that it was created later (clients have no more
+        than that where theirs became a snapshot before)."""
+        await self.branching.snapshot('vm', 's1')
+        await self.shrink()
+        was, new = await self.first.catalogue.list('vm')
+        self.assertEqual(['s1', ''], [was['tag'], new['tag']])
+        self.assertLess(was['created'], new['created'])
+        await self.branching.snapshot('vm', 's2')
+        *_, follower = await self.first.catalogue.list('vm')
+        self.assertEqual(new['created'], follower['created'])
 
     async def test_a_clone_stays_one(self):
         await self.branching.snapshot('vm', 's1')
