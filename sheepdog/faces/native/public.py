@@ -190,7 +190,9 @@ class Public:
 
     def _refusal_to_write(self, vdi_id):
         entry = self.cluster.state.vdis.get(vdi_id)
-        if entry is not None and entry.snapshot:
+        if entry is None or entry.deleted or entry.pending:
+            return errors.NoVdi('no VDI %06x' % vdi_id)
+        if entry.snapshot:
             return errors.ReadOnly('VDI %06x is a snapshot' % vdi_id)
         if self.volumes.may_write(vdi_id):
             return None

@@ -20,6 +20,7 @@ from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.model import inode
 from sheepdog.tests.unit.faces import native_case
+from sheepdog.tests.unit import flock
 from sheepdog.tests.unit.volume import case
 from sheepdog.wire import native
 from sheepdog.wire import native_client as client
@@ -154,6 +155,19 @@ class PublicTest(native_case.NativeCase):
         self.a.recorder.refuse = lambda verb, oid: errors.NoSpace('full')
         self.assertEqual(await self.result(client.pack_create(
             1, new, 5, b'new', cow_oid=self.oid)), errors.NoSpace.result)
+
+    async def test_copied_on_write_while_it_is_deleted(self):
+        """Nothing more is written to it."""
+        await self.result(client.pack_create(1, self.oid, 0, b'a' * BLOCK))
+        self.a.recorder.gates['read', self.oid] = gate = asyncio.Event()
+        self.a.recorder.log = []
+        asked = asyncio.ensure_future(self.result(client.pack_create(
+            1, self.oid + 1, 5, b'new', cow_oid=self.oid)))
+        await flock.until(lambda: self.a.recorder.log)
+        await self.a.catalogue.delete('vm')
+        gate.set()
+        self.assertEqual(errors.NoVdi.result, await asked)
+        self.assertEqual([], self.a.recorder.writes(self.oid + 1))
 
     async def test_our_own_codes_are_none_for_clients(self):
         self.a.recorder.read = lambda oid, offset, size, done: done(
