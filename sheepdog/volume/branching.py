@@ -129,14 +129,15 @@ class Branching:
                 return None
             try:
                 return await self._snapshot(sources, tag, operation_id)
-            except errors.ReadOnly:
-                if not any(self._is_snapshot(source) for source in sources):
+            except (errors.ReadOnly, errors.NoVdi):
+                if not any(self._is_over(source) for source in sources):
                     raise
-                # Somebody else was quicker: of the next one.
+                # Somebody else was quicker: of the next one, if any.
 
-    def _is_snapshot(self, entry):
+    def _is_over(self, entry):
+        """It is a snapshot, or deleted."""
         now = self.cluster.state.vdis.get(entry.vdi_id)
-        return now is not None and now.snapshot
+        return now is not None and (now.snapshot or now.deleted)
 
     async def clone(self, source, tag, name, shares_nothing=False,
                     operation_id=''):

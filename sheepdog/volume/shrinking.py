@@ -54,12 +54,17 @@ class Shrinking:
         if size >= head.vdi_size:
             await self.catalogue.resize(name, size, operation_id)
             return
-        self._check_unused(source)
         try:
+            self._check_unused(source)
             await self._shrink(source, size, operation_id)
-        except errors.ReadOnly:
-            raise errors.VdiLocked('VDI %s became a snapshot meanwhile: try '
-                                   'again' % name) from None
+        except (errors.ReadOnly, errors.NoVdi, errors.VdiLocked):
+            if self.branching.done(operation_id) is not None:
+                # (Asked for twice, by two ways.)
+                return
+            if self.catalogue.find(name).vdi_id == source.vdi_id:
+                raise
+            raise errors.VdiLocked('VDI %s was changed meanwhile: try again'
+                                   % name) from None
 
     def _check_unused(self, source):
         family.check_source(source)

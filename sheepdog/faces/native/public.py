@@ -395,11 +395,11 @@ class Public:
                 await self.claims.lock(
                     session, entry.vdi_id,
                     request.lock_type == native.LOCK_SHARED)
-            except errors.ReadOnly:
+            except (errors.ReadOnly, errors.NoVdi):
                 now = self.cluster.state.vdis.get(entry.vdi_id)
-                if now is None or not now.snapshot:
+                if now is None or not (now.snapshot or now.deleted):
                     raise
-                # It became one while we waited: the next one, then.
+                # It became so while we waited: the next one, then.
             else:
                 return self._vdi_answer(fields, entry)
 

@@ -22,6 +22,7 @@ from sheepdog.tests.unit.faces import native_case
 from sheepdog.tests.unit import flock
 from sheepdog.tests.unit.volume import case
 from sheepdog.volume import quiesce
+from sheepdog.volume import shrinking
 from sheepdog.wire import native
 from sheepdog.wire import native_client as client
 
@@ -244,6 +245,22 @@ class SnapshotTest(native_case.NativeCase):
                          client.read_vdi_answer(fields).vdi_id)
         self.assertEqual([self.a.cluster.incarnation],
                          self.owners(done['vdi_id']))
+
+    async def test_so_does_who_locks_what_is_made_smaller(self):
+        self.a.recorder.gates['flush', self.inode] = go_on = asyncio.Event()
+        self.a.recorder.log = []
+        asked = asyncio.ensure_future(shrinking.Shrinking(
+            self.a.branching).resize('vm', case.BLOCK))
+        await flock.until(lambda: self.a.recorder.log)
+        self.qemu.feed(*client.pack_lock_vdi(1, 'vm'))
+        await asyncio.sleep(0.05)
+        go_on.set()
+        await asked
+        result, fields, _ = await self.ask(self.qemu, [])
+        self.assertEqual(0, result)
+        new = client.read_vdi_answer(fields).vdi_id
+        self.assertNotEqual(self.vdi_id, new)
+        self.assertEqual([self.a.cluster.incarnation], self.owners(new))
 
     async def test_an_object_that_the_map_does_not_name_yet(self):
         """The client goes on to write its entry, then into the new one."""

@@ -12,6 +12,7 @@
 
 import asyncio
 
+from sheepdog.cluster import family
 from sheepdog.model import errors
 from sheepdog.model import ids
 from sheepdog.tests.unit import flock
@@ -156,7 +157,7 @@ class ShrinkTest(test_branching.Case):
     async def meanwhile(self, other, **more):
         """What ``other()`` is answered, that begins during a shrink."""
         recorder = self.sheep[1].recorder
-        new = ids.vdi_oid(self.vdi_id + 1)
+        new = ids.vdi_oid(family.free_id(self.first.cluster.state.vdis, 'vm'))
         recorder.gates['write', new] = gate = asyncio.Event()
         shrunk = asyncio.ensure_future(self.shrink(**more))
         await flock.until(lambda: recorder.writes(new))
@@ -174,6 +175,30 @@ class ShrinkTest(test_branching.Case):
         self.assertEqual((self.vdi_id + 1, SIZE),
                          (volume.vdi_id, volume.size))
         await volume.close()
+
+    async def test_asked_for_twice_at_once_it_is_done_once(self):
+        for sheep, size in ((1, SIZE), (2, OBJECT)):
+            more = {'size': size, 'operation_id': 'op %d' % sheep}
+            await self.meanwhile(
+                lambda: self.shrink(sheep=sheep, **more), **more)
+            self.assertEqual(size, (await self.sizes())[0][1])
+
+    async def test_another_one_is_to_be_tried_again(self):
+        for sheep, size in ((1, SIZE), (2, OBJECT)):
+            with self.assertRaisesRegex(errors.VdiLocked, 'try again'):
+                await self.meanwhile(lambda: self.shrink(BLOCK, sheep),
+                                     size=size)
+            self.assertEqual(size, (await self.sizes())[0][1])
+
+    async def test_a_snapshot_meanwhile_is_of_the_next_one(self):
+        for sheep, size in ((1, SIZE), (2, OBJECT)):
+            tag = 's%d' % sheep
+            made = await self.meanwhile(lambda: self.sheep[
+                sheep].branching.snapshot('vm', tag), size=size)
+            now = self.first.cluster.state.vdis[made['snapshot']]
+            self.assertEqual((tag, False), (now.tag, now.deleted))
+            self.assertEqual([(tag, size), ('', size)],
+                             [one[:2] for one in (await self.sizes())[-2:]])
 
     async def test_what_is_written_meanwhile_is_not_lost(self):
         """Who opens it takes the lock away, which gives way."""
