@@ -25,6 +25,19 @@ import traceback
 from typing import Callable
 
 from sheepdog.tests.functional import case
+from sheepdog.tests.functional import harness
+
+
+class Failure(AssertionError):
+    """What must not be: the message has all that is known."""
+
+
+def wait(condition: Callable, seconds: float, what: Callable) -> None:
+    """:raises Failure: it never came"""
+    try:
+        harness.wait_until(condition, seconds, what)
+    except harness.HarnessError as exc:
+        raise Failure(str(exc)) from None
 
 
 def parser(name: str, description: str, minutes: float,

@@ -48,10 +48,6 @@ CLONES_MAX = 5
 MORE_DONE = 5
 
 
-class Failure(AssertionError):
-    """What must not be: the message has all that is known."""
-
-
 class Snapshot:
     """``answered``: when it was there at the latest. ``is_deleted``: None:
     who knows."""
@@ -170,7 +166,7 @@ class Photographer:
         if snapshot.found is None:
             snapshot.found = found
         elif snapshot.found != found:
-            raise Failure('%s of %s has changed: %s' % (
+            raise ordeal.Failure('%s of %s has changed: %s' % (
                 snapshot.tag, self.guest.name,
                 _difference(snapshot.found, found)))
 
@@ -251,11 +247,11 @@ class Moments:
         for photographer in self.photographers:
             photographer.stop()
         self.tell('no more snapshots')
-        self._wait(self.cluster.is_whole, WHOLE_SECONDS,
-                   self.cluster.describe)
+        ordeal.wait(self.cluster.is_whole, WHOLE_SECONDS,
+                    self.cluster.describe)
         self.tell('whole')
         done = {guest: guest.done for guest in self.guests}
-        self._wait(lambda: self._have_gone_on(done), WHOLE_SECONDS, lambda: (
+        ordeal.wait(lambda: self._have_gone_on(done), WHOLE_SECONDS, lambda: (
             'guests to go on: %s; %s' % (
                 [(guest.name, guest.done - count)
                  for guest, count in done.items()],
@@ -265,7 +261,7 @@ class Moments:
             guest.stop()
             guest.end()
         self.tell('guests have stopped')
-        self._wait(self.cluster.is_idle, WHOLE_SECONDS, lambda: (
+        ordeal.wait(self.cluster.is_idle, WHOLE_SECONDS, lambda: (
             'nobody to use the VDIs: %s' % self.cluster.describe()))
         self.tell('guests have ended')
 
@@ -310,15 +306,15 @@ class Moments:
             for snapshot in photographer.taken:
                 if snapshot.tag in tags:
                     if snapshot.is_deleted:
-                        raise Failure('%s of %s was deleted' % (
+                        raise ordeal.Failure('%s of %s was deleted' % (
                             snapshot.tag, guest.name))
                     photographer.look(snapshot, is_certain=True)
                     self._check(guest, snapshot.tag, guest.judge(
                         snapshot.found, snapshot.asked, snapshot.answered))
                 elif snapshot.answered != cut.NEVER and (
                         snapshot.is_deleted is False):
-                    raise Failure('%s of %s is gone' % (snapshot.tag,
-                                                        guest.name))
+                    raise ordeal.Failure('%s of %s is gone' % (
+                        snapshot.tag, guest.name))
             self._judge_clones(photographer)
             now = time.monotonic()
             self._check(guest, 'now', guest.judge(guest.look(
@@ -328,7 +324,7 @@ class Moments:
                                                        len(tags))))
         done = self.cluster.dog('cluster', 'check', expect=None)
         if done.returncode:
-            raise Failure('dog cluster check: exit code %d\n%s%s' % (
+            raise ordeal.Failure('dog cluster check: exit code %d\n%s%s' % (
                 done.returncode, done.stdout, done.stderr))
 
     def _judge_clones(self, photographer):
@@ -337,7 +333,7 @@ class Moments:
         for name, snapshot in photographer.clones.items():
             found = guest.look(name, self.chance.choice(self.cluster.sheep))
             if snapshot.found is not None and found != snapshot.found:
-                raise Failure('%s is not what %s is: %s' % (
+                raise ordeal.Failure('%s is not what %s is: %s' % (
                     name, snapshot.tag, _difference(snapshot.found, found)))
             self._check(guest, name, guest.judge(found, snapshot.asked,
                                                  snapshot.answered))
@@ -348,7 +344,7 @@ class Moments:
     @staticmethod
     def _check(guest, what, wrong):
         if wrong:
-            raise Failure('%s of %s: %s' % (what, guest.name, wrong))
+            raise ordeal.Failure('%s of %s: %s' % (what, guest.name, wrong))
 
     def give_back(self):
         """Delete all, in any order; what it used must come free.
@@ -364,7 +360,7 @@ class Moments:
 
         def left():
             return sorted(self._objects() - self._before)
-        self._wait(lambda: not left(), GONE_SECONDS, lambda: (
+        ordeal.wait(lambda: not left(), GONE_SECONDS, lambda: (
             'objects of deleted VDIs to go: %s' % left()[:10]))
         self.tell('no object is left')
 
@@ -373,14 +369,6 @@ class Moments:
         return {(sheep.number, path.name) for sheep in self.cluster.sheep
                 for path in (sheep.meta / 'obj').iterdir()
                 if OBJECT.fullmatch(path.name)}
-
-    @staticmethod
-    def _wait(condition, seconds, what):
-        """:raises Failure: it never came"""
-        try:
-            harness.wait_until(condition, seconds, what)
-        except harness.HarnessError as exc:
-            raise Failure(str(exc)) from None
 
     def keep(self, directory):
         """Copy logs and stores for whoever wants to look."""

@@ -26,6 +26,7 @@ import time
 from typing import Optional
 
 from sheepdog.model import errors
+from sheepdog.tests.functional import ordeal
 from sheepdog.tests.moments import cut
 from sheepdog.tests.moments import numbered
 from sheepdog.tests.thrash import users
@@ -45,10 +46,6 @@ SIZE = -1
 """As if it were a block: the size that a VDI has."""
 AS_BEFORE = None
 """Among the values that a block may have: what its moment has."""
-
-
-class Failure(AssertionError):
-    """What must not be: the message has all that is known."""
 
 
 class Growing(numbered.Numbered):
@@ -133,7 +130,7 @@ class Made:
                 if known == number:
                     continue
                 allowed = allowed - {AS_BEFORE} | {known}
-            raise Failure('block %d of %s holds %d, not %s' % (
+            raise ordeal.Failure('block %d of %s holds %d, not %s' % (
                 block, self, number, ' or '.join(map(str, allowed))))
 
 

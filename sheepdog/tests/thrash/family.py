@@ -25,7 +25,7 @@ import numpy
 from sheepdog.model import ids
 from sheepdog.model import inode
 from sheepdog.placement import redundancy
-from sheepdog.tests.functional import harness
+from sheepdog.tests.functional import ordeal
 from sheepdog.tests.moments import cut
 from sheepdog.tests.thrash import branches
 
@@ -123,7 +123,7 @@ class Family:
     def _check(self, made, found):
         try:
             made.compare(found)
-        except branches.Failure as exc:
+        except ordeal.Failure as exc:
             self._complain(str(exc), str(made))
 
     def _judge_moments(self):
@@ -146,8 +146,8 @@ class Family:
             with self._lock:
                 lines = [line for line in self._story
                          if what.split('@')[0] in line][-STORY_MAX:]
-            raise branches.Failure('%s: %s\n%s' % (what, wrong,
-                                                   '\n'.join(lines)))
+            raise ordeal.Failure('%s: %s\n%s' % (what, wrong,
+                                                 '\n'.join(lines)))
 
     # -- space ----------------------------------------------------------
 
@@ -162,12 +162,13 @@ class Family:
         with self.cluster.client() as client:
             for one in made:
                 client.vdis.delete(one.name, one.tag)
-            self._wait(lambda: not self._unnamed(client), lambda: (
-                'objects of deleted snapshots and clones to be empty: %s'
-                % self._unnamed(client)))
+            ordeal.wait(
+                lambda: not self._unnamed(client), GONE_SECONDS, lambda: (
+                    'objects of deleted snapshots and clones to be empty: %s'
+                    % self._unnamed(client)))
             for name in names:
                 client.vdis.delete(name)
-        self._wait(lambda: not self._left(), lambda: (
+        ordeal.wait(lambda: not self._left(), GONE_SECONDS, lambda: (
             'objects of %s to go: %s' % (names, self._left())))
 
     def _unnamed(self, client):
@@ -198,14 +199,6 @@ class Family:
 
     def _left(self):
         return sorted({path.name for path in self._files()})[:SHOWN_MAX]
-
-    @staticmethod
-    def _wait(condition, what):
-        """:raises Failure: it never came"""
-        try:
-            harness.wait_until(condition, GONE_SECONDS, what)
-        except harness.HarnessError as exc:
-            raise branches.Failure(str(exc)) from None
 
 
 def _has_content(path):

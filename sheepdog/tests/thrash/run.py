@@ -23,7 +23,6 @@ from sheepdog.placement import redundancy
 from sheepdog.tests.functional import case
 from sheepdog.tests.functional import harness
 from sheepdog.tests.functional import ordeal
-from sheepdog.tests.thrash import branches
 from sheepdog.tests.thrash import family as family_module
 from sheepdog.tests.thrash import faults
 from sheepdog.tests.thrash import record as record_module
@@ -43,9 +42,6 @@ WITH_ONE_DISK = 2
 WITH_SEVERAL = 2
 FRAIL_EVERY = 2
 SHOWN_MAX = 5
-
-
-Failure = branches.Failure
 
 
 class Thrash:
@@ -214,7 +210,7 @@ class Thrash:
         def is_alive():
             _check_alive(users)
             return all(user.done >= count for user, count in wanted)
-        self._wait(is_alive, ALIVE_SECONDS, lambda: (
+        ordeal.wait(is_alive, ALIVE_SECONDS, lambda: (
             'all users to be served: %s; %s' % (
                 ', '.join('%s: %d of %d' % (user.name, user.done, count)
                           for user, count in wanted),
@@ -233,12 +229,12 @@ class Thrash:
                         self.record, disk, client, 'the judge'))
         found = self.record.check()
         if found:
-            raise Failure(self._story(found))
+            raise ordeal.Failure(self._story(found))
         done = self.cluster.dog('cluster', 'check', expect=None)
         if done.returncode:
-            raise Failure('dog cluster check: exit code %d\n%s%s' % (
+            raise ordeal.Failure('dog cluster check: exit code %d\n%s%s' % (
                 done.returncode, done.stdout, done.stderr))
-        self._wait(lambda: not self._strips(), FIT_SECONDS, lambda: (
+        ordeal.wait(lambda: not self._strips(), FIT_SECONDS, lambda: (
             'strips to fit: %s' % self._strips()))
         self.tell('phase %d: %d writes, %d reads; all is there, all copies '
                   'and strips fit (refused: %s)' % (
@@ -277,7 +273,7 @@ class Thrash:
                     or policy_of(vdi) != (
                         self.troubles.copies.get(name) or policy_of(vdi))]
 
-        self._wait(lambda: not wrong(), faults.WHOLE_SECONDS, lambda: (
+        ordeal.wait(lambda: not wrong(), faults.WHOLE_SECONDS, lambda: (
             'copies that were altered: %s; %s' % (wrong(),
                                                   self.cluster.describe())))
         self.troubles.copies.clear()
@@ -306,20 +302,12 @@ class Thrash:
 
         def left():
             return strips.left(self.troubles.directories(), ids)
-        self._wait(lambda: not left(), GONE_SECONDS, lambda: (
+        ordeal.wait(lambda: not left(), GONE_SECONDS, lambda: (
             'objects of deleted VDIs to go: %s' % left()))
         self._rest({register: value for register, value
                     in self._values.items() if register[0] in self._ids})
         self.tell('deleted %s: no object is left' % ', '.join(
             disk.name for disk in disks))
-
-    @staticmethod
-    def _wait(condition, seconds, what):
-        """:raises Failure: it never came"""
-        try:
-            harness.wait_until(condition, seconds, what)
-        except harness.HarnessError as exc:
-            raise Failure(str(exc)) from None
 
     def keep(self, directory):
         """Copy logs and stores for whoever wants to look."""

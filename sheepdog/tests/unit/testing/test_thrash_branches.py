@@ -22,6 +22,7 @@ import unittest
 from unittest import mock
 
 from sheepdog.model import errors
+from sheepdog.tests.functional import ordeal
 from sheepdog.tests.moments import numbered
 from sheepdog.tests.thrash import branches
 from sheepdog.tests.thrash import family
@@ -166,7 +167,7 @@ class FamilyTest(unittest.TestCase):
         return self.family.judge()
 
     def check_failure(self, text):
-        with self.assertRaises(branches.Failure) as caught:
+        with self.assertRaises(ordeal.Failure) as caught:
             self.judge()
         self.assertIn(text, str(caught.exception))
 
