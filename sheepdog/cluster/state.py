@@ -431,7 +431,12 @@ class State:
 
     def _vdi_resize(self, record: entries.Record) -> None:
         """The size stands in the inode; the event tells who has it open."""
-        entry = self._living_vdi(record.event['vdi_id'])
+        vdi_id = record.event['vdi_id']
+        was = self.vdis.get(vdi_id)
+        if was is not None and was.deleted and self.lookup(was.name):
+            raise errors.VdiLocked(
+                'VDI %s was replaced meanwhile: try again' % was.name)
+        entry = self._living_vdi(vdi_id)
         if entry.snapshot:
             raise errors.VdiLocked(
                 'VDI %s became a snapshot meanwhile: try again' % entry.name)

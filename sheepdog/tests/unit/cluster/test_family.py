@@ -134,6 +134,20 @@ class CommitTest(Case):
         self.assertEqual(new, self.state.lookup('vm').vdi_id)
         self.assertEqual([1], self.state.needed())
 
+    def test_what_was_replaced_does_not_grow(self):
+        """…who wants that tries it again, with the one in its place."""
+        put(self.state, lock(1, A, 'turning'))
+        new = self.begin()
+        self.commit(new, snapshot=False, tag='', replaces=1)
+        before = self.state.to_dict()
+        resize = {'kind': 'vdi-resize', 'vdi_id': 1}
+        with self.assertRaisesRegex(errors.VdiLocked, 'replaced'):
+            put(self.state, resize)
+        self.assertEqual(before, self.state.to_dict())
+        self.delete(new)
+        with self.assertRaises(errors.NoVdi):
+            put(self.state, resize)
+
     def test_nor_that_when_anything_came_between(self):
         cases = {
             'nobody has it': lambda: put(self.state, unlock(1, A)),
