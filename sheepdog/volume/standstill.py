@@ -153,7 +153,7 @@ class Standstill:
                 await self.gateway.declare_now()
         except TimeoutError:
             raise errors.SystemFailure(
-                'no snapshot of VDI %06x: in %d s not all that was under way '
+                'VDI %06x is as it was: in %d s not all that was under way '
                 'came to its end' % (vdi_id, PATIENCE_SECONDS)) from None
         users.check()
 

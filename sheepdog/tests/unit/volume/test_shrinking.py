@@ -11,6 +11,7 @@
 # under the License.
 
 import asyncio
+from unittest import mock
 
 from sheepdog.cluster import family
 from sheepdog.model import errors
@@ -18,6 +19,7 @@ from sheepdog.model import ids
 from sheepdog.tests.unit import flock
 from sheepdog.tests.unit.volume import case
 from sheepdog.tests.unit.volume import test_branching
+from sheepdog.volume import standstill
 
 OBJECT = case.OBJECT
 BLOCK = test_branching.BLOCK
@@ -229,6 +231,19 @@ class ShrinkTest(test_branching.Case):
         await self.check_nothing_under_way()
         self.assertEqual([('', 4 * OBJECT, 3, 0)], await self.sizes())
         self.assertEqual(4, await self.content(offset=3 * OBJECT))
+
+    async def test_what_does_not_stand_still_stays_as_it_is(self):
+        maker = self.sheep[1].branching
+        new = await maker.begin(maker.catalogue.find('vm'), 'vm', self.vdi_id)
+        gates = self.sheep[1].recorder.gates
+        gates['flush', ids.vdi_oid(self.vdi_id)] = asyncio.Event()
+        with mock.patch.object(standstill, 'PATIENCE_SECONDS', 0.05):
+            with self.assertRaisesRegex(errors.SystemFailure, 'is as it was'):
+                await maker.standstill.hold(
+                    self.vdi_id, new.vdi_id, maker.cluster.incarnation, True)
+        gates.clear()
+        maker.give_up(new)
+        await self.check_nothing_under_way()
 
     async def test_asked_for_again_it_was_done(self):
         await self.shrink(operation_id='op')
