@@ -340,22 +340,22 @@ def _vdi_commit(arguments: dict, state: state_module.State) -> tuple:
     if not isinstance(tag, str) or not isinstance(is_snapshot, bool):
         raise errors.InvalidParameters('tag or snapshot is missing')
     entry = state.vdis.get(source)
+    serial, replaces = (_number(arguments, 'serial'),
+                        _number(arguments, 'replaces'))
     if not (is_snapshot or entry is None or entry.snapshot
-            or source == arguments.get('replaces')):
+            or source == replaces):
         # Both would write to the objects that they share. (What was ordered
         # so by former versions is taken from the log as it was.)
         raise errors.InvalidParameters('VDI %s is no snapshot' % entry.name)
-    if source == arguments.get('replaces') and not _number(arguments,
-                                                           'serial'):
+    if source == replaces and not serial:
         raise errors.InvalidParameters(
             'VDI %06x is to be held while another one takes its place'
             % source)
     return {'kind': 'vdi-commit', 'vdi_id': vdi_id, 'source': source,
             'owner': _text(arguments, 'owner'), 'snapshot': is_snapshot,
-            'serial': _number(arguments, 'serial'), 'tag': tag,
+            'serial': serial, 'tag': tag,
             'resized': _number(arguments, 'resized'),
-            'replaces': _number(arguments, 'replaces')}, {
-                'vdi_id': vdi_id, 'snapshot': source}
+            'replaces': replaces}, {'vdi_id': vdi_id, 'snapshot': source}
 
 
 def _vdi_commit_group(arguments: dict,

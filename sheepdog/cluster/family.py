@@ -307,6 +307,13 @@ def living(state, vdi_id: int) -> entries.VdiEntry:
     return entry
 
 
+def is_over(state, entry: entries.VdiEntry) -> bool:
+    """The working VDI has become a snapshot since, or what it was is
+    deleted: another one may have its name."""
+    now = state.vdis.get(entry.vdi_id, entry)
+    return now.deleted or now.snapshot and not entry.snapshot
+
+
 def existing(state, vdi_id: int) -> entries.VdiEntry:
     """Also a deleted one that others still name objects of.
 

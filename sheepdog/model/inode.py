@@ -91,6 +91,11 @@ class InodeHead:
         return cls(decode_name(name), decode_name(tag), *rest)
 
 
+def seconds_of(time: int) -> float:
+    """A time as inodes and entries of VDIs have it, in seconds."""
+    return (time >> 32) + (time & 0xFFFFFFFF) / 1e9
+
+
 def encode_name(name: str) -> bytes:
     """A name as a zero-terminated field of 256 bytes.
 

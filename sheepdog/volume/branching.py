@@ -130,14 +130,10 @@ class Branching:
             try:
                 return await self._snapshot(sources, tag, operation_id)
             except (errors.ReadOnly, errors.NoVdi):
-                if not any(self._is_over(source) for source in sources):
+                if not any(family.is_over(self.cluster.state, source)
+                           for source in sources):
                     raise
                 # Somebody else was quicker: of the next one, if any.
-
-    def _is_over(self, entry):
-        """It is a snapshot, or deleted."""
-        now = self.cluster.state.vdis.get(entry.vdi_id)
-        return now is not None and (now.snapshot or now.deleted)
 
     async def clone(self, source, tag, name, shares_nothing=False,
                     operation_id=''):

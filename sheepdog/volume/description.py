@@ -15,6 +15,7 @@
 import numpy
 
 from sheepdog.model import ids
+from sheepdog.model import inode
 from sheepdog.placement import redundancy
 
 
@@ -55,16 +56,14 @@ def of(entry, head, tally, state):
         'vdi_id': entry.vdi_id, 'size': head.vdi_size,
         'used': tally.owned * head.object_bytes,
         'shared': tally.shared * head.object_bytes,
-        'created': (entry.created >> 32)
-        + (entry.created & 0xFFFFFFFF) / 1e9,
+        'created': inode.seconds_of(entry.created),
         'copies': copies, 'copy_policy': copy_policy,
         'copies_before': before.copies, 'policy_before': before.copy_policy,
         'objects_left': tally.former if entry.former else 0,
         'block_size_shift': entry.block_size_shift,
         'snapshot': entry.snapshot, 'clone': _is_clone(entry, state),
         'parent': _parent(entry, state),
-        'snapped': (entry.snapped >> 32)
-        + (entry.snapped & 0xFFFFFFFF) / 1e9,
+        'snapped': inode.seconds_of(entry.snapped),
     }
 
 

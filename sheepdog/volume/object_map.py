@@ -135,12 +135,12 @@ class ObjectMap:
             error = exc
             await self._learn(indexes)
         for index, owner in new.items():
-            if error is None:
-                self.owners[index] = owner
+            waiters = pending[index, owner]
             if error is not None:
-                _fail(pending[index, owner], error)
+                _fail(waiters, error)
                 continue
-            for waiter in pending[index, owner]:
+            self.owners[index] = owner
+            for waiter in waiters:
                 if not waiter.done():
                     waiter.set_result(None)
 

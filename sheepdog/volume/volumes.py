@@ -93,7 +93,7 @@ class Volumes:
                         volume = await self._open_to_write(entry, mode,
                                                            alone)
                 except errors.SheepdogError:
-                    if not self._is_over(entry):
+                    if not family.is_over(self.cluster.state, entry):
                         raise
                 else:
                     if volume is not None:
@@ -101,17 +101,11 @@ class Volumes:
                             volume.vdi_id)
                         return volume
 
-    def _is_over(self, entry):
-        """The working VDI has become a snapshot since, or what it was is
-        deleted: another one may have its name."""
-        now = self._now(entry)
-        return now.deleted or now.snapshot and not entry.snapshot
-
     async def _open_to_read(self, entry):
         """None: another VDI may have taken its place."""
         # (The map of a snapshot does not change.)
         volume = await self._make(entry, True, entry.snapshot)
-        if self._is_over(entry):
+        if family.is_over(self.cluster.state, entry):
             # (Nobody would have told this volume.)
             return None
         volume.users = 1
@@ -120,7 +114,7 @@ class Volumes:
 
     async def _open_to_write(self, entry, mode, alone):
         """None: another VDI may have taken its place."""
-        if self._is_over(entry):
+        if family.is_over(self.cluster.state, entry):
             return None
         volume = self._writing.get(entry.vdi_id)
         if volume is not None and volume.valid:

@@ -396,8 +396,7 @@ class Public:
                     session, entry.vdi_id,
                     request.lock_type == native.LOCK_SHARED)
             except (errors.ReadOnly, errors.NoVdi):
-                now = self.cluster.state.vdis.get(entry.vdi_id)
-                if now is None or not (now.snapshot or now.deleted):
+                if not family.is_over(self.cluster.state, entry):
                     raise
                 # It became so while we waited: the next one, then.
             else:

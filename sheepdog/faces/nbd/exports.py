@@ -21,6 +21,7 @@ import asyncio
 from typing import Any, Callable, Protocol
 
 from sheepdog.model import errors
+from sheepdog.model import inode
 from sheepdog.wire import nbd
 from sheepdog.world import api
 
@@ -190,5 +191,4 @@ class Exports:
         return nbd.Export(
             name, size,
             nbd.export_flags(read_only or self._read_only, can_multi=True),
-            description_of(entry.vdi_id, (entry.created >> 32) + (
-                entry.created & 0xFFFFFFFF) / 1e9))
+            description_of(entry.vdi_id, inode.seconds_of(entry.created)))

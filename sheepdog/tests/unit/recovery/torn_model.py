@@ -9,6 +9,7 @@
 # WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 # License for the specific language governing permissions and limitations
 # under the License.
+
 """A coded object, as ``crash_model``, among sheep that all lose power at once:
 the journals of most are torn, and some of these have lost what was durable
 there, one event or two. (As many as may be lost; and until all are settled no

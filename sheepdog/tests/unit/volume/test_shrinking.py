@@ -132,12 +132,17 @@ class ShrinkTest(test_branching.Case):
         await volume.close()
         await self.shrink()
 
-    async def test_who_was_about_to_read_it_finds_the_next_one(self):
+    async def about_to_read(self):
+        """(An event, what is opened once it is set)."""
         gates = self.sheep[2].recorder.gates
         gates['read', ids.vdi_oid(self.vdi_id)] = gate = asyncio.Event()
         opening = asyncio.ensure_future(
             self.sheep[2].volumes.open('vm', read_only=True))
         await flock.until(lambda: self.sheep[2].recorder.log)
+        return gate, opening
+
+    async def test_who_was_about_to_read_it_finds_the_next_one(self):
+        gate, opening = await self.about_to_read()
         await self.shrink()
         gate.set()
         volume = await opening
@@ -146,11 +151,7 @@ class ShrinkTest(test_branching.Case):
         await volume.close()
 
     async def test_nor_is_what_was_deleted_read_any_more(self):
-        gates = self.sheep[2].recorder.gates
-        gates['read', ids.vdi_oid(self.vdi_id)] = gate = asyncio.Event()
-        opening = asyncio.ensure_future(
-            self.sheep[2].volumes.open('vm', read_only=True))
-        await flock.until(lambda: self.sheep[2].recorder.log)
+        gate, opening = await self.about_to_read()
         await self.first.catalogue.delete('vm')
         gate.set()
         with self.assertRaisesRegex(errors.NoVdi, 'vm'):
